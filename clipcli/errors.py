@@ -1,0 +1,93 @@
+"""Exit statuses and the errors that carry them.
+
+Every error that a user can cause is a `ClipError`: its message says what is wrong and with which file or flag,
+its hint says what to do next. Anything else that escapes is a bug and keeps its traceback. Imports nothing.
+"""
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """The documented exit statuses of every command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    PARTIAL = 3
+    MODEL = 4
+    INTERRUPTED = 130
+
+
+class ClipError(Exception):
+    """Something the user can mend.
+
+    Args:
+        message: What is wrong, naming the file or flag; one sentence, no full stop needed.
+        hint: What to do next, shown on a line of its own.
+    """
+
+    exit_status = ExitStatus.FAILED
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        """Keep the message for `str()` and the hint beside it."""
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(ClipError):
+    """A flag or an argument is wrong (exit status 2)."""
+
+    exit_status = ExitStatus.USAGE
+
+
+class LabelSetError(UsageError):
+    """A label, a template or a label-set file breaks the rules (exit status 2)."""
+
+
+class ModelError(ClipError):
+    """A model is missing, unsupported or damaged (exit status 4)."""
+
+    exit_status = ExitStatus.MODEL
+
+
+class ModelNotFoundError(ModelError):
+    """No such model on this machine, and it could not be fetched."""
+
+
+class UnsupportedModelError(ModelError):
+    """The checkpoint is of a family, activation or layout that this program does not run."""
+
+
+class DamagedModelError(ModelError):
+    """A file of the checkpoint is missing, truncated, or does not fit its own config."""
+
+
+class DeviceError(ClipError):
+    """The device or dtype asked for is not available on this machine (exit status 1)."""
+
+
+class ImageError(ClipError):
+    """One picture could not be used. Becomes an error row; never ends a run by itself.
+
+    The class name is the `error.type` of the row.
+    """
+
+
+class MissingFile(ImageError):
+    """The path does not exist, or vanished before it was read."""
+
+
+class UnreadableImage(ImageError):
+    """The file is no picture, is damaged, or its format is not supported."""
+
+
+class PermissionDenied(ImageError):
+    """The operating system does not let us read the file."""
+
+
+class ImageTooLarge(ImageError):
+    """The picture claims more pixels than `--max-megapixels` allows."""
+
+
+class MissingExtra(ImageError):
+    """The format needs an optional package that is not installed."""

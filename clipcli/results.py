@@ -1,0 +1,65 @@
+"""Plain result records: what commands print and the Python API returns. Imports nothing of the project but errors.
+
+`cosine`, `logit` and `score` are three different numbers: the cosine of the angle between image and text features
+in [-1, 1], that cosine times the checkpoint's `logit_scale`, and what `--scoring` makes of the logits.
+"""
+
+from dataclasses import dataclass
+
+from clipcli.errors import ClipError
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one input has no result."""
+
+    type: str
+    message: str
+
+    @classmethod
+    def from_error(cls, error: ClipError) -> "Failure":
+        """Describe an error by its class name and its message."""
+        return cls(type=type(error).__name__, message=str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One label's numbers for one picture. `score` is None where a score would mean nothing (one label, softmax)."""
+
+    label: str
+    score: float | None
+    cosine: float
+    logit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The best labels of one picture, best first, or why there are none.
+
+    `label` is None when the picture failed, when no label reached `--threshold`, or when `--none-of-these` won.
+    """
+
+    path: str
+    label: str | None = None
+    score: float | None = None
+    predictions: tuple[Prediction, ...] = ()
+    error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextScore:
+    """One text's numbers for one picture. `score` is None unless two texts or more were compared."""
+
+    text: str
+    cosine: float
+    logit: float
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTextScores:
+    """Every text's numbers for one picture, in the order given, or why there are none."""
+
+    path: str
+    scores: tuple[TextScore, ...] = ()
+    error: Failure | None = None
