@@ -1,0 +1,162 @@
+"""What lies in a model folder and in the hub's cache, read without a request.
+
+The cache belongs to huggingface_hub; its documented layout (`refs/<revision>` names a commit,
+`snapshots/<commit>` holds the files) is read here directly, because importing the client costs a sixth of a
+second. Only `huggingface_hub.constants` is imported (10 ms), so that `HF_HOME`, `HF_HUB_CACHE` and
+`XDG_CACHE_HOME` mean here what they mean everywhere. Must not import torch.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clipcli.errors import DamagedModelError
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+SAFETENSORS = "model.safetensors"
+SAFETENSORS_INDEX = "model.safetensors.index.json"
+PICKLE = "pytorch_model.bin"
+PICKLE_INDEX = "pytorch_model.bin.index.json"
+TOKENIZER_FILES = (
+    ("tokenizer.json",),
+    ("vocab.json", "merges.txt"),
+    ("vocab.txt",),
+    ("sentencepiece.bpe.model",),
+)
+DEFAULT_REVISION = "main"
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_IMAGE_ONLY = {
+    "CLIPForImageClassification",
+    "CLIPVisionModel",
+    "CLIPVisionModelWithProjection",
+    "ChineseCLIPVisionModel",
+}
+_TEXT_ONLY = {"CLIPTextModel", "CLIPTextModelWithProjection", "ChineseCLIPTextModel"}
+
+
+def cache_folder() -> Path:
+    """Where huggingface_hub keeps what it downloads (`HF_HUB_CACHE`, else `hub` under `HF_HOME`)."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def repo_folder(hub_id: str) -> Path:
+    """The cache folder of one model, whether it exists or not."""
+    return cache_folder() / "--".join(["models", *hub_id.split("/")])
+
+
+def cached_commit(hub_id: str, revision: str) -> str | None:
+    """The commit that a branch or tag meant when it was last fetched, or None if it never was."""
+    if _COMMIT.fullmatch(revision):
+        return revision
+    try:
+        return (repo_folder(hub_id) / "refs" / revision).read_text(encoding="ascii").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def snapshot_folder(hub_id: str, revision: str) -> Path | None:
+    """The cached snapshot of a revision, complete or not, or None if there is none."""
+    commit = cached_commit(hub_id, revision)
+    if commit is None:
+        return None
+    folder = repo_folder(hub_id) / "snapshots" / commit
+    return folder if folder.is_dir() else None
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The files that hold a checkpoint's weights: safetensors before `.bin`, whole before sharded.
+
+    Returns:
+        One path, or every shard that the index names, in name order; existing files only.
+
+    Raises:
+        DamagedModelError: if there are no weights, a shard is missing, or the index cannot be read.
+    """
+    for whole, index in ((SAFETENSORS, SAFETENSORS_INDEX), (PICKLE, PICKLE_INDEX)):
+        if (folder / whole).is_file():
+            return (folder / whole,)
+        if (folder / index).is_file():
+            return _shards(folder, index)
+    raise DamagedModelError(
+        f"{folder} holds no weights: expected {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}",
+        hint="Point --model at a folder in the hub's layout, or at a model that `clip models list` names.",
+    )
+
+
+def missing_files(folder: Path) -> tuple[str, ...]:
+    """Names of what a model folder lacks to be run; a dangling symlink counts as missing.
+
+    A checkpoint of one tower needs nothing for the other one.
+    """
+    if not (folder / CONFIG).is_file():
+        return (CONFIG,)
+    architectures = _architectures(folder / CONFIG)
+    missing = []
+    if not architectures & _TEXT_ONLY and not (folder / PREPROCESSOR).is_file():
+        missing.append(PREPROCESSOR)
+    if not architectures & _IMAGE_ONLY and not _has_tokenizer(folder):
+        missing.append("tokenizer.json")
+    return (*missing, *_missing_weights(folder))
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """A JSON object from a file of a checkpoint.
+
+    Raises:
+        DamagedModelError: if the file is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DamagedModelError(f"{path} is no valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DamagedModelError(f"{path} does not hold a JSON object")
+    return content
+
+
+def shard_names(index: Path) -> tuple[str, ...]:
+    """Names of the weight files that an index lists.
+
+    Raises:
+        DamagedModelError: if the index cannot be read, or names a file outside its own folder.
+    """
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise DamagedModelError(f'{index} lists no weights under "weight_map"')
+    names = sorted({str(name) for name in weight_map.values()})
+    for name in names:
+        if Path(name).name != name:
+            raise DamagedModelError(f"{index} names a file outside its folder: {name}")
+    return tuple(names)
+
+
+def _shards(folder: Path, index: str) -> tuple[Path, ...]:
+    shards = tuple(folder / name for name in shard_names(folder / index))
+    absent = [shard.name for shard in shards if not shard.is_file()]
+    if absent:
+        raise DamagedModelError(f"{folder} lacks {', '.join(absent)}, named in {index}")
+    return shards
+
+
+def _missing_weights(folder: Path) -> tuple[str, ...]:
+    for whole, index in ((SAFETENSORS, SAFETENSORS_INDEX), (PICKLE, PICKLE_INDEX)):
+        if (folder / whole).is_file():
+            return ()
+        if (folder / index).is_file():
+            return tuple(name for name in shard_names(folder / index) if not (folder / name).is_file())
+    return (SAFETENSORS,)
+
+
+def _architectures(config: Path) -> set[str]:
+    names = read_json(config).get("architectures")
+    return {str(name) for name in names} if isinstance(names, list) else set()
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES)
