@@ -1,0 +1,189 @@
+"""Strict loading: every weight the networks need, from the checkpoint's files, and nothing that does not fit.
+
+Names and shapes of the whole checkpoint are compared before any data is read; safetensors and `.bin` files are
+memory-mapped, so a run that needs only the image tower never reads the text tower. No pickle is executed.
+"""
+
+import pickle
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from clipcli.errors import DamagedModelError
+from clipcli.models.config import ModelConfig
+from clipcli.models.dual_encoder import DualEncoder
+
+# Constants that older versions of the reference saved as if they were weights.
+_DROPPED = re.compile(r"\.position_ids$")
+
+# Newer spelling of a checkpoint's key -> the one that the modules have.
+_RENAMED = ((re.compile(r"^(vision_model\.encoder)\.layer\."), r"\1.layers."),)
+
+
+class Weights(Protocol):
+    """The tensors of one file, by name, read when asked for."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor in the file, without reading data."""
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, memory-mapped where the format allows."""
+
+
+class SafetensorsFile:
+    """Weights of a `.safetensors` file."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the header.
+
+        Raises:
+            DamagedModelError: The file is truncated or its header lies.
+        """
+        try:
+            self._file = safe_open(path, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise DamagedModelError(
+                f"{path} cannot be read: {error}",
+                hint="fetch the checkpoint again; the file is likely incomplete",
+            ) from error
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor in the file."""
+        return {name: tuple(self._file.get_slice(name).get_shape()) for name in self._file.keys()}
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, backed by the file."""
+        return self._file.get_tensor(name)
+
+
+class PickledFile:
+    """Weights of a `pytorch_model.bin`, read with `weights_only=True`."""
+
+    def __init__(self, path: Path) -> None:
+        """Map the file.
+
+        Raises:
+            DamagedModelError: The file is no archive of tensors, or would need code to be run.
+        """
+        try:
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            reason = str(error).splitlines()[0]
+            raise DamagedModelError(
+                f"{path} cannot be read as tensors only: {reason}",
+                hint="use the checkpoint's safetensors file, or fetch it again; no code in a file is ever run",
+            ) from error
+        if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+            raise DamagedModelError(f"{path} is not a state dict (names to tensors)")
+        self._tensors: dict[str, Tensor] = tensors
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor in the file."""
+        return {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, backed by the file."""
+        return self._tensors[name]
+
+
+class CheckpointWeights:
+    """All tensors of a checkpoint, by the names the modules use, over one file or several shards."""
+
+    def __init__(self, files: dict[str, tuple[Weights, str]], where: str) -> None:
+        """Keep where each tensor lies; see `open`."""
+        self._files = files
+        self.where = where
+
+    @classmethod
+    def open(cls, paths: Sequence[Path]) -> Self:
+        """Open the weight files of a checkpoint.
+
+        Raises:
+            DamagedModelError: A file cannot be read, or two files hold the same tensor.
+        """
+        files: dict[str, tuple[Weights, str]] = {}
+        for path in paths:
+            weights: Weights = SafetensorsFile(path) if path.suffix == ".safetensors" else PickledFile(path)
+            for stored in weights.shapes():
+                name = _module_name(stored)
+                if name in files:
+                    raise DamagedModelError(f"{path} holds {stored} a second time")
+                files[name] = (weights, stored)
+        return cls(files, str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} weight files)")
+
+    def check(self, network: DualEncoder) -> None:
+        """Compare names and shapes with a network that has every part of the checkpoint.
+
+        Raises:
+            DamagedModelError: A tensor is missing, unexpected, or of another shape; the message names it.
+        """
+        shapes = {file: file.shapes() for file, _ in self._files.values()}
+        found = {
+            name: shapes[file][stored] for name, (file, stored) in self._files.items() if not _DROPPED.search(name)
+        }
+        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        problems = [
+            *(f"{name} is missing" for name in sorted(expected.keys() - found.keys())),
+            *(f"{name} is unexpected" for name in sorted(found.keys() - expected.keys())),
+            *(
+                f"{name} has shape {list(found[name])}, config.json means {list(shape)}"
+                for name, shape in sorted(expected.items())
+                if name in found and found[name] != shape
+            ),
+        ]
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise DamagedModelError(
+                f"{self.where} does not fit its config.json: {problems[0]}{more}",
+                hint="the checkpoint is incomplete, or its config.json belongs to another; fetch it again",
+            )
+
+    def tensors(self, names: Iterable[str], dtype: torch.dtype) -> dict[str, Tensor]:
+        """Read tensors in the dtype asked for; those already in it stay memory-mapped.
+
+        Raises:
+            DamagedModelError: The data cannot be read.
+        """
+        try:
+            return {name: file.tensor(stored).to(dtype) for name in names for file, stored in [self._files[name]]}
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise DamagedModelError(f"{self.where} cannot be read: {error}") from error
+
+
+def load_network(
+    config: ModelConfig,
+    weight_files: Sequence[Path],
+    *,
+    image: bool = True,
+    text: bool = True,
+    dtype: torch.dtype = torch.float32,
+) -> DualEncoder:
+    """Build a checkpoint's network on the CPU and fill it, ready for inference.
+
+    Args:
+        config: The checkpoint's configuration.
+        weight_files: Its safetensors or `.bin` files; all shards of a sharded checkpoint.
+        image: Load the image tower.
+        text: Load the text tower.
+        dtype: What to convert the weights to.
+
+    Raises:
+        DamagedModelError: The files cannot be read or do not fit the configuration.
+    """
+    weights = CheckpointWeights.open(weight_files)
+    with torch.device("meta"):
+        weights.check(DualEncoder(config))
+        network = DualEncoder(config, image=image, text=text)
+    network.load_state_dict(weights.tensors(network.state_dict(), dtype), strict=True, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def _module_name(stored: str) -> str:
+    for pattern, replacement in _RENAMED:
+        stored = pattern.sub(replacement, stored)
+    return stored

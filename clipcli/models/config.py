@@ -1,0 +1,228 @@
+"""What a checkpoint's `config.json` decides, as frozen records. Imports no torch: commands that only look use it.
+
+Keys that are absent take the default of the family's published configuration, because the files are written with
+such keys left out. Unknown keys are ignored. A value of the wrong type, an unknown `model_type` or `hidden_act` is an
+error that names it: a checkpoint never runs under a guess.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from clipcli.errors import DamagedModelError, UnsupportedModelError
+
+ACTIVATIONS = (
+    "quick_gelu",
+    "gelu",
+    "gelu_python",
+    "gelu_new",
+    "gelu_fast",
+    "gelu_pytorch_tanh",
+    "gelu_python_tanh",
+    "relu",
+    "silu",
+    "swish",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerConfig:
+    """The sizes that every tower has."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    hidden_act: str
+    layer_norm_eps: float
+
+    @classmethod
+    def from_section(cls, section: Mapping[str, Any], where: str) -> Self:
+        """Read the fields of this record from one section of a `config.json`.
+
+        Args:
+            section: The JSON object.
+            where: How to name the section in an error, such as `config.json: vision_config`.
+
+        Raises:
+            DamagedModelError: A value has the wrong type, or the heads do not divide the width.
+            UnsupportedModelError: `hidden_act` is not one of `ACTIVATIONS`.
+        """
+        values = {
+            f.name: _typed(section, f.name, f.type, f"{where}.{f.name}") for f in fields(cls) if f.name in section
+        }
+        config = cls(**values)
+        if config.hidden_act not in ACTIVATIONS:
+            raise UnsupportedModelError(
+                f"{where}.hidden_act is {config.hidden_act!r}, which this program does not know",
+                hint=f"known activations: {', '.join(ACTIVATIONS)}",
+            )
+        if config.num_attention_heads < 1 or config.hidden_size % config.num_attention_heads:
+            raise DamagedModelError(
+                f"{where}: hidden_size {config.hidden_size} is not a multiple of "
+                f"num_attention_heads {config.num_attention_heads}"
+            )
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class VisionConfig(TransformerConfig):
+    """The ViT image tower (arXiv:2010.11929), the same in all three families."""
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    num_channels: int = 3
+    image_size: int = 224
+    patch_size: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTextConfig(TransformerConfig):
+    """CLIP's causal text tower (arXiv:2103.00020, section 2.4)."""
+
+    hidden_size: int = 512
+    intermediate_size: int = 2048
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 8
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    vocab_size: int = 49408
+    max_position_embeddings: int = 77
+    eos_token_id: int = 49407
+    pad_token_id: int = 1
+
+
+TextConfig = ClipTextConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One checkpoint: its family, its towers (None where the file has only the other) and its head, if it has one.
+
+    Attributes:
+        family: `clip`, `chinese_clip` or `altclip`.
+        projection_dim: Width of the space that pictures and texts share.
+        id2label: Class names of an image-classification head, in the order of its logits; None without a head.
+    """
+
+    family: str
+    vision: VisionConfig | None
+    text: TextConfig | None
+    projection_dim: int
+    id2label: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Where one family's configuration differs from the others'."""
+
+    text_config: type[TextConfig]
+    projection_dim: int
+
+
+FAMILIES: dict[str, Family] = {
+    "clip": Family(text_config=ClipTextConfig, projection_dim=512),
+}
+
+# Checkpoints of a single tower carry a `model_type` of their own and a flat config.
+_VISION_ONLY = {"clip_vision_model": "clip"}
+_TEXT_ONLY = {"clip_text_model": "clip"}
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Read `config.json` of a checkpoint folder in the hub's layout.
+
+    Raises:
+        DamagedModelError: The file is missing, is no JSON object, or holds a value of the wrong type.
+        UnsupportedModelError: The `model_type` or an activation is not one this program runs.
+    """
+    path = folder / "config.json"
+    config = read_json(path)
+    model_type = config.get("model_type")
+    if model_type in _VISION_ONLY:
+        family = _VISION_ONLY[model_type]
+        vision = VisionConfig.from_section(config, str(path))
+        return ModelConfig(family, vision, None, _projection_dim(config, path, FAMILIES[family].projection_dim))
+    if model_type in _TEXT_ONLY:
+        family = _TEXT_ONLY[model_type]
+        text = FAMILIES[family].text_config.from_section(config, str(path))
+        return ModelConfig(family, None, text, _projection_dim(config, path, FAMILIES[family].projection_dim))
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise UnsupportedModelError(
+            f"{path}: model_type {model_type!r} is not a family that this program runs",
+            hint=f"supported: {', '.join([*FAMILIES, *_VISION_ONLY, *_TEXT_ONLY])}",
+        )
+    row = FAMILIES[model_type]
+    return ModelConfig(
+        family=model_type,
+        vision=VisionConfig.from_section(_section(config, "vision_config", path), f"{path}: vision_config"),
+        text=row.text_config.from_section(_section(config, "text_config", path), f"{path}: text_config"),
+        projection_dim=_projection_dim(config, path, row.projection_dim),
+        id2label=_classification_labels(config, path),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a checkpoint's file.
+
+    Raises:
+        DamagedModelError: The file is missing, unreadable, no JSON, or not an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DamagedModelError(
+            f"{path.parent} has no {path.name}",
+            hint="give a folder in the hub's layout (config.json, preprocessor_config.json, tokenizer files, weights)",
+        ) from None
+    except OSError as error:
+        raise DamagedModelError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DamagedModelError(f"{path} is not JSON: {error}", hint="fetch the checkpoint again") from error
+    if not isinstance(value, dict):
+        raise DamagedModelError(f"{path} holds a JSON {type(value).__name__}, not an object")
+    return value
+
+
+def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    """One tower's section; `<name>_dict` is how older files spell overriding values."""
+    section: dict[str, Any] = {}
+    for key in (name, f"{name}_dict"):
+        value = config.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise DamagedModelError(f"{path}: {key} is not an object")
+        section.update(value or {})
+    return section
+
+
+def _projection_dim(config: Mapping[str, Any], path: Path, default: int) -> int:
+    if "projection_dim" not in config:
+        return default
+    value: int = _typed(config, "projection_dim", int, f"{path}: projection_dim")
+    return value
+
+
+def _classification_labels(config: Mapping[str, Any], path: Path) -> tuple[str, ...] | None:
+    if "CLIPForImageClassification" not in (config.get("architectures") or ()):
+        return None
+    labels = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    try:
+        return tuple(str(labels[str(i)]) for i in range(len(labels)))
+    except (KeyError, TypeError):
+        raise DamagedModelError(f"{path}: id2label must map 0, 1, 2 ... to names") from None
+
+
+def _typed(section: Mapping[str, Any], key: str, kind: Any, where: str) -> Any:
+    """A value checked against the type of its field; numbers may be whole where floats are meant."""
+    value = section[key]
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, str) and isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    raise DamagedModelError(f"{where} is {value!r}, expected {'a number' if kind is not str else 'a string'}")
