@@ -1,0 +1,177 @@
+"""Labels and label sets as plain data, and the rules that every one of them keeps.
+
+Whatever its origin (`--labels`, a YAML file, Python), a label set that exists is valid. Imports nothing but errors.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clipcli.errors import LabelSetError
+
+SLOT = "{}"
+
+
+def clean_text(text: str, what: str) -> str:
+    """Normalise a label, a wording or a template: Unicode NFC, no space at either end.
+
+    Args:
+        text: What the user wrote.
+        what: What it is, to begin the error message with ("label").
+
+    Raises:
+        LabelSetError: If nothing is left, or a line break, tab or other control character is inside.
+    """
+    cleaned = unicodedata.normalize("NFC", text).strip()
+    if not cleaned:
+        raise LabelSetError(f"{what} is empty")
+    if any(unicodedata.category(character) == "Cc" for character in cleaned):
+        raise LabelSetError(f"{what} {cleaned!r} holds a line break, a tab or another control character")
+    return cleaned
+
+
+def clean_template(template: str) -> str:
+    """Normalise one template and check that it has one place for the label.
+
+    Raises:
+        LabelSetError: If it does not hold `{}` exactly once.
+    """
+    cleaned = clean_text(template, "template")
+    if cleaned.count(SLOT) != 1:
+        raise LabelSetError(
+            f"template {cleaned!r} must hold {{}} exactly once, not {cleaned.count(SLOT)} times",
+            hint='write {} where the label goes: "a photo of a {}."',
+        )
+    return cleaned
+
+
+def clean_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    """Normalise templates; a repeated one would weigh double in the mean, so it is refused.
+
+    Raises:
+        LabelSetError: If there are none, if one is repeated, or one does not hold `{}` exactly once.
+    """
+    cleaned = tuple(clean_template(template) for template in templates)
+    if not cleaned:
+        raise LabelSetError("no template is given", hint='"{}" alone makes the bare label the prompt')
+    repeated = next((text for text in cleaned if cleaned.count(text) > 1), None)
+    if repeated is not None:
+        raise LabelSetError(f"template {repeated!r} is there twice", hint="remove one of the two")
+    return cleaned
+
+
+@dataclass(frozen=True)
+class Label:
+    """One class of a label set.
+
+    Attributes:
+        name: What results show; levels of a hierarchy are joined by slashes.
+        prompts: The wordings that go into the templates; by default the last level of the name.
+        path: The levels of the name from the top; by default one level. Kept beside the name because a name may
+            hold a slash that separates nothing ("AC/DC").
+        threshold: Least score in [0, 1] at which `tag` gives this label, in place of `--threshold`.
+        group: The group it belongs to ("weather"), for `--exclusive`.
+    """
+
+    name: str
+    prompts: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+    threshold: float | None = None
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        """Normalise, fill in what was not given, check the rest.
+
+        Raises:
+            LabelSetError: If a text is empty, a wording is repeated, or the threshold lies outside [0, 1].
+        """
+        name = clean_text(self.name, "label")
+        path = self.path or (name,)
+        prompts = tuple(clean_text(prompt, f"a prompt of label {name!r}") for prompt in self.prompts or path[-1:])
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "prompts", prompts)
+        if len(set(prompts)) < len(prompts):
+            raise LabelSetError(f"label {name!r} has the same prompt twice", hint="remove one of the two")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise LabelSetError(f"threshold of label {name!r} must lie between 0 and 1, not {self.threshold}")
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Labels in order, and what a file may say about them.
+
+    Attributes:
+        name: The name it is found by, or "labels" for labels given on the command line.
+        labels: At least one; names are unique, upper and lower case being different.
+        templates: Each holds `{}` once; None where the file gives none, see `default_templates`.
+        language: BCP 47 tag ("en", "zh"), or None where nothing was said.
+        description: One line.
+        source: Where the labels come from.
+        none: The "none of these" label, which goes through the templates as the others do.
+        background: Whole prompts (no template is applied) that stand for "anything else" when `tag` scores a label.
+    """
+
+    name: str
+    labels: tuple[Label, ...]
+    templates: tuple[str, ...] | None = None
+    language: str | None = None
+    description: str = ""
+    source: str = ""
+    none: Label | None = None
+    background: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the rules that hold between labels.
+
+        Raises:
+            LabelSetError: If there is no label, a repeated one, two with the same prompts, or a bad template.
+        """
+        if not self.labels:
+            raise LabelSetError(f"label set {self.name!r} has no labels")
+        if self.templates is not None:
+            object.__setattr__(self, "templates", clean_templates(self.templates))
+        everything = self.labels if self.none is None else (*self.labels, self.none)
+        names: set[str] = set()
+        for label in everything:
+            if label.name in names:
+                raise LabelSetError(f"label {label.name!r} is there twice", hint="each label may be given once")
+            names.add(label.name)
+        owners: dict[frozenset[str], str] = {}
+        for label in everything:
+            other = owners.setdefault(frozenset(label.prompts), label.name)
+            if other != label.name:
+                raise LabelSetError(
+                    f"labels {other!r} and {label.name!r} have the same prompts, so nothing could tell them apart",
+                    hint="give one of them other prompts: {name: ..., prompts: [...]}",
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The label names in order."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def depth(self) -> int:
+        """The number of levels of the deepest label; 1 if the set is flat."""
+        return max(len(label.path) for label in self.labels)
+
+
+def parents(labels: Sequence[Label], depth: int) -> tuple[str, ...]:
+    """Name the ancestor of each label at a depth, for sums over children.
+
+    A label that does not reach that deep stands for itself.
+
+    Args:
+        labels: Labels of one set.
+        depth: Levels to keep, from the top; at least 1.
+
+    Returns:
+        One name a label, in their order: `animal/dog` for `animal/dog/beagle` at depth 2.
+
+    Raises:
+        LabelSetError: If the depth is less than 1.
+    """
+    if depth < 1:
+        raise LabelSetError(f"depth must be at least 1, not {depth}")
+    return tuple("/".join(label.path[:depth]) for label in labels)

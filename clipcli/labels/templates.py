@@ -1,0 +1,72 @@
+"""Which language a label set speaks, and the templates for one that brings none.
+
+The built-in templates are few: a default that is quick and never wrong. Bigger sets are files of the library.
+"""
+
+import unicodedata
+from collections import Counter
+
+from clipcli.labels.label_set import SLOT, LabelSet
+
+# The Chinese first one is the form of Chinese-CLIP's authors (arXiv:2211.01335).
+_DEFAULTS: dict[str, tuple[str, ...]] = {
+    "en": ("a photo of a {}.",),
+    "zh": ("一张{}的照片。", "照片里有{}。", "这是{}。", "一张拍到{}的图片。"),
+    "ar": ("صورة {}.",),
+    "de": ("Ein Foto: {}.",),
+    "es": ("una foto de {}.",),
+    "fr": ("une photo de {}.",),
+    "it": ("una foto di {}.",),
+    "ja": ("{}の写真。",),
+    "ko": ("{} 사진.",),
+    "ru": ("фотография: {}.",),
+}
+_BARE = (SLOT,)
+_LANGUAGES = {"latin": "en", "han": "zh", "kana": "ja", "hangul": "ko", "cyrillic": "ru", "arabic": "ar"}
+_SCRIPTS = {"cjk": "han", "ideographic": "han", "hiragana": "kana", "katakana": "kana"}
+
+
+def script_of(text: str) -> str:
+    """Name the script of a text: latin, han, kana, hangul, cyrillic, arabic, greek, thai ... or common.
+
+    Any kana makes a text kana (Japanese), any hangul hangul, any Chinese character han, since a single one of them is
+    a word ("T恤"). Otherwise the script of most letters; "common" where there is none (digits, emoji).
+    """
+    counts = Counter(_script(character) for character in text if character.isalpha())
+    for script in ("kana", "hangul", "han"):
+        if script in counts:
+            return script
+    return counts.most_common(1)[0][0] if counts else "common"
+
+
+def _script(letter: str) -> str:
+    # The first word of a letter's Unicode name is its script: "CYRILLIC SMALL LETTER A", "CJK UNIFIED IDEOGRAPH-732B".
+    name = unicodedata.normalize("NFKC", letter)[0]
+    word = unicodedata.name(name, "COMMON").split()[0].split("-")[0].lower()
+    return _SCRIPTS.get(word, word)
+
+
+def language_of(label_set: LabelSet) -> str | None:
+    """Return the language that the set states, or the one its labels' scripts tell.
+
+    Latin letters count as English. None if no script has more than half of the labels, or its language is unknown.
+    """
+    if label_set.language is not None:
+        return label_set.language
+    scripts = Counter(script_of(" ".join(label.prompts)) for label in label_set.labels)
+    del scripts["common"]
+    if scripts["kana"]:  # Japanese also writes words in Chinese characters alone
+        scripts["kana"] += scripts.pop("han", 0)
+    if not scripts:
+        return "en"
+    script, count = scripts.most_common(1)[0]
+    return _LANGUAGES.get(script) if 2 * count > scripts.total() else None
+
+
+def default_templates(label_set: LabelSet) -> tuple[str, ...]:
+    """Return the templates for a label set that brings none and a user who gave none.
+
+    They are in the set's language; a mixture of languages, or one without a template here, gets the bare label.
+    """
+    language = language_of(label_set)
+    return _DEFAULTS.get(language.split("-")[0].lower(), _BARE) if language else _BARE
