@@ -1,0 +1,53 @@
+"""Shared fixtures: tiny checkpoints of every family, and a user's folders that no test may reach."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.parity.checkpoints import write_altclip, write_chinese_clip, write_clip
+
+# Read when huggingface_hub is first imported, so a fixture would come too late.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def user_folders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point every folder of the user into `tmp_path` and forget their settings."""
+    for name in [name for name in os.environ if name.startswith("CLIPCLI_")]:
+        monkeypatch.delenv(name)
+    for name in ("NO_COLOR", "FORCE_COLOR", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_ENDPOINT"):
+        if name != "HF_HUB_CACHE" or not _needs_weights(request):
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    home = tmp_path / "home"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / ".local" / "share"))
+    if not _needs_weights(request):
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.setenv("HF_HOME", str(home / ".cache" / "huggingface"))
+
+
+def _needs_weights(request: pytest.FixtureRequest) -> bool:
+    """Tests of published weights read the real hub cache; nothing else may."""
+    return request.node.get_closest_marker("weights") is not None
+
+
+@pytest.fixture(scope="session")
+def clip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny CLIP with random weights, in the hub's layout. Read it; copy it before changing it."""
+    return write_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="session")
+def chinese_clip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Chinese-CLIP with random weights, in the hub's layout. Read it; copy it before changing it."""
+    return write_chinese_clip(tmp_path_factory.mktemp("chinese-clip"))
+
+
+@pytest.fixture(scope="session")
+def altclip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny AltCLIP with random weights, in the hub's layout. Read it; copy it before changing it."""
+    return write_altclip(tmp_path_factory.mktemp("altclip"))
