@@ -1,0 +1,288 @@
+"""What a checkpoint's `preprocessor_config.json` asks for, done to a picture. Needs PIL and numpy; never torch.
+
+The steps and their integer rounding follow the PIL image processors of `transformers`, so that the pixels are the
+same bit for bit. PIL and numpy are imported inside the functions that use them: a run whose features are all
+remembered only needs `Preprocessing.digest`.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from clipcli.errors import DamagedModelError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+# A 1 x 60,000 pixel strip asks for 10 GB when its short edge is resized to 224; beyond this many pixels only the part
+# that the crop keeps is resized.
+_MAX_RESIZED_PIXELS = 2**24
+
+# `default_to_square` of the processor classes: what a plain integer `size` means.
+_INTEGER_SIZE_IS_SQUARE = {"CLIP": False, "ChineseCLIP": True}
+_TYPE_SUFFIXES = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")
+_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """The fields of `preprocessor_config.json`; the defaults are those of CLIP (2103.00020) and Chinese-CLIP.
+
+    `size` is a number of pixels for the shortest edge, or (height, width). `resample` is one of PIL's filter numbers.
+    Pictures reach the model with three channels whatever `do_convert_rgb` says, since `decode` makes them RGB.
+    """
+
+    do_resize: bool = True
+    size: int | tuple[int, int] = 224
+    resample: int = 3
+    do_center_crop: bool = True
+    crop_size: tuple[int, int] = (224, 224)
+    do_rescale: bool = True
+    rescale_factor: float = 1 / 255
+    do_normalize: bool = True
+    image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    do_convert_rgb: bool = True
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], source: str) -> "Preprocessing":
+        """Read a parsed `preprocessor_config.json`; keys that are missing or null keep their defaults.
+
+        Args:
+            config: The parsed file.
+            source: The file's name, for messages.
+
+        Raises:
+            DamagedModelError: A value is of the wrong type or out of range.
+            UnsupportedModelError: The file asks for a step, a size rule or a processor that is not CLIP's.
+        """
+        _refuse_unknown(config, source)
+        square = _INTEGER_SIZE_IS_SQUARE[_processor_kind(config, source)]
+        readers: dict[str, Callable[[Any], object]] = {
+            **dict.fromkeys(_STEPS, _boolean),
+            "size": lambda value: _size(value, square),
+            "resample": _filter,
+            "crop_size": _crop_size,
+            "rescale_factor": _positive,
+            "image_mean": lambda value: _channels(value, _number),
+            "image_std": lambda value: _channels(value, _positive),
+        }
+        fields: dict[str, Any] = {}
+        for key, read in readers.items():
+            if config.get(key) is not None:
+                try:
+                    fields[key] = read(config[key])
+                except ValueError as error:
+                    raise DamagedModelError(f"{source}: {key} must be {error}, not {config[key]!r}") from error
+        preprocessing = cls(**fields)
+        if not preprocessing.do_center_crop and (not preprocessing.do_resize or isinstance(preprocessing.size, int)):
+            raise UnsupportedModelError(
+                f"{source}: do_center_crop is false and size gives no height and width, "
+                "so pictures would reach the model in different sizes"
+            )
+        return preprocessing
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """The (height, width) in pixels that every picture ends with."""
+        if self.do_center_crop:
+            return self.crop_size
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    @property
+    def min_size(self) -> tuple[int, int] | None:
+        """The (height, width) that `decode` must stay above; None if pictures are not resized, so must be whole."""
+        if not self.do_resize:
+            return None
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    @property
+    def digest(self) -> str:
+        """A hex string that changes whenever a field does."""
+        return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()
+
+    def pixels(self, image: "Image") -> "NDArray[np.uint8]":
+        """Resize and crop an RGB picture, as it is before rescaling.
+
+        Shapes:  any size -> uint8 (height, width, 3) of `output_size`.
+        """
+        import numpy as np
+
+        image = image if image.mode == "RGB" else image.convert("RGB")
+        if self.do_resize:
+            image = self._resize(image)
+        if self.do_center_crop:
+            image = _center_crop(image, self.crop_size)
+        return np.array(image)
+
+    def normalize(self, batch: "NDArray[np.uint8]") -> "NDArray[np.float32]":
+        """Rescale, subtract the mean, divide by the standard deviation, and put channels first.
+
+        A byte has 256 values, so each channel is one table look-up: it costs 0.2 ms for a 224 x 224 picture and
+        equals the reference exactly, which a multiply-add in float32 does not.
+
+        Shapes:  uint8 (N, H, W, 3) -> float32 (N, 3, H, W), contiguous.
+        """
+        import numpy as np
+
+        count, height, width, channels = batch.shape
+        normalized = np.empty((count, channels, height, width), dtype=np.float32)
+        for channel, table in enumerate(_normalized_bytes(self)):
+            np.take(table, batch[..., channel], out=normalized[:, channel], mode="clip")
+        return normalized
+
+    def _resize(self, image: "Image") -> "Image":
+        from PIL.Image import Resampling
+
+        resample = Resampling(self.resample)
+        if not isinstance(self.size, int):
+            height, width = self.size
+            return image.resize((width, height), resample)
+        width, height = _resized_size(image.size, self.size)
+        if self.do_center_crop and width * height > _MAX_RESIZED_PIXELS:
+            return _resize_center(image, (width, height), self.crop_size, resample)
+        return image.resize((width, height), resample)
+
+
+def _processor_kind(config: Mapping[str, Any], source: str) -> str:
+    """Return the model family whose processor the file names; older files use another key, the oldest none."""
+    for key in ("image_processor_type", "feature_extractor_type"):
+        name = config.get(key)
+        if name is None:
+            continue
+        kinds = {kind + suffix: kind for kind in _INTEGER_SIZE_IS_SQUARE for suffix in _TYPE_SUFFIXES}
+        if name not in kinds:
+            raise UnsupportedModelError(
+                f"{source}: {key} is {name!r}; only the image processors of CLIP and Chinese-CLIP are supported"
+            )
+        return kinds[name]
+    return "CLIP"
+
+
+def _refuse_unknown(config: Mapping[str, Any], source: str) -> None:
+    """Refuse what would change the pixels and is not implemented, rather than pass it over."""
+    for key, value in config.items():
+        if key.startswith("do_") and key not in _STEPS and value not in (None, False):
+            raise UnsupportedModelError(f"{source}: {key} asks for a step that is not supported")
+    size = config.get("size")
+    if isinstance(size, Mapping):
+        for key in size:
+            if key not in ("shortest_edge", "height", "width") and size[key] is not None:
+                raise UnsupportedModelError(f"{source}: size has {key}, which is not supported")
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("a number")
+    return float(value)
+
+
+def _positive(value: Any) -> float:
+    number = _number(value)
+    if number <= 0:
+        raise ValueError("a number above 0")
+    return number
+
+
+def _edge(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("in whole pixels, at least 1")
+    return value
+
+
+def _filter(value: Any) -> int:
+    from PIL.Image import Resampling
+
+    numbers = {filter_.value for filter_ in Resampling}
+    if isinstance(value, bool) or value not in numbers:
+        raise ValueError(f"one of PIL's filter numbers ({min(numbers)} to {max(numbers)})")
+    return int(value)
+
+
+def _height_width(value: Any) -> tuple[int, int]:
+    if isinstance(value, Mapping) and value.get("height") and value.get("width"):
+        return _edge(value["height"]), _edge(value["width"])
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return _edge(value[0]), _edge(value[1])
+    raise ValueError("a number or a height and a width")
+
+
+def _size(value: Any, square: bool) -> int | tuple[int, int]:
+    if isinstance(value, Mapping) and value.get("shortest_edge") is not None:
+        return _edge(value["shortest_edge"])
+    if isinstance(value, int):
+        edge = _edge(value)
+        return (edge, edge) if square else edge
+    return _height_width(value)
+
+
+def _crop_size(value: Any) -> tuple[int, int]:
+    return (_edge(value), _edge(value)) if isinstance(value, int) else _height_width(value)
+
+
+def _channels(value: Any, read: Callable[[Any], float]) -> tuple[float, float, float]:
+    if not isinstance(value, list | tuple):
+        value = [value] * 3
+    if len(value) != 3:
+        raise ValueError("one number for each of the three channels")
+    red, green, blue = (read(channel) for channel in value)
+    return red, green, blue
+
+
+@lru_cache(maxsize=8)
+def _normalized_bytes(preprocessing: Preprocessing) -> "NDArray[np.float32]":
+    """Return what `normalize` makes of each byte: (3, 256)."""
+    import numpy as np
+
+    values = np.arange(256, dtype=np.float64)
+    if preprocessing.do_rescale:
+        values *= preprocessing.rescale_factor
+    # Rescaled in double, normalised in single precision: the rounding of the reference.
+    table = np.tile(values.astype(np.float32), (3, 1))
+    if preprocessing.do_normalize:
+        table -= np.array(preprocessing.image_mean, dtype=np.float32)[:, None]
+        table /= np.array(preprocessing.image_std, dtype=np.float32)[:, None]
+    return table
+
+
+def _resized_size(size: tuple[int, int], shortest_edge: int) -> tuple[int, int]:
+    """Scale (width, height) to the shortest edge; the long edge is rounded down."""
+    width, height = size
+    if width <= height:
+        return shortest_edge, int(shortest_edge * height / width)
+    return int(shortest_edge * width / height), shortest_edge
+
+
+def _center_crop(image: "Image", crop_size: tuple[int, int]) -> "Image":
+    """Cut (height, width) out of the middle; what lies outside the picture is black."""
+    left, top = _crop_corner(image.size, crop_size)
+    return image.crop((left, top, left + crop_size[1], top + crop_size[0]))
+
+
+def _crop_corner(size: tuple[int, int], crop_size: tuple[int, int]) -> tuple[int, int]:
+    return (size[0] - crop_size[1]) // 2, (size[1] - crop_size[0]) // 2
+
+
+def _resize_center(image: "Image", size: tuple[int, int], crop_size: tuple[int, int], resample: int) -> "Image":
+    """Resize to (width, height) without computing what a centre crop would throw away.
+
+    PIL keeps the corners of the region in single precision, so a byte may differ by one from a whole resize.
+    The result is cropped along the long edge only; the usual centre crop may follow and changes nothing there.
+    """
+    left, top = _crop_corner(size, crop_size)
+    left, top = max(left, 0), max(top, 0)
+    right, bottom = min(left + crop_size[1], size[0]), min(top + crop_size[0], size[1])
+    x_scale, y_scale = image.width / size[0], image.height / size[1]
+    box = (left * x_scale, top * y_scale, right * x_scale, bottom * y_scale)
+    return image.resize((right - left, bottom - top), resample, box=box)
