@@ -91,3 +91,7 @@ class ImageTooLarge(ImageError):
 
 class MissingExtra(ImageError):
     """The format needs an optional package that is not installed."""
+
+
+class ClipWarning(UserWarning):
+    """Something the user should know about a result that is nevertheless right. Commands print it to stderr."""

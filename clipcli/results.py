@@ -24,11 +24,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One label's numbers for one picture. `score` is None where a score would mean nothing (one label, softmax)."""
+    """One label's numbers for one picture.
+
+    `score` is None where it would mean nothing (softmax over one label), `cosine` where the checkpoint has a
+    classification head of its own instead of a text tower.
+    """
 
     label: str
     score: float | None
-    cosine: float
+    cosine: float | None
     logit: float
 
 

@@ -1,38 +1,113 @@
-"""The published checkpoints by name, and what is known of them before a download. Pure data, imports nothing."""
+"""The published checkpoints by name, and what is known of them before a download. Pure data.
+
+Sources of the columns: parameters are counted on the published configurations; ImageNet figures are only those that
+were verified (named in the row; blank elsewhere); a licence is that of the model card on the hub or, where it names
+none, of the authors' repository. Commits could not be looked up when this was written, so none is pinned yet.
+"""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
+
+DEMO = "demo"
+DEFAULT_MODEL = "openai/clip-vit-base-patch32"
+
+FAMILIES = ("clip", "chinese_clip", "altclip")
+MODEL_TYPES = (*FAMILIES, "clip_vision_model", "clip_text_model")
+
+_FLOAT32_BYTES = 4
+_CLIP_BENCHMARK = "CLIP_benchmark benchmark.csv"
+_CHINESE_CLIP = "Chinese-CLIP Results.md, Chinese label names"
+_NINE = ("en", "zh", "es", "fr", "ru", "ja", "ko", "ar", "it")
+_EIGHTEEN = (*_NINE, "th", "hi", "uk", "tr", "vi", "pl", "nl", "pt", "de")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """One published checkpoint.
 
-    `revision` is the pinned commit, None where none is known: then the branch `main` is used.
+    Attributes:
+        alias: Short name for `--model`.
+        hub_id: Name on the hub.
+        family: `clip`, `chinese_clip` or `altclip`.
+        languages: ISO 639-1 codes of the languages its text tower was trained for.
+        image_size: Height and width in pixels that the image tower takes; None where unverified.
+        parameters: Of both towers together; None where the published configuration is unverified.
+        licence: SPDX identifier; None where unverified.
+        imagenet_top1: Published zero-shot top-1 accuracy in per cent; None where unverified.
+        imagenet_source: Where that figure is from.
+        revision: The pinned commit; None means the branch `main`.
     """
 
     alias: str
     hub_id: str
     family: str
     languages: tuple[str, ...]
+    image_size: int | None
+    parameters: int | None
+    licence: str | None
+    imagenet_top1: float | None = None
+    imagenet_source: str | None = None
     revision: str | None = None
 
+    @property
+    def download_bytes(self) -> int | None:
+        """Size of its weights, which all of them publish in float32; the tokenizer adds 1 to 22 MB."""
+        return None if self.parameters is None else self.parameters * _FLOAT32_BYTES
 
-DEMO = "demo"
-DEFAULT_MODEL = "openai/clip-vit-base-patch32"
+
+def _openai(alias: str, name: str, size: int, parameters: int, top1: float) -> Checkpoint:
+    return Checkpoint(
+        alias, f"openai/clip-vit-{name}", "clip", ("en",), size, parameters, "MIT", top1, _CLIP_BENCHMARK
+    )
+
+
+def _laion(alias: str, name: str, parameters: int) -> Checkpoint:
+    return Checkpoint(alias, f"laion/CLIP-ViT-{name}", "clip", ("en",), 224, parameters, "MIT")
+
+
+def _chinese(alias: str, name: str, size: int, parameters: int, top1: float) -> Checkpoint:
+    hub_id = f"OFA-Sys/chinese-clip-vit-{name}"
+    return Checkpoint(
+        alias, hub_id, "chinese_clip", ("zh",), size, parameters, "MIT", top1, _CHINESE_CLIP
+    )
+
 
 CHECKPOINTS = (
-    Checkpoint("vit-b32", "openai/clip-vit-base-patch32", "clip", ("en",)),
-    Checkpoint("vit-b16", "openai/clip-vit-base-patch16", "clip", ("en",)),
-    Checkpoint("vit-l14", "openai/clip-vit-large-patch14", "clip", ("en",)),
-    Checkpoint("vit-l14-336", "openai/clip-vit-large-patch14-336", "clip", ("en",)),
-    Checkpoint("chinese-b16", "OFA-Sys/chinese-clip-vit-base-patch16", "chinese_clip", ("zh",)),
-    Checkpoint("chinese-l14", "OFA-Sys/chinese-clip-vit-large-patch14", "chinese_clip", ("zh",)),
-    Checkpoint("chinese-l14-336", "OFA-Sys/chinese-clip-vit-large-patch14-336px", "chinese_clip", ("zh",)),
-    Checkpoint("chinese-h14", "OFA-Sys/chinese-clip-vit-huge-patch14", "chinese_clip", ("zh",)),
-    Checkpoint("altclip", "BAAI/AltCLIP", "altclip", ("en", "zh")),
+    _openai("vit-b32", "base-patch32", 224, 151_277_313, 63.33),
+    _openai("vit-b16", "base-patch16", 224, 149_620_737, 68.35),
+    _openai("vit-l14", "large-patch14", 224, 427_616_513, 75.49),
+    _openai("vit-l14-336", "large-patch14-336", 336, 427_944_193, 76.55),
+    _laion("laion-b32", "B-32-laion2B-s34B-b79K", 151_277_313),
+    _laion("laion-l14", "L-14-laion2B-s32B-b82K", 427_616_513),
+    _laion("laion-h14", "H-14-laion2B-s32B-b79K", 986_109_441),
+    _laion("laion-g14", "g-14-laion2B-s12B-b42K", 1_366_678_273),
+    _laion("laion-bigg14", "bigG-14-laion2B-39B-b160k", 2_539_567_105),
+    _laion("datacomp-l14", "L-14-DataComp.XL-s13B-b90K", 427_616_513),
+    _chinese("chinese-b16", "base-patch16", 224, 188_262_913, 48.3),
+    _chinese("chinese-l14", "large-patch14", 224, 406_233_089, 54.7),
+    _chinese("chinese-l14-336", "large-patch14-336px", 336, 406_560_769, 56.7),
+    _chinese("chinese-h14", "huge-patch14", 224, 957_598_209, 59.6),
+    Checkpoint(
+        "altclip", "BAAI/AltCLIP", "altclip", ("en", "zh"), 224, 864_186_113, "CreativeML-OpenRAIL-M"
+    ),
+    Checkpoint("altclip-m9", "BAAI/AltCLIP-m9", "altclip", _NINE, 224, 864_186_113, "CreativeML-OpenRAIL-M"),
+    Checkpoint("altclip-m18", "BAAI/AltCLIP-m18", "altclip", _EIGHTEEN, None, None, None),
 )
 
 
 def find_checkpoint(name: str) -> Checkpoint | None:
-    """The registry row of an alias or a hub id, or None."""
-    return next((row for row in CHECKPOINTS if name in (row.alias, row.hub_id)), None)
+    """The registry row of an alias or a hub id, in any case of letters, or None."""
+    folded = name.casefold()
+    return next((row for row in CHECKPOINTS if folded in (row.alias, row.hub_id.casefold())), None)
+
+
+def checkpoints_for(language: str) -> tuple[Checkpoint, ...]:
+    """The checkpoints whose text tower knows a language (ISO 639-1 code), smallest of each family first."""
+    return tuple(row for row in CHECKPOINTS if language in row.languages)
+
+
+def nearest_names(name: str) -> list[str]:
+    """Aliases and hub ids spelled most like a name that is neither."""
+    known = {row.alias.casefold(): row.alias for row in CHECKPOINTS}
+    known |= {row.hub_id.casefold(): row.hub_id for row in CHECKPOINTS} | {DEMO: DEMO}
+    return [known[match] for match in get_close_matches(name.casefold(), known, n=3, cutoff=0.6)]

@@ -277,8 +277,8 @@ def _crop_corner(size: tuple[int, int], crop_size: tuple[int, int]) -> tuple[int
 def _resize_center(image: "Image", size: tuple[int, int], crop_size: tuple[int, int], resample: int) -> "Image":
     """Resize to (width, height) without computing what a centre crop would throw away.
 
-    PIL keeps the corners of the region in single precision, so a byte may differ by one from a whole resize.
-    The result is cropped along the long edge only; the usual centre crop may follow and changes nothing there.
+    Not quite the same bytes as cutting them out of the whole: PIL rounds between its horizontal and its vertical pass,
+    and chooses their order by the size of the work.
     """
     left, top = _crop_corner(size, crop_size)
     left, top = max(left, 0), max(top, 0)

@@ -101,7 +101,7 @@ def _find(name: str, kind: str, entries: Callable[[], list[Entry]]) -> Path:
     found = {entry.name: entry.path for entry in entries()}
     if name not in found:
         nearest = get_close_matches(name, found, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`clip labels list` shows what there is"
+        hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"there are: {', '.join(found)}"
         raise LabelSetError(f"no {kind} is named {name!r}", hint=hint)
     return found[name]
 

@@ -186,4 +186,6 @@ def _syntax_error(error: yaml.YAMLError, file: str, text: str) -> LabelSetError:
 
 def _nearest(name: str, known: Sequence[str]) -> str:
     nearest = get_close_matches(name, known, n=1)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(known)}"
+    if nearest:
+        return f"did you mean {nearest[0]!r}?"
+    return f"known keys: {', '.join(known)}; a text that holds ': ' must be quoted"

@@ -97,6 +97,11 @@ class ClipTextConfig(TransformerConfig):
     eos_token_id: int = 49407
     pad_token_id: int = 1
 
+    @property
+    def context_length(self) -> int:
+        """Tokens a text may have: as many as there are positions."""
+        return self.max_position_embeddings
+
 
 TextConfig = ClipTextConfig
 

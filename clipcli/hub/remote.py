@@ -1,0 +1,234 @@
+"""What the hub says about a model, and what its refusals mean in words. The only module that sends requests.
+
+huggingface_hub's own session, headers, token, proxies and retries are used throughout; it is imported inside
+functions, since only a download needs it. Must not import torch.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from clipcli.errors import ModelError, ModelNotFoundError, UnsupportedModelError
+from clipcli.hub import cache
+from clipcli.hub.registry import nearest_names
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
+
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "sentencepiece.bpe.model",
+)
+_WEIGHTS = (
+    re.compile(r"model\.safetensors"),
+    re.compile(r"model(\.safetensors\.index\.json|-\d{5}-of-\d{5}\.safetensors)"),
+    re.compile(r"pytorch_model\.bin"),
+    re.compile(r"pytorch_model(\.bin\.index\.json|-\d{5}-of-\d{5}\.bin)"),
+)
+_RETRY_STATUSES = (408, 429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file of a model on the hub.
+
+    Attributes:
+        name: Its path in the repository.
+        size: In bytes.
+        digest: The sha256 of a large file's bytes, or the git blob id of a small one; what the hub calls its ETag.
+        is_sha256: Which of the two `digest` is.
+    """
+
+    name: str
+    size: int
+    digest: str
+    is_sha256: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a model at one commit."""
+
+    hub_id: str
+    commit: str
+    files: tuple[RemoteFile, ...]
+
+
+def list_files(hub_id: str, revision: str) -> Listing:
+    """Ask the hub for a model's files at a revision, with sizes and hashes; one request.
+
+    Raises:
+        ModelError: if the hub cannot be reached or refuses.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+
+    url = f"{constants.ENDPOINT}/api/models/{hub_id}/revision/{quote(revision, safe='')}"
+    with explained(hub_id, revision):
+        response = http_backoff(
+            "GET",
+            url,
+            params={"blobs": "true"},
+            headers=build_hf_headers(),
+            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+            retry_on_status_codes=_RETRY_STATUSES,
+        )
+        hf_raise_for_status(response)
+        return _parse_listing(hub_id, url, response.json())
+
+
+def needed_files(listing: Listing) -> tuple[RemoteFile, ...]:
+    """What of a repository this program reads: config first, then the small files, then one kind of weights.
+
+    Raises:
+        UnsupportedModelError: if there is no config, or no weights in a format that is read here.
+    """
+    by_name = {file.name: file for file in listing.files}
+    if cache.CONFIG not in by_name:
+        raise UnsupportedModelError(
+            f"{listing.hub_id} has no {cache.CONFIG}: not a model in the hub's own format",
+            hint="`clip models list` names the models that are known to work",
+        )
+    small = [by_name[name] for name in (cache.CONFIG, cache.PREPROCESSOR, *_TOKENIZER) if name in by_name]
+    for kind in _WEIGHTS:
+        weights = sorted((file for file in listing.files if kind.fullmatch(file.name)), key=lambda f: f.name)
+        if weights:
+            return (*small, *weights)
+    other = [name for name in sorted(by_name) if name.endswith((".bin", ".h5", ".msgpack", ".pt", ".safetensors"))]
+    raise UnsupportedModelError(
+        f"{listing.hub_id} has no {cache.SAFETENSORS} or {cache.PICKLE}"
+        + (f", only {', '.join(other)}" if other else "")
+    )
+
+
+@contextmanager
+def open_stream(listing: Listing, file: RemoteFile, offset: int) -> Iterator[tuple[int, Iterator[bytes]]]:
+    """Open one file's bytes from an offset on.
+
+    Redirects to other hosts are followed without the token; 429 and 5xx are asked again, as long as `Retry-After`
+    says.
+
+    Yields:
+        The offset that the server really starts at (0 if it ignores ranges), and the chunks.
+
+    Raises:
+        huggingface_hub.errors.HfHubHTTPError: if the hub refuses.
+        httpx2.TransportError: if the connection breaks; the caller decides whether to go on from there.
+    """
+    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
+
+    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+    with http_stream_backoff(
+        "GET",
+        hf_hub_url(listing.hub_id, file.name, revision=listing.commit, endpoint=constants.ENDPOINT),
+        headers=headers,
+        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        retry_on_exceptions=(),
+        retry_on_status_codes=_RETRY_STATUSES,
+    ) as response:
+        hf_raise_for_status(response)
+        yield 0 if response.status_code == HTTPStatus.OK else offset, response.iter_bytes(1 << 20)
+
+
+@contextmanager
+def explained(hub_id: str, revision: str) -> Iterator[None]:
+    """Turn what huggingface_hub raises inside into errors that say what to do next."""
+    import httpx2
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        raise _refusal(hub_id, revision, error) from error
+    except httpx2.ProxyError as error:
+        raise ModelNotFoundError(
+            f"{hub_id} could not be fetched: the proxy does not answer ({error})",
+            hint="check HTTPS_PROXY and NO_PROXY",
+        ) from error
+    except httpx2.TransportError as error:
+        raise unavailable(hub_id, f"{constants.ENDPOINT} cannot be reached ({error})") from error
+
+
+def unavailable(hub_id: str, reason: str, revision: str | None = None) -> ModelNotFoundError:
+    """The error for a model that is neither here nor to be had, with every way on."""
+    option = f" --revision {revision}" if revision else ""
+    return ModelNotFoundError(
+        f"{hub_id} is not on this machine (searched {cache.repo_folder(hub_id)}) and {reason}",
+        hint=f"fetch it with `clip models pull {hub_id}{option}`; `--model demo` works at once, without a download",
+    )
+
+
+def _parse_listing(hub_id: str, url: str, answer: Any) -> Listing:
+    try:
+        commit = _hex(answer["sha"], 40)
+        files = tuple(_parse_file(sibling) for sibling in answer["siblings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{url} does not answer as the hub does ({type(error).__name__}: {error})", hint="check HF_ENDPOINT"
+        ) from error
+    return Listing(hub_id, commit, files)
+
+
+def _parse_file(sibling: Mapping[str, Any]) -> RemoteFile:
+    name, large = str(sibling["rfilename"]), sibling.get("lfs")
+    if large:
+        return RemoteFile(name, int(large["size"]), _hex(large["sha256"], 64), is_sha256=True)
+    return RemoteFile(name, int(sibling["size"]), _hex(sibling["blobId"], 40), is_sha256=False)
+
+
+def _hex(value: Any, length: int) -> str:
+    """A hash, checked because it becomes a file name."""
+    if not isinstance(value, str) or re.fullmatch(f"[0-9a-f]{{{length}}}", value) is None:
+        raise ValueError(f"{value!r} is no hash of {length} hexadecimal digits")
+    return value
+
+
+def _refusal(hub_id: str, revision: str, error: "HfHubHTTPError") -> ModelError:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.utils import get_token
+
+    status = error.response.status_code
+    tokens = f"{constants.ENDPOINT}/settings/tokens"
+    if isinstance(error, GatedRepoError):
+        step = "the token in use has no access: " if get_token() else ""
+        return ModelNotFoundError(
+            f"{hub_id} is gated: its owners give access only to accounts that accepted their terms",
+            hint=f"{step}accept them at {constants.ENDPOINT}/{hub_id}, make a token at {tokens} and set HF_TOKEN",
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return ModelNotFoundError(f"{hub_id} has no revision {revision}", hint="leave out --revision for the newest")
+    if isinstance(error, RepositoryNotFoundError):
+        return unknown_model(hub_id, f"if it is private, set HF_TOKEN to a token from {tokens}")
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return ModelNotFoundError(
+            f"{hub_id} could not be fetched: the hub refuses the token in use (HTTP {status})",
+            hint=f"make a new one at {tokens} and set HF_TOKEN, or unset it: public models need none",
+        )
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return ModelNotFoundError(
+            f"{hub_id} could not be fetched: the hub limits how often it may be asked",
+            hint="try again in some minutes, what was fetched is kept; with HF_TOKEN set the limit is higher",
+        )
+    return unavailable(hub_id, f"{constants.ENDPOINT} answers HTTP {status}")
+
+
+def unknown_model(name: str, hint: str) -> ModelNotFoundError:
+    """The error for a name that nobody knows, with the names that are spelled most like it."""
+    nearest = nearest_names(name)
+    suggestion = f"did you mean {' or '.join(nearest)}? " if nearest else ""
+    return ModelNotFoundError(f"there is no model called {name}", hint=suggestion + hint)

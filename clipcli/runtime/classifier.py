@@ -1,0 +1,161 @@
+"""From image features to result records. numpy only, so that remembered features can be judged without a model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcli import scoring
+from clipcli.errors import UsageError
+from clipcli.results import Classification, ImageTextScores, Prediction, TextScore
+from clipcli.scoring import Floats, Scoring
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyOptions:
+    """How predictions are made of cosines.
+
+    Attributes:
+        top: Labels a picture.
+        scoring: What `score` is.
+        threshold: Leave labels with a lower score out.
+        temperature: Divides the logits before scoring.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    top: int = 5
+    scoring: Scoring = "softmax"
+    threshold: float | None = None
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.top < 1:
+            raise UsageError(f"--top must be 1 or more, not {self.top}")
+        if not self.temperature > 0:
+            raise UsageError(f"--temperature must be above 0, not {self.temperature}")
+        if self.scoring not in scoring.SCORINGS:
+            raise UsageError(f"--scoring {self.scoring} is not known", hint=f"use {', '.join(scoring.SCORINGS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Labels summed into the parents they share, for `--depth`.
+
+    Attributes:
+        names: One a parent.
+        owners: Parent index of each label, shape (C,).
+    """
+
+    names: tuple[str, ...]
+    owners: NDArray[np.intp]
+
+
+class LabelClassifier:
+    """Compares pictures with labels."""
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        label_features: Floats,
+        logit_scale: float,
+        options: ClassifyOptions,
+        *,
+        none_label: str | None = None,
+        groups: Groups | None = None,
+    ) -> None:
+        """Keep the labels.
+
+        Args:
+            names: One a row of `label_features`.
+            label_features: (C, P) unit length.
+            logit_scale: The checkpoint's scale, exp already taken.
+            options: How to score.
+            none_label: The label that stands for none of the others, if there is one.
+            groups: Parents to sum the scores into.
+        """
+        self._names = names
+        self._features = label_features
+        self._logit_scale = logit_scale
+        self._options = options
+        self._none_label = none_label
+        self._groups = groups
+
+    def classify(self, path: str, image_features: Floats) -> Classification:
+        """Rank the labels for one picture.
+
+        Shapes: image_features (P,) unit length.
+        """
+        cosines = scoring.cosines(image_features[None], self._features)[0]
+        logits = cosines * np.float32(self._logit_scale)
+        return self._record(path, logits, cosines)
+
+    def classify_logits(self, path: str, logits: Floats) -> Classification:
+        """Rank the classes of a classification head, which has logits and no cosines.
+
+        Shapes: logits (C,).
+        """
+        return self._record(path, logits, None)
+
+    def _record(self, path: str, logits: Floats, cosines: Floats | None) -> Classification:
+        options, names = self._options, self._names
+        scale = self._logit_scale
+        scores = scoring.scores(logits[None], options.scoring, temperature=options.temperature, logit_scale=scale)[0]
+        if self._groups is not None:
+            best = _best_members(scores, self._groups)
+            names, scores = self._groups.names, np.bincount(self._groups.owners, weights=scores).astype(np.float32)
+            logits, cosines = logits[best], None if cosines is None else cosines[best]
+        meaningless = options.scoring == "softmax" and len(names) == 1
+        predictions = tuple(
+            Prediction(
+                label=names[i],
+                score=None if meaningless else shortest(scores[i]),
+                cosine=None if cosines is None else shortest(cosines[i]),
+                logit=shortest(logits[i]),
+            )
+            for i in scoring.best_first(scores, options.top)
+            if meaningless or options.threshold is None or scores[i] >= options.threshold
+        )
+        if not predictions or predictions[0].label == self._none_label:
+            return Classification(path, predictions=predictions)
+        return Classification(path, predictions[0].label, predictions[0].score, predictions)
+
+
+def score_texts(
+    path: str,
+    texts: tuple[str, ...],
+    image_features: Floats,
+    text_features: Floats,
+    logit_scale: float,
+    options: ClassifyOptions,
+) -> ImageTextScores:
+    """Compare one picture with texts, in the order given; a score needs two texts or more.
+
+    Shapes: image_features (P,), text_features (M, P), unit length.
+    """
+    cosines = scoring.cosines(image_features[None], text_features)[0]
+    logits = cosines * np.float32(logit_scale)
+    scores = scoring.scores(logits[None], options.scoring, temperature=options.temperature, logit_scale=logit_scale)[0]
+    compared = len(texts) > 1 or options.scoring != "softmax"
+    return ImageTextScores(
+        path,
+        tuple(
+            TextScore(text, shortest(cosine), shortest(logit), shortest(score) if compared else None)
+            for text, cosine, logit, score in zip(texts, cosines, logits, scores, strict=True)
+        ),
+    )
+
+
+def shortest(value: np.float32) -> float:
+    """The float with the fewest digits that is this float32: full precision without the tail of a conversion."""
+    return float(str(np.float32(value)))
+
+
+def _best_members(scores: Floats, groups: Groups) -> NDArray[np.intp]:
+    """Index of each parent's best label."""
+    best = np.zeros(len(groups.names), dtype=np.intp)
+    for i in np.argsort(scores, kind="stable"):
+        best[groups.owners[i]] = i
+    return best

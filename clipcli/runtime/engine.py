@@ -1,0 +1,393 @@
+"""The engine that joins the rooms: a checkpoint on one side, pictures and texts on the other, features between.
+
+`Model` is what `clipcli.load` gives Python users and what every command runs on. Networks are loaded when a feature
+is first needed, each tower by itself; torch is imported then and not before.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcli import hub, scoring
+from clipcli.errors import ClipWarning, ImageError, LabelSetError, UnsupportedModelError, UsageError
+from clipcli.images.decode import DecodeOptions, decode
+from clipcli.images.find import ImageSource
+from clipcli.images.preprocess import Preprocessing
+from clipcli.labels.expand import expand
+from clipcli.labels.label_set import Label, LabelSet, clean_templates, parents
+from clipcli.labels.templates import default_templates
+from clipcli.models.config import ModelConfig, read_config, read_json
+from clipcli.results import Classification, Failure, ImageTextScores
+from clipcli.runtime.classifier import ClassifyOptions, Groups, LabelClassifier, score_texts
+from clipcli.runtime.image_pipeline import Pixels, default_workers, prepared_batches
+from clipcli.scoring import Floats
+from clipcli.text.tokenizer import Encoding, TextTokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+    from clipcli.models.dual_encoder import DualEncoder
+    from clipcli.runtime.image_encoder import ImageEncoder
+
+DEFAULT_BATCH_SIZE = 16
+
+# Several wordings, averaged: what is left when a picture shows none of the labels.
+NONE_OF_THESE = Label("none of these", prompts=("something else", "nothing in particular", "an empty background"))
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run a model, whatever the question.
+
+    Attributes:
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+        batch_size: Pictures a batch; None chooses.
+        workers: Threads that decode; None chooses.
+        decode: How pictures are read.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int | None = None
+    workers: int | None = None
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
+
+    def __post_init__(self) -> None:
+        """Check the counts.
+
+        Raises:
+            UsageError: A count is below 1.
+        """
+        for flag, value in (("--batch-size", self.batch_size), ("--workers", self.workers)):
+            if value is not None and value < 1:
+                raise UsageError(f"{flag} must be 1 or more, not {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFeatures:
+    """One input's features (P,), unit length, or why there are none."""
+
+    source: ImageSource
+    features: Floats | None
+    error: ImageError | None
+
+
+class Model:
+    """A checkpoint, ready to turn pictures and texts into features and answers."""
+
+    def __init__(self, files: hub.ModelFiles, options: RunOptions | None = None) -> None:
+        """Read the configuration; weights are read when first needed.
+
+        Raises:
+            ModelError: The checkpoint is damaged or not of a supported family.
+        """
+        self.files = files
+        self.options = options or RunOptions()
+        self.config: ModelConfig = read_config(files.folder)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The classes of a checkpoint with a classification head of its own, else None."""
+        return self.config.id2label
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """How the checkpoint wants its pictures."""
+        path = self.files.folder / "preprocessor_config.json"
+        return Preprocessing.from_config(read_json(path), str(path))
+
+    @cached_property
+    def tokenizer(self) -> TextTokenizer:
+        """The checkpoint's tokenizer."""
+        if self.config.text is None:
+            raise UnsupportedModelError(
+                f"{self.files.id} has no text tower, so it cannot read labels", hint="use a checkpoint with both towers"
+            )
+        tokenizer = load_tokenizer(
+            self.files.folder, self.config.family, context_length=self.config.text.context_length
+        )
+        tokenizer.check_vocab_size(self.config.text.vocab_size)
+        return tokenizer
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """Where the networks run."""
+        from clipcli.runtime.device import choose_device
+
+        return choose_device(self.options.device)
+
+    @cached_property
+    def dtype(self) -> "torch.dtype":
+        """What the networks compute in."""
+        from clipcli.runtime.device import choose_dtype
+
+        return choose_dtype(self.options.dtype, self.device)
+
+    @cached_property
+    def logit_scale(self) -> float:
+        """The checkpoint's factor between cosine and logit, exp already taken."""
+        return float(self._text_network.logit_scale.float().exp())
+
+    def encode_texts(self, texts: Sequence[str]) -> Floats:
+        """Encode texts as they are, without templates.
+
+        Shapes: M texts -> (M, P) float32, unit length. Warns (`ClipWarning`) of each text that was cut.
+        """
+        encodings = self.tokenizer.encode(texts)
+        for text, encoding in zip(texts, encodings, strict=True):
+            if encoding.truncated:
+                self._warn_truncated(f"text {text!r}")
+        return self._encode_ids(encodings)
+
+    def encode_labels(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> Floats:
+        """Encode labels through templates and average the prompts of each.
+
+        Args:
+            label_set: The labels.
+            templates: Take the place of the label set's own; without either, the default for its language.
+
+        Shapes: C labels -> (C, P) float32, unit length. Warns (`ClipWarning`) once if prompts were cut.
+        Source: arXiv:2103.00020, section 3.1.4.
+        """
+        prompts = expand(label_set, self.templates_for(label_set, templates))
+        encodings = self.tokenizer.encode(prompts.texts)
+        cut = [owner for owner, encoding in zip(prompts.owners, encodings, strict=True) if encoding.truncated]
+        if cut:
+            more = f" and {len(set(cut)) - 1} more" if len(set(cut)) > 1 else ""
+            self._warn_truncated(f"label {label_set.labels[cut[0]].name!r}{more}")
+        return scoring.ensemble(self._encode_ids(encodings), list(prompts.owners), len(label_set.labels))
+
+    def templates_for(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The templates that `encode_labels` fills in."""
+        if templates is not None:
+            return clean_templates(templates)
+        return label_set.templates or default_templates(label_set)
+
+    def encode_images(self, images: Iterable[str | Path]) -> Floats:
+        """Encode pictures.
+
+        Shapes: N paths -> (N, P) float32, unit length.
+
+        Raises:
+            ImageError: A picture cannot be used.
+        """
+        rows = []
+        for item in self.iter_image_features(_sources(images)):
+            if item.features is None:
+                raise item.error or ImageError(item.source.path)
+            rows.append(item.features)
+        return np.stack(rows) if rows else np.empty((0, self.config.projection_dim), dtype=np.float32)
+
+    def iter_image_features(self, sources: Iterable[ImageSource]) -> Iterator[ImageFeatures]:
+        """Encode pictures as they come, in input order; a bad one gives an error instead of features."""
+        return chain.from_iterable(self.iter_image_feature_batches(sources))
+
+    def iter_image_feature_batches(self, sources: Iterable[ImageSource]) -> Iterator[list[ImageFeatures]]:
+        """Encode pictures as they come, a batch at a time."""
+        self.preprocessing  # noqa: B018 - a damaged checkpoint is reported before the first picture is read
+        batches = prepared_batches(
+            iter(sources),
+            self._prepare,
+            batch_size=self.options.batch_size or DEFAULT_BATCH_SIZE,
+            workers=self.options.workers or default_workers(),
+        )
+        for batch in batches:
+            pixels = [item.pixels for item in batch if item.pixels is not None]
+            rows = iter(self._image_encoder.encode(np.stack(pixels)) if pixels else ())
+            yield [
+                ImageFeatures(item.source, None if item.pixels is None else next(rows), item.error) for item in batch
+            ]
+
+    def classifier(
+        self,
+        label_set: LabelSet | None,
+        options: ClassifyOptions,
+        *,
+        templates: Sequence[str] | None = None,
+        none_of_these: bool | str = False,
+        depth: int | None = None,
+    ) -> LabelClassifier:
+        """Prepare a question: the labels encoded, ready to be compared with features of pictures.
+
+        Args:
+            label_set: The labels; None for the classes of a checkpoint with a classification head.
+            options: How to score.
+            templates: Take the place of the label set's own.
+            none_of_these: Add a label for pictures that show none of the others; a text words it.
+            depth: Sum the scores of hierarchical labels into their parents at this depth.
+
+        Raises:
+            UsageError: Options that do not go together.
+            LabelSetError: No labels, and the checkpoint has none of its own.
+        """
+        if label_set is None or self.class_names is not None:
+            return self._head_classifier(label_set, options)
+        none = _none_label(label_set, none_of_these)
+        if none is not None:
+            label_set = replace(label_set, labels=(*label_set.labels, none), none=None)
+        groups = None
+        if depth is not None:
+            if options.scoring != "softmax":
+                raise UsageError(f"--depth sums softmax scores and does not go with --scoring {options.scoring}")
+            groups = _groups(parents(label_set.labels, depth))
+        return LabelClassifier(
+            label_set.names,
+            self.encode_labels(label_set, templates),
+            self.logit_scale,
+            options,
+            none_label=none.name if none else None,
+            groups=groups,
+        )
+
+    def iter_classify(
+        self, sources: Iterable[ImageSource], classifier: LabelClassifier
+    ) -> Iterator[list[Classification]]:
+        """Classify pictures as they come, a batch at a time, in input order."""
+        judge = classifier.classify if self.class_names is None else classifier.classify_logits
+        for batch in self.iter_image_feature_batches(sources):
+            yield [
+                judge(item.source.path, item.features)
+                if item.features is not None
+                else Classification(item.source.path, error=_failure(item))
+                for item in batch
+            ]
+
+    def classify(
+        self,
+        images: Iterable[str | Path],
+        labels: Sequence[str] | LabelSet | None = None,
+        *,
+        templates: Sequence[str] | None = None,
+        options: ClassifyOptions | None = None,
+        none_of_these: bool | str = False,
+    ) -> list[Classification]:
+        """Name what is on pictures. A picture that cannot be used becomes a result with `error`.
+
+        Args:
+            images: Paths.
+            labels: Label names or a label set; None for a checkpoint with a classification head.
+            templates: Take the place of the label set's own; each holds `{}` once.
+            options: How to score.
+            none_of_these: Add a label for pictures that show none of the others; a text words it.
+        """
+        label_set = labels if labels is None or isinstance(labels, LabelSet) else _label_set(labels)
+        classifier = self.classifier(
+            label_set, options or ClassifyOptions(), templates=templates, none_of_these=none_of_these
+        )
+        return list(chain.from_iterable(self.iter_classify(_sources(images), classifier)))
+
+    def iter_score(
+        self, sources: Iterable[ImageSource], texts: Sequence[str], options: ClassifyOptions
+    ) -> Iterator[list[ImageTextScores]]:
+        """Compare pictures with texts as they come, a batch at a time, in input order."""
+        text_features, scale = self.encode_texts(texts), self.logit_scale
+        for batch in self.iter_image_feature_batches(sources):
+            yield [
+                score_texts(item.source.path, tuple(texts), item.features, text_features, scale, options)
+                if item.features is not None
+                else ImageTextScores(item.source.path, error=_failure(item))
+                for item in batch
+            ]
+
+    def score(
+        self, images: Iterable[str | Path], texts: Sequence[str], options: ClassifyOptions | None = None
+    ) -> list[ImageTextScores]:
+        """Compare every picture with every text."""
+        batches = self.iter_score(_sources(images), texts, options or ClassifyOptions())
+        return list(chain.from_iterable(batches))
+
+    def _head_classifier(self, label_set: LabelSet | None, options: ClassifyOptions) -> LabelClassifier:
+        if self.class_names is None:
+            raise LabelSetError(
+                "no labels are given", hint="use --labels cat,dog or --label-set NAME (see `clip labels list`)"
+            )
+        if label_set is not None:
+            raise UsageError(
+                f"{self.files.id} has a classification head with {len(self.class_names)} classes of its own "
+                "and cannot take other labels",
+                hint="leave the labels out, or use a checkpoint with both towers",
+            )
+        if options.scoring == "cosine":
+            raise UsageError("--scoring cosine needs text features; a classification head has logits only")
+        return LabelClassifier(self.class_names, np.empty((0, 0), dtype=np.float32), 1.0, options)
+
+    def _encode_ids(self, encodings: Sequence[Encoding]) -> Floats:
+        from clipcli.runtime.text_encoder import encode_ids
+
+        return encode_ids(self._text_network, [e.ids for e in encodings], self.tokenizer.pad_token_id)
+
+    def _prepare(self, source: ImageSource) -> Pixels:
+        image = decode(source, self.options.decode, self.preprocessing.min_size)
+        return self.preprocessing.pixels(image)
+
+    @cached_property
+    def _text_network(self) -> "DualEncoder":
+        return self._load(image=False, text=True)
+
+    @cached_property
+    def _image_encoder(self) -> "ImageEncoder":
+        from clipcli.runtime.image_encoder import ImageEncoder
+
+        return ImageEncoder(self._load(image=True, text=False), self.preprocessing)
+
+    def _load(self, *, image: bool, text: bool) -> "DualEncoder":
+        from clipcli.models.checkpoint import load_network
+
+        weights = hub.weight_files(self.files.folder)
+        network = load_network(self.config, weights, image=image, text=text, dtype=self.dtype)
+        return network.to(self.device)
+
+    def _warn_truncated(self, what: str) -> None:
+        length = self.tokenizer.context_length
+        warnings.warn(f"{what} is longer than {length} tokens and was cut", ClipWarning, stacklevel=3)
+
+
+def load(
+    name: str = hub.DEFAULT_MODEL,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    offline: bool = False,
+) -> Model:
+    """Find a checkpoint by id, alias or folder and make it ready.
+
+    Raises:
+        ModelError: It is missing, damaged or not supported.
+    """
+    files = hub.resolve_model(name, revision=revision, offline=offline)
+    return Model(files, RunOptions(device=device, dtype=dtype, batch_size=batch_size, workers=workers))
+
+
+def _sources(images: Iterable[str | Path]) -> Iterator[ImageSource]:
+    return (ImageSource(str(image)) for image in images)
+
+
+def _label_set(names: Sequence[str]) -> LabelSet:
+    return LabelSet(name="labels", labels=tuple(Label(name) for name in names))
+
+
+def _none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
+    if isinstance(none_of_these, str):
+        return Label(none_of_these)
+    return (label_set.none or NONE_OF_THESE) if none_of_these else None
+
+
+def _groups(names: tuple[str, ...]) -> Groups:
+    index = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    owners: NDArray[np.intp] = np.array([index[name] for name in names])
+    return Groups(tuple(index), owners)
+
+
+def _failure(item: ImageFeatures) -> Failure:
+    return Failure.from_error(item.error or ImageError(item.source.path))

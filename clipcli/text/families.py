@@ -1,0 +1,177 @@
+"""What sets the families' tokenizers apart, on one screen, and the pipeline of each.
+
+A family names the tokenizer class its published checkpoints use; a checkpoint's `tokenizer_config.json` may name
+another of the three. The class decides the pipeline (as it does in `transformers`, whatever `tokenizer.json` says of
+its own), the files only the vocabulary, the special tokens and a few settings. Imports `tokenizers` inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipcli.text.vocabulary import Vocabulary, read_bpe, read_sentencepiece, read_wordpiece
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+CLIP_SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+
+
+def build_clip(vocabulary: Vocabulary, roles: Mapping[str, str], settings: Mapping[str, Any]) -> Tokenizer:
+    """Byte-level BPE over lower-cased words (arXiv:2103.00020, section 2.4).
+
+    `do_lower_case` is not read: CLIP's text is always lower-cased, also by `transformers`.
+    """
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    model = models.BPE(
+        vocab=vocabulary.ids,
+        merges=vocabulary.merges,
+        continuing_subword_prefix="",
+        end_of_word_suffix="</w>",
+        fuse_unk=False,
+        unk_token=roles["unk_token"],
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(CLIP_SPLIT), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    return tokenizer
+
+
+def build_bert(vocabulary: Vocabulary, roles: Mapping[str, str], settings: Mapping[str, Any]) -> Tokenizer:
+    """WordPiece after BERT's basic tokenisation (arXiv:1810.04805): Chinese characters apart, case, accents."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordPiece(vocabulary.ids, unk_token=roles["unk_token"]))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        strip_accents=settings.get("strip_accents"),
+        lowercase=settings.get("do_lower_case", True),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def build_xlm_roberta(vocabulary: Vocabulary, roles: Mapping[str, str], settings: Mapping[str, Any]) -> Tokenizer:
+    """Unigram over words that carry their leading space (arXiv:1911.02116, section 3)."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    unknown = [piece for piece, _ in vocabulary.pieces].index(roles["unk_token"])
+    tokenizer = Tokenizer(models.Unigram(vocabulary.pieces, unk_id=unknown, byte_fallback=False))
+    if vocabulary.charsmap is not None:
+        tokenizer.normalizer = normalizers.Precompiled(vocabulary.charsmap)
+    prefix = "always" if settings.get("add_prefix_space", True) else "never"
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=prefix)]
+    )
+    return tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerClass:
+    """One published tokenizer class.
+
+    Attributes:
+        model_type: Kind of model that its `tokenizer.json` holds.
+        vocabulary_files: What is read where there is no `tokenizer.json`, by `read`.
+        build: Makes the pipeline of vocabulary, special tokens by role, and `tokenizer_config.json`.
+        special_tokens: Special tokens by role, where the checkpoint names no others.
+        first: Role of the token before every text; `last`: of the one after it.
+    """
+
+    model_type: str
+    vocabulary_files: tuple[str, ...]
+    read: Callable[[Path], Vocabulary]
+    build: Callable[[Vocabulary, Mapping[str, str], Mapping[str, Any]], Tokenizer]
+    special_tokens: Mapping[str, str]
+    first: str
+    last: str
+
+
+TOKENIZER_CLASSES: dict[str, TokenizerClass] = {
+    "CLIPTokenizer": TokenizerClass(
+        model_type="BPE",
+        vocabulary_files=("vocab.json", "merges.txt"),
+        read=read_bpe,
+        build=build_clip,
+        special_tokens={
+            "bos_token": "<|startoftext|>",
+            "eos_token": "<|endoftext|>",
+            "unk_token": "<|endoftext|>",
+            "pad_token": "<|endoftext|>",
+        },
+        first="bos_token",
+        last="eos_token",
+    ),
+    "BertTokenizer": TokenizerClass(
+        model_type="WordPiece",
+        vocabulary_files=("vocab.txt",),
+        read=read_wordpiece,
+        build=build_bert,
+        special_tokens={
+            "unk_token": "[UNK]",
+            "sep_token": "[SEP]",
+            "pad_token": "[PAD]",
+            "cls_token": "[CLS]",
+            "mask_token": "[MASK]",
+        },
+        first="cls_token",
+        last="sep_token",
+    ),
+    "XLMRobertaTokenizer": TokenizerClass(
+        model_type="Unigram",
+        vocabulary_files=("sentencepiece.bpe.model",),
+        read=read_sentencepiece,
+        build=build_xlm_roberta,
+        special_tokens={
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "unk_token": "<unk>",
+            "sep_token": "</s>",
+            "pad_token": "<pad>",
+            "cls_token": "<s>",
+            "mask_token": "<mask>",
+        },
+        first="bos_token",
+        last="eos_token",
+    ),
+}
+
+# These say nothing but "the pipeline stands in tokenizer.json".
+GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The tokenizer class of a family's published checkpoints, and the context its authors run it with.
+
+    Attributes:
+        tokenizer_class: Row of `TOKENIZER_CLASSES`.
+        context_length: Tokens a text, special ones included; None for as many as the text tower has positions.
+    """
+
+    tokenizer_class: str
+    context_length: int | None
+
+
+FAMILIES: dict[str, Family] = {
+    "clip": Family("CLIPTokenizer", None),
+    "chinese_clip": Family("BertTokenizer", 52),
+    "altclip": Family("XLMRobertaTokenizer", 77),
+}
+
+
+def default_context_length(family: str, positions: int) -> int:
+    """Tokens a text that a family's authors use, but never more than the text tower has positions for."""
+    return min(FAMILIES[family].context_length or positions, positions)

@@ -1,0 +1,97 @@
+"""Which tokens of a checkpoint are special, and how they are matched in a text.
+
+The rules are those of `transformers` 5: `tokenizer_config.json` names tokens by role; where it has no
+`added_tokens_decoder`, the older `special_tokens_map.json`, `added_tokens.json` and the list in `tokenizer.json` have
+their say. A token's first record counts, because it decides how the token is matched (`normalized`, `lstrip`, ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipcli.errors import DamagedModelError
+from clipcli.text.vocabulary import CONFIG_FILE, Vocabulary, read_json
+
+if TYPE_CHECKING:
+    from tokenizers import AddedToken
+
+ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+# A token as the files record it: its text, or an object with that text as `content`.
+Record = str | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """The special tokens by role, and every token that is matched in a text before anything else, in order."""
+
+    roles: Mapping[str, str]
+    matched: tuple[Record, ...]
+
+    def added_tokens(self) -> list[AddedToken]:
+        """The matched tokens as the `tokenizers` library takes them."""
+        from tokenizers import AddedToken
+
+        named = set(self.roles.values())
+        tokens = []
+        for record in self.matched:
+            if isinstance(record, str):
+                tokens.append(AddedToken(record, special=True))
+            else:
+                options = {key: record[key] for key in _OPTIONS if key in record}
+                special = record.get("special", False) or record["content"] in named
+                tokens.append(AddedToken(record["content"], **options, special=special))
+        return tokens
+
+
+_OPTIONS = ("single_word", "lstrip", "rstrip", "normalized")
+
+
+def read_special_tokens(
+    folder: Path, settings: Mapping[str, Any], vocabulary: Vocabulary, defaults: Mapping[str, str]
+) -> SpecialTokens:
+    """Gather the special tokens of a checkpoint.
+
+    Args:
+        folder: The checkpoint.
+        settings: Its `tokenizer_config.json`.
+        vocabulary: Its vocabulary, whose own list of added tokens may count.
+        defaults: Special tokens by role, where the files name none.
+
+    Raises:
+        DamagedModelError: A record is neither a text nor an object with `content`.
+    """
+    records: dict[str, Any] = {**defaults, **{role: settings[role] for role in ROLES if role in settings}}
+    extra = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or ()
+    extra = extra.values() if isinstance(extra, Mapping) else extra
+    by_id = settings.get("added_tokens_decoder")
+    if by_id is None:
+        legacy = read_json(folder / "special_tokens_map.json")
+        records |= {role: legacy[role] for role in ROLES if role in legacy}
+        extra = [*extra, *legacy.get("additional_special_tokens", ())]
+        by_id = {id_: token for token, id_ in read_json(folder / "added_tokens.json").items()}
+        by_id |= vocabulary.added
+    path = folder / CONFIG_FILE
+    roles = {role: _content(record, path) for role, record in records.items() if record is not None}
+    added = [record for _, record in sorted(by_id.items(), key=lambda item: int(item[0]))]
+    named = [records[role] for role in ROLES if role in roles]
+    return SpecialTokens(roles, tuple(_first_records([*added, *named, *extra], path)))
+
+
+def _first_records(records: list[Any], path: Path) -> Iterator[Record]:
+    seen = set()
+    for record in records:
+        content = _content(record, path)
+        if content not in seen:
+            seen.add(content)
+            yield record
+
+
+def _content(record: Any, path: Path) -> str:
+    content = record.get("content") if isinstance(record, Mapping) else record
+    if not isinstance(content, str) or not content:
+        raise DamagedModelError(f"{path}: {record!r} is no token (a text, or an object with `content`)")
+    return content

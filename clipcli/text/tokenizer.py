@@ -1,0 +1,213 @@
+"""Texts to ids: the one door to this room.
+
+Ids equal those of `transformers` for the same folder; padding is left to the caller, who knows the batch. Imports
+`tokenizers` when a tokenizer is loaded, never before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipcli.errors import DamagedModelError, ModelError, UnsupportedModelError, UsageError
+from clipcli.text.families import FAMILIES, GENERIC_CLASSES, TOKENIZER_CLASSES, TokenizerClass
+from clipcli.text.special_tokens import SpecialTokens, read_special_tokens
+from clipcli.text.vocabulary import (
+    CONFIG_FILE,
+    LEGACY_FILES,
+    TOKENIZER_FILE,
+    Vocabulary,
+    read_json,
+    read_tokenizer_json,
+)
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One text as ids, special tokens included, not padded; `truncated` if it did not fit the context."""
+
+    ids: tuple[int, ...]
+    truncated: bool
+
+
+class TextTokenizer:
+    """A checkpoint's tokenizer.
+
+    Attributes:
+        context_length: The most ids a text becomes, special tokens included.
+        pad_token_id: What shorter rows of a batch are filled with.
+        vocab_size: How many ids there are.
+        digest: Hex; equal digests give equal ids.
+    """
+
+    def __init__(self, backend: Tokenizer, *, context_length: int, pad_token_id: int, digest: str) -> None:
+        """Take over a ready pipeline; `load_tokenizer` makes one."""
+        backend.no_padding()
+        backend.enable_truncation(max_length=context_length)
+        self._backend = backend
+        self.context_length = context_length
+        self.pad_token_id = pad_token_id
+        self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
+        self.digest = digest
+
+    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+        """Encode each text; one that is too long is cut before its final special token.
+
+        Raises:
+            UsageError: A text is not Unicode (bytes that the terminal could not decode).
+        """
+        try:
+            encodings = self._backend.encode_batch_fast(list(texts))
+        except TypeError:
+            for text in texts:
+                if any("\ud800" <= character <= "\udfff" for character in text):
+                    raise UsageError(f"the text {text!r} is not valid Unicode") from None
+            raise
+        return [Encoding(tuple(e.ids), truncated=bool(e.overflowing)) for e in encodings]
+
+    def check_vocab_size(self, embedding_rows: int) -> None:
+        """Refuse a vocabulary that is not the one the text tower was trained with.
+
+        More tokens than rows would index past the embedding. Fewer would run, but a cut or shifted vocabulary gives
+        wrong features without a word, and the published checkpoints of all three families have equal sizes.
+
+        Raises:
+            DamagedModelError: The sizes differ.
+        """
+        if self.vocab_size != embedding_rows:
+            raise DamagedModelError(
+                f"the tokenizer has {self.vocab_size} tokens, but the text tower's embedding {embedding_rows} rows",
+                hint="the tokenizer files are of another checkpoint or cut short: fetch the checkpoint again",
+            )
+
+
+def load_tokenizer(folder: Path, family: str, *, context_length: int) -> TextTokenizer:
+    """Load the tokenizer of a checkpoint folder in the hub's layout.
+
+    Args:
+        folder: The checkpoint.
+        family: `clip`, `chinese_clip` or `altclip`.
+        context_length: The most ids a text may become (see `default_context_length`).
+
+    Raises:
+        ModelError: Its files are missing, damaged, or of a tokenizer class that this program does not run.
+    """
+    settings = read_json(folder / CONFIG_FILE)
+    name = _class_name(settings, family)
+    if name in GENERIC_CLASSES:
+        backend, special = _load_as_is(folder, settings)
+    else:
+        backend, special = _load_class(folder, settings, TOKENIZER_CLASSES[name])
+    return TextTokenizer(
+        backend,
+        context_length=context_length,
+        pad_token_id=_id(backend, special, "pad_token", folder),
+        digest=tokenizer_digest(folder, family, context_length=context_length),
+    )
+
+
+def tokenizer_digest(folder: Path, family: str, *, context_length: int) -> str:
+    """Hex of everything that decides ids, without loading the tokenizer: for the keys of a cache.
+
+    Raises:
+        ModelError: The tokenizer's files are missing or unreadable.
+    """
+    name = _class_name(read_json(folder / CONFIG_FILE), family)
+    digest = hashlib.sha256(f"{name} {context_length}".encode())
+    for path in [*_vocabulary_paths(folder, TOKENIZER_CLASSES.get(name)), *_settings_paths(folder)]:
+        content = path.read_bytes()
+        digest.update(f"\n{path.name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _class_name(settings: Mapping[str, Any], family: str) -> str:
+    name = str(settings.get("tokenizer_class") or FAMILIES[family].tokenizer_class)
+    if name in GENERIC_CLASSES:
+        return name
+    if name.removesuffix("Fast") not in TOKENIZER_CLASSES:
+        raise UnsupportedModelError(
+            f"{CONFIG_FILE}: tokenizer_class {name!r} is not one that this program runs",
+            hint=f"supported: {', '.join([*TOKENIZER_CLASSES, *GENERIC_CLASSES])}",
+        )
+    return name.removesuffix("Fast")
+
+
+def _settings_paths(folder: Path) -> list[Path]:
+    return [path for name in (CONFIG_FILE, *LEGACY_FILES) if (path := folder / name).is_file()]
+
+
+def _vocabulary_paths(folder: Path, tokenizer_class: TokenizerClass | None) -> list[Path]:
+    """`tokenizer.json` if it is there, as in `transformers`; else the files of the class."""
+    combined = folder / TOKENIZER_FILE
+    if combined.is_file():
+        return [combined]
+    separate = tokenizer_class.vocabulary_files if tokenizer_class else ()
+    if not separate or not all((folder / name).is_file() for name in separate):
+        looked_for = " or ".join([TOKENIZER_FILE, *([" + ".join(separate)] if separate else [])])
+        raise ModelError(
+            f"{folder} has no tokenizer: looked for {looked_for}",
+            hint="copy the tokenizer files of the published checkpoint into the folder",
+        )
+    return [folder / name for name in separate]
+
+
+def _load_class(folder: Path, settings: Mapping[str, Any], row: TokenizerClass) -> tuple[Tokenizer, SpecialTokens]:
+    from tokenizers import processors
+
+    paths = _vocabulary_paths(folder, row)
+    combined = paths[0].name == TOKENIZER_FILE
+    vocabulary = read_tokenizer_json(paths[0], row.model_type) if combined else row.read(folder)
+    special = read_special_tokens(folder, settings, vocabulary, row.special_tokens)
+    _check_special_tokens(vocabulary, special, row, paths[0])
+    backend = _build(paths, lambda: row.build(vocabulary, special.roles, settings))
+    backend.add_tokens(special.added_tokens())
+    first, last = special.roles[row.first], special.roles[row.last]
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A {last}",
+        special_tokens=[(token, backend.token_to_id(token)) for token in dict.fromkeys((first, last))],
+    )
+    return backend, special
+
+
+def _load_as_is(folder: Path, settings: Mapping[str, Any]) -> tuple[Tokenizer, SpecialTokens]:
+    from tokenizers import Tokenizer
+
+    paths = _vocabulary_paths(folder, None)
+    backend = _build(paths, lambda: Tokenizer.from_file(str(paths[0])))
+    special = read_special_tokens(folder, settings, Vocabulary(), {})
+    backend.add_tokens(special.added_tokens())
+    return backend, special
+
+
+def _build(paths: Sequence[Path], build: Callable[[], Tokenizer]) -> Tokenizer:
+    try:
+        return build()
+    except Exception as error:  # tokenizers raises nothing narrower for a vocabulary it cannot use
+        names = " + ".join(str(path) for path in paths)
+        raise DamagedModelError(f"{names}: {error}", hint="fetch the checkpoint again") from error
+
+
+def _check_special_tokens(vocabulary: Vocabulary, special: SpecialTokens, row: TokenizerClass, path: Path) -> None:
+    """Without them a text would run under ids that the text tower was never trained with."""
+    known = vocabulary.tokens()
+    for role in (row.first, row.last, "unk_token", "pad_token"):
+        if special.roles.get(role) not in known:
+            raise DamagedModelError(
+                f"{path} has no token {special.roles.get(role)!r}, which is the {role}",
+                hint="the vocabulary is cut short or of another family: fetch the checkpoint again",
+            )
+
+
+def _id(backend: Tokenizer, special: SpecialTokens, role: str, folder: Path) -> int:
+    token = special.roles.get(role)
+    id_ = None if token is None else backend.token_to_id(token)
+    if id_ is None:
+        raise DamagedModelError(f"{folder / CONFIG_FILE} names no {role} of the vocabulary")
+    return int(id_)

@@ -1,0 +1,169 @@
+"""Reads what a checkpoint folder says about its tokenizer; knows file formats, not what is done with them.
+
+Imports `tokenizers` nowhere and `sentencepiece` only where a `.model` file has to be read.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clipcli.errors import DamagedModelError, UnsupportedModelError
+
+TOKENIZER_FILE = "tokenizer.json"
+CONFIG_FILE = "tokenizer_config.json"
+LEGACY_FILES = ("special_tokens_map.json", "added_tokens.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The tokens of a checkpoint, whichever files they came from.
+
+    Attributes:
+        ids: Token to id (BPE, WordPiece).
+        merges: BPE merges, best first.
+        pieces: Tokens with their log probabilities, in the order of the ids (Unigram).
+        charsmap: SentencePiece's compiled normalisation table.
+        added: Tokens matched in a text before anything else, by id, as `tokenizer.json` records them.
+    """
+
+    ids: dict[str, int] = field(default_factory=dict)
+    merges: list[tuple[str, str]] = field(default_factory=list)
+    pieces: list[tuple[str, float]] = field(default_factory=list)
+    charsmap: bytes | None = None
+    added: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+
+    def tokens(self) -> set[str]:
+        """Every token that has an id."""
+        return {*self.ids, *(piece for piece, _ in self.pieces), *(token["content"] for token in self.added.values())}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object; an absent file is an empty one."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise DamagedModelError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DamagedModelError(f"{path} is not JSON: {error}", hint="fetch the checkpoint again") from error
+    if not isinstance(value, dict):
+        raise DamagedModelError(f"{path} holds a JSON {type(value).__name__}, not an object")
+    return value
+
+
+def read_tokenizer_json(path: Path, model_type: str) -> Vocabulary:
+    """Read the vocabulary of a `tokenizer.json`; its pipeline is left to the tokenizer class.
+
+    Raises:
+        DamagedModelError: The file holds another kind of model than `model_type`, or none.
+    """
+    content = read_json(path)
+    try:
+        model = content["model"]
+        found = model.get("type", model_type)  # older files leave the type out
+        if found != model_type:
+            raise DamagedModelError(f"{path} holds a {found} model, expected {model_type}")
+        vocabulary = model["vocab"]
+        by_name = isinstance(vocabulary, dict)
+        return Vocabulary(
+            ids=vocabulary if by_name else {},
+            merges=[_merge(merge) for merge in model.get("merges", ())],
+            pieces=[] if by_name else [(piece, score) for piece, score in vocabulary],
+            charsmap=_charsmap(content.get("normalizer")),
+            added={token["id"]: token for token in content.get("added_tokens", ())},
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DamagedModelError(
+            f"{path} is not laid out as a tokenizer ({type(error).__name__}: {error})",
+            hint="fetch the checkpoint again",
+        ) from error
+
+
+def _merge(record: str | list[str]) -> tuple[str, str]:
+    left, right = record.split(" ") if isinstance(record, str) else record
+    return left, right
+
+
+def _charsmap(normalizer: Mapping[str, Any] | None) -> bytes | None:
+    for step in (normalizer or {}).get("normalizers", [normalizer or {}]):
+        if step.get("type") == "Precompiled":
+            return base64.b64decode(step["precompiled_charsmap"], validate=True)
+    return None
+
+
+def read_bpe(folder: Path) -> Vocabulary:
+    """Read `vocab.json` and `merges.txt`, one merge a line after the version."""
+    path = folder / "merges.txt"
+    merges = []
+    for number, line in enumerate(_lines(path), start=1):
+        if line.startswith("#version"):
+            continue
+        left, space, right = line.partition(" ")
+        if not space:
+            raise DamagedModelError(f"{path}, line {number}: {line!r} is no merge of two symbols")
+        merges.append((left, right))
+    return Vocabulary(read_json(folder / "vocab.json"), merges)
+
+
+def read_wordpiece(folder: Path) -> Vocabulary:
+    """Read `vocab.txt`, one token a line, its line number the id.
+
+    Raises:
+        DamagedModelError: A token stands on two lines, so one of the two ids would never be used.
+    """
+    path = folder / "vocab.txt"
+    tokens: dict[str, int] = {}
+    for i, token in enumerate(_lines(path)):
+        if token in tokens:
+            raise DamagedModelError(
+                f"{path} holds the token {token!r} twice, on lines {tokens[token] + 1} and {i + 1}",
+                hint="fetch the checkpoint again",
+            )
+        tokens[token] = i
+    return Vocabulary(tokens)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DamagedModelError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
+    except OSError as error:
+        raise DamagedModelError(f"{path} cannot be read: {error.strerror}") from error
+    return [line.rstrip() for line in (lines if lines[-1] else lines[:-1])]
+
+
+def read_sentencepiece(folder: Path) -> Vocabulary:
+    """Read `sentencepiece.bpe.model` with fairseq's ids, as XLM-RoBERTa uses it (arXiv:1911.02116).
+
+    SentencePiece counts <unk>, <s>, </s>, pieces; fairseq <s>, <pad>, </s>, <unk>, pieces, <mask>.
+
+    Raises:
+        UnsupportedModelError: The optional packages are not installed.
+        DamagedModelError: The file is no SentencePiece model.
+    """
+    path = folder / "sentencepiece.bpe.model"
+    try:
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+        from sentencepiece import sentencepiece_model_pb2
+    except ImportError as error:
+        raise UnsupportedModelError(
+            f"{path} needs the optional packages sentencepiece and protobuf",
+            hint=f"pip install 'clipcli[sentencepiece]', or put the checkpoint's {TOKENIZER_FILE} beside it",
+        ) from error
+    model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+    try:
+        model.ParseFromString(path.read_bytes())
+    except (DecodeError, OSError) as error:
+        raise DamagedModelError(
+            f"{path} is no SentencePiece model: {error}", hint="fetch the checkpoint again"
+        ) from error
+    special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+    return Vocabulary(
+        pieces=[*special, *((piece.piece, piece.score) for piece in model.pieces[3:]), ("<mask>", 0.0)],
+        charsmap=model.normalizer_spec.precompiled_charsmap or None,
+    )
