@@ -63,13 +63,13 @@ def _split(value: str) -> list[str]:
             hint="put the labels in a file, one a line, and give --labels @file.txt",
         )
     try:
-        fields = next(csv.reader([line], strict=True, skipinitialspace=True), [""])
+        fields = next(csv.reader([line], strict=True, skipinitialspace=True))
     except csv.Error as error:
         raise LabelSetError(
             f"--labels {value!r}: the quotes do not match ({error})",
             hint='quote a label that holds a comma: cat,"dog, puppy"; double a quote inside quotes: ""',
         ) from error
-    return fields
+    return fields or [""]
 
 
 def _read_lines(name: str) -> Iterator[tuple[str, str]]:

@@ -175,9 +175,10 @@ def _syntax_error(error: yaml.YAMLError, file: str, text: str) -> LabelSetError:
     if mark is None:
         return LabelSetError(f"{file}: {' '.join(str(error).split())}")
     lines = text.splitlines()
-    line = lines[mark.line] if mark.line < len(lines) else ""
+    number = min(mark.line, len(lines) - 1)  # an unclosed bracket is noticed behind the last line
+    line = lines[number]
     problem = getattr(error, "problem", None) or "not valid YAML"
-    place = f"{file}:{mark.line + 1}"
+    place = f"{file}:{number + 1}"
     if line[: len(line) - len(line.lstrip())].count("\t") or line[mark.column : mark.column + 1] == "\t":
         return LabelSetError(f"{place}: a tab, which YAML does not allow for indentation", hint="use spaces")
     hint = "quote texts that hold ': ', ' #' or '\"', or begin with one of [ ] { } , & * ! | > % @ `"
