@@ -83,6 +83,11 @@ class LabelClassifier:
         self._none_label = none_label
         self._groups = groups
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels compared with."""
+        return self._names
+
     def classify(self, path: str, image_features: Floats) -> Classification:
         """Rank the labels for one picture.
 

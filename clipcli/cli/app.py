@@ -1,0 +1,35 @@
+"""The `clip` command: registers one module a command, and nothing else."""
+
+from typing import Annotated
+
+import typer
+
+from clipcli.cli.classify import classify
+from clipcli.cli.score import score
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Zero-shot vision: names what is on pictures, with labels that you make up on the spot.",
+)
+app.command()(classify)
+app.command()(score)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from clipcli import __version__
+
+        typer.echo(f"clip {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass

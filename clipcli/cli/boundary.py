@@ -1,0 +1,51 @@
+"""The boundary between library errors and the person at the terminal.
+
+`handles_errors` turns every `ClipError` into a message on stderr and the documented exit status. Bugs keep their
+traceback. Typer renders neither Click's exceptions nor subclasses of its own, so this decorator does it.
+"""
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import typer
+
+from clipcli.errors import ClipError, ClipWarning, ExitStatus
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def handles_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Make a command report the user's mistakes in words, and warnings as one line each."""
+
+    @functools.wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", ClipWarning)
+            warnings.showwarning = _show_warning
+            try:
+                return command(*args, **kwargs)
+            except ClipError as error:
+                say(f"error: {error}", error.hint)
+                raise typer.Exit(error.exit_status) from error
+            except KeyboardInterrupt:
+                say("interrupted")
+                raise typer.Exit(ExitStatus.INTERRUPTED) from None
+
+    return guarded
+
+
+def say(message: str, hint: str | None = None) -> None:
+    """Talk to the user on stderr; data goes to stdout only."""
+    lines = [f"clip: {message}", *([f"  hint: {hint}"] if hint else [])]
+    text = "\n".join(lines) + "\n"
+    sys.stderr.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    sys.stderr.flush()
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    if issubclass(category, ClipWarning):
+        say(f"warning: {message}")

@@ -1,0 +1,72 @@
+"""`clip classify`: which of the given labels is on each picture."""
+
+from typing import Annotated
+
+import typer
+
+from clipcli.cli.boundary import handles_errors, say
+from clipcli.cli.options import (
+    LABELS,
+    SCORING,
+    InputOptions,
+    LabelOptions,
+    ModelOptions,
+    OutputOptions,
+    ScoringName,
+    expand_options,
+)
+from clipcli.cli.run import describe_run, print_results
+
+
+@handles_errors
+@expand_options
+def classify(
+    inputs: InputOptions,
+    labels: LabelOptions,
+    model: ModelOptions,
+    output: OutputOptions,
+    top: Annotated[
+        int, typer.Option("--top", "-k", metavar="N", help="Labels a picture.", rich_help_panel=SCORING)
+    ] = 5,
+    scoring: Annotated[ScoringName, typer.Option(help="What score is.", rich_help_panel=SCORING)] = ScoringName.softmax,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="X", help="Leave lower scores out.", rich_help_panel=SCORING)
+    ] = None,
+    none_of_these: Annotated[
+        bool, typer.Option("--none-of-these", help="Let a picture be none of the labels.", rich_help_panel=SCORING)
+    ] = False,
+    none_text: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Word --none-of-these yourself.", rich_help_panel=SCORING),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(metavar="T", help="Above 1 flattens the scores.", rich_help_panel=SCORING)
+    ] = 1.0,
+    depth: Annotated[
+        int | None, typer.Option(metavar="N", help="Sum hierarchical labels at a depth.", rich_help_panel=LABELS)
+    ] = None,
+) -> None:
+    r"""Name what is on pictures, with labels of your own.
+
+    \b
+    clip classify img.jpg --labels cat,dog
+    clip classify ~/photos --label-set pets --format jsonl | jq -r .label
+    cat img.jpg | clip classify - --labels "a red car,a bicycle" --json
+    """
+    from clipcli.runtime.classifier import ClassifyOptions
+
+    options = ClassifyOptions(top, scoring.value, threshold, temperature)
+    label_set, templates, sources = labels.read(), labels.templates(), inputs.sources()
+    engine = model.open(inputs, quiet=output.quiet)
+    classifier = engine.classifier(
+        label_set, options, templates=templates, none_of_these=none_text or none_of_these, depth=depth
+    )
+    if scoring is ScoringName.softmax and len(classifier.names) == 1 and not output.quiet:
+        say("warning: a softmax over one label means nothing, so there is no score; see cosine, or add labels")
+    run = describe_run(
+        engine,
+        label_set=label_set.name if label_set else None,
+        labels=list(classifier.names),
+        templates=list(engine.templates_for(label_set, templates)) if label_set else None,
+    )
+    print_results("clipcli.classify/1", run, engine.iter_classify(sources, classifier), output)

@@ -1,0 +1,51 @@
+"""Progress on stderr: bars on a terminal, nothing elsewhere."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def download_bar(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show one bar over all files of a download; it appears with the first byte.
+
+    Yields:
+        A function to call with bytes done and bytes in all.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("fetching"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = progress.add_task("fetching", total=None)
+
+    def show(done: int, total: int) -> None:
+        progress.start()
+        progress.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        progress.stop()
+
+
+@contextmanager
+def picture_counter(*, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Count pictures on the terminal while results go elsewhere.
+
+    Yields:
+        A function to call with the number of pictures just finished.
+    """
+    if not shown or not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed} pictures, {task.speed:.1f}/s"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("pictures", total=None)
+        yield lambda count: progress.advance(task, count)

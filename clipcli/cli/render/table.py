@@ -1,0 +1,129 @@
+"""A table for people: one block a picture, a bar for each score, aligned in every script.
+
+Lines are laid out in fixed columns rather than by rich's Table, so that a folder streams as it is finished.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from clipcli.cli.render.destination import Destination
+from clipcli.results import Classification, ImageTextScores
+
+_NUMBER = 7
+_GAP = 2
+_Entry = tuple[str, float | None, float | None, float]
+_BAR_PARTS = " ▏▎▍▌▋▊▉█"
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Widths in terminal cells."""
+
+    path: int
+    label: int
+    bar: int
+
+    @classmethod
+    def for_width(cls, width: int) -> "_Columns":
+        """Share a terminal's width: a third for the path, the rest for the label and its bar."""
+        room = max(width, 60) - 3 * (_NUMBER + _GAP) - 2 * _GAP
+        path = min(max(room * 2 // 5, 14), 60)
+        bar = min(max((room - path) // 3, 6), 24)
+        return cls(path, min(room - path - bar, 50), bar)
+
+
+class TableRenderer:
+    """Blocks of lines: picture, label, bar, score, cosine, logit."""
+
+    def __init__(self, destination: Destination) -> None:
+        """Write to a destination; colours only where a terminal shows them."""
+        self._destination = destination
+        self._console = Console(force_terminal=None if destination.is_terminal else False)
+        self._columns = _Columns.for_width(self._console.width)
+
+    def start(self, schema: str, run: Mapping[str, Any]) -> None:
+        """Write the header."""
+        label = "text" if schema.startswith("clipcli.score") else "label"
+        line = self._line("picture", label, Text(" " * self._columns.bar), "score", "cosine", "logit")
+        line.stylize("bold")
+        self._print([line])
+
+    def write(self, records: Iterable[Classification | ImageTextScores]) -> None:
+        """Write a batch."""
+        self._print([line for record in records for line in self._block(record)])
+
+    def finish(self, summary: Mapping[str, int]) -> None:
+        """Write nothing: the counts are talk, and go to stderr."""
+
+    def _print(self, lines: list[Text]) -> None:
+        with self._console.capture() as capture:
+            for line in lines:
+                line.rstrip()
+                self._console.print(line, soft_wrap=True, highlight=False)
+        self._destination.write(capture.get())
+        self._destination.flush()
+
+    def _block(self, record: Classification | ImageTextScores) -> list[Text]:
+        if record.error is not None:
+            head = Text(_fit_path(record.path, self._columns.path), style="red")
+            message = record.error.message.removeprefix(f"{record.path}: ")
+            return [head.append(" " * _GAP).append(message)]
+        if isinstance(record, ImageTextScores):
+            best = max(range(len(record.scores)), key=lambda i: record.scores[i].logit, default=0)
+            entries: list[_Entry] = [(s.text, s.score, s.cosine, s.logit) for s in record.scores]
+        else:
+            best = 0
+            entries = [(p.label, p.score, p.cosine, p.logit) for p in record.predictions]
+        if not entries:
+            return [self._line(record.path, "(nothing reached the threshold)", Text(), "", "", "")]
+        lines = []
+        for i, (label, score, cosine, logit) in enumerate(entries):
+            bar = self._bar(cosine if score is None else score)
+            numbers = (_number(score, 3), _number(cosine, 4), _number(logit, 2))
+            line = self._line(record.path if i == 0 else "", label, bar, *numbers)
+            if i == best:
+                line.stylize("bold", self._columns.path + _GAP)
+            lines.append(line)
+        return lines
+
+    def _line(self, path: str, label: str, bar: Text, score: str, cosine: str, logit: str) -> Text:
+        columns, gap = self._columns, " " * _GAP
+        line = Text(_fit_path(path, columns.path) + gap + _fit(label, columns.label) + gap)
+        line.append(bar).append(" " * (columns.bar - bar.cell_len))
+        return line.append("".join(gap + number.rjust(_NUMBER) for number in (score, cosine, logit)))
+
+    def _bar(self, share: float | None) -> Text:
+        """A bar in eighths of a cell; a share outside [0, 1] is cut."""
+        eighths = round(min(max(share or 0.0, 0.0), 1.0) * self._columns.bar * 8)
+        full, rest = divmod(eighths, 8)
+        return Text("█" * full + (_BAR_PARTS[rest] if rest else ""), style="cyan")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _printable(text: str) -> str:
+    """Control characters, and bytes that are not UTF-8, as escapes: a name must not move the cursor."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return shown.encode("utf-8", "backslashreplace").decode()
+
+
+def _fit(text: str, width: int) -> str:
+    """Cut at the end to a width in cells, or fill up with spaces."""
+    text = _printable(text)
+    return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+
+
+def _fit_path(path: str, width: int) -> str:
+    """Cut at the front: the end of a path tells pictures apart."""
+    path = _printable(path)
+    if cell_len(path) <= width:
+        return set_cell_size(path, width)
+    tail = chop_cells(path[::-1], width - 1)[0][::-1]
+    return set_cell_size("…" + tail, width)
