@@ -3,16 +3,35 @@
 huggingface_hub owns download and cache. Must not import torch, nor another room.
 """
 
-from clipcli.hub.cache import weight_files
-from clipcli.hub.registry import DEFAULT_MODEL, Checkpoint, find_checkpoint
-from clipcli.hub.resolve import ModelFiles, ProgressCallback, resolve_model
+from clipcli.hub.cache import missing_files, weight_files
+from clipcli.hub.fetch import ProgressCallback
+from clipcli.hub.registry import CHECKPOINTS, DEFAULT_MODEL, DEMO, Checkpoint, checkpoints_for, find_checkpoint
+from clipcli.hub.resolve import ModelFiles, demo_folder, hub_reference, pull_model, resolve_model
+from clipcli.hub.settings import config_file, default_model, set_default_model
+from clipcli.hub.stored import FileCheck, Removal, StoredModel, plan_removal, stored_models, verify_files
 
 __all__ = [
+    "CHECKPOINTS",
     "DEFAULT_MODEL",
+    "DEMO",
     "Checkpoint",
+    "FileCheck",
     "ModelFiles",
     "ProgressCallback",
+    "Removal",
+    "StoredModel",
+    "checkpoints_for",
+    "config_file",
+    "default_model",
+    "demo_folder",
     "find_checkpoint",
+    "hub_reference",
+    "missing_files",
+    "plan_removal",
+    "pull_model",
     "resolve_model",
+    "set_default_model",
+    "stored_models",
+    "verify_files",
     "weight_files",
 ]

@@ -27,6 +27,7 @@ TOKENIZER_FILES = (
     ("sentencepiece.bpe.model",),
 )
 DEFAULT_REVISION = "main"
+_WEIGHTS = ((SAFETENSORS, SAFETENSORS_INDEX), (PICKLE, PICKLE_INDEX))
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _IMAGE_ONLY = {
@@ -76,9 +77,9 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         One path, or every shard that the index names, in name order; existing files only.
 
     Raises:
-        DamagedModelError: if there are no weights, a shard is missing, or the index cannot be read.
+        DamagedModelError: There are no weights, a shard is missing, or the index cannot be read.
     """
-    for whole, index in ((SAFETENSORS, SAFETENSORS_INDEX), (PICKLE, PICKLE_INDEX)):
+    for whole, index in _WEIGHTS:
         if (folder / whole).is_file():
             return (folder / whole,)
         if (folder / index).is_file():
@@ -90,15 +91,16 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
 
 
 def missing_files(folder: Path) -> tuple[str, ...]:
-    """Names of what a model folder lacks to be run; a dangling symlink counts as missing.
+    """Names of what a model folder lacks to be run.
 
-    A checkpoint of one tower needs nothing for the other one.
+    A dangling link, an empty file and a config or index that is cut off count as missing: older tools leave such
+    snapshots behind. A checkpoint of one tower needs nothing for the other one.
     """
-    if not (folder / CONFIG).is_file():
-        return (CONFIG,)
     architectures = _architectures(folder / CONFIG)
+    if architectures is None:
+        return (CONFIG,)
     missing = []
-    if not architectures & _TEXT_ONLY and not (folder / PREPROCESSOR).is_file():
+    if not architectures & _TEXT_ONLY and not _is_there(folder / PREPROCESSOR):
         missing.append(PREPROCESSOR)
     if not architectures & _IMAGE_ONLY and not _has_tokenizer(folder):
         missing.append("tokenizer.json")
@@ -109,7 +111,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
     """A JSON object from a file of a checkpoint.
 
     Raises:
-        DamagedModelError: if the file is no JSON object.
+        DamagedModelError: The file is no JSON object.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -124,7 +126,7 @@ def shard_names(index: Path) -> tuple[str, ...]:
     """Names of the weight files that an index lists.
 
     Raises:
-        DamagedModelError: if the index cannot be read, or names a file outside its own folder.
+        DamagedModelError: The index cannot be read, or names a file outside its own folder.
     """
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
@@ -145,18 +147,28 @@ def _shards(folder: Path, index: str) -> tuple[Path, ...]:
 
 
 def _missing_weights(folder: Path) -> tuple[str, ...]:
-    for whole, index in ((SAFETENSORS, SAFETENSORS_INDEX), (PICKLE, PICKLE_INDEX)):
-        if (folder / whole).is_file():
+    for whole, index in _WEIGHTS:
+        if _is_there(folder / whole):
             return ()
-        if (folder / index).is_file():
-            return tuple(name for name in shard_names(folder / index) if not (folder / name).is_file())
+        if _is_there(folder / index):
+            try:
+                return tuple(name for name in shard_names(folder / index) if not _is_there(folder / name))
+            except DamagedModelError:
+                return (index,)
     return (SAFETENSORS,)
 
 
-def _architectures(config: Path) -> set[str]:
-    names = read_json(config).get("architectures")
+def _architectures(config: Path) -> set[str] | None:
+    try:
+        names = read_json(config).get("architectures")
+    except (DamagedModelError, OSError):
+        return None
     return {str(name) for name in names} if isinstance(names, list) else set()
 
 
 def _has_tokenizer(folder: Path) -> bool:
-    return any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES)
+    return any(all(_is_there(folder / name) for name in names) for names in TOKENIZER_FILES)
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0

@@ -2,29 +2,30 @@
 
 huggingface_hub throws a partial file away when a download fails, so a connection that is gone for longer than its
 few retries costs the whole file, 1.7 GB for ViT-L/14. Here bytes are appended to `blobs/<hash>.incomplete`, where
-older versions of it kept them too, and the file gets its name only after its hash was computed. Everything else
-(session, token, proxies, where the cache is, the links of a snapshot) stays huggingface_hub's. Must not import torch.
+its older versions kept them too, and the file gets its name only after its hash was computed. Everything else
+(session, token, proxies, cache layout, locks) stays huggingface_hub's. Must not import torch.
 """
 
 import errno
 import hashlib
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from clipcli.errors import ClipError, DamagedModelError, UnsupportedModelError
 from clipcli.hub import cache, remote
-from clipcli.hub.registry import MODEL_TYPES
+from clipcli.hub.registry import FAMILIES, MODEL_TYPES
 from clipcli.hub.remote import Listing, RemoteFile
 
 ProgressCallback = Callable[[int, int], None]
 
 _STALLS_ALLOWED = 5
 _FIRST_WAIT_S = 1.0
-_LONGEST_WAIT_S = 30.0
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def fetch_model(hub_id: str, revision: str, on_progress: ProgressCallback | None = None) -> Path:
@@ -38,21 +39,22 @@ def fetch_model(hub_id: str, revision: str, on_progress: ProgressCallback | None
         on_progress: Called with bytes done and bytes in all, over all files together.
 
     Raises:
-        ModelError: if the hub cannot be reached, refuses, or sends what does not match its own hashes.
-        ClipError: if the cache folder cannot be written or the disk is too small.
+        ModelError: The hub cannot be reached, refuses, or sends what does not match its own hashes.
+        ClipError: The cache folder cannot be written or the disk is too small.
     """
-    listing = remote.list_files(hub_id, revision)
-    files = remote.needed_files(listing)
     folder = cache.repo_folder(hub_id)
-    progress = _Progress(sum(file.size for file in files), on_progress)
-    with _writing(folder):
-        (folder / "blobs").mkdir(parents=True, exist_ok=True)
-        _check_space(folder, files)
+    with _writing(hub_id, folder), remote.explained(hub_id, revision):
+        listing = remote.list_files(hub_id, revision)
+        files = remote.needed_files(listing)
+        snapshot = folder / "snapshots" / listing.commit
+        for needed in (folder / "blobs", snapshot, folder.parent / ".locks" / folder.name):
+            needed.mkdir(parents=True, exist_ok=True)
+        _check_space(hub_id, folder, files)
+        progress = _Progress(sum(file.size for file in files), on_progress)
         for file in files:
-            _fetch_file(listing, file, folder, progress)
+            _bring(listing, file, snapshot, progress)
             if file.name == cache.CONFIG:
-                _check_family(hub_id, folder / "blobs" / file.digest)
-        snapshot = _link(listing, files)
+                _check_family(hub_id, snapshot)
         _write_ref(folder, revision, listing.commit)
     missing = cache.missing_files(snapshot)
     if missing:
@@ -60,13 +62,8 @@ def fetch_model(hub_id: str, revision: str, on_progress: ProgressCallback | None
     return snapshot
 
 
-def matches(path: Path, file: RemoteFile) -> bool:
-    """Whether a file on disk has the size and the hash that the hub states."""
-    return path.stat().st_size == file.size and file_digest(path, is_sha256=file.is_sha256) == file.digest
-
-
 def file_digest(path: Path, *, is_sha256: bool) -> str:
-    """Hash a file as the hub does: sha256 for large files, git's blob id (SHA-1 of header and bytes) for small ones."""
+    """Hash a file as the hub does: sha256 for large files, for small ones git's blob id (SHA-1 over its header too)."""
     digest = hashlib.sha256() if is_sha256 else hashlib.sha1(usedforsecurity=False)
     if not is_sha256:
         digest.update(b"blob %d\0" % path.stat().st_size)
@@ -80,57 +77,135 @@ class _Progress:
     """Bytes done over all files of one download."""
 
     def __init__(self, total: int, report: ProgressCallback | None) -> None:
-        self._done, self._total, self._report = 0, total, report
-        self.advance(0)
+        self._finished, self._total, self._report = 0, total, report
+        self.show(0)
 
-    def advance(self, size: int) -> None:
-        """Count bytes; negative if a file starts again."""
-        self._done += size
+    def show(self, of_this_file: int) -> None:
+        """Report how many bytes of the current file are there."""
         if self._report is not None:
-            self._report(self._done, self._total)
+            self._report(self._finished + of_this_file, self._total)
+
+    def finish(self, size: int) -> None:
+        """Count the current file as done."""
+        self._finished += size
+        self.show(0)
 
 
-def _fetch_file(listing: Listing, file: RemoteFile, folder: Path, progress: _Progress) -> None:
-    """Make `blobs/<hash>` hold one file, checked."""
+def _bring(listing: Listing, file: RemoteFile, snapshot: Path, progress: _Progress) -> None:
+    """Make a snapshot hold one file, checked, as a link to `blobs/<hash>` where links are supported."""
     from huggingface_hub.utils import WeakFileLock
 
-    blob = folder / "blobs" / file.digest
-    lock = folder.parent / ".locks" / folder.name / f"{file.digest}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(lock):
-        if blob.exists():
-            if matches(blob, file):
-                progress.advance(file.size)
-                return
-            blob.unlink()
-        partial = blob.with_name(f"{blob.name}.incomplete")
-        _download(listing, file, partial, progress)
-        if not matches(partial, file):
-            partial.unlink()
-            raise DamagedModelError(
-                f"{listing.hub_id}: {file.name} arrived with a wrong hash and was deleted",
-                hint="try again; if it happens twice, a proxy or mirror (HF_ENDPOINT) changes files on the way",
-            )
-        os.replace(partial, blob)
+    folder = snapshot.parent.parent
+    blob, pointer = folder / "blobs" / file.digest, snapshot / file.name
+    with WeakFileLock(folder.parent / ".locks" / folder.name / f"{file.digest}.lock"):
+        if not _matches(pointer, file):
+            if not _matches(blob, file):
+                blob.unlink(missing_ok=True)
+                _download(listing, file, blob, progress)
+            pointer.unlink(missing_ok=True)
+            _link(blob, pointer)
+    progress.finish(file.size)
 
 
-def _download(listing: Listing, file: RemoteFile, partial: Path, progress: _Progress) -> None:
-    """Append to the partial file until it has the stated size, going on where a broken connection left off."""
+def _download(listing: Listing, file: RemoteFile, blob: Path, progress: _Progress) -> None:
+    """Append to the partial file until it is whole, going on where a broken connection left off; then name it."""
     import httpx2
 
-    stalls, counted = 0, 0
-    while True:
-        done = partial.stat().st_size if partial.exists() else 0
-        if done > file.size:
-            partial.unlink()
-            done = 0
-        progress.advance(done - counted)
-        if done == file.size and partial.exists():
-            return
+    partial, stalls = blob.with_name(f"{blob.name}.incomplete"), 0
+    while (done := _size(partial)) is None or done < file.size:
+        reason: Exception | str = "the server stopped early"
         try:
-            with remote.explained(listing.hub_id, listing.commit, but=httpx2.TransportError):
-                counted = done + _append(listing, file, partial, done, progress)
-            broken = None
+            _append(listing, file, partial, progress)
         except httpx2.TransportError as error:
-            broken = error
-        ...
+            reason = error
+        stalls = 0 if (_size(partial) or 0) > (done or 0) else stalls + 1
+        if stalls > _STALLS_ALLOWED:
+            raise remote.unavailable(listing.hub_id, f"the connection broke ({reason}); what came is kept")
+        if stalls:
+            time.sleep(_FIRST_WAIT_S * 2 ** (stalls - 1))
+    if not _matches(partial, file):
+        partial.unlink()
+        raise DamagedModelError(
+            f"{listing.hub_id}: {file.name} arrived with a wrong hash and was deleted",
+            hint="try again; if it happens twice, a proxy or mirror (HF_ENDPOINT) changes files on the way",
+        )
+    os.replace(partial, blob)
+
+
+def _append(listing: Listing, file: RemoteFile, partial: Path, progress: _Progress) -> None:
+    with remote.open_stream(listing, file, _size(partial) or 0) as (start, chunks):
+        with partial.open("ab" if start else "wb") as stream:
+            for chunk in chunks:
+                stream.write(chunk)
+                progress.show(stream.tell())
+
+
+def _matches(path: Path, file: RemoteFile) -> bool:
+    return _size(path) == file.size and file_digest(path, is_sha256=file.is_sha256) == file.digest
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.exists() else None
+
+
+def _link(blob: Path, pointer: Path) -> None:
+    from huggingface_hub.file_download import are_symlinks_supported
+
+    if are_symlinks_supported(blob.parent):
+        pointer.symlink_to(os.path.relpath(blob, pointer.parent))
+    else:
+        os.replace(blob, pointer)
+
+
+def _write_ref(folder: Path, revision: str, commit: str) -> None:
+    """Note which commit a branch or tag means; written last, so that a half-fetched snapshot is never its meaning."""
+    if revision == commit:
+        return
+    ref = folder / "refs" / revision
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    temporary = ref.with_name(f"{ref.name}.{os.getpid()}.tmp")
+    temporary.write_text(commit, encoding="ascii")
+    os.replace(temporary, ref)
+
+
+def _check_family(hub_id: str, snapshot: Path) -> None:
+    """Refuse a model that cannot be run before its weights are fetched."""
+    model_type = cache.read_json(snapshot / cache.CONFIG).get("model_type")
+    if model_type not in MODEL_TYPES:
+        raise UnsupportedModelError(
+            f"{hub_id} is a {model_type!r} model, which this program does not run",
+            hint=f"supported families: {', '.join(FAMILIES)}",
+        )
+
+
+def _check_space(hub_id: str, folder: Path, files: tuple[RemoteFile, ...]) -> None:
+    blobs = folder / "blobs"
+    absent = [file for file in files if not (blobs / file.digest).exists()]
+    needed = sum(file.size - (_size(blobs / f"{file.digest}.incomplete") or 0) for file in absent)
+    if needed > shutil.disk_usage(folder).free:
+        raise _disk_full(hub_id, folder, f"needs {needed / 1e6:,.0f} MB more")
+
+
+@contextmanager
+def _writing(hub_id: str, folder: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into errors that say what to do next."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise _disk_full(hub_id, folder, "does not fit") from error
+        if error.errno in _FORBIDDEN:
+            raise ClipError(
+                f"the model cache cannot be written: {error.filename or folder}: {error.strerror}",
+                hint="set HF_HOME (or HF_HUB_CACHE) to a folder of your own, or mend its permissions",
+            ) from error
+        raise ClipError(f"{hub_id} could not be stored in {folder}: {error}") from error
+
+
+def _disk_full(hub_id: str, folder: Path, what: str) -> ClipError:
+    free = shutil.disk_usage(folder).free
+    return ClipError(
+        f"the disk is full: {hub_id} {what}, and {folder} has {free / 1e6:,.0f} MB free",
+        hint="free space (`clip models list` shows what is stored, `clip models rm ID` removes it), or set HF_HOME "
+        "to a folder on a larger disk; what was fetched so far is kept",
+    )

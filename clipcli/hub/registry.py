@@ -56,9 +56,7 @@ class Checkpoint:
 
 
 def _openai(alias: str, name: str, size: int, parameters: int, top1: float) -> Checkpoint:
-    return Checkpoint(
-        alias, f"openai/clip-vit-{name}", "clip", ("en",), size, parameters, "MIT", top1, _CLIP_BENCHMARK
-    )
+    return Checkpoint(alias, f"openai/clip-vit-{name}", "clip", ("en",), size, parameters, "MIT", top1, _CLIP_BENCHMARK)
 
 
 def _laion(alias: str, name: str, parameters: int) -> Checkpoint:
@@ -67,9 +65,7 @@ def _laion(alias: str, name: str, parameters: int) -> Checkpoint:
 
 def _chinese(alias: str, name: str, size: int, parameters: int, top1: float) -> Checkpoint:
     hub_id = f"OFA-Sys/chinese-clip-vit-{name}"
-    return Checkpoint(
-        alias, hub_id, "chinese_clip", ("zh",), size, parameters, "MIT", top1, _CHINESE_CLIP
-    )
+    return Checkpoint(alias, hub_id, "chinese_clip", ("zh",), size, parameters, "MIT", top1, _CHINESE_CLIP)
 
 
 CHECKPOINTS = (
@@ -87,9 +83,7 @@ CHECKPOINTS = (
     _chinese("chinese-l14", "large-patch14", 224, 406_233_089, 54.7),
     _chinese("chinese-l14-336", "large-patch14-336px", 336, 406_560_769, 56.7),
     _chinese("chinese-h14", "huge-patch14", 224, 957_598_209, 59.6),
-    Checkpoint(
-        "altclip", "BAAI/AltCLIP", "altclip", ("en", "zh"), 224, 864_186_113, "CreativeML-OpenRAIL-M"
-    ),
+    Checkpoint("altclip", "BAAI/AltCLIP", "altclip", ("en", "zh"), 224, 864_186_113, "CreativeML-OpenRAIL-M"),
     Checkpoint("altclip-m9", "BAAI/AltCLIP-m9", "altclip", _NINE, 224, 864_186_113, "CreativeML-OpenRAIL-M"),
     Checkpoint("altclip-m18", "BAAI/AltCLIP-m18", "altclip", _EIGHTEEN, None, None, None),
 )

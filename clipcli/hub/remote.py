@@ -4,6 +4,7 @@ huggingface_hub's own session, headers, token, proxies and retries are used thro
 functions, since only a download needs it. Must not import torch.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -67,31 +68,35 @@ class Listing:
 def list_files(hub_id: str, revision: str) -> Listing:
     """Ask the hub for a model's files at a revision, with sizes and hashes; one request.
 
+    Without a network it fails at once: retrying would only make a user wait for the advice to work offline.
+
     Raises:
-        ModelError: if the hub cannot be reached or refuses.
+        ModelError: The answer is not the hub's.
+        huggingface_hub.errors.HfHubHTTPError: The hub refuses.
+        httpx2.TransportError: It cannot be reached.
     """
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
     url = f"{constants.ENDPOINT}/api/models/{hub_id}/revision/{quote(revision, safe='')}"
-    with explained(hub_id, revision):
-        response = http_backoff(
-            "GET",
-            url,
-            params={"blobs": "true"},
-            headers=build_hf_headers(),
-            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-            retry_on_status_codes=_RETRY_STATUSES,
-        )
-        hf_raise_for_status(response)
-        return _parse_listing(hub_id, url, response.json())
+    response = http_backoff(
+        "GET",
+        url,
+        params={"blobs": "true"},
+        headers=build_hf_headers(library_name="clipcli"),
+        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        retry_on_exceptions=(),
+        retry_on_status_codes=_RETRY_STATUSES,
+    )
+    hf_raise_for_status(response)
+    return _parse_listing(hub_id, url, response.content)
 
 
 def needed_files(listing: Listing) -> tuple[RemoteFile, ...]:
     """What of a repository this program reads: config first, then the small files, then one kind of weights.
 
     Raises:
-        UnsupportedModelError: if there is no config, or no weights in a format that is read here.
+        UnsupportedModelError: There is no config, or no weights in a format that is read here.
     """
     by_name = {file.name: file for file in listing.files}
     if cache.CONFIG not in by_name:
@@ -122,13 +127,13 @@ def open_stream(listing: Listing, file: RemoteFile, offset: int) -> Iterator[tup
         The offset that the server really starts at (0 if it ignores ranges), and the chunks.
 
     Raises:
-        huggingface_hub.errors.HfHubHTTPError: if the hub refuses.
-        httpx2.TransportError: if the connection breaks; the caller decides whether to go on from there.
+        huggingface_hub.errors.HfHubHTTPError: The hub refuses.
+        httpx2.TransportError: The connection breaks; the caller decides whether to go on from there.
     """
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
-    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+    headers = build_hf_headers(library_name="clipcli") | {"Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
     with http_stream_backoff(
@@ -159,21 +164,26 @@ def explained(hub_id: str, revision: str) -> Iterator[None]:
             f"{hub_id} could not be fetched: the proxy does not answer ({error})",
             hint="check HTTPS_PROXY and NO_PROXY",
         ) from error
-    except httpx2.TransportError as error:
+    except (httpx2.RequestError, httpx2.InvalidURL) as error:
         raise unavailable(hub_id, f"{constants.ENDPOINT} cannot be reached ({error})") from error
 
 
-def unavailable(hub_id: str, reason: str, revision: str | None = None) -> ModelNotFoundError:
-    """The error for a model that is neither here nor to be had, with every way on."""
+def unavailable(
+    hub_id: str, reason: str, *, revision: str | None = None, missing: tuple[str, ...] = ()
+) -> ModelNotFoundError:
+    """The error for a model that is neither whole on this machine nor to be had, with every way on."""
     option = f" --revision {revision}" if revision else ""
+    folder = cache.repo_folder(hub_id)
+    state = f"incomplete: {folder} lacks {', '.join(missing)}" if missing else f"not on this machine: not in {folder}"
     return ModelNotFoundError(
-        f"{hub_id} is not on this machine (searched {cache.repo_folder(hub_id)}) and {reason}",
+        f"{hub_id} is {state}; and {reason}",
         hint=f"fetch it with `clip models pull {hub_id}{option}`; `--model demo` works at once, without a download",
     )
 
 
-def _parse_listing(hub_id: str, url: str, answer: Any) -> Listing:
+def _parse_listing(hub_id: str, url: str, content: bytes) -> Listing:
     try:
+        answer = json.loads(content)
         commit = _hex(answer["sha"], 40)
         files = tuple(_parse_file(sibling) for sibling in answer["siblings"])
     except (KeyError, TypeError, ValueError) as error:

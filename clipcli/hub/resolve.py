@@ -1,17 +1,14 @@
 """From what the user typed after `--model` to a folder with a checkpoint in it. Must not import torch."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 from clipcli.errors import DamagedModelError, ModelNotFoundError, UsageError
-from clipcli.hub import cache
-from clipcli.hub.registry import CHECKPOINTS, DEMO, find_checkpoint
-
-ProgressCallback = Callable[[int, int], None]
+from clipcli.hub import cache, fetch, remote
+from clipcli.hub.fetch import ProgressCallback
+from clipcli.hub.registry import DEMO, find_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +44,67 @@ def resolve_model(
         on_progress: Called with bytes done and bytes in all while files are fetched.
 
     Raises:
-        ModelNotFoundError: if the model is neither here nor to be had.
-        DamagedModelError: if its folder lacks files.
-        UsageError: if `revision` is given for something that has none.
+        ModelNotFoundError: The model is neither here nor to be had.
+        DamagedModelError: Its folder lacks files, or they arrive damaged.
+        UnsupportedModelError: The hub has it, but not in a form that this program runs.
+        UsageError: `revision` is given for something that has none.
+        ClipError: It cannot be stored.
     """
-    folder = Path(name).expanduser()
-    if name == DEMO:
-        _refuse_revision(name, revision)
-        return _local_folder(DEMO, demo_folder(), "bundled")
-    row = find_checkpoint(name)
-    if row is None and folder.is_dir():
-        _refuse_revision(name, revision)
-        return _local_folder(name, folder, "folder")
-    if row is None and not is_hub_id(name):
-        raise _unknown_name(name)
-    hub_id = row.hub_id if row else name
-    wanted = revision or (row.revision if row else None) or cache.DEFAULT_REVISION
+    local = _local_model(name)
+    if local is not None:
+        if revision is not None:
+            raise UsageError(f"--revision {revision} does not go with {name}: only hub models have revisions")
+        return local
+    hub_id, wanted = hub_reference(name, revision)
     snapshot = cache.snapshot_folder(hub_id, wanted)
-    if snapshot is not None and not cache.missing_files(snapshot):
-        return ModelFiles(hub_id, snapshot, snapshot.name, "cache")
-    raise ModelNotFoundError(f"{hub_id} is not on this machine")
+    missing = cache.missing_files(snapshot) if snapshot is not None else ()
+    if snapshot is None or missing:
+        reason = _why_offline(offline)
+        if reason is not None:
+            raise remote.unavailable(hub_id, reason, revision=revision, missing=missing)
+        snapshot = fetch.fetch_model(hub_id, wanted, on_progress)
+    return ModelFiles(hub_id, snapshot, snapshot.name, "cache")
+
+
+def pull_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    on_progress: ProgressCallback | None = None,
+) -> ModelFiles:
+    """Bring a hub model up to date: ask for its newest files, check those that are here, fetch the others.
+
+    Raises:
+        UsageError: It is no hub model.
+        ModelError: As `resolve_model`.
+        ClipError: It cannot be stored.
+    """
+    if _local_model(name) is not None:
+        raise UsageError(f"{name} is on this machine already: only hub models can be pulled")
+    hub_id, wanted = hub_reference(name, revision)
+    reason = _why_offline(offline=False)
+    if reason is not None:
+        raise ModelNotFoundError(f"{hub_id} cannot be pulled: {reason}", hint="unset HF_HUB_OFFLINE")
+    snapshot = fetch.fetch_model(hub_id, wanted, on_progress)
+    return ModelFiles(hub_id, snapshot, snapshot.name, "cache")
+
+
+def hub_reference(name: str, revision: str | None = None) -> tuple[str, str]:
+    """The hub id and the revision that a name stands for.
+
+    Raises:
+        ModelNotFoundError: The name is no alias and not spelled like a hub id.
+        UsageError: The revision is not spelled like one.
+    """
+    row = find_checkpoint(name)
+    if row is None and not _is_hub_id(name):
+        if os.sep in name or name.startswith(("~", ".")):
+            raise ModelNotFoundError(f"no such model folder: {name}", hint="`clip models list` names known models")
+        raise remote.unknown_model(name, "`clip models list` names all aliases; hub ids are spelled owner/name")
+    wanted = revision or (row.revision if row else None) or cache.DEFAULT_REVISION
+    if not all(part.strip(".") for part in wanted.split("/")):
+        raise UsageError(f"--revision {wanted} is no branch, tag or commit")
+    return (row.hub_id if row else name), wanted
 
 
 def demo_folder() -> Path:
@@ -74,31 +112,36 @@ def demo_folder() -> Path:
     return Path(__file__).parent.parent / "demo"
 
 
-def is_hub_id(name: str) -> bool:
-    """Whether a name is spelled like a model on the hub: `owner/name`."""
-    owner, slash, model = name.partition("/")
-    return bool(slash and owner and model) and "/" not in model and not owner.startswith((".", "~"))
+def _local_model(name: str) -> ModelFiles | None:
+    """The bundled model or a folder; an alias or hub id of the registry goes before a folder of that name."""
+    if name == DEMO:
+        return _complete(ModelFiles(DEMO, demo_folder(), None, "bundled"))
+    folder = Path(name).expanduser()
+    if find_checkpoint(name) is None and folder.is_dir():
+        return _complete(ModelFiles(name, folder, None, "folder"))
+    return None
 
 
-def _local_folder(name: str, folder: Path, source: Literal["folder", "bundled"]) -> ModelFiles:
-    missing = cache.missing_files(folder)
+def _complete(model: ModelFiles) -> ModelFiles:
+    missing = cache.missing_files(model.folder)
     if missing:
-        raise DamagedModelError(f"{folder} lacks {', '.join(missing)}")
-    return ModelFiles(name, folder, None, source)
-
-
-def _refuse_revision(name: str, revision: str | None) -> None:
-    if revision is not None:
-        raise UsageError(
-            f"--revision {revision} does not go with {name}: only models on the hub have revisions"
+        raise DamagedModelError(
+            f"{model.folder} lacks {', '.join(missing)}",
+            hint="a model folder holds config.json, preprocessor_config.json, tokenizer files and weights",
         )
+    return model
 
 
-def _unknown_name(name: str) -> ModelNotFoundError:
-    if os.sep in name or name.startswith(("~", ".")):
-        return ModelNotFoundError(f"No such model folder: {name}")
-    nearest = get_close_matches(name, [row.alias for row in CHECKPOINTS] + [DEMO], n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(nearest)}? " if nearest else ""
-    return ModelNotFoundError(
-        f"No model is called {name}", hint=f"{hint}`clip models list` names all aliases."
-    )
+def _why_offline(offline: bool) -> str | None:
+    """Why nothing may be fetched, or None if it may."""
+    from huggingface_hub import constants
+
+    if offline:
+        return "--offline forbids to fetch it"
+    return "HF_HUB_OFFLINE forbids to fetch it" if constants.HF_HUB_OFFLINE else None
+
+
+def _is_hub_id(name: str) -> bool:
+    owner, slash, model = name.partition("/")
+    plain = all(part.replace("-", "").replace("_", "").replace(".", "").isalnum() for part in (owner, model))
+    return bool(slash) and plain and not owner.startswith(".")

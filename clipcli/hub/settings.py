@@ -1,0 +1,64 @@
+"""The model that is used when none is named: kept in `config.toml`, in the user's configuration folder."""
+
+import json
+import os
+import tomllib
+from pathlib import Path
+
+from clipcli.errors import ClipError
+from clipcli.hub.registry import DEFAULT_MODEL
+
+_KEY = "model"
+
+
+def config_file() -> Path:
+    """Where the settings lie; the file need not exist."""
+    from platformdirs import user_config_path
+
+    return user_config_path("clipcli", appauthor=False) / "config.toml"
+
+
+def default_model() -> str:
+    """The model to use when neither `--model` nor `CLIPCLI_MODEL` names one.
+
+    Raises:
+        ClipError: The settings cannot be read.
+    """
+    name = _read(config_file()).get(_KEY, DEFAULT_MODEL)
+    if not isinstance(name, str) or not name:
+        raise ClipError(
+            f'{config_file()}: "{_KEY}" must be a model\'s name in quotes', hint="mend it with `clip models default ID`"
+        )
+    return name
+
+
+def set_default_model(name: str) -> Path:
+    """Write the default model into the settings, leaving their other lines alone, and return the file.
+
+    Raises:
+        ClipError: The settings cannot be read or written.
+    """
+    path = config_file()
+    _read(path)
+    line = f"{_KEY} = {json.dumps(name, ensure_ascii=False)}\n"
+    try:
+        old = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        kept = [text for text in old if text.partition("=")[0].strip() != _KEY]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(line + "".join(kept), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ClipError(f"{error.filename or path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ClipError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ClipError(f"{path} is not valid TOML: {error}", hint="mend or delete it") from error

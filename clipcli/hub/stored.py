@@ -1,0 +1,163 @@
+"""The models in the hub's cache: list them, check them against their hashes, remove them. Sends no request."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from clipcli.errors import ClipError, DamagedModelError, ModelNotFoundError
+from clipcli.hub import cache, fetch
+from clipcli.hub.registry import MODEL_TYPES, find_checkpoint
+
+_SHA256_DIGITS = 64
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """One model in the cache.
+
+    Attributes:
+        hub_id: `owner/name`.
+        revision: The commit of the snapshot that would be used.
+        folder: That snapshot.
+        size_bytes: What the model takes on disk, with older snapshots and unfinished downloads.
+        missing: Names of files that the snapshot lacks; empty when it can be run.
+    """
+
+    hub_id: str
+    revision: str
+    folder: Path
+    size_bytes: int
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """What checking one file of a model gave.
+
+    `ok` means its hash is the hub's; `readable`, that no hash is known and its structure is whole.
+    """
+
+    name: str
+    size_bytes: int
+    status: Literal["ok", "readable", "damaged", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What removing a model would do; nothing happens before `execute` is called."""
+
+    hub_id: str
+    folder: Path
+    frees_bytes: int
+    execute: Callable[[], None]
+
+
+def stored_models() -> tuple[StoredModel, ...]:
+    """The models of the supported families in the cache, by hub id."""
+    found = []
+    for folder in sorted(cache.cache_folder().glob("models--*--*")):
+        hub_id = folder.name.removeprefix("models--").replace("--", "/", 1)
+        snapshot = _snapshot(hub_id, folder)
+        if snapshot is not None and (find_checkpoint(hub_id) or _is_supported(snapshot)):
+            missing = cache.missing_files(snapshot)
+            found.append(StoredModel(hub_id, snapshot.name, snapshot, _bytes_under(folder), missing))
+    return tuple(found)
+
+
+def verify_files(folder: Path) -> tuple[FileCheck, ...]:
+    """Check every file of a model: against the hash that names its blob, else that it can be read.
+
+    Sends no request: in the cache a file is a link to a blob that is named by its hash.
+    """
+    names = {path.name for path in folder.iterdir() if not path.is_dir()} | set(cache.missing_files(folder))
+    return tuple(_check(folder / name) for name in sorted(names))
+
+
+def plan_removal(hub_id: str) -> Removal:
+    """Work out what removing one model frees, and how.
+
+    Raises:
+        ModelNotFoundError: It is not in the cache.
+        ClipError: The cache cannot be read.
+    """
+    from huggingface_hub import scan_cache_dir
+
+    folder = cache.repo_folder(hub_id)
+    if not folder.is_dir():
+        raise ModelNotFoundError(
+            f"{hub_id} is not in {cache.cache_folder()}", hint="`clip models list` shows what is stored"
+        )
+    scan = scan_cache_dir(cache.cache_folder())
+    repo = next((repo for repo in scan.repos if repo.repo_path == folder.resolve()), None)
+    if repo is None or not repo.revisions:
+        return Removal(hub_id, folder, _bytes_under(folder), lambda: _remove_folder(folder))
+    # Copies of a repository share their commits, and revisions are deleted by commit: leave only this one in sight.
+    strategy = replace(scan, repos=frozenset({repo})).delete_revisions(*(r.commit_hash for r in repo.revisions))
+    partial = sum(path.lstat().st_size for path in (folder / "blobs").glob("*.incomplete"))
+
+    def execute() -> None:
+        strategy.execute()
+        if folder.exists():
+            _remove_folder(folder)
+
+    return Removal(hub_id, folder, strategy.expected_freed_size + partial, execute)
+
+
+def _snapshot(hub_id: str, folder: Path) -> Path | None:
+    """The snapshot that would be used without `--revision`, else the newest one."""
+    row = find_checkpoint(hub_id)
+    meant = cache.snapshot_folder(hub_id, (row.revision if row else None) or cache.DEFAULT_REVISION)
+    if meant is not None:
+        return meant
+    snapshots = [path for path in (folder / "snapshots").glob("*") if path.is_dir()]
+    return max(snapshots, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _is_supported(snapshot: Path) -> bool:
+    try:
+        return cache.read_json(snapshot / cache.CONFIG).get("model_type") in MODEL_TYPES
+    except (DamagedModelError, OSError):
+        return False
+
+
+def _check(path: Path) -> FileCheck:
+    if not path.exists():
+        return FileCheck(path.name, 0, "missing")
+    size = path.stat().st_size
+    blob = Path(os.readlink(path)).name if path.is_symlink() else ""
+    if _HASH.fullmatch(blob):
+        whole = fetch.file_digest(path, is_sha256=len(blob) == _SHA256_DIGITS) == blob
+        return FileCheck(path.name, size, "ok" if whole else "damaged")
+    return FileCheck(path.name, size, "readable" if _is_readable(path) else "damaged")
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether a file without a known hash holds what its name says, as far as its structure tells."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="numpy"):
+                return True
+        if path.suffix == ".json":
+            cache.read_json(path)
+    except (SafetensorError, DamagedModelError):
+        return False
+    return path.stat().st_size > 0
+
+
+def _bytes_under(folder: Path) -> int:
+    files = (path for path in folder.rglob("*") if not path.is_dir() and not path.is_symlink())
+    return sum(path.stat().st_size for path in files)
+
+
+def _remove_folder(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise ClipError(f"{error.filename or folder} cannot be removed: {error.strerror}") from error
