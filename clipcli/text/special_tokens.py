@@ -2,12 +2,13 @@
 
 The rules are those of `transformers` 5: `tokenizer_config.json` names tokens by role; where it has no
 `added_tokens_decoder`, the older `special_tokens_map.json`, `added_tokens.json` and the list in `tokenizer.json` have
-their say. A token's first record counts, because it decides how the token is matched (`normalized`, `lstrip`, ...).
+their say. A token may be recorded twice; both records are handed on, in order, because the later one decides how the
+token is matched (`normalized`, `lstrip`, ...).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,30 +65,37 @@ def read_special_tokens(
     Raises:
         DamagedModelError: A record is neither a text nor an object with `content`.
     """
-    records: dict[str, Any] = {**defaults, **{role: settings[role] for role in ROLES if role in settings}}
-    extra = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or ()
-    extra = extra.values() if isinstance(extra, Mapping) else extra
-    by_id = settings.get("added_tokens_decoder")
-    if by_id is None:
-        legacy = read_json(folder / "special_tokens_map.json")
-        records |= {role: legacy[role] for role in ROLES if role in legacy}
-        extra = [*extra, *legacy.get("additional_special_tokens", ())]
-        by_id = {id_: token for token, id_ in read_json(folder / "added_tokens.json").items()}
-        by_id |= vocabulary.added
     path = folder / CONFIG_FILE
+    records: dict[str, Any] = {**defaults, **_by_role(settings)}
+    extra = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
+    extra = list(extra.values() if isinstance(extra, Mapping) else extra)
+    by_id = settings.get("added_tokens_decoder")
+    legacy = {} if by_id is not None else read_json(folder / "special_tokens_map.json")
+    records |= _by_role(legacy)
+    extra += legacy.get("additional_special_tokens", [])
     roles = {role: _content(record, path) for role, record in records.items() if record is not None}
-    added = [record for _, record in sorted(by_id.items(), key=lambda item: int(item[0]))]
-    named = [records[role] for role in ROLES if role in roles]
-    return SpecialTokens(roles, tuple(_first_records([*added, *named, *extra], path)))
+    if by_id is None:
+        by_id = {**_legacy_added_tokens(folder, roles), **vocabulary.added}
+    elif not isinstance(by_id, Mapping):
+        raise DamagedModelError(f"{path}: added_tokens_decoder is not an object")
+    matched = [record for _, record in sorted(by_id.items(), key=lambda item: int(item[0]))]
+    known = {_content(record, path) for record in matched}
+    for record in [*(records[role] for role in ROLES if role in roles), *extra]:
+        if _content(record, path) not in known and record not in matched:
+            matched.append(record)
+    return SpecialTokens(roles, tuple(matched))
 
 
-def _first_records(records: list[Any], path: Path) -> Iterator[Record]:
-    seen = set()
-    for record in records:
-        content = _content(record, path)
-        if content not in seen:
-            seen.add(content)
-            yield record
+def _by_role(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {role: settings[role] for role in ROLES if role in settings}
+
+
+def _legacy_added_tokens(folder: Path, roles: Mapping[str, str]) -> dict[int, Record]:
+    named = set(roles.values())
+    return {
+        id_: {"content": token, "special": token in named, "normalized": token not in named}
+        for token, id_ in read_json(folder / "added_tokens.json").items()
+    }
 
 
 def _content(record: Any, path: Path) -> str:

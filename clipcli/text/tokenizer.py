@@ -181,7 +181,8 @@ def _load_as_is(folder: Path, settings: Mapping[str, Any]) -> tuple[Tokenizer, S
 
     paths = _vocabulary_paths(folder, None)
     backend = _build(paths, lambda: Tokenizer.from_file(str(paths[0])))
-    special = read_special_tokens(folder, settings, Vocabulary(), {})
+    added = {token["id"]: token for token in read_json(paths[0]).get("added_tokens", ())}
+    special = read_special_tokens(folder, settings, Vocabulary(added=added), {})
     backend.add_tokens(special.added_tokens())
     return backend, special
 
