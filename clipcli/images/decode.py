@@ -1,51 +1,29 @@
-"""Opens a picture file and makes it an upright RGB picture, or says why that cannot be.
+"""Decodes a picture file to upright RGB, or says why that cannot be.
 
-Called from several threads at once, so nothing here changes a setting of Pillow or the warning filters per picture.
-Pillow is imported inside functions; torch never is.
+Called from several threads at once, so nothing here changes a setting of Pillow or a warning filter per picture.
+Pillow and numpy are imported inside functions; torch never is.
 """
 
 import io
 import logging
-import os
-import struct
+import math
+import re
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import IO, TYPE_CHECKING, Literal, NoReturn
+from typing import IO, TYPE_CHECKING, Literal
 
-from clipcli.errors import ImageError, ImageTooLarge, MissingExtra, UnreadableImage
+from clipcli.errors import ImageTooLarge
 from clipcli.images.find import ImageSource, file_error
+from clipcli.images.identify import DAMAGE, damaged_file, identify
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from PIL.Image import Image
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image, Transpose
     from PIL.ImageFile import ImageFile
-
-# What Pillow's readers raise on files that are no pictures, or damaged ones. Each has been seen, or follows from how
-# the readers take headers apart; `tests/unit/test_decode.py` mutates small files of many formats to look for more.
-_DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-
-# Formats that Pillow only recognises, and EPS, for which it would run Ghostscript on a file that may be anyone's.
-_REFUSED_FORMATS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 
 _ORIENTATION_TAG = 0x0112
 
@@ -54,11 +32,9 @@ _ORIENTATION_TAG = 0x0112
 class DecodeOptions:
     """How pictures are decoded.
 
-    Args:
-        exif: Set the picture upright as its EXIF orientation says. (Pillow itself always does so for TIFF.)
-        alpha: Lay transparency on white, or drop it and show the colours that lie under it.
-        max_megapixels: Refuse pictures that claim more.
-        exact: Decode every pixel. If false, a JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 scale.
+    `exif` sets pictures upright (Pillow itself always does so for TIFF). `alpha` lays transparency on white, or drops
+    it and shows the colours that lie under it. `max_megapixels` refuses larger pictures before they are decoded.
+    `exact=False` lets a JPEG that is much larger than needed be decoded at 1/2, 1/4 or 1/8 of its size.
     """
 
     exif: bool = True
@@ -73,27 +49,148 @@ def decode(source: ImageSource, options: DecodeOptions, min_size: tuple[int, int
     Args:
         source: What `find_images` yields.
         options: How to decode.
-        min_size: The (height, width) in pixels that the picture will be resized to. Reduced decoding stays at least
-            twice above it in both directions; None asks for the whole picture.
+        min_size: The (height, width) in pixels that the picture will be resized to: reduced decoding stays at least
+            twice above both. None asks for the whole picture.
 
     Raises:
-        ImageError: The subclass says why there is no picture. Nothing else is raised for a bad file.
+        ImageError: The subclass says why there is no picture. Bad files raise nothing else.
     """
+    from PIL.Image import DecompressionBombError
+
     if source.error is not None:
         raise source.error
-    name = "standard input" if source.data is not None else source.path
-    with _readable(source) as file:
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            raise UnreadableImage(f"{name} is empty")
+    _silence_pillow()
+    name = source.path if source.data is None else "standard input"
+    image: ImageFile | None = None
+    with _open_file(source) as file:
         try:
-            with _identify(file, name, options) as image:
-                if not options.exact and min_size is not None:
-                    _reduce(image, min_size, options)
-                return _load(image, options)
-        except ImageError:
-            raise
+            image = identify(file, name)
+            _check_pixels(image, name, options)
+            return _decode_rgb(image, options, min_size)
+        except DecompressionBombError as error:
+            raise _bomb(name, str(error), options) from error
         except MemoryError as error:
             raise ImageTooLarge(f"{name}: not enough memory to decode it") from error
-        except _DAMAGE as error:
-            ...
+        except DAMAGE as error:
+            raise damaged_file(file, name, image.format if image else None, error) from error
+
+
+@cache
+def _silence_pillow() -> None:
+    """Keep Pillow's remarks about damaged metadata off stderr: once for the process, as filters are not per thread."""
+    warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+@contextmanager
+def _open_file(source: ImageSource) -> Iterator[IO[bytes]]:
+    """Open a source for reading and seeking."""
+    if source.data is not None:
+        yield io.BytesIO(source.data)
+        return
+    try:
+        file = open(source.path, "rb")
+    except (OSError, ValueError) as error:
+        raise file_error(source.path, error) from error
+    with file:
+        yield file if file.seekable() else io.BytesIO(file.read())
+
+
+def _check_pixels(image: "ImageFile", name: str, options: DecodeOptions) -> None:
+    megapixels = image.width * image.height / 1e6
+    if megapixels > options.max_megapixels:
+        raise ImageTooLarge(
+            f"{name}: {image.width} x {image.height} is {_limit_message(megapixels, options.max_megapixels)}"
+        )
+
+
+def _bomb(name: str, message: str, options: DecodeOptions) -> ImageTooLarge:
+    """Reword what some of Pillow's readers raise by themselves, at a limit of their own."""
+    pixels = re.search(r"\d+", message)
+    megapixels = int(pixels.group()) / 1e6 if pixels else math.inf
+    if megapixels <= options.max_megapixels:
+        return ImageTooLarge(f"{name}: {megapixels:.4g} megapixels, more than Pillow takes in this format")
+    return ImageTooLarge(f"{name}: claims {_limit_message(megapixels, options.max_megapixels)}")
+
+
+def _limit_message(megapixels: float, max_megapixels: float) -> str:
+    return f"{megapixels:.4g} megapixels, more than --max-megapixels {max_megapixels:g}"
+
+
+def _decode_rgb(image: "ImageFile", options: DecodeOptions, min_size: tuple[int, int] | None) -> "Image":
+    if min_size is not None and not options.exact and image.format in ("JPEG", "MPO"):
+        height, width = min_size
+        if options.exif and _is_sideways(_turn(image)):
+            height, width = width, height
+        image.draft(None, (2 * width, 2 * height))
+    image.load()
+    # Only now: a PNG may hold its EXIF data behind the pixels.
+    turn = _turn(image) if options.exif else None
+    rgb = _to_rgb(image, options)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _turn(image: "Image") -> "Transpose | None":
+    """Return what sets a picture upright; None if it is, or if its EXIF data makes no sense."""
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        return turns.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    except DAMAGE:
+        return None
+
+
+def _is_sideways(turn: "Transpose | None") -> bool:
+    from PIL.Image import Transpose
+
+    return turn in (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
+
+
+def _to_rgb(image: "Image", options: DecodeOptions) -> "Image":
+    """Make three bands of 8 bits; transparency is laid on white as `transformers` does it, or dropped."""
+    from PIL import Image
+
+    on_white = options.alpha == "white"
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_grey_bytes(image, on_white)).convert("RGB")
+    if on_white and image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    # Without it the pixels are the same, and Pillow need not warn that it cannot keep it.
+    image.info.pop("transparency", None)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _grey_bytes(image: "Image", on_white: bool) -> "NDArray[np.uint8]":
+    """Scale 16-bit, 32-bit and floating-point grey to 8 bits, where Pillow's own conversion clips.
+
+    Integers in 0...65535 are taken for 16-bit ones and keep their high byte, as Pillow does with 16-bit colour.
+    Floating-point values are taken to mean white by the first of 1, 255 and 65535 that none exceeds. Whatever has
+    negative or larger values has no agreed range, and is stretched from its least to its greatest value.
+    """
+    import numpy as np
+
+    values = np.asarray(image)
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    if low >= 0 and high <= 65535 and image.mode != "F":
+        grey = (values >> 8).astype(np.uint8)
+    else:
+        if low >= 0 and high <= 65535:
+            low, high = 0, next(white for white in (1, 255, 65535) if high <= white)
+        scaled = (values.astype(np.float64) - low) * (255 / (high - low or 1))
+        grey = np.nan_to_num(scaled, nan=0).clip(0, 255).round().astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if on_white and isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return grey

@@ -1,11 +1,14 @@
 """Turns what the user names (files, folders, globs, lists, stdin) into a lazy stream of pictures. Needs no PIL."""
 
+import codecs
 import fnmatch
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from pathlib import PurePath
+from typing import BinaryIO, NamedTuple
 
 from clipcli.errors import ClipError, ImageError, MissingFile, PermissionDenied, UnreadableImage, UsageError
 
@@ -45,14 +48,18 @@ class FindOptions:
     follow_symlinks: bool = False
 
 
-def file_error(path: str, error: OSError) -> ImageError:
+def file_error(path: str, error: OSError | ValueError) -> ImageError:
     """Say in the user's words why the operating system would not open a path."""
     if isinstance(error, PermissionError):
         return PermissionDenied(f"{path}: permission denied")
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        broken = " (a broken link)" if os.path.islink(path) else ""
-        return MissingFile(f"{path}: no such file{broken}")
-    return UnreadableImage(f"{path}: {error.strerror or error}")
+    if isinstance(error, IsADirectoryError):
+        return UnreadableImage(f"{path} is a folder, not a picture")
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NotADirectoryError):
+        return UnreadableImage(f"{path}: {error.strerror or error}")
+    # A ValueError is a null character in the name, which no file can have.
+    if isinstance(error, OSError) and os.path.islink(path):
+        return MissingFile(f"{path}: the link leads nowhere")
+    return MissingFile(f"{path}: no such file")
 
 
 def find_images(
@@ -63,6 +70,241 @@ def find_images(
     null_separated: bool = False,
     stdin: BinaryIO | None = None,
 ) -> Iterator[ImageSource]:
-    """Yield the pictures that the inputs name, in the order of the inputs."""
+    """Yield the pictures that the inputs name, in their order; folders are walked in the order of their names.
+
+    Lazy: no more is held than the names in the folders between the input and the current one. What is missing or may
+    not be read becomes a source with an error, and the rest goes on. A picture that is named twice is yielded twice.
+
+    Args:
+        inputs: Files (taken whatever their name), folders (walked for `PICTURE_EXTENSIONS`), globs where no such path
+            exists (matches are taken as if named; `**` crosses folders and then finds files only), and `-` for the
+            bytes of one picture on standard input.
+        options: Which pictures of a folder are taken.
+        from_file: A file that names more files and folders, one a line, or `-` for standard input.
+        null_separated: The names in `from_file` end with NUL instead.
+        stdin: Stands in for standard input.
+
+    Raises:
+        UsageError: Nothing was named, standard input was named twice, or `from_file` cannot be read.
+        ClipError: At the end, if there was not a single picture.
+    """
+    options = options or FindOptions()
+    if not inputs and from_file is None:
+        raise UsageError("no pictures were named", hint="Name files, folders or quoted globs, or use --from-file.")
+    if [*inputs, from_file].count("-") > 1:
+        raise UsageError("standard input (-) can be read once only, as a picture or as the --from-file list")
+    stdin = stdin or sys.stdin.buffer
+    listed = iter(()) if from_file is None else _read_list(from_file, b"\0" if null_separated else b"\n", stdin)
+    return _find(inputs, listed, options, stdin)
+
+
+def _find(inputs: Sequence[str], listed: Iterator[str], options: FindOptions, stdin: BinaryIO) -> Iterator[ImageSource]:
+    found = False
     for path in inputs:
+        for source in _named(path, options, stdin):
+            found = True
+            yield source
+    for path in listed:
+        for source in _existing(path, options):
+            found = True
+            yield source
+    if not found:
+        raise _nothing_found(inputs, options)
+
+
+def _nothing_found(inputs: Sequence[str], options: FindOptions) -> ClipError:
+    but = " that --exclude leaves" if options.exclude else ""
+    folders = [path for path in inputs if os.path.isdir(path)]
+    if not folders:
+        return ClipError(f"the inputs name no picture{but}")
+    return ClipError(
+        f"{', '.join(folders)}: no picture in here{but}",
+        hint="Pictures in folders are known by their extension and hidden ones are skipped (--include-hidden); "
+        "files that are named themselves are always taken.",
+    )
+
+
+def _named(path: str, options: FindOptions, stdin: BinaryIO) -> Iterator[ImageSource]:
+    """Yield what one argument of the command line names."""
+    if path == "-":
+        yield ImageSource(path, data=stdin.read())
+    elif _is_glob(path) and not os.path.lexists(path):
+        yield from _expand(path, options)
+    else:
+        yield from _existing(path, options)
+
+
+def _existing(path: str, options: FindOptions) -> Iterator[ImageSource]:
+    """Yield a file, or the pictures of a folder."""
+    if _is_excluded(path, options):
+        return
+    try:
+        is_folder = stat.S_ISDIR(os.stat(path).st_mode)
+    except (OSError, ValueError) as error:
+        yield ImageSource(path, error=file_error(path, error))
+        return
+    if not is_folder:
         yield ImageSource(path)
+        return
+    for entry in _tree(path, options):
+        if entry.error is not None:
+            yield ImageSource(entry.path, error=entry.error)
+        elif not entry.is_folder and os.path.splitext(entry.path)[1].lower() in PICTURE_EXTENSIONS:
+            yield ImageSource(entry.path)
+
+
+class _Entry(NamedTuple):
+    path: str
+    is_folder: bool
+    error: ImageError | None = None
+
+
+def _tree(root: str, options: FindOptions) -> Iterator[_Entry]:
+    """Yield a folder and all below it, each folder before what is in it, in the order of their names."""
+    seen: set[tuple[int, int]] = set()
+    pending = [_Entry(root, is_folder=True)]
+    while pending:
+        entry = pending.pop()
+        if not entry.is_folder:
+            yield entry
+            continue
+        try:
+            if options.follow_symlinks:
+                # Only links can lead to a folder a second time.
+                status = os.stat(entry.path or os.curdir)
+                if (status.st_dev, status.st_ino) in seen:
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+            children = _children(entry.path, options)
+        except OSError as error:
+            yield _Entry(entry.path, is_folder=True, error=file_error(entry.path, error))
+            continue
+        yield entry
+        pending.extend(reversed(children))
+
+
+def _children(folder: str, options: FindOptions, hidden: bool = False) -> list[_Entry]:
+    """List what a folder holds by name, without what is hidden, excluded, a folder link not to follow, or a device."""
+    children = []
+    with os.scandir(folder or os.curdir) as listing:
+        for found in sorted(listing, key=lambda found: found.name):
+            path = os.path.join(folder, found.name)
+            if found.name.startswith(".") and not (hidden or options.include_hidden):
+                continue
+            is_folder = _is_folder(found, options.follow_symlinks)
+            if is_folder is not None and not _is_excluded(path, options):
+                children.append(_Entry(path, is_folder))
+    return children
+
+
+def _is_folder(found: "os.DirEntry[str]", follow_symlinks: bool) -> bool | None:
+    """Tell folders from files; None for what is neither, or a link to a folder that is not to be followed."""
+    try:
+        if found.is_dir():
+            return True if follow_symlinks or not found.is_symlink() else None
+        # A link that leads nowhere is taken for a file: reading it will say so.
+        return False if found.is_file() or not os.path.exists(found.path) else None
+    except OSError:
+        return False
+
+
+def _is_excluded(path: str, options: FindOptions) -> bool:
+    if not options.exclude:
+        return False
+    # "../photos" is matched as "photos", lest a pattern for hidden names take it for one.
+    whole = os.path.normpath(path)
+    while whole.startswith(os.pardir + os.sep):
+        whole = whole[len(os.pardir + os.sep) :]
+    if whole in (os.curdir, os.pardir):
+        return False
+    names = (os.path.basename(whole), whole, path)
+    return any(fnmatch.fnmatch(name, glob.rstrip("/")) for glob in options.exclude for name in names)
+
+
+def _is_glob(path: str) -> bool:
+    return any(character in path for character in "*?[")
+
+
+def _expand(pattern: str, options: FindOptions) -> Iterator[ImageSource]:
+    """Yield the pictures that a glob matches, or an error that names it."""
+    parts = PurePath(pattern).parts
+    # Folders below ** are crossed already; walking them as well would yield their pictures twice.
+    files_only = "**" in parts[:-1]
+    matched = False
+    for entry in _matches("", parts, options):
+        if entry.error is None and files_only and os.path.isdir(entry.path):
+            continue
+        matched = True
+        if entry.error is not None:
+            yield ImageSource(entry.path, error=entry.error)
+        else:
+            yield from _existing(entry.path, options)
+    if not matched:
+        yield ImageSource(pattern, error=MissingFile(f"{pattern}: no file matches"))
+
+
+def _matches(folder: str, parts: Sequence[str], options: FindOptions) -> Iterator[_Entry]:
+    """Match the parts of a glob one after the other, each folder in the order of its names."""
+    part, rest = parts[0], parts[1:]
+    if part == "**" and rest:
+        for entry in _tree(folder, options):
+            if entry.error is not None:
+                yield entry
+            elif entry.is_folder:
+                yield from _matches(entry.path, rest, options)
+    elif part == "**":
+        yield _Entry(folder or os.curdir, is_folder=True)
+    elif not _is_glob(part):
+        path = os.path.join(folder, part)
+        if rest:
+            yield from _matches(path, rest, options)
+        elif os.path.lexists(path):
+            yield _Entry(path, is_folder=False)
+    else:
+        yield from _glob_children(folder, part, rest, options)
+
+
+def _glob_children(folder: str, part: str, rest: Sequence[str], options: FindOptions) -> Iterator[_Entry]:
+    try:
+        children = _children(folder, options, hidden=part.startswith("."))
+    except PermissionError as error:
+        yield _Entry(folder, is_folder=True, error=file_error(folder, error))
+        return
+    except OSError:
+        return
+    for child in children:
+        if not fnmatch.fnmatch(os.path.basename(child.path), part):
+            continue
+        if not rest:
+            yield child
+        elif child.is_folder:
+            yield from _matches(child.path, rest, options)
+
+
+def _read_list(from_file: str, separator: bytes, stdin: BinaryIO) -> Iterator[str]:
+    """Open a list of names at once, so that a wrong one is a usage error, and read it as it is asked for."""
+    if from_file == "-":
+        return _split_names(stdin, separator)
+    try:
+        stream = open(from_file, "rb")
+    except OSError as error:
+        raise UsageError(f"--from-file {from_file}: {error.strerror or error}") from error
+    return _split_names(stream, separator)
+
+
+def _split_names(stream: BinaryIO, separator: bytes) -> Iterator[str]:
+    # read1, where there is one, gives what a slow producer has written so far instead of waiting for a whole block.
+    read = getattr(stream, "read1", stream.read)
+    rest = b""
+    while block := read(1 << 16):
+        *names, rest = (rest + block).split(separator)
+        yield from _decode_names(names, separator)
+    yield from _decode_names([rest], separator)
+
+
+def _decode_names(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
+    for name in names:
+        if separator == b"\n":
+            name = name.removeprefix(codecs.BOM_UTF8).removesuffix(b"\r")
+        if name:
+            yield os.fsdecode(name)
