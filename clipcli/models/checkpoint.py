@@ -18,8 +18,9 @@ from clipcli.errors import DamagedModelError
 from clipcli.models.config import ModelConfig
 from clipcli.models.dual_encoder import DualEncoder
 
-# Constants that older versions of the reference saved as if they were weights.
-_DROPPED = re.compile(r"\.position_ids$")
+# Constants that older versions of the reference saved as if they were weights, and BERT's pooler, which neither
+# Chinese-CLIP nor AltCLIP runs.
+_DROPPED = re.compile(r"\.(position_ids|token_type_ids|pooler\.dense\.(weight|bias))$")
 
 # Newer spelling of a checkpoint's key -> the one that the modules have.
 _RENAMED = ((re.compile(r"^(vision_model\.encoder)\.layer\."), r"\1.layers."),)

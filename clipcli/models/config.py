@@ -102,8 +102,76 @@ class ClipTextConfig(TransformerConfig):
         """Tokens a text may have: as many as there are positions."""
         return self.max_position_embeddings
 
+    @property
+    def output_size(self) -> int:
+        """Width of the state that the text projection takes."""
+        return self.hidden_size
 
-TextConfig = ClipTextConfig
+
+@dataclass(frozen=True, slots=True)
+class BertTextConfig(TransformerConfig):
+    """Chinese-CLIP's BERT text tower (arXiv:2211.01335, section 2.1)."""
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    vocab_size: int = 30522
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    pad_token_id: int = 0
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that there are positions for."""
+        return self.max_position_embeddings
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a text may have: 52, as the authors run it, though BERT has more positions."""
+        return min(52, self.max_length)
+
+    @property
+    def output_size(self) -> int:
+        """Width of the state that the text projection takes."""
+        return self.hidden_size
+
+
+@dataclass(frozen=True, slots=True)
+class XlmRobertaTextConfig(TransformerConfig):
+    """AltCLIP's XLM-RoBERTa text tower (arXiv:2211.06679, section 3.1); `project_dim` is the teacher's width."""
+
+    hidden_size: int = 1024
+    intermediate_size: int = 4096
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-5
+    vocab_size: int = 250002
+    max_position_embeddings: int = 514
+    type_vocab_size: int = 1
+    pad_token_id: int = 1
+    project_dim: int = 768
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that there are positions for: they count from the padding id + 1."""
+        return self.max_position_embeddings - self.pad_token_id - 1
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a text may have: 77, like the teacher's, though XLM-RoBERTa has more positions."""
+        return min(77, self.max_length)
+
+    @property
+    def output_size(self) -> int:
+        """Width of the state that the text projection takes."""
+        return self.project_dim
+
+
+TextConfig = ClipTextConfig | BertTextConfig | XlmRobertaTextConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +193,12 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Where one family's configuration differs from the others'."""
+    """Where one family's configuration differs from the others'.
+
+    What else differs follows from the type of the text config: the tower (`dual_encoder.TEXT_TOWERS`) and how it counts
+    positions (`bert_text.POSITIONS`). How texts become ids stands in `text/families.py`; pictures are prepared as the
+    checkpoint's `preprocessor_config.json` says, whatever the family.
+    """
 
     text_config: type[TextConfig]
     projection_dim: int
@@ -133,6 +206,8 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "clip": Family(text_config=ClipTextConfig, projection_dim=512),
+    "chinese_clip": Family(text_config=BertTextConfig, projection_dim=512),
+    "altclip": Family(text_config=XlmRobertaTextConfig, projection_dim=768),
 }
 
 # Checkpoints of a single tower carry a `model_type` of their own and a flat config.
@@ -149,6 +224,8 @@ def read_config(folder: Path) -> ModelConfig:
     """
     path = folder / "config.json"
     config = read_json(path)
+    vision_section = _section(config, "vision_config", path)
+    _refuse_resnet(config, vision_section, path)
     model_type = config.get("model_type")
     if model_type in _VISION_ONLY:
         family = _VISION_ONLY[model_type]
@@ -166,7 +243,7 @@ def read_config(folder: Path) -> ModelConfig:
     row = FAMILIES[model_type]
     return ModelConfig(
         family=model_type,
-        vision=VisionConfig.from_section(_section(config, "vision_config", path), f"{path}: vision_config"),
+        vision=VisionConfig.from_section(vision_section, f"{path}: vision_config"),
         text=row.text_config.from_section(_section(config, "text_config", path), f"{path}: text_config"),
         projection_dim=_projection_dim(config, path, row.projection_dim),
         id2label=_classification_labels(config, path),
@@ -196,14 +273,32 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
-    """One tower's section; `<name>_dict` is how older files spell overriding values."""
+    """One tower's section; an older spelling, `<name>_dict`, counts alone where it is given, absent keys and all."""
     section: dict[str, Any] = {}
     for key in (name, f"{name}_dict"):
         value = config.get(key)
         if value is not None and not isinstance(value, dict):
             raise DamagedModelError(f"{path}: {key} is not an object")
-        section.update(value or {})
+        section = section if value is None else value
     return section
+
+
+def _refuse_resnet(config: Mapping[str, Any], vision: Mapping[str, Any], path: Path) -> None:
+    """Refuse image towers that are no ViT by what only they have: a list of layer counts, one a stage."""
+    for section in (config, vision):
+        for key in ("vision_layers", "layers", "num_hidden_layers"):
+            stages = section.get(key)
+            if isinstance(stages, list) or (isinstance(stages, str) and stages.startswith("[")):
+                raise _not_a_vit(path, f"{key} {stages}")
+    if "resnet" in str(vision.get("model_type", "")).lower():
+        raise _not_a_vit(path, f"model_type {vision['model_type']}")
+
+
+def _not_a_vit(path: Path, evidence: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"{path}: the image tower is a ResNet ({evidence}, as in Chinese-CLIP RN50), and only ViT towers are supported",
+        hint="use a ViT checkpoint of the family, such as OFA-Sys/chinese-clip-vit-base-patch16",
+    )
 
 
 def _projection_dim(config: Mapping[str, Any], path: Path, default: int) -> int:

@@ -8,13 +8,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipcli.errors import UnsupportedModelError
+from clipcli.models.bert_text import AltTextTransformer, BertTextTransformer
 from clipcli.models.clip_text import CausalTextTransformer
-from clipcli.models.config import ClipTextConfig, ModelConfig, TextConfig
+from clipcli.models.config import BertTextConfig, ClipTextConfig, ModelConfig, TextConfig, XlmRobertaTextConfig
 from clipcli.models.transformer import TowerOutput
 from clipcli.models.vision import VisionTransformer
 
 TEXT_TOWERS: dict[type[TextConfig], Callable[..., nn.Module]] = {
     ClipTextConfig: CausalTextTransformer,
+    BertTextConfig: BertTextTransformer,
+    XlmRobertaTextConfig: AltTextTransformer,
 }
 
 
@@ -67,7 +70,7 @@ class DualEncoder(nn.Module):
                 self.classifier = nn.Linear(config.vision.hidden_size, len(config.id2label))
         if text and config.text is not None and config.id2label is None:
             self.text_model = TEXT_TOWERS[type(config.text)](config.text)
-            self.text_projection = nn.Linear(config.text.hidden_size, config.projection_dim, bias=False)
+            self.text_projection = nn.Linear(config.text.output_size, config.projection_dim, bias=False)
         if config.vision is not None and config.text is not None and config.id2label is None:
             self.logit_scale = nn.Parameter(torch.zeros(()))
 

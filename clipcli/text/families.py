@@ -152,26 +152,9 @@ TOKENIZER_CLASSES: dict[str, TokenizerClass] = {
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """The tokenizer class of a family's published checkpoints, and the context its authors run it with.
-
-    Attributes:
-        tokenizer_class: Row of `TOKENIZER_CLASSES`.
-        context_length: Tokens a text, special ones included; None for as many as the text tower has positions.
-    """
-
-    tokenizer_class: str
-    context_length: int | None
-
-
-FAMILIES: dict[str, Family] = {
-    "clip": Family("CLIPTokenizer", None),
-    "chinese_clip": Family("BertTokenizer", 52),
-    "altclip": Family("XLMRobertaTokenizer", 77),
+# The class of each family's published checkpoints, for those whose files name none.
+FAMILIES: dict[str, str] = {
+    "clip": "CLIPTokenizer",
+    "chinese_clip": "BertTokenizer",
+    "altclip": "XLMRobertaTokenizer",
 }
-
-
-def default_context_length(family: str, positions: int) -> int:
-    """Tokens a text that a family's authors use, but never more than the text tower has positions for."""
-    return min(FAMILIES[family].context_length or positions, positions)

@@ -93,7 +93,7 @@ def load_tokenizer(folder: Path, family: str, *, context_length: int) -> TextTok
     Args:
         folder: The checkpoint.
         family: `clip`, `chinese_clip` or `altclip`.
-        context_length: The most ids a text may become (see `default_context_length`).
+        context_length: The most ids a text may become, special tokens included.
 
     Raises:
         ModelError: Its files are missing, damaged, or of a tokenizer class that this program does not run.
@@ -128,7 +128,7 @@ def tokenizer_digest(folder: Path, family: str, *, context_length: int) -> str:
 
 
 def _class_name(settings: Mapping[str, Any], family: str) -> str:
-    name = str(settings.get("tokenizer_class") or FAMILIES[family].tokenizer_class)
+    name = str(settings.get("tokenizer_class") or FAMILIES[family])
     if name in GENERIC_CLASSES:
         return name
     if name.removesuffix("Fast") not in TOKENIZER_CLASSES:

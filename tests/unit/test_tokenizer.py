@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from clipcli.errors import DamagedModelError, ExitStatus, ModelError, UnsupportedModelError, UsageError
-from clipcli.text.families import default_context_length
 from clipcli.text.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
 from tests.parity.checkpoints import write_altclip_tokenizer, write_chinese_clip_tokenizer, write_clip_tokenizer
 
@@ -81,14 +80,6 @@ def test_full_width_letters_are_folded_where_the_checkpoint_says_so(altclip_chec
     tokenizer = load(altclip_checkpoint, "altclip")
     wide, narrow = tokenizer.encode(["ｃａｔ", "cat"])
     assert wide == narrow
-
-
-def test_default_context_length() -> None:
-    assert default_context_length("clip", 77) == 77
-    assert default_context_length("clip", 248) == 248
-    assert default_context_length("chinese_clip", 512) == 52
-    assert default_context_length("chinese_clip", 40) == 40
-    assert default_context_length("altclip", 512) == 77
 
 
 def test_text_that_is_not_unicode(folder: Path, family: str) -> None:
