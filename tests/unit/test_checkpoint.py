@@ -1,0 +1,111 @@
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clipcli.errors import DamagedModelError
+from clipcli.hub import weight_files
+from clipcli.models.checkpoint import load_network
+from clipcli.models.config import read_config
+from clipcli.models.dual_encoder import DualEncoder
+
+Change = Callable[[dict[str, Tensor]], object]
+
+
+@pytest.fixture
+def folder(clip_checkpoint: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(clip_checkpoint, tmp_path / "checkpoint")
+
+
+def load(folder: Path) -> DualEncoder:
+    return load_network(read_config(folder), weight_files(folder))
+
+
+def change(folder: Path, edit: Change) -> None:
+    weights = load_file(folder / "model.safetensors")
+    edit(weights)
+    save_file(weights, folder / "model.safetensors")
+
+
+def test_only_the_tower_asked_for_is_built(folder: Path) -> None:
+    network = load_network(read_config(folder), weight_files(folder), text=False)
+    assert network.vision_model is not None
+    assert network.text_model is None
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda w: w.pop("logit_scale"), "logit_scale is missing"),
+        (lambda w: w.pop("text_projection.weight"), "text_projection.weight is missing"),
+        (lambda w: w.update(extra=torch.zeros(1)), "extra is unexpected"),
+        (lambda w: w.update({"visual_projection.weight": torch.zeros(3, 5)}), r"visual_projection.weight .*\[3, 5\]"),
+        (lambda w: (w.pop("logit_scale"), w.update(extra=torch.zeros(1))), "and 1 more"),
+    ],
+)
+def test_a_mismatch_names_the_key(folder: Path, edit: Change, message: str) -> None:
+    change(folder, edit)
+    with pytest.raises(DamagedModelError, match=message):
+        load_network(read_config(folder), weight_files(folder), text=False)
+
+
+def test_position_ids_of_older_files_are_dropped(folder: Path) -> None:
+    before = load(folder).state_dict()
+    change(folder, lambda w: w.update({"text_model.embeddings.position_ids": torch.arange(77)[None]}))
+    assert load(folder).state_dict().keys() == before.keys()
+
+
+@pytest.mark.parametrize("keep", [0, 4, 200, -1000])
+def test_truncated_safetensors(folder: Path, keep: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DamagedModelError, match=r"model\.safetensors cannot be read"):
+        load(folder)
+
+
+def test_a_header_that_claims_ten_gigabytes(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes((10 * 2**30).to_bytes(8, "little") + b"{}")
+    with pytest.raises(DamagedModelError, match=r"model\.safetensors cannot be read"):
+        load(folder)
+
+
+def test_bin_equals_safetensors(folder: Path) -> None:
+    expected = load(folder).state_dict()
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    found = load(folder).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+class Intruder:
+    """Unpickling this would create a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return (Path.touch, (self.path,))
+
+
+def test_no_code_in_a_pickle_is_run(folder: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    torch.save({"logit_scale": Intruder(trace)}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DamagedModelError, match="tensors only"):
+        load(folder)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", pickle.dumps([1, 2])])
+def test_damaged_bin(folder: Path, content: bytes) -> None:
+    (folder / "pytorch_model.bin").write_bytes(content)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DamagedModelError, match=r"pytorch_model\.bin"):
+        load(folder)
