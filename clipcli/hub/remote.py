@@ -37,6 +37,7 @@ _WEIGHTS = (
     re.compile(r"pytorch_model(\.bin\.index\.json|-\d{5}-of-\d{5}\.bin)"),
 )
 _RETRY_STATUSES = (408, 429, 500, 502, 503, 504)
+_CHUNK_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def open_stream(listing: Listing, file: RemoteFile, offset: int) -> Iterator[tup
         retry_on_status_codes=_RETRY_STATUSES,
     ) as response:
         hf_raise_for_status(response)
-        yield 0 if response.status_code == HTTPStatus.OK else offset, response.iter_bytes(1 << 20)
+        yield 0 if response.status_code == HTTPStatus.OK else offset, response.iter_bytes(_CHUNK_BYTES)
 
 
 @contextmanager
@@ -222,7 +223,7 @@ def _refusal(hub_id: str, revision: str, error: "HfHubHTTPError") -> ModelError:
         )
     if isinstance(error, RevisionNotFoundError):
         return ModelNotFoundError(f"{hub_id} has no revision {revision}", hint="leave out --revision for the newest")
-    if isinstance(error, RepositoryNotFoundError):
+    if isinstance(error, RepositoryNotFoundError) or (status == HTTPStatus.UNAUTHORIZED and not get_token()):
         return unknown_model(hub_id, f"if it is private, set HF_TOKEN to a token from {tokens}")
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return ModelNotFoundError(

@@ -1,0 +1,403 @@
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants, scan_cache_dir, try_to_load_from_cache
+
+from clipcli import hub as hub_room
+from clipcli.errors import (
+    ClipError,
+    DamagedModelError,
+    ModelError,
+    ModelNotFoundError,
+    UnsupportedModelError,
+    UsageError,
+)
+from clipcli.hub import fetch, pull_model, resolve_model
+from tests.hub.conftest import B32, WEIGHTS, checkpoint_files
+from tests.hub_server import HubServer
+
+NEEDED = {
+    "config.json",
+    "merges.txt",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "tokenizer_config.json",
+    "vocab.json",
+}
+
+
+def test_first_download_brings_only_what_is_needed(hub: HubServer) -> None:
+    commit = hub.add(B32, checkpoint_files())
+    seen: list[tuple[int, int]] = []
+
+    model = resolve_model("vit-b32", on_progress=lambda done, total: seen.append((done, total)))
+
+    assert (model.id, model.revision, model.source) == (B32, commit, "cache")
+    assert {path.name for path in model.folder.iterdir()} == NEEDED
+    assert (model.folder / "model.safetensors").read_bytes() == WEIGHTS
+    total = sum(len(content) for name, content in checkpoint_files().items() if name in NEEDED)
+    assert seen[0] == (0, total) and seen[-1] == (total, total)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_no_request_once_it_is_here(hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    resolve_model(B32)
+    hub.requests.clear()
+
+    again = resolve_model("vit-b32")
+
+    assert hub.requests == []
+    assert again.source == "cache"
+
+
+def test_huggingface_hub_finds_what_was_fetched(hub: HubServer, cache_dir: Path) -> None:
+    commit = hub.add(B32, checkpoint_files())
+    resolve_model(B32)
+
+    found = try_to_load_from_cache(B32, "model.safetensors")
+    assert isinstance(found, str) and Path(found).read_bytes() == WEIGHTS
+    (repo,) = scan_cache_dir(cache_dir).repos
+    (revision,) = repo.revisions
+    assert (repo.repo_id, revision.commit_hash, revision.refs) == (B32, commit, {"main"})
+
+
+def test_bin_is_taken_where_there_are_no_safetensors(hub: HubServer) -> None:
+    files = checkpoint_files()
+    del files["model.safetensors"]
+    hub.add("me/old", files)
+
+    names = {path.name for path in resolve_model("me/old").folder.iterdir()}
+
+    assert "pytorch_model.bin" in names and "tf_model.h5" not in names
+
+
+def test_all_shards_are_fetched(hub: HubServer) -> None:
+    files = checkpoint_files()
+    del files["model.safetensors"]
+    shards = {f"model-0000{i}-of-00002.safetensors": bytes([i]) * 100 for i in (1, 2)}
+    index = {"weight_map": {f"w{i}": name for i, name in enumerate(shards)}}
+    hub.add("me/big", {**files, **shards, "model.safetensors.index.json": json.dumps(index).encode()})
+
+    folder = resolve_model("me/big").folder
+
+    assert [path.name for path in hub_room.weight_files(folder)] == sorted(shards)
+
+
+def test_a_cut_download_goes_on_where_it_stopped(hub: HubServer, waits: list[float]) -> None:
+    hub.add(B32, checkpoint_files())
+    hub.cut("model.safetensors", 1 << 20, 1 << 19)
+    done: list[int] = []
+
+    folder = resolve_model(B32, on_progress=lambda now, _: done.append(now)).folder
+
+    starts = [request.headers.get("Range") for request in hub.fetched("model.safetensors")]
+    assert starts == [None, "bytes=1048576-", "bytes=1572864-"]
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert done == sorted(done)
+    assert waits == []
+
+
+def test_a_download_that_gave_up_goes_on_at_the_next_run(hub: HubServer, waits: list[float]) -> None:
+    hub.add(B32, checkpoint_files())
+    hub.cut("model.safetensors", 1 << 20, *[0] * 20)
+
+    with pytest.raises(ModelNotFoundError, match="connection broke") as caught:
+        resolve_model(B32)
+    assert waits == [1, 2, 4, 8, 16]
+    assert "--model demo" in (caught.value.hint or "")
+
+    hub.cuts.clear()
+    hub.requests.clear()
+    resolve_model(B32)
+    (request,) = hub.fetched("model.safetensors")
+    assert request.headers["Range"] == "bytes=1048576-"
+
+
+def test_a_server_without_ranges_starts_again(hub: HubServer, waits: list[float]) -> None:
+    hub.add(B32, checkpoint_files())
+    hub.cut("model.safetensors", 1 << 20)
+    hub.ignores_ranges = True
+
+    assert (resolve_model(B32).folder / "model.safetensors").read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "vocab.json"])
+def test_a_wrong_hash_is_refused_and_deleted(hub: HubServer, cache_dir: Path, name: str) -> None:
+    content = checkpoint_files()[name]
+    hub.add(B32, checkpoint_files())
+    hub.swapped[name] = content[:-1] + b"!"
+
+    with pytest.raises(DamagedModelError, match=rf"{name} arrived with a wrong hash"):
+        resolve_model(B32)
+
+    assert not [path for path in cache_dir.rglob("*") if path.is_file() and path.read_bytes() == hub.swapped[name]]
+    assert resolve_is_refused_offline(B32)
+    hub.swapped.clear()
+    assert (resolve_model(B32).folder / name).read_bytes() == content
+
+
+def resolve_is_refused_offline(name: str) -> bool:
+    try:
+        resolve_model(name, offline=True)
+    except ModelNotFoundError:
+        return True
+    return False
+
+
+def test_the_token_stays_with_the_hub(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    hub.add(B32, checkpoint_files())
+    hub.models[B32].private = True
+
+    resolve_model(B32)
+
+    (from_cdn,) = hub.fetched("model.safetensors")
+    assert "authorization" not in {name.lower() for name in from_cdn.headers}
+
+
+def test_too_many_requests_waits_as_long_as_the_server_says(hub: HubServer, waits: list[float]) -> None:
+    hub.add(B32, checkpoint_files())
+    hub.refuse("/api/models", 429, times=2, Retry_After="7")
+    hub.refuse("/resolve/", 503, times=1)
+
+    resolve_model(B32)
+
+    assert waits == [8, 8, 1]
+
+
+def test_a_hub_that_stays_down_is_named(hub: HubServer, waits: list[float]) -> None:
+    hub.add(B32, checkpoint_files())
+    hub.refuse("/api/models", 502, times=99)
+
+    with pytest.raises(ModelNotFoundError, match=rf"{hub.endpoint} answers HTTP 502"):
+        resolve_model(B32)
+
+
+def test_an_unreachable_hub_fails_at_once(hub: HubServer, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+
+    with pytest.raises(ModelNotFoundError, match=r"not on this machine.*127\.0\.0\.1:9 cannot be reached") as caught:
+        resolve_model("vit-b32")
+
+    assert waits == []
+    assert f"clip models pull {B32}" in (caught.value.hint or "")
+
+
+def test_a_model_that_does_not_exist_names_its_neighbours(hub: HubServer) -> None:
+    with pytest.raises(ModelNotFoundError, match="no model called openai/clip-vit-base-patch23") as caught:
+        resolve_model("openai/clip-vit-base-patch23")
+
+    assert B32 in (caught.value.hint or "")
+    assert f"{hub.endpoint}/settings/tokens" in (caught.value.hint or "")
+
+
+def test_404_with_a_token(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+
+    with pytest.raises(ModelNotFoundError, match="no model called me/none"):
+        resolve_model("me/none")
+
+
+def test_a_gated_model_says_where_to_get_a_token(hub: HubServer) -> None:
+    hub.add("me/gated", checkpoint_files())
+    hub.models["me/gated"].gated = True
+
+    with pytest.raises(ModelNotFoundError, match="me/gated is gated") as caught:
+        resolve_model("me/gated")
+
+    assert f"{hub.endpoint}/me/gated" in (caught.value.hint or "")
+    assert f"{hub.endpoint}/settings/tokens" in (caught.value.hint or "")
+
+
+def test_a_wrong_token_is_named_as_such(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    hub.add(B32, checkpoint_files())
+
+    with pytest.raises(ModelNotFoundError, match=r"refuses the token in use \(HTTP 401\)") as caught:
+        resolve_model(B32)
+
+    assert "HF_TOKEN" in (caught.value.hint or "")
+
+
+def test_revisions(hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    tagged = hub.add(B32, checkpoint_files(WEIGHTS[::-1]), revision="v2")
+    branch = hub.add(B32, checkpoint_files(b"branch"), revision="refs/pr/1")
+
+    assert resolve_model(B32, revision="v2").revision == tagged
+    assert resolve_model(B32, revision=tagged).folder == resolve_model(B32, revision="v2").folder
+    assert resolve_model(B32, revision="refs/pr/1", offline=False).revision == branch
+    with pytest.raises(ModelNotFoundError, match="has no revision v3"):
+        resolve_model(B32, revision="v3")
+    with pytest.raises(UsageError, match="no branch, tag or commit"):
+        resolve_model(B32, revision="../../../etc")
+
+
+def test_a_branch_that_moved_on_is_followed_only_when_pulled(hub: HubServer) -> None:
+    first = hub.add(B32, checkpoint_files())
+    resolve_model(B32)
+    second = hub.add(B32, checkpoint_files(b"newer"))
+    hub.requests.clear()
+
+    assert resolve_model(B32).revision == first
+    assert pull_model("vit-b32").revision == second
+    assert resolve_model(B32, offline=True).revision == second
+    assert [r.path.rpartition("/")[2] for r in hub.requests if r.method == "GET" and "api" not in r.path] == [
+        "model.safetensors",
+        "model.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_offline_without_a_cache_says_every_way_on(
+    hub: HubServer, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    hub.add(B32, checkpoint_files())
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", how == "environment")
+
+    with pytest.raises(ModelNotFoundError) as caught:
+        resolve_model("vit-b32", offline=how == "option")
+
+    assert B32 in str(caught.value)
+    assert str(cache_dir / "models--openai--clip-vit-base-patch32") in str(caught.value)
+    assert ("--offline" if how == "option" else "HF_HUB_OFFLINE") in str(caught.value)
+    assert caught.value.hint is not None
+    assert f"clip models pull {B32}" in caught.value.hint and "--model demo" in caught.value.hint
+    assert hub.requests == []
+
+
+def test_offline_with_a_cache(hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    here = resolve_model(B32)
+    hub.requests.clear()
+
+    assert resolve_model(B32, offline=True) == here
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("damage", ["no weights", "no tokenizer", "dangling", "empty", "cut config"])
+def test_a_half_written_snapshot_is_completed_or_named(hub: HubServer, damage: str) -> None:
+    hub.add(B32, checkpoint_files())
+    folder = resolve_model(B32).folder
+    name = {"no tokenizer": "vocab.json", "cut config": "config.json"}.get(damage, "model.safetensors")
+    if damage == "dangling":
+        (folder / name).resolve().unlink()
+    elif damage in ("empty", "cut config"):
+        (folder / name).write_bytes(b"" if damage == "empty" else b'{"model_ty')
+    else:
+        (folder / name).unlink()
+
+    with pytest.raises(ModelNotFoundError, match="incomplete") as caught:
+        resolve_model(B32, offline=True)
+    assert ("tokenizer.json" if name == "vocab.json" else name) in str(caught.value)
+
+    assert (resolve_model(B32).folder / name).read_bytes() == checkpoint_files()[name]
+
+
+def test_pull_replaces_a_file_that_was_changed_on_disk(hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    weights = resolve_model(B32).folder / "model.safetensors"
+    weights.write_bytes(WEIGHTS[::-1])
+
+    pull_model(B32)
+
+    assert weights.read_bytes() == WEIGHTS
+
+
+def test_files_go_without_links_where_there_are_none(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", True)
+    hub.add(B32, checkpoint_files())
+    folder = resolve_model(B32).folder
+    hub.requests.clear()
+
+    pull_model(B32)
+
+    assert not (folder / "model.safetensors").is_symlink()
+    assert len(hub.requests) == 1
+
+
+def test_other_families_are_refused_before_their_weights_come(hub: HubServer) -> None:
+    hub.add("me/bert", {**checkpoint_files(), "config.json": b'{"model_type": "bert"}'})
+
+    with pytest.raises(UnsupportedModelError, match="'bert'"):
+        resolve_model("me/bert")
+
+    assert hub.fetched("model.safetensors") == []
+
+
+def test_weights_in_other_formats_are_named(hub: HubServer) -> None:
+    files = checkpoint_files()
+    del files["model.safetensors"], files["pytorch_model.bin"]
+    hub.add("me/flax", files)
+
+    with pytest.raises(UnsupportedModelError, match=r"flax_model\.msgpack, tf_model\.h5"):
+        resolve_model("me/flax")
+
+
+def test_a_model_without_preprocessing_is_not_complete(hub: HubServer) -> None:
+    files = checkpoint_files()
+    del files["preprocessor_config.json"]
+    hub.add("me/bare", files)
+
+    with pytest.raises(DamagedModelError, match=r"it has no preprocessor_config\.json"):
+        resolve_model("me/bare")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<html>please log in</html>",
+        b"[]",
+        b'{"sha": "../../../../etc", "siblings": []}',
+        b'{"sha": "%s", "siblings": [{"rfilename": "config.json", "size": 1, "blobId": "../../x"}]}' % (b"0" * 40),
+    ],
+)
+def test_a_page_that_is_no_hub(hub: HubServer, cache_dir: Path, page: bytes) -> None:
+    hub.page = page
+
+    with pytest.raises(ModelError, match="does not answer as the hub does") as caught:
+        resolve_model(B32)
+
+    assert caught.value.hint == "check HF_ENDPOINT"
+    assert not [path for path in cache_dir.parent.rglob("*") if path.is_file()]
+
+
+def test_too_small_a_disk_is_seen_before_the_download(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.add(B32, checkpoint_files())
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+    with pytest.raises(ClipError, match=r"the disk is full: .* needs 2 MB more") as caught:
+        resolve_model(B32)
+
+    assert caught.value.exit_status == 1
+    assert hub.fetched("model.safetensors") == []
+
+
+def test_a_disk_that_fills_up_while_downloading(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.add(B32, checkpoint_files())
+
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fetch, "_append", write)
+    with pytest.raises(ClipError, match="the disk is full") as caught:
+        resolve_model(B32)
+    assert "clip models rm" in (caught.value.hint or "")
+
+
+def test_a_cache_without_permission(hub: HubServer, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.add(B32, checkpoint_files())
+    cache_dir.mkdir()
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ClipError, match=rf"cannot be written: {cache_dir}.*Permission denied") as caught:
+        resolve_model(B32)
+    assert "HF_HOME" in (caught.value.hint or "")
