@@ -1,0 +1,92 @@
+"""The whole way, from files and words to logits, against `transformers`' processor and model on the same folder."""
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import clipcli
+from clipcli.runtime.classifier import ClassifyOptions
+
+LABELS = ["cat", "dog", "a red car", "tree"]
+TEMPLATES = ["a photo of a {}.", "{}", "two {} sitting on grass"]
+SIZES = [(32, 32), (80, 60), (50, 133), (301, 40)]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Smooth colourful pictures of several shapes, as PNG and JPEG."""
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = []
+    for i, (width, height) in enumerate(SIZES):
+        noise = np.random.default_rng(i).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        path = folder / f"{i}.{'png' if i % 2 else 'jpg'}"
+        Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(path, quality=95)
+        paths.append(path)
+    return paths
+
+
+class Reference:
+    """What a user of `transformers` would write."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+        self.model: Any = AutoModel.from_pretrained(folder).eval()
+        self.processor: Any = AutoImageProcessor.from_pretrained(folder, use_fast=False)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+
+    @torch.inference_mode()
+    def image_features(self, paths: list[Path]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        pixels = self.processor([Image.open(p).convert("RGB") for p in paths], return_tensors="pt").pixel_values
+        features = self.model.get_image_features(pixels).pooler_output
+        return torch.nn.functional.normalize(features, dim=-1).numpy()
+
+    @torch.inference_mode()
+    def text_features(self, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        batch = self.tokenizer(texts, padding=True, return_tensors="pt")
+        features = self.model.get_text_features(batch.input_ids, batch.attention_mask).pooler_output
+        return torch.nn.functional.normalize(features, dim=-1).numpy()
+
+
+@pytest.fixture(scope="module", params=["clip", "chinese_clip", "altclip"])
+def pair(request: pytest.FixtureRequest) -> tuple[clipcli.Model, Reference]:
+    folder = request.getfixturevalue(f"{request.param}_checkpoint")
+    return clipcli.load(str(folder)), Reference(folder)
+
+
+def test_image_features(pair: tuple[clipcli.Model, Reference], pictures: list[Path]) -> None:
+    ours, reference = pair
+    np.testing.assert_allclose(ours.encode_images(pictures), reference.image_features(pictures), atol=1e-5)
+
+
+def test_text_features(pair: tuple[clipcli.Model, Reference]) -> None:
+    ours, reference = pair
+    texts = [*LABELS, "一张猫的照片", "A PHOTO of two cats, sitting on grass", "hello " * 10]
+    np.testing.assert_allclose(ours.encode_texts(texts), reference.text_features(texts), atol=1e-5)
+
+
+def test_logits_and_scores_of_an_ensemble(pair: tuple[clipcli.Model, Reference], pictures: list[Path]) -> None:
+    ours, reference = pair
+    rows = []
+    for label in LABELS:
+        mean = reference.text_features([template.replace("{}", label) for template in TEMPLATES]).mean(axis=0)
+        rows.append(mean / np.linalg.norm(mean))
+    cosines = reference.image_features(pictures) @ np.stack(rows).T
+    logits = cosines * float(reference.model.logit_scale.detach().exp())
+    scores = torch.softmax(torch.from_numpy(logits), dim=-1).numpy()
+    found = ours.classify(pictures, LABELS, templates=TEMPLATES, options=ClassifyOptions(top=len(LABELS)))
+    for i, result in enumerate(found):
+        by_label = {p.label: p for p in result.predictions}
+        for j, label in enumerate(LABELS):
+            assert by_label[label].cosine == pytest.approx(cosines[i, j], abs=1e-5)
+            assert by_label[label].logit == pytest.approx(logits[i, j], abs=1e-4)
+            assert by_label[label].score == pytest.approx(scores[i, j], abs=1e-5)
+
+
+def test_the_pictures_are_not_all_alike(pictures: list[Path]) -> None:
+    assert len({zlib.crc32(path.read_bytes()) for path in pictures}) == len(SIZES)

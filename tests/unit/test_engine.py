@@ -1,0 +1,192 @@
+"""`clipcli.load` and `Model`: what Python users call and every command runs on."""
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import clipcli
+from clipcli.errors import ClipWarning, DeviceError, LabelSetError, MissingFile, UsageError
+from clipcli.images.find import ImageSource
+from clipcli.labels.label_set import Label, LabelSet
+from clipcli.runtime.classifier import ClassifyOptions
+from clipcli.runtime.engine import Model
+
+COLOURS = ["red", "green", "blue", "white", "black", "yellow", "purple"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, colour in enumerate(COLOURS):
+        Image.new("RGB", (40 + 7 * i, 50), colour).save(folder / f"{i}.png")
+    return [str(folder / f"{i}.png") for i in range(len(COLOURS))]
+
+
+@pytest.fixture(scope="module")
+def model(clip_checkpoint: Path) -> Model:
+    return clipcli.load(str(clip_checkpoint))
+
+
+def test_features_are_float32_and_of_unit_length(model: Model, pictures: list[str]) -> None:
+    for features in (model.encode_images(pictures), model.encode_texts(["cat", "two dogs", ""])):
+        assert features.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
+
+
+def test_nothing_in_nothing_out(model: Model) -> None:
+    assert model.encode_images([]).shape == (0, 16)
+    assert model.classify([], ["cat", "dog"]) == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_the_batch_size_changes_nothing(
+    batch_size: int, model: Model, pictures: list[str], clip_checkpoint: Path
+) -> None:
+    other = clipcli.load(str(clip_checkpoint), batch_size=batch_size, workers=3)
+    np.testing.assert_allclose(other.encode_images(pictures), model.encode_images(pictures), atol=1e-6)
+
+
+def test_results_come_in_input_order_with_failures_in_place(model: Model, pictures: list[str]) -> None:
+    paths = [pictures[0], "missing.png", pictures[1]]
+    found = model.classify(paths, ["cat", "dog"])
+    assert [result.path for result in found] == paths
+    assert [result.error is None for result in found] == [True, False, True]
+    assert found[1].error is not None
+    assert found[1].error.type == "MissingFile"
+
+
+def test_encode_images_raises_for_a_bad_picture(model: Model, pictures: list[str]) -> None:
+    with pytest.raises(MissingFile, match=r"missing\.png"):
+        model.encode_images([pictures[0], "missing.png"])
+
+
+def test_sources_are_read_only_as_far_ahead_as_a_few_batches(pictures: list[str], clip_checkpoint: Path) -> None:
+    taken = 0
+
+    def endless() -> "list[ImageSource]":
+        nonlocal taken
+        while True:
+            taken += 1
+            yield ImageSource(pictures[0])  # type: ignore[misc]
+
+    stream = clipcli.load(str(clip_checkpoint), batch_size=2).iter_image_feature_batches(endless())
+    for _ in range(3):
+        assert len(next(stream)) == 2
+    assert taken <= 3 * 2 + 4 * 2
+
+
+def test_label_order_only_permutes(model: Model, pictures: list[str]) -> None:
+    labels = ["cat", "dog", "a red car"]
+    options = ClassifyOptions(top=3)
+    forward = model.classify(pictures, labels, options=options)
+    backward = model.classify(pictures, labels[::-1], options=options)
+    for one, other in zip(forward, backward, strict=True):
+        for p, q in zip(one.predictions, other.predictions, strict=True):
+            assert (p.label, p.score) == (q.label, pytest.approx(q.score, abs=1e-6))
+
+
+def test_several_wordings_and_templates_are_one_mean(model: Model) -> None:
+    label_set = LabelSet("set", (Label("dog", prompts=("dog", "two dogs")), Label("cat")))
+    found = model.encode_labels(label_set, ["a {}.", "{}"])
+    parts = model.encode_texts(["a dog.", "dog", "a two dogs.", "two dogs"])
+    mean = parts.mean(axis=0)
+    np.testing.assert_allclose(found[0], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_one_label_gets_no_score(model: Model, pictures: list[str]) -> None:
+    (result,) = model.classify(pictures[:1], ["cat"])
+    assert result.label == "cat"
+    assert result.score is None
+    assert result.predictions[0].score is None
+    assert result.predictions[0].cosine is not None
+
+
+def test_none_of_these_is_one_more_label_and_no_answer_when_it_wins(model: Model, pictures: list[str]) -> None:
+    options = ClassifyOptions(top=3)
+    found = model.classify(pictures, ["cat", "dog"], none_of_these="a tree", options=options)
+    plain = model.classify(pictures, ["cat", "dog", "a tree"], options=options)
+    for one, other in zip(found, plain, strict=True):
+        assert one.predictions == other.predictions
+        assert one.label == (None if other.label == "a tree" else other.label)
+
+
+def test_threshold_leaves_labels_out(model: Model, pictures: list[str]) -> None:
+    (result,) = model.classify(pictures[:1], ["cat", "dog"], options=ClassifyOptions(threshold=0.999))
+    assert (result.label, result.score, result.predictions) == (None, None, ())
+
+
+def test_scores_of_children_are_summed_at_a_depth(model: Model, pictures: list[str]) -> None:
+    labels = (
+        Label("animal/cat", path=("animal", "cat")),
+        Label("animal/dog", path=("animal", "dog")),
+        Label("tree"),
+    )
+    label_set = LabelSet("set", labels)
+    sources = [ImageSource(pictures[0])]
+    options = ClassifyOptions()
+    (fine,) = next(model.iter_classify(sources, model.classifier(label_set, options)))
+    (coarse,) = next(model.iter_classify(sources, model.classifier(label_set, options, depth=1)))
+    scores = {p.label: p.score or 0 for p in fine.predictions}
+    summed = {p.label: p for p in coarse.predictions}
+    assert summed["animal"].score == pytest.approx(scores["animal/cat"] + scores["animal/dog"], abs=1e-6)
+    assert summed["tree"].score == pytest.approx(scores["tree"], abs=1e-6)
+    best = max((p for p in fine.predictions if p.label != "tree"), key=lambda p: p.score or 0)
+    assert summed["animal"].cosine == best.cosine
+
+
+def test_score_keeps_the_order_of_the_texts(model: Model, pictures: list[str]) -> None:
+    texts = ["a photo of a cat", "a dog", "two birds"]
+    (result,) = model.score(pictures[:1], texts)
+    assert [entry.text for entry in result.scores] == texts
+    assert sum(entry.score or 0 for entry in result.scores) == pytest.approx(1, abs=1e-6)
+    (alone,) = model.score(pictures[:1], texts[:1])
+    assert alone.scores[0].score is None
+    assert alone.scores[0].cosine == pytest.approx(result.scores[0].cosine, abs=1e-6)
+
+
+def test_a_text_that_is_cut_is_named_once(model: Model) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ClipWarning)
+        model.classify([], ["cat", "dog " * 200], templates=["a {}.", "the {}."])
+    messages = [str(w.message) for w in caught if w.category is ClipWarning]
+    assert len(messages) == 1
+    assert "dog dog" in messages[0]
+
+
+def test_no_labels(model: Model) -> None:
+    with pytest.raises(LabelSetError, match="no labels"):
+        model.classify([])
+
+
+def test_depth_goes_with_softmax_only(model: Model) -> None:
+    with pytest.raises(UsageError, match="--depth"):
+        model.classifier(LabelSet("set", (Label("cat"),)), ClassifyOptions(scoring="cosine"), depth=1)
+
+
+def test_a_device_that_is_not_there_names_those_that_are(clip_checkpoint: Path) -> None:
+    with pytest.raises(DeviceError) as error:
+        clipcli.load(str(clip_checkpoint), device="cuda:97").encode_texts(["cat"])
+    assert "cpu" in (error.value.hint or "")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu:1", "cuda:x"])
+def test_a_name_that_is_no_device(device: str, clip_checkpoint: Path) -> None:
+    with pytest.raises(UsageError, match="--device"):
+        clipcli.load(str(clip_checkpoint), device=device).encode_texts(["cat"])
+
+
+def test_bfloat16_stays_close(model: Model, pictures: list[str], clip_checkpoint: Path) -> None:
+    half = clipcli.load(str(clip_checkpoint), dtype="bfloat16")
+    cosines = (half.encode_images(pictures) * model.encode_images(pictures)).sum(axis=1)
+    assert cosines.min() > 0.999
+    assert half.encode_texts(["cat"]).dtype == np.float32
+
+
+def test_a_checkpoint_is_read_only_when_it_is_needed(clip_checkpoint: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip_checkpoint, tmp_path / "checkpoint")
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    assert clipcli.load(str(folder)).templates_for(LabelSet("set", (Label("cat"),))) == ("a photo of a {}.",)
