@@ -173,6 +173,9 @@ def _save(folder: Path, model_class: Any, config: Any, seed: int, *, square: boo
                 parameter.add_(torch.randn_like(parameter) * 0.1)
             else:
                 assert name == "logit_scale"
+        for module in model.modules():  # `transformers` 5 zeroes these rows of a Chinese-CLIP when it loads one
+            if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
+                module.weight[module.padding_idx] = 0
     model.save_pretrained(folder)
     _write_json(
         folder / "preprocessor_config.json", preprocessor_config(config.vision_config.image_size, square=square)

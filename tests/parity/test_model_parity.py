@@ -23,7 +23,7 @@ def load_both(folder: Path) -> tuple[DualEncoder, Any]:
     return network, AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
 
 
-@pytest.fixture(scope="module", params=["clip"])
+@pytest.fixture(scope="module", params=list(WRITERS))
 def models(request: pytest.FixtureRequest) -> tuple[DualEncoder, Any]:
     return load_both(request.getfixturevalue(f"{request.param}_checkpoint"))
 
