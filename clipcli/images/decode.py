@@ -66,7 +66,9 @@ def decode(source: ImageSource, options: DecodeOptions, min_size: tuple[int, int
         try:
             image = identify(file, name)
             _check_pixels(image, name, options)
-            return _decode_rgb(image, options, min_size)
+            rgb = _decode_rgb(image, options, min_size)
+            _check_end(image, file)
+            return rgb
         except DecompressionBombError as error:
             raise _bomb(name, str(error), options) from error
         except MemoryError as error:
@@ -130,6 +132,14 @@ def _decode_rgb(image: "ImageFile", options: DecodeOptions, min_size: tuple[int,
     return rgb if turn is None else rgb.transpose(turn)
 
 
+def _check_end(image: "ImageFile", file: IO[bytes]) -> None:
+    """Refuse a JPEG 2000 file without its end marker (it cannot occur inside): OpenJPEG leaves those half grey."""
+    if image.format == "JPEG2000":
+        file.seek(0)
+        if b"\xff\xd9" not in file.read():
+            raise EOFError
+
+
 def _turn(image: "Image") -> "Transpose | None":
     """Return what sets a picture upright; None if it is, or if its EXIF data makes no sense."""
     from PIL.Image import Transpose
@@ -188,7 +198,8 @@ def _grey_bytes(image: "Image", on_white: bool) -> "NDArray[np.uint8]":
     else:
         if low >= 0 and high <= 65535:
             low, high = 0, next(white for white in (1, 255, 65535) if high <= white)
-        scaled = (values.astype(np.float64) - low) * (255 / (high - low or 1))
+        with np.errstate(invalid="ignore"):
+            scaled = (values.astype(np.float64) - low) * (255 / (high - low or 1))
         grey = np.nan_to_num(scaled, nan=0).clip(0, 255).round().astype(np.uint8)
     transparent = image.info.get("transparency")
     if on_white and isinstance(transparent, int):

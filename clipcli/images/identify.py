@@ -56,8 +56,7 @@ def identify(file: IO[bytes], name: str) -> "ImageFile":
     failure: UnreadableImage | None = None
     for format_name in _formats():
         factory, accept = Image.OPEN[format_name]
-        # Formats without a signature take nearly anything: they are not asked about a file that another one knew.
-        if failure is not None if accept is None else not _accepts(accept, prefix[:16]):
+        if accept is not None and not _accepts(accept, prefix[:16]):
             continue
         if format_name in _REFUSED_FORMATS:
             raise UnreadableImage(f"{name}: {format_name} files are not supported")
