@@ -217,8 +217,8 @@ def _is_excluded(path: str, options: FindOptions) -> bool:
         whole = whole[len(os.pardir + os.sep) :]
     if whole in (os.curdir, os.pardir):
         return False
-    names = (os.path.basename(whole), whole, path)
-    return any(fnmatch.fnmatch(name, glob.rstrip("/")) for glob in options.exclude for name in names)
+    globs = [glob.removeprefix("./").rstrip("/") for glob in options.exclude]
+    return any(fnmatch.fnmatch(name, glob) for glob in globs for name in (os.path.basename(whole), whole))
 
 
 def _is_glob(path: str) -> bool:
