@@ -6,7 +6,15 @@ huggingface_hub owns download and cache. Must not import torch, nor another room
 from clipcli.hub.cache import missing_files, weight_files
 from clipcli.hub.fetch import ProgressCallback
 from clipcli.hub.registry import CHECKPOINTS, DEFAULT_MODEL, DEMO, Checkpoint, checkpoints_for, find_checkpoint
-from clipcli.hub.resolve import ModelFiles, demo_folder, hub_reference, pull_model, resolve_model
+from clipcli.hub.resolve import (
+    ModelFiles,
+    demo_folder,
+    find_model,
+    hub_reference,
+    model_folder,
+    pull_model,
+    resolve_model,
+)
 from clipcli.hub.settings import config_file, default_model, set_default_model
 from clipcli.hub.stored import FileCheck, Removal, StoredModel, plan_removal, stored_models, verify_files
 
@@ -25,8 +33,10 @@ __all__ = [
     "default_model",
     "demo_folder",
     "find_checkpoint",
+    "find_model",
     "hub_reference",
     "missing_files",
+    "model_folder",
     "plan_removal",
     "pull_model",
     "resolve_model",

@@ -86,7 +86,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
             return _shards(folder, index)
     raise DamagedModelError(
         f"{folder} holds no weights: expected {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}",
-        hint="Point --model at a folder in the hub's layout, or at a model that `clip models list` names.",
+        hint="a model folder holds config.json, preprocessor_config.json, tokenizer files and weights",
     )
 
 

@@ -170,14 +170,14 @@ def explained(hub_id: str, revision: str) -> Iterator[None]:
 
 
 def unavailable(
-    hub_id: str, reason: str, *, revision: str | None = None, missing: tuple[str, ...] = ()
+    hub_id: str, reason: str | None = None, *, revision: str | None = None, missing: tuple[str, ...] = ()
 ) -> ModelNotFoundError:
-    """The error for a model that is neither whole on this machine nor to be had, with every way on."""
+    """The error for a model that is not whole on this machine, why it was not fetched, and every way on."""
     option = f" --revision {revision}" if revision else ""
     folder = cache.repo_folder(hub_id)
     state = f"incomplete: {folder} lacks {', '.join(missing)}" if missing else f"not on this machine: not in {folder}"
     return ModelNotFoundError(
-        f"{hub_id} is {state}; and {reason}",
+        f"{hub_id} is {state}" + (f"; and {reason}" if reason else ""),
         hint=f"fetch it with `clip models pull {hub_id}{option}`; `--model demo` works at once, without a download",
     )
 

@@ -50,19 +50,31 @@ def resolve_model(
         UsageError: `revision` is given for something that has none.
         ClipError: It cannot be stored.
     """
-    local = _local_model(name)
-    if local is not None:
-        if revision is not None:
-            raise UsageError(f"--revision {revision} does not go with {name}: only hub models have revisions")
-        return local
+    if not _is_local(name):
+        hub_id, wanted = hub_reference(name, revision)
+        snapshot, missing = _cached(hub_id, wanted)
+        if snapshot is None or missing:
+            reason = _why_offline(offline)
+            if reason is not None:
+                raise remote.unavailable(hub_id, reason, revision=revision, missing=missing)
+            fetch.fetch_model(hub_id, wanted, on_progress)
+    return find_model(name, revision=revision)
+
+
+def find_model(name: str, *, revision: str | None = None) -> ModelFiles:
+    """Find a model that is whole on this machine; never fetches.
+
+    Raises:
+        ModelNotFoundError: It is not here, or incomplete in the cache.
+        DamagedModelError: Its folder lacks files.
+        UsageError: `revision` is given for something that has none.
+    """
+    if _is_local(name):
+        return _local_model(name, revision)
     hub_id, wanted = hub_reference(name, revision)
-    snapshot = cache.snapshot_folder(hub_id, wanted)
-    missing = cache.missing_files(snapshot) if snapshot is not None else ()
+    snapshot, missing = _cached(hub_id, wanted)
     if snapshot is None or missing:
-        reason = _why_offline(offline)
-        if reason is not None:
-            raise remote.unavailable(hub_id, reason, revision=revision, missing=missing)
-        snapshot = fetch.fetch_model(hub_id, wanted, on_progress)
+        raise remote.unavailable(hub_id, revision=revision, missing=missing)
     return ModelFiles(hub_id, snapshot, snapshot.name, "cache")
 
 
@@ -79,14 +91,31 @@ def pull_model(
         ModelError: As `resolve_model`.
         ClipError: It cannot be stored.
     """
-    if _local_model(name) is not None:
+    if _is_local(name):
         raise UsageError(f"{name} is on this machine already: only hub models can be pulled")
     hub_id, wanted = hub_reference(name, revision)
     reason = _why_offline(offline=False)
     if reason is not None:
         raise ModelNotFoundError(f"{hub_id} cannot be pulled: {reason}", hint="unset HF_HUB_OFFLINE")
-    snapshot = fetch.fetch_model(hub_id, wanted, on_progress)
-    return ModelFiles(hub_id, snapshot, snapshot.name, "cache")
+    fetch.fetch_model(hub_id, wanted, on_progress)
+    return find_model(name, revision=revision)
+
+
+def model_folder(name: str, *, revision: str | None = None) -> Path:
+    """Where a model lies on this machine, whole or not.
+
+    Raises:
+        ModelNotFoundError: It is not here at all.
+    """
+    if name == DEMO:
+        return demo_folder()
+    if _is_local(name):
+        return Path(name).expanduser()
+    hub_id, wanted = hub_reference(name, revision)
+    snapshot, _ = _cached(hub_id, wanted)
+    if snapshot is None:
+        raise remote.unavailable(hub_id, revision=revision)
+    return snapshot
 
 
 def hub_reference(name: str, revision: str | None = None) -> tuple[str, str]:
@@ -112,24 +141,29 @@ def demo_folder() -> Path:
     return Path(__file__).parent.parent / "demo"
 
 
-def _local_model(name: str) -> ModelFiles | None:
-    """The bundled model or a folder; an alias or hub id of the registry goes before a folder of that name."""
-    if name == DEMO:
-        return _complete(ModelFiles(DEMO, demo_folder(), None, "bundled"))
-    folder = Path(name).expanduser()
-    if find_checkpoint(name) is None and folder.is_dir():
-        return _complete(ModelFiles(name, folder, None, "folder"))
-    return None
+def _is_local(name: str) -> bool:
+    """Whether a name means the bundled model or a folder; the registry's names go before folders called the same."""
+    return name == DEMO or (find_checkpoint(name) is None and Path(name).expanduser().is_dir())
 
 
-def _complete(model: ModelFiles) -> ModelFiles:
-    missing = cache.missing_files(model.folder)
+def _local_model(name: str, revision: str | None) -> ModelFiles:
+    if revision is not None:
+        raise UsageError(f"--revision {revision} does not go with {name}: only hub models have revisions")
+    bundled = name == DEMO
+    folder = demo_folder() if bundled else Path(name).expanduser()
+    missing = cache.missing_files(folder)
     if missing:
         raise DamagedModelError(
-            f"{model.folder} lacks {', '.join(missing)}",
+            f"{folder} lacks {', '.join(missing)}",
             hint="a model folder holds config.json, preprocessor_config.json, tokenizer files and weights",
         )
-    return model
+    return ModelFiles(name, folder, None, "bundled" if bundled else "folder")
+
+
+def _cached(hub_id: str, revision: str) -> tuple[Path | None, tuple[str, ...]]:
+    """The cached snapshot of a revision, and what it lacks."""
+    snapshot = cache.snapshot_folder(hub_id, revision)
+    return snapshot, cache.missing_files(snapshot) if snapshot is not None else ()
 
 
 def _why_offline(offline: bool) -> str | None:

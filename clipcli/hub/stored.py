@@ -22,6 +22,7 @@ class StoredModel:
 
     Attributes:
         hub_id: `owner/name`.
+        family: What its `config.json` says, else the registry.
         revision: The commit of the snapshot that would be used.
         folder: That snapshot.
         size_bytes: What the model takes on disk, with older snapshots and unfinished downloads.
@@ -29,6 +30,7 @@ class StoredModel:
     """
 
     hub_id: str
+    family: str
     revision: str
     folder: Path
     size_bytes: int
@@ -63,9 +65,10 @@ def stored_models() -> tuple[StoredModel, ...]:
     for folder in sorted(cache.cache_folder().glob("models--*--*")):
         hub_id = folder.name.removeprefix("models--").replace("--", "/", 1)
         snapshot = _snapshot(hub_id, folder)
-        if snapshot is not None and (find_checkpoint(hub_id) or _is_supported(snapshot)):
+        family = _family(hub_id, snapshot) if snapshot is not None else None
+        if snapshot is not None and family is not None:
             missing = cache.missing_files(snapshot)
-            found.append(StoredModel(hub_id, snapshot.name, snapshot, _bytes_under(folder), missing))
+            found.append(StoredModel(hub_id, family, snapshot.name, snapshot, _bytes_under(folder), missing))
     return tuple(found)
 
 
@@ -83,7 +86,6 @@ def plan_removal(hub_id: str) -> Removal:
 
     Raises:
         ModelNotFoundError: It is not in the cache.
-        ClipError: The cache cannot be read.
     """
     from huggingface_hub import scan_cache_dir
 
@@ -118,11 +120,16 @@ def _snapshot(hub_id: str, folder: Path) -> Path | None:
     return max(snapshots, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _is_supported(snapshot: Path) -> bool:
+def _family(hub_id: str, snapshot: Path) -> str | None:
+    """The family of a model that this program runs, or None."""
+    row = find_checkpoint(hub_id)
+    if row is not None:
+        return row.family
     try:
-        return cache.read_json(snapshot / cache.CONFIG).get("model_type") in MODEL_TYPES
+        model_type = cache.read_json(snapshot / cache.CONFIG).get("model_type")
     except (DamagedModelError, OSError):
-        return False
+        return None
+    return str(model_type) if model_type in MODEL_TYPES else None
 
 
 def _check(path: Path) -> FileCheck:

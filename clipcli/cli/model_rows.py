@@ -1,0 +1,191 @@
+"""What `clip models list` and `info` say of a model: the registry's row, joined with what is on this machine."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from clipcli.cli.render.rows import Column, dump
+
+if TYPE_CHECKING:
+    from clipcli.hub import Checkpoint, StoredModel
+
+_SHOWN_LANGUAGES = 2
+_WIDE = 120
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One model. What is not known is None, or empty; the last five say what is on this machine."""
+
+    alias: str | None
+    id: str
+    family: str | None
+    languages: tuple[str, ...] = ()
+    image_size: int | None = None
+    parameters: int | None = None
+    download_bytes: int | None = None
+    licence: str | None = None
+    imagenet_top1: float | None = None
+    imagenet_source: str | None = None
+    default: bool = False
+    here: bool = False
+    missing: tuple[str, ...] = ()
+    revision: str | None = None
+    folder: str | None = None
+    size_bytes: int | None = None
+
+
+def model_rows() -> list[ModelRow]:
+    """The registry in its order, what else of the families is stored, and the bundled model."""
+    from clipcli import hub
+
+    chosen = hub.default_model()
+    named = hub.find_checkpoint(chosen)
+    default = named.hub_id if named else chosen
+    stored = {model.hub_id.casefold(): model for model in hub.stored_models()}
+    rows = [_row(row, stored.pop(row.hub_id.casefold(), None), default) for row in hub.CHECKPOINTS]
+    rows.extend(_row(None, model, default) for model in stored.values())
+    rows.append(_demo_row(default))
+    return rows
+
+
+def describe_model(name: str, revision: str | None) -> dict[str, Any]:
+    """Everything known of one model; what its files say is added if they are here.
+
+    Raises:
+        ModelNotFoundError: It is neither in the registry nor on this machine.
+        ModelError: Its files are damaged or not supported.
+    """
+    from clipcli import hub
+    from clipcli.models.config import read_config
+
+    known = hub.find_checkpoint(name)
+    stored = next((row for row in model_rows() if known and row.id == known.hub_id), None)
+    if stored is not None and stored.folder is None and revision is None:
+        return asdict(stored)
+    model = hub.find_model(name, revision=revision)
+    config = read_config(model.folder)
+    row = stored or next((row for row in model_rows() if row.id == model.id), ModelRow(None, model.id, config.family))
+    files = {path.name: path.stat().st_size for path in sorted(model.folder.iterdir()) if path.is_file()}
+    return asdict(row) | {
+        "here": True,
+        "revision": model.revision,
+        "folder": str(model.folder),
+        "size_bytes": row.size_bytes or sum(files.values()),
+        "projection_dim": config.projection_dim,
+        "vision": asdict(config.vision) if config.vision else None,
+        "text": asdict(config.text) if config.text else None,
+        "files": files,
+    }
+
+
+def list_table(rows: Sequence[ModelRow]) -> list[Column]:
+    """A table for people; hub ids and licences only where the terminal is wide enough."""
+    wide = shutil.get_terminal_size().columns >= _WIDE
+    columns = [
+        Column("model", [row.alias or row.id for row in rows]),
+        Column("speaks", [_languages(row.languages) for row in rows]),
+        Column("pixels", [str(row.image_size or "") for row in rows], right=True),
+        Column("params", [_millions(row.parameters) for row in rows], right=True),
+        Column("download", [size_text(row.download_bytes) for row in rows], right=True),
+        Column("ImageNet", [_accuracy(row) for row in rows], right=True),
+        Column("here", [_presence(row) for row in rows]),
+    ]
+    if wide:
+        columns.insert(1, Column("hub id", [row.id if row.alias != row.id else "" for row in rows]))
+        columns.append(Column("licence", [row.licence or "" for row in rows]))
+    return columns
+
+
+def info_table(description: Mapping[str, Any]) -> list[Column]:
+    """Two columns: what, and its value; what is not known is left out."""
+    shown = {key: value for key, value in description.items() if value not in (None, (), [])}
+    return [Column("", [*shown]), Column("", [_text(key, value) for key, value in shown.items()])]
+
+
+def size_text(size_bytes: int | None) -> str:
+    """A size in MB or GB (powers of ten, as disks are sold); empty for None."""
+    if size_bytes is None:
+        return ""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= 0.9995 * factor:
+            return f"{size_bytes / factor:.3g} {unit}"
+    return f"{size_bytes} B"
+
+
+def _row(checkpoint: "Checkpoint | None", stored: "StoredModel | None", default: str) -> ModelRow:
+    known: dict[str, Any] = {}
+    if checkpoint is not None:
+        known = {
+            "alias": checkpoint.alias,
+            "id": checkpoint.hub_id,
+            "family": checkpoint.family,
+            "languages": checkpoint.languages,
+            "image_size": checkpoint.image_size,
+            "parameters": checkpoint.parameters,
+            "download_bytes": checkpoint.download_bytes,
+            "licence": checkpoint.licence,
+            "imagenet_top1": checkpoint.imagenet_top1,
+            "imagenet_source": checkpoint.imagenet_source,
+        }
+    elif stored is not None:
+        known = {"alias": None, "id": stored.hub_id, "family": stored.family}
+    if stored is not None:
+        known |= {
+            "here": not stored.missing,
+            "missing": stored.missing,
+            "revision": stored.revision,
+            "folder": str(stored.folder),
+            "size_bytes": stored.size_bytes,
+        }
+    return ModelRow(**known, default=known["id"] == default)
+
+
+def _demo_row(default: str) -> ModelRow:
+    from clipcli import hub
+    from clipcli.models.config import read_config
+
+    folder = hub.demo_folder()
+    missing = hub.missing_files(folder)
+    return ModelRow(
+        alias=hub.DEMO,
+        id=hub.DEMO,
+        family=None if missing else read_config(folder).family,
+        default=default == hub.DEMO,
+        here=not missing,
+        missing=missing,
+        folder=str(folder),
+        size_bytes=sum(path.stat().st_size for path in folder.glob("*") if path.is_file()),
+    )
+
+
+def _languages(codes: Sequence[str]) -> str:
+    rest = len(codes) - _SHOWN_LANGUAGES
+    return " ".join(codes[:_SHOWN_LANGUAGES]) + (f" +{rest}" if rest > 0 else "")
+
+
+def _millions(parameters: int | None) -> str:
+    return f"{parameters / 1e6:,.0f} M" if parameters else ""
+
+
+def _accuracy(row: ModelRow) -> str:
+    """Published top-1 in per cent, with the language of the class names where it is not English."""
+    if row.imagenet_top1 is None:
+        return ""
+    return f"{row.imagenet_top1:g}" + ("" if "en" in row.languages else f" {row.languages[0]}")
+
+
+def _presence(row: ModelRow) -> str:
+    here = "yes" if row.here else "incomplete" if row.folder else ""
+    return f"{here}, default".removeprefix(", ") if row.default else here
+
+
+def _text(key: str, value: object) -> str:
+    if key.endswith("_bytes") and isinstance(value, int):
+        return size_text(value)
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name}: {size_text(part) if key == 'files' else part}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(str(part) for part in value)
+    return dump(value) if isinstance(value, bool) else str(value)

@@ -1,0 +1,151 @@
+"""`clip models`: which models there are, where they lie, and everything that is done with their files.
+
+Imports neither torch nor the hub's client at the top: `list` and `--help` need neither.
+"""
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipcli.cli.boundary import handles_errors, say
+from clipcli.cli.help import GroupedCommand
+from clipcli.cli.model_rows import describe_model, info_table, list_table, model_rows, size_text
+from clipcli.cli.options import expand_options
+from clipcli.cli.render.rows import Column, RowOptions, print_rows
+from clipcli.errors import ClipError, DamagedModelError, UsageError
+
+models_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="List, fetch, check and remove models; choose the default one.",
+)
+
+_ModelName = Annotated[str, typer.Argument(metavar="ID", help="Alias, hub id, folder, or demo.", show_default=False)]
+_Revision = Annotated[
+    str | None,
+    typer.Option(metavar="REV", envvar="CLIPCLI_REVISION", help="Branch, tag or commit on the hub."),
+]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
+@models_app.command("list", cls=GroupedCommand)
+@handles_errors
+@expand_options
+def list_models(
+    options: RowOptions,
+    here: Annotated[bool, typer.Option("--here", help="Only what is on this machine.")] = False,
+) -> None:
+    """List the published models, and what else of their families is on this machine."""
+    rows = [row for row in model_rows() if row.folder or not here]
+    print_rows("clipcli.models/1", [asdict(row) for row in rows], list_table(rows), options)
+
+
+@models_app.command(cls=GroupedCommand)
+@handles_errors
+def pull(name: _ModelName, revision: _Revision = None, quiet: _Quiet = False) -> None:
+    """Fetch a model, or bring it up to date: what is here is checked, what is new or damaged is fetched."""
+    from clipcli import hub
+    from clipcli.cli.progress import download_bar
+
+    with download_bar(quiet=quiet) as on_progress:
+        model = hub.pull_model(name, revision=revision, on_progress=on_progress)
+    if not quiet:
+        say(f"{model.id} is ready (commit {model.revision})")
+    typer.echo(model.folder)
+
+
+@models_app.command(cls=GroupedCommand)
+@handles_errors
+def path(name: _ModelName, revision: _Revision = None) -> None:
+    """Print the folder of a model that is on this machine."""
+    from clipcli import hub
+
+    typer.echo(hub.find_model(name, revision=revision).folder)
+
+
+@models_app.command(cls=GroupedCommand)
+@handles_errors
+@expand_options
+def info(options: RowOptions, name: _ModelName, revision: _Revision = None) -> None:
+    """Show what is known of one model: from the registry, and from its files if it is here."""
+    row = describe_model(name, revision)
+    print_rows("clipcli.model/1", [row], info_table(row), options)
+
+
+@models_app.command(cls=GroupedCommand)
+@handles_errors
+@expand_options
+def verify(options: RowOptions, name: _ModelName, revision: _Revision = None) -> None:
+    """Check every file of a model against its hash, without the network."""
+    from clipcli import hub
+
+    checks = hub.verify_files(hub.model_folder(name, revision=revision))
+    rows = [{"file": check.name, "size_bytes": check.size_bytes, "status": check.status} for check in checks]
+    table = [
+        Column("file", [check.name for check in checks]),
+        Column("size", [size_text(check.size_bytes) for check in checks], right=True),
+        Column("status", [check.status for check in checks]),
+    ]
+    print_rows("clipcli.verify/1", rows, table, options)
+    bad = [f"{check.name} ({check.status})" for check in checks if check.status in ("damaged", "missing")]
+    if bad:
+        raise DamagedModelError(
+            f"{name} is damaged: {', '.join(bad)}", hint=f"`clip models pull {name}` fetches such files again"
+        )
+
+
+@models_app.command(cls=GroupedCommand)
+@handles_errors
+def rm(
+    names: Annotated[list[str], typer.Argument(metavar="ID...", help="Aliases or hub ids.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Remove models from the cache of the hub, which other programs use too."""
+    from clipcli import hub
+
+    for name in names:
+        if name == hub.DEMO or (hub.find_checkpoint(name) is None and Path(name).is_dir()):
+            raise UsageError(f"{name} is not in the hub's cache: only models that were fetched can be removed")
+    removals = [hub.plan_removal(hub.hub_reference(name)[0]) for name in names]
+    for removal in removals:
+        freed = f"{removal.hub_id}: {size_text(removal.frees_bytes)} in {removal.folder}"
+        if not yes:
+            _confirm(freed)
+        removal.execute()
+        if not quiet:
+            say(f"removed {freed}")
+
+
+@models_app.command(cls=GroupedCommand)
+@handles_errors
+def default(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Alias, hub id, folder, or demo.", show_default=False)
+    ] = None,
+) -> None:
+    """Show the model that is used when --model is not given, or set it."""
+    from clipcli import hub
+
+    if name is not None:
+        folder = Path(name).expanduser()
+        if name != hub.DEMO and hub.find_checkpoint(name) is None and folder.is_dir():
+            name = str(folder.resolve())
+        elif name != hub.DEMO:
+            name = hub.hub_reference(name)[0]
+        say(f"default model set in {hub.set_default_model(name)}")
+    override = os.environ.get("CLIPCLI_MODEL")
+    if override:
+        say(f"CLIPCLI_MODEL={override} goes before it")
+    typer.echo(hub.default_model())
+
+
+def _confirm(what: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(f"nobody to ask before removing {what}", hint="give --yes")
+    if not typer.confirm(f"Remove {what}?", err=True):
+        raise ClipError("nothing removed")
