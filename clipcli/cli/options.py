@@ -258,7 +258,7 @@ class ModelOptions:
                 exif=not inputs.no_exif, alpha=inputs.alpha.value, max_megapixels=inputs.max_megapixels
             ),
         )
-        name = self.model or hub.DEFAULT_MODEL
+        name = self.model or hub.default_model()
         with download_bar(quiet=quiet) as on_progress:
             files = hub.resolve_model(name, revision=self.revision, offline=self.offline, on_progress=on_progress)
         return Model(files, options)
