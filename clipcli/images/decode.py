@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import IO, TYPE_CHECKING, Literal
 
 from clipcli.errors import ImageTooLarge
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 _ORIENTATION_TAG = 0x0112
+_NO_REMARKS = ("ignore", None, Warning, re.compile(r"(PIL|pillow_heif)\."), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,14 @@ def decode(source: ImageSource, options: DecodeOptions, min_size: tuple[int, int
             raise damaged_file(file, name, image.format if image else None, error) from error
 
 
-@cache
 def _silence_pillow() -> None:
-    """Keep Pillow's remarks about damaged metadata off stderr: once for the process, as filters are not per thread."""
-    warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    """Keep Pillow's remarks about damaged metadata off stderr.
+
+    For the whole process, since filters are not kept per thread; again if someone has put back the filters of before.
+    """
+    if _NO_REMARKS not in warnings.filters:
+        warnings.filterwarnings("ignore", module=_NO_REMARKS[3].pattern)
+        logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @contextmanager
