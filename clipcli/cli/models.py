@@ -6,7 +6,6 @@ Imports neither torch nor the hub's client at the top: `list` and `--help` need 
 import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -109,7 +108,7 @@ def rm(
     from clipcli import hub
 
     for name in names:
-        if name == hub.DEMO or (hub.find_checkpoint(name) is None and Path(name).is_dir()):
+        if hub.is_local(name):
             raise UsageError(f"{name} is not in the hub's cache: only models that were fetched can be removed")
     removals = [hub.plan_removal(hub.hub_reference(name)[0]) for name in names]
     for removal in removals:
@@ -132,12 +131,12 @@ def default(
     from clipcli import hub
 
     if name is not None:
-        folder = Path(name).expanduser()
-        if name != hub.DEMO and hub.find_checkpoint(name) is None and folder.is_dir():
-            name = str(folder.resolve())
+        chosen = name
+        if not hub.is_local(name):
+            chosen = hub.hub_reference(name)[0]
         elif name != hub.DEMO:
-            name = hub.hub_reference(name)[0]
-        say(f"default model set in {hub.set_default_model(name)}")
+            chosen = str(hub.find_model(name).folder.resolve())
+        say(f"default model set in {hub.set_default_model(chosen)}")
     override = os.environ.get("CLIPCLI_MODEL")
     if override:
         say(f"CLIPCLI_MODEL={override} goes before it")

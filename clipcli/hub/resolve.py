@@ -1,6 +1,7 @@
 """From what the user typed after `--model` to a folder with a checkpoint in it. Must not import torch."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,8 @@ from clipcli.errors import DamagedModelError, ModelNotFoundError, UsageError
 from clipcli.hub import cache, fetch, remote
 from clipcli.hub.fetch import ProgressCallback
 from clipcli.hub.registry import DEMO, find_checkpoint
+
+_LONGEST_ID = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def resolve_model(
         UsageError: `revision` is given for something that has none.
         ClipError: It cannot be stored.
     """
-    if not _is_local(name):
+    if not is_local(name):
         hub_id, wanted = hub_reference(name, revision)
         snapshot, missing = _cached(hub_id, wanted)
         if snapshot is None or missing:
@@ -69,7 +72,7 @@ def find_model(name: str, *, revision: str | None = None) -> ModelFiles:
         DamagedModelError: Its folder lacks files.
         UsageError: `revision` is given for something that has none.
     """
-    if _is_local(name):
+    if is_local(name):
         return _local_model(name, revision)
     hub_id, wanted = hub_reference(name, revision)
     snapshot, missing = _cached(hub_id, wanted)
@@ -91,7 +94,7 @@ def pull_model(
         ModelError: As `resolve_model`.
         ClipError: It cannot be stored.
     """
-    if _is_local(name):
+    if is_local(name):
         raise UsageError(f"{name} is on this machine already: only hub models can be pulled")
     hub_id, wanted = hub_reference(name, revision)
     reason = _why_offline(offline=False)
@@ -109,8 +112,8 @@ def model_folder(name: str, *, revision: str | None = None) -> Path:
     """
     if name == DEMO:
         return demo_folder()
-    if _is_local(name):
-        return Path(name).expanduser()
+    if is_local(name):
+        return _as_folder(name)
     hub_id, wanted = hub_reference(name, revision)
     snapshot, _ = _cached(hub_id, wanted)
     if snapshot is None:
@@ -141,16 +144,21 @@ def demo_folder() -> Path:
     return Path(__file__).parent.parent / "demo"
 
 
-def _is_local(name: str) -> bool:
+def is_local(name: str) -> bool:
     """Whether a name means the bundled model or a folder; the registry's names go before folders called the same."""
-    return name == DEMO or (find_checkpoint(name) is None and Path(name).expanduser().is_dir())
+    return name == DEMO or (bool(name) and find_checkpoint(name) is None and _as_folder(name).is_dir())
+
+
+def _as_folder(name: str) -> Path:
+    """A name as a path; unlike `Path.expanduser`, `~nobody` stays as it is."""
+    return Path(os.path.expanduser(name))
 
 
 def _local_model(name: str, revision: str | None) -> ModelFiles:
     if revision is not None:
         raise UsageError(f"--revision {revision} does not go with {name}: only hub models have revisions")
     bundled = name == DEMO
-    folder = demo_folder() if bundled else Path(name).expanduser()
+    folder = demo_folder() if bundled else _as_folder(name)
     missing = cache.missing_files(folder)
     if missing:
         raise DamagedModelError(
@@ -176,6 +184,7 @@ def _why_offline(offline: bool) -> str | None:
 
 
 def _is_hub_id(name: str) -> bool:
-    owner, slash, model = name.partition("/")
-    plain = all(part.replace("-", "").replace("_", "").replace(".", "").isalnum() for part in (owner, model))
-    return bool(slash) and plain and not owner.startswith(".")
+    """Whether a name is spelled as the hub allows it; huggingface_hub refuses to ask for any other."""
+    part = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+    forbidden = "--" in name or ".." in name or name.endswith(".git") or len(name) > _LONGEST_ID
+    return re.fullmatch(f"{part}/{part}", name) is not None and not forbidden

@@ -1,6 +1,7 @@
 import errno
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,16 @@ def test_a_download_that_gave_up_goes_on_at_the_next_run(hub: HubServer, waits: 
     resolve_model(B32)
     (request,) = hub.fetched("model.safetensors")
     assert request.headers["Range"] == "bytes=1048576-"
+
+
+def test_two_processes_fetch_a_model_once(hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(resolve_model, [B32, "vit-b32"])
+
+    assert one == other
+    assert len(hub.fetched("model.safetensors")) == 1
 
 
 def test_a_server_without_ranges_starts_again(hub: HubServer, waits: list[float]) -> None:

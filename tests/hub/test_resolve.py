@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+
+from clipcli.errors import DamagedModelError, ExitStatus, ModelNotFoundError, UsageError
+from clipcli.hub import find_model, pull_model, resolve_model
+from clipcli.hub import resolve as resolve_module
+from tests.hub.conftest import checkpoint_files
+from tests.hub.test_cache import write
+
+pytestmark = pytest.mark.usefixtures("cache_dir")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "my-model"
+    made.mkdir()
+    return write(made, checkpoint_files())
+
+
+def test_a_folder(folder: Path) -> None:
+    model = resolve_model(str(folder))
+
+    assert (model.id, model.folder, model.revision, model.source) == (str(folder), folder, None, "folder")
+
+
+def test_a_folder_by_a_relative_name_that_looks_like_a_hub_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent.parent)
+
+    assert resolve_model(f"{folder.parent.name}/{folder.name}").source == "folder"
+
+
+def test_a_folder_under_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+
+    assert resolve_model("~/my-model").folder == folder
+
+
+def test_a_folder_that_lacks_something(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+    with pytest.raises(DamagedModelError, match=r"my-model lacks config\.json") as caught:
+        resolve_model(str(folder))
+    assert caught.value.exit_status == ExitStatus.MODEL
+
+
+def test_an_alias_goes_before_a_folder_of_that_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.rename(folder.with_name("vit-b32"))
+    monkeypatch.chdir(folder.parent)
+
+    with pytest.raises(ModelNotFoundError, match="openai/clip-vit-base-patch32"):
+        resolve_model("vit-b32", offline=True)
+    assert resolve_model("./vit-b32").source == "folder"
+
+
+def test_the_bundled_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve_module, "demo_folder", lambda: folder)
+
+    model = resolve_model("demo")
+
+    assert (model.id, model.folder, model.source) == ("demo", folder, "bundled")
+
+
+def test_the_bundled_model_when_it_is_damaged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").unlink()
+    monkeypatch.setattr(resolve_module, "demo_folder", lambda: folder)
+
+    with pytest.raises(DamagedModelError, match=r"lacks model\.safetensors"):
+        resolve_model("demo")
+
+
+@pytest.mark.parametrize("name", ["demo", "FOLDER"])
+def test_revisions_are_for_the_hub(folder: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="only hub models have revisions"):
+        resolve_model(name.replace("FOLDER", str(folder)), revision="v1")
+
+
+def test_only_hub_models_can_be_pulled(folder: Path) -> None:
+    with pytest.raises(UsageError, match="only hub models can be pulled"):
+        pull_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("vit-b23", "no model called vit-b23", "vit-b32"),
+        ("VIT_B32", "no model called VIT_B32", "vit-b32"),
+        ("chinese-b61", "no model called chinese-b61", "chinese-b16"),
+        ("zzz", "no model called zzz", "clip models list"),
+        ("./none", "no such model folder: ./none", "clip models list"),
+        ("~/none", "no such model folder: ~/none", "clip models list"),
+        ("~nobody/none", "no such model folder: ~nobody/none", "clip models list"),
+        ("/none/at/all", "no such model folder: /none/at/all", "clip models list"),
+        ("", "no model called ", "clip models list"),
+        ("me/my--model", "no such model folder: me/my--model", "clip models list"),
+        ("小明/模型", "no such model folder: 小明/模型", "clip models list"),
+        ("a/b/c", "no such model folder: a/b/c", "clip models list"),
+    ],
+)
+def test_names_that_mean_nothing(name: str, message: str, hint: str) -> None:
+    with pytest.raises(ModelNotFoundError) as caught:
+        find_model(name)
+
+    assert message in str(caught.value)
+    assert hint in (caught.value.hint or "")

@@ -1,0 +1,48 @@
+import pytest
+
+from clipcli.errors import ClipError
+from clipcli.hub import DEFAULT_MODEL, config_file, default_model, set_default_model
+
+
+def test_without_settings() -> None:
+    assert default_model() == DEFAULT_MODEL
+    assert not config_file().exists()
+
+
+@pytest.mark.parametrize("name", ["chinese-b16", 'C:\\models\\"mine"', "/модели/剪辑/🎞️", "a\tb"])
+def test_what_was_set_is_read_back(name: str) -> None:
+    path = set_default_model(name)
+
+    assert default_model() == name
+    assert [entry.name for entry in path.parent.iterdir()] == ["config.toml"]
+
+
+def test_other_settings_stay() -> None:
+    path = set_default_model("vit-b16")
+    path.write_text(f"# mine\n{path.read_text()}\n[other]\nmodel_x = 1\n", encoding="utf-8")
+
+    set_default_model("vit-l14")
+
+    assert default_model() == "vit-l14"
+    text = path.read_text(encoding="utf-8")
+    assert "# mine" in text and "[other]\nmodel_x = 1" in text and "vit-b16" not in text
+
+
+@pytest.mark.parametrize("content", ["model = ", "model = 7", 'model = ""'])
+def test_broken_settings_are_named(content: str) -> None:
+    path = config_file()
+    path.parent.mkdir(parents=True)
+    path.write_text(content, encoding="utf-8")
+
+    with pytest.raises(ClipError, match=r"config\.toml"):
+        default_model()
+
+
+def test_broken_settings_are_not_overwritten() -> None:
+    path = config_file()
+    path.parent.mkdir(parents=True)
+    path.write_text("half = [", encoding="utf-8")
+
+    with pytest.raises(ClipError, match="not valid TOML"):
+        set_default_model("vit-b16")
+    assert path.read_text(encoding="utf-8") == "half = ["

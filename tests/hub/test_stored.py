@@ -1,0 +1,134 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from clipcli.errors import ModelNotFoundError
+from clipcli.hub import model_folder, plan_removal, resolve_model, stored_models, verify_files
+from tests.hub.conftest import B32, WEIGHTS, checkpoint_files
+from tests.hub_server import HubServer
+
+B16 = "openai/clip-vit-base-patch16"
+
+
+def files_under(folder: Path) -> dict[Path, int]:
+    return {path: path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
+
+
+def test_stored_models(hub: HubServer, cache_dir: Path) -> None:
+    assert stored_models() == ()
+    commit = hub.add(B32, checkpoint_files())
+    hub.add("me/my-model", checkpoint_files())
+    resolve_model(B32)
+    resolve_model("me/my-model")
+    other = cache_dir / "models--me--bert" / "snapshots" / "0" / "config.json"
+    other.parent.mkdir(parents=True)
+    other.write_text('{"model_type": "bert"}')
+
+    mine, b32 = stored_models()
+
+    assert (mine.hub_id, mine.family) == ("me/my-model", "clip")
+    assert (b32.hub_id, b32.revision, b32.missing) == (B32, commit, ())
+    assert b32.size_bytes == sum(files_under(cache_dir / "models--openai--clip-vit-base-patch32").values())
+
+
+def test_a_half_written_model_is_listed_as_such(hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    (resolve_model(B32).folder / "config.json").resolve().unlink()
+
+    (model,) = stored_models()
+
+    assert model.missing == ("config.json",)
+
+
+def test_verify(hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    folder = resolve_model(B32).folder
+    assert {check.status for check in verify_files(folder)} == {"ok"}
+
+    (folder / "model.safetensors").write_bytes(WEIGHTS[:-1] + b"!")
+    (folder / "vocab.json").resolve().unlink()
+
+    hub.requests.clear()
+    status = {check.name: check.status for check in verify_files(model_folder(B32))}
+    assert status["model.safetensors"] == "damaged"
+    assert status["vocab.json"] == "missing"
+    assert status["config.json"] == "ok"
+    assert hub.requests == []
+
+
+def test_verify_a_folder_without_hashes(clip_checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clip_checkpoint, tmp_path / "copy"))
+    assert {check.status for check in verify_files(folder)} == {"readable"}
+
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:-4])
+    (folder / "config.json").write_bytes(b"{")
+    (folder / "preprocessor_config.json").unlink()
+
+    status = {check.name: check.status for check in verify_files(folder)}
+    assert status["model.safetensors"] == "damaged"
+    assert status["config.json"] == "damaged"
+
+
+def test_a_header_that_claims_10_gigabytes(clip_checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clip_checkpoint, tmp_path / "copy"))
+    with (folder / "model.safetensors").open("r+b") as stream:
+        stream.write((10 * 10**9).to_bytes(8, "little"))
+
+    status = {check.name: check.status for check in verify_files(folder)}
+
+    assert status["model.safetensors"] == "damaged"
+
+
+def test_removal_frees_what_it_says_and_nothing_else(hub: HubServer, cache_dir: Path) -> None:
+    for hub_id in (B32, B16):
+        hub.add(hub_id, checkpoint_files())
+        resolve_model(hub_id)
+    folder = cache_dir / "models--openai--clip-vit-base-patch32"
+    (folder / "blobs" / "1234.incomplete").write_bytes(b"x" * 1000)
+    before = files_under(cache_dir)
+
+    removal = plan_removal(B32)
+    assert files_under(cache_dir) == before
+    removal.execute()
+
+    gone = {path: size for path, size in before.items() if path not in files_under(cache_dir)}
+    assert all(folder in path.parents for path in gone)
+    assert not folder.exists()
+    blobs = sum(size for path, size in gone.items() if path.parent.name == "blobs")
+    assert removal.frees_bytes == blobs
+    assert resolve_model(B16, offline=True).id == B16
+
+
+def test_removing_a_copy_leaves_the_original(hub: HubServer, cache_dir: Path) -> None:
+    """Copies of a repository have the same commits, by which huggingface_hub deletes."""
+    commit = hub.add(B32, checkpoint_files())
+    for copy in ("a/copy", "z/copy"):
+        hub.add(copy, {})
+        hub.models[copy].commits[commit] = checkpoint_files()
+        hub.models[copy].refs["main"] = commit
+        resolve_model(copy)
+    resolve_model(B32)
+
+    plan_removal(B32).execute()
+
+    assert {model.hub_id for model in stored_models()} == {"a/copy", "z/copy"}
+
+
+def test_a_model_that_cannot_be_scanned_is_removed_too(hub: HubServer, cache_dir: Path) -> None:
+    hub.add(B32, checkpoint_files())
+    resolve_model(B32)
+    folder = cache_dir / "models--openai--clip-vit-base-patch32"
+    shutil.rmtree(folder / "snapshots")
+
+    removal = plan_removal(B32)
+    removal.execute()
+
+    assert removal.frees_bytes >= len(WEIGHTS)
+    assert not folder.exists()
+
+
+def test_removing_what_is_not_there(cache_dir: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match=f"{B32} is not in"):
+        plan_removal(B32)
