@@ -46,6 +46,11 @@ def _script(letter: str) -> str:
     return _SCRIPTS.get(word, word)
 
 
+def language_of_text(text: str) -> str | None:
+    """Return the language that a text's script tells (Latin letters count as English); None where it is unknown."""
+    return _LANGUAGES.get(script_of(text))
+
+
 def language_of(label_set: LabelSet) -> str | None:
     """Return the language that the set states, or the one its labels' scripts tell.
 

@@ -1,0 +1,49 @@
+"""Tells whether a model speaks the language of its labels: if not, it answers all the same, and means nothing by it."""
+
+from collections.abc import Sequence
+
+from clipcli import hub
+from clipcli.labels.templates import language_of_text
+
+_NAMES = {"en": "English", "zh": "Chinese", "ja": "Japanese", "ko": "Korean", "ru": "Russian", "ar": "Arabic"}
+
+
+def spoken_languages(model_id: str, family: str) -> frozenset[str]:
+    """Languages (ISO 639-1) that a model's text tower was trained for, as published.
+
+    A model that is not in the registry may be any of its family, so it gets all that the family's checkpoints speak.
+    """
+    row = hub.find_checkpoint(model_id)
+    rows = [row] if row else [row for row in hub.CHECKPOINTS if row.family == family]
+    return frozenset(language for row in rows for language in row.languages)
+
+
+def foreign_language(texts: Sequence[str], stated: str | None, spoken: frozenset[str]) -> tuple[str, list[str]] | None:
+    """The first language among texts that a model does not speak, and the texts in it.
+
+    A stated language is believed. Otherwise each text's script tells; Latin letters count only where every text is
+    written in them, because names and brands are, in any language.
+    """
+    if stated is not None:
+        language = stated.split("-")[0].lower()
+        return None if language in spoken else (language, list(texts))
+    languages = [language_of_text(text) for text in texts]
+    if any(language not in ("en", None) for language in languages):
+        languages = [None if language == "en" else language for language in languages]
+    foreign = next((language for language in languages if language is not None and language not in spoken), None)
+    if foreign is None:
+        return None
+    return foreign, [text for text, language in zip(texts, languages, strict=True) if language == foreign]
+
+
+def language_warning(texts: Sequence[str], stated: str | None, model_id: str, family: str) -> str | None:
+    """What to tell a user whose texts the model does not understand, naming a model that does; None if all is well."""
+    found = foreign_language(texts, stated, spoken_languages(model_id, family))
+    if found is None:
+        return None
+    language, foreign = found
+    more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+    name = _NAMES.get(language, f"of language {language!r}")
+    better = next(iter(hub.checkpoints_for(language)), None)
+    advice = f"; {better.hub_id} does (--model {better.alias})" if better else ""
+    return f"{foreign[0]!r}{more}: {name}, which {model_id} does not speak, so the scores mean little{advice}"
