@@ -14,7 +14,7 @@ from platformdirs import user_config_path
 
 from clipcli.errors import LabelSetError
 from clipcli.labels.label_set import Label, LabelSet
-from clipcli.labels.read import Reference, TemplateFile, read_label_file, read_template_file
+from clipcli.labels.read import Reference, TemplateFile, is_template_file, read_label_file, read_template_file
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -73,6 +73,21 @@ def find_templates(name_or_path: str) -> TemplateFile:
         LabelSetError: As for `find_label_set`.
     """
     return read_template_file(_find(name_or_path, "template file", list_templates))
+
+
+def check_file(name_or_path: str) -> LabelSet | TemplateFile:
+    """Read a label set or, where the file holds templates and nothing else, a template file.
+
+    Raises:
+        LabelSetError: If the file breaks a rule, with file and line.
+    """
+    try:
+        path = _find(name_or_path, "label set", list_label_sets)
+    except LabelSetError:
+        if name_or_path not in {entry.name for entry in list_templates()}:
+            raise
+        return find_templates(name_or_path)
+    return read_template_file(path) if is_template_file(path) else _resolve(path, ())
 
 
 def _entries(folder: str) -> list[Entry]:

@@ -106,6 +106,16 @@ def read_template_file(path: Path) -> TemplateFile:
     )
 
 
+def is_template_file(path: Path) -> bool:
+    """Whether a file holds templates but neither labels nor the name of a set to include.
+
+    Raises:
+        LabelSetError: If it is no YAML.
+    """
+    keys = _keys(load(path))
+    return "templates" in keys and not keys & {"labels", "include"}
+
+
 class _Labels:
     """The labels of a file, as they are found; remembers lines so that a repetition can name both."""
 

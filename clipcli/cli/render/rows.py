@@ -98,6 +98,7 @@ def _cell(value: object) -> object:
 def _print_table(columns: Sequence[Column], destination: Destination) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(force_terminal=None if destination.is_terminal else False)
     headed = any(column.heading for column in columns)
@@ -105,7 +106,7 @@ def _print_table(columns: Sequence[Column], destination: Destination) -> None:
     for column in columns:
         table.add_column(column.heading, justify="right" if column.right else "left", overflow="fold")
     for cells in zip(*(column.cells for column in columns), strict=True):
-        table.add_row(*cells)
+        table.add_row(*map(Text, cells))  # text as it is: a label may hold [brackets]
     with console.capture() as capture:
         console.print(table)
     destination.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))

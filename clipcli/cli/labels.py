@@ -1,0 +1,227 @@
+"""`clip labels`: which label sets there are, what is in one, whether a file is right, and a file to start from."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clipcli.cli.boundary import handles_errors, say
+from clipcli.cli.options import Format, expand_options
+from clipcli.cli.render.destination import open_destination
+from clipcli.cli.render.rows import Column, Row, RowOptions, dump, print_rows
+from clipcli.errors import ExitStatus, LabelSetError
+
+if TYPE_CHECKING:
+    from clipcli.labels.label_set import LabelSet
+
+labels_app = typer.Typer(no_args_is_help=True, help="List, show, check and start label sets.")
+
+
+@labels_app.command("list")
+@handles_errors
+@expand_options
+def list_label_sets(
+    options: RowOptions,
+    templates: Annotated[bool, typer.Option("--templates", help="List template files in place of label sets.")] = False,
+) -> None:
+    r"""List the label sets found by name: your own, then the built-in ones.
+
+    \b
+    clip labels list
+    clip labels list --templates
+    """
+    rows = _template_rows() if templates else _set_rows()
+    names = [row["name"] if row["built_in"] else f"{row['name']} (yours)" for row in rows]
+    counts = [key for key in ("labels", "templates") if rows and key in rows[0]]
+    table = [
+        Column("name", names),
+        Column("language", [row["language"] or "" for row in rows]),
+        *(Column(key, [str(row[key]) for row in rows], right=True) for key in counts),
+        Column("description", [row["description"] for row in rows]),
+    ]
+    print_rows("clipcli.labels/1", rows, table, options)
+
+
+@labels_app.command()
+@handles_errors
+@expand_options
+def show(
+    options: RowOptions,
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A label set.", show_default=False)],
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="Show every prompt that is encoded: labels in templates.")
+    ] = False,
+) -> None:
+    r"""Show what is in a label set.
+
+    \b
+    clip labels show pets
+    clip labels show my-labels.yaml --prompts --format csv
+    """
+    from clipcli.labels.library import find_label_set
+
+    label_set = find_label_set(name)
+    rows = _prompt_rows(label_set) if prompts else _label_rows(label_set)
+    match options.chosen_format():
+        case Format.json:
+            document = {"schema": "clipcli.label_set/1", "label_set": _about(label_set), "results": rows}
+            with open_destination(options.output) as destination:
+                destination.write(dump(document, indent=1) + "\n")
+        case Format.table:
+            _say_about(label_set)
+            print_rows("clipcli.label_set/1", rows, _columns(rows), options)
+        case _:
+            print_rows("clipcli.label_set/1", rows, [], options)
+
+
+@labels_app.command()
+@handles_errors
+def check(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Label-set or template files.", show_default=False)
+    ],
+) -> None:
+    """Check files: says what is wrong, with file and line. Exits with 2 if anything is."""
+    from clipcli.labels.label_set import LabelSet
+    from clipcli.labels.library import check_file
+
+    wrong = False
+    for file in files:
+        try:
+            found = check_file(file)
+        except LabelSetError as error:
+            say(f"error: {error}", error.hint)
+            wrong = True
+            continue
+        counts = f"{len(found.labels)} labels, " if isinstance(found, LabelSet) else ""
+        counts += f"{len(found.templates)} templates" if found.templates else "default templates"
+        typer.echo(f"{file}: ok ({counts})")
+    if wrong:
+        raise typer.Exit(ExitStatus.USAGE)
+
+
+@labels_app.command()
+@handles_errors
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name, or a path.", show_default=False)],
+) -> None:
+    r"""Write a commented file to start from. A NAME goes into your own label sets, a path where it says.
+
+    \b
+    clip labels new my-labels
+    clip labels new ./labels.yaml
+    """
+    from clipcli.labels.library import list_label_sets as entries
+    from clipcli.labels.starter import write_starter
+
+    hidden = name in {entry.name for entry in entries() if entry.built_in}
+    path = write_starter(name)
+    typer.echo(path)
+    if hidden:
+        say(f"from now on {name} means this file, not the built-in label set", hint=f"`include: [{name}]` takes it in")
+
+
+def _set_rows() -> list[dict[str, Any]]:
+    from clipcli.labels.library import find_label_set
+    from clipcli.labels.library import list_label_sets as entries
+    from clipcli.labels.templates import default_templates
+
+    rows = []
+    for entry in entries():
+        try:
+            found = find_label_set(str(entry.path))
+        except LabelSetError as error:
+            say(f"warning: {error}", error.hint)
+            continue
+        rows.append(
+            {
+                "name": entry.name,
+                "language": found.language,
+                "labels": len(found.labels),
+                "templates": len(found.templates or default_templates(found)),
+                "description": found.description,
+                "source": found.source,
+                "built_in": entry.built_in,
+                "path": str(entry.path),
+            }
+        )
+    return rows
+
+
+def _template_rows() -> list[dict[str, Any]]:
+    from clipcli.labels.library import find_templates, list_templates
+
+    rows = []
+    for entry in list_templates():
+        try:
+            found = find_templates(str(entry.path))
+        except LabelSetError as error:
+            say(f"warning: {error}", error.hint)
+            continue
+        rows.append(
+            {
+                "name": entry.name,
+                "language": found.language,
+                "templates": len(found.templates),
+                "description": found.description,
+                "source": found.source,
+                "built_in": entry.built_in,
+                "path": str(entry.path),
+            }
+        )
+    return rows
+
+
+def _label_rows(label_set: "LabelSet") -> list[Row]:
+    return [
+        {"label": label.name, "group": label.group, "threshold": label.threshold, "prompts": list(label.prompts)}
+        for label in label_set.labels
+    ]
+
+
+def _prompt_rows(label_set: "LabelSet") -> list[Row]:
+    from clipcli.labels.expand import expand
+    from clipcli.labels.templates import default_templates
+
+    prompts = expand(label_set, label_set.templates or default_templates(label_set))
+    return [
+        {"label": label_set.names[owner], "prompt": text}
+        for text, owner in zip(prompts.texts, prompts.owners, strict=True)
+    ]
+
+
+def _columns(rows: list[Row]) -> list[Column]:
+    """One column a key, without those that say nothing; a label that is its own only prompt need not repeat it."""
+    columns = []
+    for key in rows[0]:
+        cells = ["" if row[key] == [row["label"]] else _text(row[key]) for row in rows]
+        if any(cells):
+            columns.append(Column(key, cells))
+    return columns
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return " | ".join(value)
+    return "" if value is None else str(value)
+
+
+def _about(label_set: "LabelSet") -> dict[str, Any]:
+    from clipcli.labels.templates import default_templates
+
+    return {
+        "name": label_set.name,
+        "description": label_set.description,
+        "language": label_set.language,
+        "source": label_set.source,
+        "templates": list(label_set.templates or default_templates(label_set)),
+        "none": label_set.none.name if label_set.none else None,
+        "background": list(label_set.background),
+    }
+
+
+def _say_about(label_set: "LabelSet") -> None:
+    for key, value in _about(label_set).items():
+        if value:
+            lines = [key + ":", *value] if isinstance(value, list) else [f"{key}: {value}"]
+            typer.echo("\n  ".join(lines), err=True)
+    typer.echo(err=True)

@@ -1,0 +1,73 @@
+"""The file that `clip labels new` writes: small, valid as it stands, with the rest of the format in comments."""
+
+from pathlib import Path
+
+from clipcli.errors import ClipError, LabelSetError
+from clipcli.labels.library import user_folder
+
+_STARTER = """\
+# A label set. Try it:     clip classify photo.jpg --label-set {use}
+# Check it after editing:  clip labels check {use}
+# Everything a file may hold is in clip-labels(5).
+
+description: What these labels tell apart, in one line
+language: en # of labels and templates; zh for Chinese, and so on
+source: own work
+
+# Sentences with one {{}} each, where the label goes. Or the name of a template file: "templates: photo-7".
+# Without this key the label set gets a default in its language.
+templates:
+  - a photo of a {{}}.
+  - a close-up of a {{}}.
+
+labels:
+  - cat
+  # Several wordings of one label are averaged:
+  - {{name: dog, prompts: [dog, puppy]}}
+  # Words that YAML takes for something else need quotes:
+  - "no"
+  - "7"
+  # Levels of a hierarchy, for --depth; a slash that separates nothing is written \\/
+  - bird/owl
+  - bird/robin
+  # A group, of which `tag --exclusive weather` gives only one; thresholds are for `tag` too:
+  # - group: weather
+  #   labels: [rain, {{name: snow, threshold: 0.4}}]
+
+# Labels of other sets, by name or path:
+# include: [pets]
+
+# What a picture shows that shows none of the labels:
+# none: something else
+
+# Whole sentences that `tag` weighs each label against:
+# background: [a photo., a picture of something else.]
+"""
+
+
+def write_starter(name_or_path: str) -> Path:
+    """Write a starter file: under the user's label sets by its name, or at a path.
+
+    Returns:
+        Where it was written.
+
+    Raises:
+        LabelSetError: If there is such a file already.
+        ClipError: If it cannot be written.
+    """
+    path = Path(name_or_path).expanduser()
+    is_name = path.name == name_or_path and path.suffix not in (".yaml", ".yml")
+    if path.suffix not in (".yaml", ".yml"):
+        path = path.with_name(f"{path.name}.yaml")
+    if is_name:
+        path = user_folder() / path
+    try:
+        if is_name:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as stream:  # "x" refuses a file that is there, in one step
+            stream.write(_STARTER.format(use=name_or_path if is_name else path))
+    except FileExistsError as error:
+        raise LabelSetError(f"{path}: already exists", hint="choose another name, or remove the file") from error
+    except OSError as error:
+        raise ClipError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return path

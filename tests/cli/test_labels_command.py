@@ -1,0 +1,167 @@
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from clipcli.cli.labels import labels_app
+
+
+@pytest.fixture(autouse=True)
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLIPCLI_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = tmp_path / "config" / "prompts"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(labels_app, list(arguments))
+
+
+def test_list_in_a_pipe_is_json_lines() -> None:
+    result = run("list")
+    assert result.exit_code == 0
+    rows = {row["name"]: row for row in map(json.loads, result.stdout.splitlines())}
+    assert rows["imagenet-1k"]["labels"] == 1000
+    assert rows["imagenet-1k"]["templates"] == 1
+    assert rows["cifar10-zh"]["language"] == "zh"
+    assert rows["pets"]["built_in"] is True
+    assert result.stderr == ""
+
+
+def test_list_as_a_table_fits_80_columns(user: Path) -> None:
+    (user / "own.yaml").write_text("description: '[red]mine[/red]'\nlabels: [a, b, c]")
+    result = run("list", "--format", "table")
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["name", "language", "labels", "templates", "description"]
+    assert max(map(len, lines)) <= 80
+    (own,) = [line for line in lines if line.startswith("own (yours)")]
+    assert own.split()[-3:] == ["3", "1", "[red]mine[/red]"]
+
+
+def test_list_as_json_and_csv() -> None:
+    document = json.loads(run("list", "--json").stdout)
+    assert document["schema"] == "clipcli.labels/1"
+    names = [row["name"] for row in document["results"]]
+    table = list(csv.DictReader(io.StringIO(run("list", "--format", "csv").stdout)))
+    assert [row["name"] for row in table] == names == sorted(names)
+
+
+def test_list_templates() -> None:
+    rows = {row["name"]: row for row in map(json.loads, run("list", "--templates").stdout.splitlines())}
+    assert rows["photo-60"]["templates"] == 60
+    assert "labels" not in rows["photo-60"]
+
+
+def test_a_broken_file_does_not_hide_the_others(user: Path) -> None:
+    (user / "broken.yaml").write_text("labels: [no]")
+    (user / "fine.yaml").write_text("labels: [cat]")
+    result = run("list")
+    assert result.exit_code == 0
+    assert "broken.yaml:1: label no is a yes/no value" in result.stderr
+    assert '"fine"' in result.stdout
+    assert "broken.yaml" not in result.stdout
+
+
+def test_show(user: Path) -> None:
+    (user / "own.yaml").write_text(
+        "labels: [animal/cat, {name: dog, prompts: [dog, puppy], threshold: 0.3}, {group: w, labels: [rain]}]"
+    )
+    rows = [json.loads(line) for line in run("show", "own").stdout.splitlines()]
+    assert rows == [
+        {"label": "animal/cat", "group": None, "threshold": None, "prompts": ["cat"]},
+        {"label": "dog", "group": None, "threshold": 0.3, "prompts": ["dog", "puppy"]},
+        {"label": "rain", "group": "w", "threshold": None, "prompts": ["rain"]},
+    ]
+
+
+def test_show_prompts_shows_what_is_encoded() -> None:
+    rows = [json.loads(line) for line in run("show", "cifar10-zh", "--prompts").stdout.splitlines()]
+    assert len(rows) == 30
+    assert rows[9] == {"label": "猫", "prompt": "一张猫的照片。"}
+
+
+def test_show_as_json_holds_the_set_too(user: Path) -> None:
+    (user / "own.yaml").write_text("labels: [cat]\nnone: nothing\nbackground: [a photo.]\nlanguage: fr")
+    document = json.loads(run("show", "own", "--json").stdout)
+    assert document["label_set"] == {
+        "name": "own",
+        "description": "",
+        "language": "fr",
+        "source": "",
+        "templates": ["une photo de {}."],
+        "none": "nothing",
+        "background": ["a photo."],
+    }
+    assert [row["label"] for row in document["results"]] == ["cat"]
+
+
+def test_show_as_a_table() -> None:
+    result = run("show", "sentiment", "--format", "table")
+    assert result.stdout.splitlines()[0].split() == ["label", "prompts"]
+    assert "positive/joy" in result.stdout
+    assert "joy | happiness" in result.stdout
+    assert "templates:\n  a picture that conveys {}.\n" in result.stderr
+
+
+def test_show_writes_to_a_file(tmp_path: Path) -> None:
+    result = run("show", "cifar10", "--output", str(tmp_path / "x.jsonl"))
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert len((tmp_path / "x.jsonl").read_text().splitlines()) == 10
+
+
+def test_a_typo() -> None:
+    result = run("show", "imagenet")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "no label set is named 'imagenet'" in result.stderr
+    assert "did you mean imagenet-1" in result.stderr
+
+
+def test_check(user: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good.yaml"
+    bad = tmp_path / "bad.yaml"
+    templates = tmp_path / "templates.yaml"
+    good.write_text("labels: [cat, dog]\ntemplates: ['{}', 'a {}']")
+    bad.write_text("labels:\n- cat\n- cat")
+    templates.write_text("templates: ['{}']")
+    result = run("check", str(good), str(bad), str(templates), "pets")
+    assert result.exit_code == 2
+    assert result.stdout.splitlines() == [
+        f"{good}: ok (2 labels, 2 templates)",
+        f"{templates}: ok (1 templates)",
+        "pets: ok (27 labels, 3 templates)",
+    ]
+    assert f"{bad}:3: label 'cat' is there twice, first on line 2" in result.stderr
+    assert run("check", str(good)).exit_code == 0
+
+
+def test_new(user: Path, tmp_path: Path) -> None:
+    result = run("new", "pets")
+    assert result.exit_code == 0
+    assert result.stdout.strip() == str(user / "pets.yaml")
+    assert "not the built-in label set" in result.stderr
+    assert run("check", "pets").exit_code == 0
+    again = run("new", "pets")
+    assert again.exit_code == 2
+    assert "already exists" in again.stderr
+    path = tmp_path / "mine.yaml"
+    assert run("new", str(path)).stdout.strip() == str(path)
+    assert run("check", str(path)).exit_code == 0
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; from clipcli.cli.labels import labels_app\n"
+        "try: labels_app(['show', 'pets', '--format', 'jsonl'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'numpy', 'PIL', 'rich', 'transformers'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
