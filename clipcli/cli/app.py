@@ -5,17 +5,20 @@ from typing import Annotated
 import typer
 
 from clipcli.cli.classify import classify
+from clipcli.cli.help import GroupedCommand
+from clipcli.cli.models import models_app
 from clipcli.cli.score import score
 
 app = typer.Typer(
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # the import of rich takes longer than the whole of --help without it
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Zero-shot vision: names what is on pictures, with labels that you make up on the spot.",
 )
-app.command()(classify)
-app.command()(score)
+app.command(cls=GroupedCommand)(classify)
+app.command(cls=GroupedCommand)(score)
+app.add_typer(models_app, name="models")
 
 
 def _print_version(wanted: bool) -> None:

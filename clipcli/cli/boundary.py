@@ -19,18 +19,21 @@ R = TypeVar("R")
 
 
 def handles_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Make a command report the user's mistakes in words, and warnings as one line each."""
+    """Make a command report the user's mistakes in words, and warnings as one line each, unless it is `--quiet`."""
 
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         with warnings.catch_warnings():
-            warnings.simplefilter("always", ClipWarning)
+            warnings.simplefilter("ignore" if kwargs.get("quiet") else "always", ClipWarning)
             warnings.showwarning = _show_warning
             try:
                 return command(*args, **kwargs)
             except ClipError as error:
                 say(f"error: {error}", error.hint)
                 raise typer.Exit(error.exit_status) from error
+            except BrokenPipeError:
+                # The reader has gone (`clip ... | head -1`) and has what it wanted.
+                raise typer.Exit(ExitStatus.OK) from None
             except KeyboardInterrupt:
                 say("interrupted")
                 raise typer.Exit(ExitStatus.INTERRUPTED) from None
@@ -40,6 +43,8 @@ def handles_errors(command: Callable[P, R]) -> Callable[P, R]:
 
 def say(message: str, hint: str | None = None) -> None:
     """Talk to the user on stderr; data goes to stdout only."""
+    if sys.stderr is None:  # closed by whoever started us
+        return
     lines = [f"clip: {message}", *([f"  hint: {hint}"] if hint else [])]
     text = "\n".join(lines) + "\n"
     sys.stderr.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))

@@ -1,14 +1,15 @@
 """What `classify` and `score` have in common: results out, counts, exit status."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from clipcli.cli.boundary import say
-from clipcli.cli.options import Format, OutputOptions
+from clipcli.cli.options import OutputOptions
 from clipcli.cli.progress import picture_counter
 from clipcli.cli.render import Record, make_renderer
 from clipcli.cli.render.destination import open_destination
@@ -34,7 +35,9 @@ def describe_run(model: "Model", **question: Any) -> dict[str, Any]:
     }
 
 
-def print_results(schema: str, run: dict[str, Any], batches: Iterable[Sequence[Record]], output: OutputOptions) -> None:
+def print_results(
+    schema: str, run: dict[str, Any], batches: Generator[Sequence[Record], None, None], output: OutputOptions
+) -> None:
     """Write results as they come, then say what failed and leave with the status that fits.
 
     Raises:
@@ -42,30 +45,38 @@ def print_results(schema: str, run: dict[str, Any], batches: Iterable[Sequence[R
     """
     format = output.chosen_format()
     ok = failed = 0
-    with open_destination(output.output) as destination:
+    with open_destination(output.output) as destination, closing(batches):
         renderer = make_renderer(format, destination)
         # A table on the terminal is its own progress.
         shown = not (output.quiet or output.no_progress or destination.is_terminal)
         with picture_counter(shown=shown) as count:
+            # Nothing is written before the first batch is there: a run that fails at once prints no half document.
+            first = list(islice(batches, 1))
             renderer.start(schema, run)
-            for batch in _until_failure(batches) if output.fail_fast else batches:
+            for batch in chain(first, batches):
+                if output.fail_fast:
+                    batch = _until_failure(batch)
                 renderer.write(batch)
                 failed += sum(record.error is not None for record in batch)
                 ok += sum(record.error is None for record in batch)
                 count(len(batch))
+                if failed and output.fail_fast:
+                    break
             renderer.finish({"images": ok + failed, "ok": ok, "failed": failed})
     if failed:
-        if not output.quiet and format is not Format.table:
-            say(f"{failed} of {ok + failed} pictures failed; see the rows with an error")
+        if not output.quiet:
+            _say_failures(ok, failed, output)
         raise typer.Exit(ExitStatus.PARTIAL)
 
 
-def _until_failure(batches: Iterable[Sequence[Record]]) -> Iterator[Sequence[Record]]:
-    """Stop after the first picture that failed."""
-    with closing(iter(batches)) as stream:  # type: ignore[type-var]
-        for batch in stream:
-            first = next((i for i, record in enumerate(batch) if record.error is not None), None)
-            if first is not None:
-                yield batch[: first + 1]
-                return
-            yield batch
+def _until_failure(batch: Sequence[Record]) -> Sequence[Record]:
+    """A batch up to its first picture that failed."""
+    first = next((i for i, record in enumerate(batch) if record.error is not None), len(batch))
+    return batch[: first + 1]
+
+
+def _say_failures(ok: int, failed: int, output: OutputOptions) -> None:
+    if output.fail_fast:
+        say(f"stopped at the first picture that failed (--fail-fast), after {ok} that did not")
+    else:
+        say(f"{failed} of {ok + failed} pictures failed; see the rows with an error")

@@ -1,5 +1,7 @@
 """From image features to result records. numpy only, so that remembered features can be judged without a model."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,10 +36,17 @@ class ClassifyOptions:
         """Check the ranges."""
         if self.top < 1:
             raise UsageError(f"--top must be 1 or more, not {self.top}")
-        if not self.temperature > 0:
-            raise UsageError(f"--temperature must be above 0, not {self.temperature}")
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(f"--temperature must be a number above 0, not {self.temperature:g}")
         if self.scoring not in scoring.SCORINGS:
             raise UsageError(f"--scoring {self.scoring} is not known", hint=f"use {', '.join(scoring.SCORINGS)}")
+        lowest = -1 if self.scoring == "cosine" else 0
+        if self.threshold is not None and not lowest <= self.threshold <= 1:
+            raise UsageError(
+                f"--threshold must be between {lowest} and 1 with --scoring {self.scoring}, not {self.threshold:g}"
+            )
+        if self.scoring == "cosine" and self.temperature != 1:
+            raise UsageError("--temperature does not change cosines", hint="leave it out, or use another --scoring")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,12 @@ class Groups:
 
     names: tuple[str, ...]
     owners: NDArray[np.intp]
+
+    @classmethod
+    def of_parents(cls, parents: Sequence[str]) -> "Groups":
+        """Group labels by the parent of each, in the order in which parents first appear."""
+        index = {name: i for i, name in enumerate(dict.fromkeys(parents))}
+        return cls(tuple(index), np.array([index[name] for name in parents]))
 
 
 class LabelClassifier:
@@ -75,6 +90,9 @@ class LabelClassifier:
             options: How to score.
             none_label: The label that stands for none of the others, if there is one.
             groups: Parents to sum the scores into.
+
+        Raises:
+            UsageError: A threshold is given for scores that mean nothing.
         """
         self._names = names
         self._features = label_features
@@ -82,6 +100,17 @@ class LabelClassifier:
         self._options = options
         self._none_label = none_label
         self._groups = groups
+        if options.threshold is not None and not self.has_scores:
+            raise UsageError(
+                "--threshold needs scores, and softmax over one label has none",
+                hint="add labels, --none-of-these or --scoring cosine",
+            )
+
+    @property
+    def has_scores(self) -> bool:
+        """False for softmax over a single label, which is 1 whatever the picture shows."""
+        count = len(self._names if self._groups is None else self._groups.names)
+        return count > 1 or self._options.scoring != "softmax"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,16 +141,15 @@ class LabelClassifier:
             best = _best_members(scores, self._groups)
             names, scores = self._groups.names, np.bincount(self._groups.owners, weights=scores).astype(np.float32)
             logits, cosines = logits[best], None if cosines is None else cosines[best]
-        meaningless = options.scoring == "softmax" and len(names) == 1
         predictions = tuple(
             Prediction(
                 label=names[i],
-                score=None if meaningless else shortest(scores[i]),
+                score=shortest(scores[i]) if self.has_scores else None,
                 cosine=None if cosines is None else shortest(cosines[i]),
                 logit=shortest(logits[i]),
             )
             for i in scoring.best_first(scores, options.top)
-            if meaningless or options.threshold is None or scores[i] >= options.threshold
+            if options.threshold is None or scores[i] >= options.threshold
         )
         if not predictions or predictions[0].label == self._none_label:
             return Classification(path, predictions=predictions)

@@ -5,7 +5,8 @@ is first needed, each tower by itself; torch is imported then and not before.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -13,20 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clipcli import hub, scoring
-from clipcli.errors import ClipWarning, ImageError, LabelSetError, UnsupportedModelError, UsageError
+from clipcli.errors import ClipWarning, ImageError, UnsupportedModelError, UsageError
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
 from clipcli.images.preprocess import Preprocessing
 from clipcli.labels.expand import expand
-from clipcli.labels.label_set import Label, LabelSet, clean_templates, parents
+from clipcli.labels.label_set import LabelSet, clean_templates, parents
 from clipcli.labels.templates import default_templates
 from clipcli.models.config import ModelConfig, read_config, read_json
 from clipcli.results import Classification, Failure, ImageTextScores
 from clipcli.runtime.classifier import ClassifyOptions, Groups, LabelClassifier, score_texts
 from clipcli.runtime.image_pipeline import Pixels, default_workers, prepared_batches
+from clipcli.runtime.languages import language_warning
+from clipcli.runtime.questions import head_classifier, labels_of, none_label
 from clipcli.scoring import Floats
 from clipcli.text.tokenizer import Encoding, TextTokenizer, load_tokenizer
 
@@ -37,9 +39,6 @@ if TYPE_CHECKING:
     from clipcli.runtime.image_encoder import ImageEncoder
 
 DEFAULT_BATCH_SIZE = 16
-
-# Several wordings, averaged: what is left when a picture shows none of the labels.
-NONE_OF_THESE = Label("none of these", prompts=("something else", "nothing in particular", "an empty background"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +100,16 @@ class Model:
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """How the checkpoint wants its pictures."""
+        self._require_image_tower()
         path = self.files.folder / "preprocessor_config.json"
         return Preprocessing.from_config(read_json(path), str(path))
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:
         """The checkpoint's tokenizer."""
-        if self.config.text is None:
+        if self.config.text is None or self.class_names is not None:
             raise UnsupportedModelError(
-                f"{self.files.id} has no text tower, so it cannot read labels", hint="use a checkpoint with both towers"
+                f"{self.files.id} has no text tower, so it cannot read texts", hint="use a checkpoint with both towers"
             )
         tokenizer = load_tokenizer(
             self.files.folder, self.config.family, context_length=self.config.text.context_length
@@ -134,6 +134,7 @@ class Model:
     @cached_property
     def logit_scale(self) -> float:
         """The checkpoint's factor between cosine and logit, exp already taken."""
+        self._require_image_tower()
         return float(self._text_network.logit_scale.float().exp())
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
@@ -141,6 +142,7 @@ class Model:
 
         Shapes: M texts -> (M, P) float32, unit length. Warns (`ClipWarning`) of each text that was cut.
         """
+        self._warn_foreign(texts, None)
         encodings = self.tokenizer.encode(texts)
         for text, encoding in zip(texts, encodings, strict=True):
             if encoding.truncated:
@@ -157,6 +159,7 @@ class Model:
         Shapes: C labels -> (C, P) float32, unit length. Warns (`ClipWarning`) once if prompts were cut.
         Source: arXiv:2103.00020, section 3.1.4.
         """
+        self._warn_foreign([" ".join(label.prompts) for label in label_set.labels], label_set.language)
         prompts = expand(label_set, self.templates_for(label_set, templates))
         encodings = self.tokenizer.encode(prompts.texts)
         cut = [owner for owner, encoding in zip(prompts.owners, encodings, strict=True) if encoding.truncated]
@@ -190,7 +193,7 @@ class Model:
         """Encode pictures as they come, in input order; a bad one gives an error instead of features."""
         return chain.from_iterable(self.iter_image_feature_batches(sources))
 
-    def iter_image_feature_batches(self, sources: Iterable[ImageSource]) -> Iterator[list[ImageFeatures]]:
+    def iter_image_feature_batches(self, sources: Iterable[ImageSource]) -> Generator[list[ImageFeatures], None, None]:
         """Encode pictures as they come, a batch at a time."""
         self.preprocessing  # noqa: B018 - a damaged checkpoint is reported before the first picture is read
         batches = prepared_batches(
@@ -199,12 +202,14 @@ class Model:
             batch_size=self.options.batch_size or DEFAULT_BATCH_SIZE,
             workers=self.options.workers or default_workers(),
         )
-        for batch in batches:
-            pixels = [item.pixels for item in batch if item.pixels is not None]
-            rows = iter(self._image_encoder.encode(np.stack(pixels)) if pixels else ())
-            yield [
-                ImageFeatures(item.source, None if item.pixels is None else next(rows), item.error) for item in batch
-            ]
+        with closing(batches):  # an interrupted run decodes no further
+            for batch in batches:
+                pixels = [item.pixels for item in batch if item.pixels is not None]
+                rows = iter(self._image_encoder.encode(np.stack(pixels)) if pixels else ())
+                yield [
+                    ImageFeatures(item.source, None if item.pixels is None else next(rows), item.error)
+                    for item in batch
+                ]
 
     def classifier(
         self,
@@ -229,15 +234,17 @@ class Model:
             LabelSetError: No labels, and the checkpoint has none of its own.
         """
         if label_set is None or self.class_names is not None:
-            return self._head_classifier(label_set, options)
-        none = _none_label(label_set, none_of_these)
+            asked = {"templates": templates, "--none-of-these": none_of_these or None, "--depth": depth}
+            given = [name for name in asked if asked[name] is not None]
+            return head_classifier(self.files.id, self.class_names, label_set, options, given)
+        none = none_label(label_set, none_of_these)
         if none is not None:
             label_set = replace(label_set, labels=(*label_set.labels, none), none=None)
         groups = None
         if depth is not None:
             if options.scoring != "softmax":
                 raise UsageError(f"--depth sums softmax scores and does not go with --scoring {options.scoring}")
-            groups = _groups(parents(label_set.labels, depth))
+            groups = Groups.of_parents(parents(label_set.labels, depth))
         return LabelClassifier(
             label_set.names,
             self.encode_labels(label_set, templates),
@@ -249,7 +256,7 @@ class Model:
 
     def iter_classify(
         self, sources: Iterable[ImageSource], classifier: LabelClassifier
-    ) -> Iterator[list[Classification]]:
+    ) -> Generator[list[Classification], None, None]:
         """Classify pictures as they come, a batch at a time, in input order."""
         judge = classifier.classify if self.class_names is None else classifier.classify_logits
         for batch in self.iter_image_feature_batches(sources):
@@ -278,7 +285,7 @@ class Model:
             options: How to score.
             none_of_these: Add a label for pictures that show none of the others; a text words it.
         """
-        label_set = labels if labels is None or isinstance(labels, LabelSet) else _label_set(labels)
+        label_set = labels if labels is None or isinstance(labels, LabelSet) else labels_of(labels)
         classifier = self.classifier(
             label_set, options or ClassifyOptions(), templates=templates, none_of_these=none_of_these
         )
@@ -286,7 +293,7 @@ class Model:
 
     def iter_score(
         self, sources: Iterable[ImageSource], texts: Sequence[str], options: ClassifyOptions
-    ) -> Iterator[list[ImageTextScores]]:
+    ) -> Generator[list[ImageTextScores], None, None]:
         """Compare pictures with texts as they come, a batch at a time, in input order."""
         text_features, scale = self.encode_texts(texts), self.logit_scale
         for batch in self.iter_image_feature_batches(sources):
@@ -303,21 +310,6 @@ class Model:
         """Compare every picture with every text."""
         batches = self.iter_score(_sources(images), texts, options or ClassifyOptions())
         return list(chain.from_iterable(batches))
-
-    def _head_classifier(self, label_set: LabelSet | None, options: ClassifyOptions) -> LabelClassifier:
-        if self.class_names is None:
-            raise LabelSetError(
-                "no labels are given", hint="use --labels cat,dog or --label-set NAME (see `clip labels list`)"
-            )
-        if label_set is not None:
-            raise UsageError(
-                f"{self.files.id} has a classification head with {len(self.class_names)} classes of its own "
-                "and cannot take other labels",
-                hint="leave the labels out, or use a checkpoint with both towers",
-            )
-        if options.scoring == "cosine":
-            raise UsageError("--scoring cosine needs text features; a classification head has logits only")
-        return LabelClassifier(self.class_names, np.empty((0, 0), dtype=np.float32), 1.0, options)
 
     def _encode_ids(self, encodings: Sequence[Encoding]) -> Floats:
         from clipcli.runtime.text_encoder import encode_ids
@@ -345,6 +337,18 @@ class Model:
         network = load_network(self.config, weights, image=image, text=text, dtype=self.dtype)
         return network.to(self.device)
 
+    def _require_image_tower(self) -> None:
+        if self.config.vision is None:
+            raise UnsupportedModelError(
+                f"{self.files.id} has no image tower, so it cannot see pictures",
+                hint="use a checkpoint with both towers",
+            )
+
+    def _warn_foreign(self, texts: Sequence[str], language: str | None) -> None:
+        warning = language_warning(texts, language, self.files.id, self.config.family)
+        if warning:
+            warnings.warn(warning, ClipWarning, stacklevel=3)
+
     def _warn_truncated(self, what: str) -> None:
         length = self.tokenizer.context_length
         warnings.warn(f"{what} is longer than {length} tokens and was cut", ClipWarning, stacklevel=3)
@@ -371,22 +375,6 @@ def load(
 
 def _sources(images: Iterable[str | Path]) -> Iterator[ImageSource]:
     return (ImageSource(str(image)) for image in images)
-
-
-def _label_set(names: Sequence[str]) -> LabelSet:
-    return LabelSet(name="labels", labels=tuple(Label(name) for name in names))
-
-
-def _none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
-    if isinstance(none_of_these, str):
-        return Label(none_of_these)
-    return (label_set.none or NONE_OF_THESE) if none_of_these else None
-
-
-def _groups(names: tuple[str, ...]) -> Groups:
-    index = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    owners: NDArray[np.intp] = np.array([index[name] for name in names])
-    return Groups(tuple(index), owners)
 
 
 def _failure(item: ImageFeatures) -> Failure:

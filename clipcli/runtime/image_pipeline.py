@@ -6,7 +6,7 @@ Results come in input order. Must not import torch: a run may turn out to need n
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -38,7 +38,7 @@ def default_workers() -> int:
 
 def prepared_batches(
     sources: Iterator[ImageSource], prepare: Callable[[ImageSource], Pixels], *, batch_size: int, workers: int
-) -> Iterator[list[PreparedImage]]:
+) -> Generator[list[PreparedImage], None, None]:
     """Prepare pictures in threads and hand them out in batches, in input order.
 
     Args:

@@ -14,9 +14,10 @@ from clipcli.errors import ClipError
 class Destination:
     r"""A stream of UTF-8 text. Bytes of names that are not UTF-8 are written as `\udcXX` escapes."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        """Write to a binary stream."""
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        """Write to a binary stream that errors call `name`."""
         self._stream = stream
+        self._name = name
 
     @property
     def is_terminal(self) -> bool:
@@ -24,39 +25,71 @@ class Destination:
         return self._stream.isatty()
 
     def write(self, text: str) -> None:
-        """Write text."""
-        self._stream.write(text.encode("utf-8", "backslashreplace"))
+        """Write text.
+
+        Raises:
+            BrokenPipeError: The reader has gone.
+            ClipError: Nothing more can be written, as on a full disk.
+        """
+        try:
+            self._stream.write(text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise self._abandon(error) from error
 
     def flush(self) -> None:
-        """Hand everything on."""
-        self._stream.flush()
+        """Hand everything on. Raises as `write` does."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise self._abandon(error) from error
+
+    def _abandon(self, error: OSError) -> Exception:
+        """Let what is still buffered go nowhere: it would only fail a second time when the stream is closed."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+        if isinstance(error, BrokenPipeError):
+            return error
+        return ClipError(f"{self._name} cannot be written: {error.strerror}")
 
 
 @contextmanager
 def open_destination(path: str | None) -> Iterator[Destination]:
     """Open stdout, or a file beside its final name that takes that name at the end.
 
+    Links are followed; a device or a named pipe is written to as it is.
+
     Raises:
         ClipError: The file cannot be written.
     """
     if path is None or path == "-":
+        if sys.stdout is None:
+            raise ClipError("standard output is closed", hint="write to a file with --output")
         sys.stdout.flush()
-        yield Destination(sys.stdout.buffer)
+        yield Destination(sys.stdout.buffer, "standard output")
         return
-    target = Path(path)
+    target = Path(os.path.realpath(path))
+    temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        if target.exists() and not target.is_file():
+            handle = os.open(target, os.O_WRONLY)
+        else:
+            handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
         raise ClipError(
             f"--output {path}: {error.strerror}", hint="name a file in a folder you may write to"
         ) from error
     try:
         with os.fdopen(handle, "wb") as stream:
-            yield Destination(stream)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
+            destination = Destination(stream, f"--output {path}")
+            yield destination
+            destination.flush()
+        if temporary is not None:
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
         raise
 
 

@@ -1,0 +1,61 @@
+"""What a classification asks, made of labels or of the classes that a checkpoint brings along. numpy only."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from clipcli.errors import LabelSetError, UsageError
+from clipcli.labels.label_set import Label, LabelSet
+from clipcli.runtime.classifier import ClassifyOptions, LabelClassifier
+
+# Several wordings, averaged: what is left when a picture shows none of the labels.
+NONE_OF_THESE = Label("none of these", prompts=("something else", "nothing in particular", "an empty background"))
+
+
+def labels_of(names: Sequence[str]) -> LabelSet:
+    """Make a label set of plain names."""
+    return LabelSet(name="labels", labels=tuple(Label(name) for name in names))
+
+
+def none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
+    """The label that stands for none of the others: worded by the user, by the label set, or by us."""
+    if isinstance(none_of_these, str):
+        return Label(none_of_these)
+    return (label_set.none or NONE_OF_THESE) if none_of_these else None
+
+
+def head_classifier(
+    model_id: str,
+    class_names: tuple[str, ...] | None,
+    label_set: LabelSet | None,
+    options: ClassifyOptions,
+    given: Sequence[str],
+) -> LabelClassifier:
+    """Ask for the classes of a checkpoint's own classification head, which has logits and knows no texts.
+
+    Args:
+        model_id: How errors name the checkpoint.
+        class_names: Its classes; None without a head.
+        label_set: The user's labels, which a head cannot take.
+        options: How to score.
+        given: Flags the user gave that only make sense with labels.
+
+    Raises:
+        LabelSetError: There are neither labels nor a head.
+        UsageError: Labels or flags that a head cannot take.
+    """
+    if class_names is None:
+        raise LabelSetError(
+            "no labels are given", hint="use --labels cat,dog or --label-set NAME (see `clip labels list`)"
+        )
+    if label_set is not None:
+        raise UsageError(
+            f"{model_id} has a classification head with {len(class_names)} classes of its own "
+            "and cannot take other labels",
+            hint="leave the labels out, or use a checkpoint with both towers",
+        )
+    if options.scoring == "cosine":
+        given = ["--scoring cosine", *given]
+    if given:
+        raise UsageError(f"{model_id} has classes of its own, which {' and '.join(given)} cannot change")
+    return LabelClassifier(class_names, np.empty((0, 0), dtype=np.float32), 1.0, options)
