@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from clipcli.errors import LabelSetError
-from clipcli.labels import library
+from clipcli.labels import library, read
 from clipcli.labels.label_set import LabelSet
 from clipcli.labels.library import check_file, find_label_set, find_templates, list_label_sets, list_templates
 from clipcli.labels.read import TemplateFile
@@ -166,3 +167,22 @@ def test_the_starter_overwrites_nothing(user: Path, tmp_path: Path) -> None:
     assert path.read_text() == "mine"
     with pytest.raises(Exception, match="cannot be written"):
         write_starter(str(tmp_path / "nowhere" / "x.yaml"))
+
+
+MAN_PAGE = Path(__file__).parents[2] / "man" / "clip-labels.5"
+
+
+def test_the_man_page_names_every_key() -> None:
+    text = MAN_PAGE.read_text(encoding="utf-8")
+    for key in (*read.SET_KEYS, *read.TEMPLATE_KEYS, *read.LABEL_KEYS, *read.GROUP_KEYS):
+        assert re.search(rf"^\.(It|)\s?Cm .*\b{key}\b|\{{[^}}]*\b{key}:", text, re.MULTILINE), key
+
+
+def test_the_label_sets_of_the_man_page_are_valid(tmp_path: Path) -> None:
+    page = re.sub(r"\\\[u([0-9A-F]{4})\]", lambda match: chr(int(match[1], 16)), MAN_PAGE.read_text(encoding="utf-8"))
+    examples = [text for text in re.findall(r"\.Bd -literal.*?\n(.*?)\n\.Ed", page, re.DOTALL) if "labels:" in text]
+    assert len(examples) == 3
+    for number, text in enumerate(examples):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(text, encoding="utf-8")
+        assert find_label_set(str(path)).labels
