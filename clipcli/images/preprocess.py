@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 # that the crop keeps is resized.
 _MAX_RESIZED_PIXELS = 2**24
 
-# `default_to_square` of the processor classes: what a plain integer `size` means.
-_INTEGER_SIZE_IS_SQUARE = {"CLIP": False, "ChineseCLIP": True}
-_TYPE_SUFFIXES = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")
+# The classes whose defaults are those below: CLIP's (AltCLIP has none of its own) and Chinese-CLIP's.
+_PROCESSORS = frozenset(
+    family + suffix
+    for family in ("CLIP", "ChineseCLIP")
+    for suffix in ("FeatureExtractor", "ImageProcessor", "ImageProcessorFast", "ImageProcessorPil")
+)
 _STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
 
 
@@ -62,7 +65,7 @@ class Preprocessing:
             UnsupportedModelError: The file asks for a step, a size rule or a processor that is not CLIP's.
         """
         _refuse_unknown(config, source)
-        square = _INTEGER_SIZE_IS_SQUARE[_processor_kind(config, source)]
+        square = _field(config, "default_to_square", _boolean, source) or False
         readers: dict[str, Callable[[Any], object]] = {
             **dict.fromkeys(_STEPS, _boolean),
             "size": lambda value: _size(value, square),
@@ -72,14 +75,8 @@ class Preprocessing:
             "image_mean": lambda value: _channels(value, _number),
             "image_std": lambda value: _channels(value, _positive),
         }
-        fields: dict[str, Any] = {}
-        for key, read in readers.items():
-            if config.get(key) is not None:
-                try:
-                    fields[key] = read(config[key])
-                except ValueError as error:
-                    raise DamagedModelError(f"{source}: {key} must be {error}, not {config[key]!r}") from error
-        preprocessing = cls(**fields)
+        given = {key: _field(config, key, read, source) for key, read in readers.items()}
+        preprocessing = cls(**{key: value for key, value in given.items() if value is not None})
         if not preprocessing.do_center_crop and (not preprocessing.do_resize or isinstance(preprocessing.size, int)):
             raise UnsupportedModelError(
                 f"{source}: do_center_crop is false and size gives no height and width, "
@@ -149,23 +146,24 @@ class Preprocessing:
         return image.resize((width, height), resample)
 
 
-def _processor_kind(config: Mapping[str, Any], source: str) -> str:
-    """Return the model family whose processor the file names; older files use another key, the oldest none."""
-    for key in ("image_processor_type", "feature_extractor_type"):
-        name = config.get(key)
-        if name is None:
-            continue
-        kinds = {kind + suffix: kind for kind in _INTEGER_SIZE_IS_SQUARE for suffix in _TYPE_SUFFIXES}
-        if name not in kinds:
-            raise UnsupportedModelError(
-                f"{source}: {key} is {name!r}; only the image processors of CLIP and Chinese-CLIP are supported"
-            )
-        return kinds[name]
-    return "CLIP"
+def _field(config: Mapping[str, Any], key: str, read: Callable[[Any], Any], source: str) -> Any:
+    """Read one key; None if it is missing or null."""
+    if config.get(key) is None:
+        return None
+    try:
+        return read(config[key])
+    except ValueError as error:
+        raise DamagedModelError(f"{source}: {key} must be {error}, not {config[key]!r}") from error
 
 
 def _refuse_unknown(config: Mapping[str, Any], source: str) -> None:
     """Refuse what would change the pixels and is not implemented, rather than pass it over."""
+    # Older files use the second key, the oldest neither.
+    for key in ("image_processor_type", "feature_extractor_type"):
+        if config.get(key) is not None and config[key] not in _PROCESSORS:
+            raise UnsupportedModelError(
+                f"{source}: {key} is {config[key]!r}, not an image processor of CLIP or Chinese-CLIP"
+            )
     for key, value in config.items():
         if key.startswith("do_") and key not in _STEPS and value not in (None, False):
             raise UnsupportedModelError(f"{source}: {key} asks for a step that is not supported")
