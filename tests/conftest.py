@@ -9,25 +9,25 @@ from tests.parity.checkpoints import write_altclip, write_chinese_clip, write_cl
 
 # Read when huggingface_hub is first imported, so a fixture would come too late.
 os.environ["HF_HUB_OFFLINE"] = "1"
+from huggingface_hub import constants
+
+SETTINGS = ("NO_COLOR", "FORCE_COLOR", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_ENDPOINT")
 
 
 @pytest.fixture(autouse=True)
 def user_folders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Point every folder of the user into `tmp_path` and forget their settings."""
-    for name in [name for name in os.environ if name.startswith("CLIPCLI_")]:
-        monkeypatch.delenv(name)
-    for name in ("NO_COLOR", "FORCE_COLOR", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_ENDPOINT"):
-        if name != "HF_HUB_CACHE" or not _needs_weights(request):
-            monkeypatch.delenv(name, raising=False)
+    for name in (*SETTINGS, *(name for name in os.environ if name.startswith("CLIPCLI_"))):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(home / ".local" / "share"))
+    monkeypatch.setenv("HF_HOME", str(home / ".cache" / "huggingface"))
     if not _needs_weights(request):
-        monkeypatch.setenv("HOME", str(home))
-        monkeypatch.setenv("HF_HOME", str(home / ".cache" / "huggingface"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / ".cache" / "huggingface" / "hub"))
 
 
 def _needs_weights(request: pytest.FixtureRequest) -> bool:
