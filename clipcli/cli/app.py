@@ -6,6 +6,7 @@ import typer
 
 from clipcli.cli.classify import classify
 from clipcli.cli.help import GroupedCommand
+from clipcli.cli.labels import labels_app
 from clipcli.cli.models import models_app
 from clipcli.cli.score import score
 
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command(cls=GroupedCommand)(classify)
 app.command(cls=GroupedCommand)(score)
+app.add_typer(labels_app, name="labels")
 app.add_typer(models_app, name="models")
 
 
