@@ -23,8 +23,10 @@ from clipcli.cli.run import describe_run, print_results
 def classify(
     inputs: InputOptions,
     labels: LabelOptions,
-    model: ModelOptions,
-    output: OutputOptions,
+    *,
+    depth: Annotated[
+        int | None, typer.Option(metavar="N", help="Sum hierarchical labels at a depth.", rich_help_panel=LABELS)
+    ] = None,
     top: Annotated[
         int, typer.Option("--top", "-k", metavar="N", help="Labels a picture.", rich_help_panel=SCORING)
     ] = 5,
@@ -42,26 +44,33 @@ def classify(
     temperature: Annotated[
         float, typer.Option(metavar="T", help="Above 1 flattens the scores.", rich_help_panel=SCORING)
     ] = 1.0,
-    depth: Annotated[
-        int | None, typer.Option(metavar="N", help="Sum hierarchical labels at a depth.", rich_help_panel=LABELS)
-    ] = None,
+    model: ModelOptions,
+    output: OutputOptions,
 ) -> None:
-    r"""Name what is on pictures, with labels of your own.
+    """Name what is on pictures, with labels of your own.
 
     \b
     clip classify img.jpg --labels cat,dog
     clip classify ~/photos --label-set pets --format jsonl | jq -r .label
     cat img.jpg | clip classify - --labels "a red car,a bicycle" --json
-    """
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli import hub
     from clipcli.runtime.classifier import ClassifyOptions
+    from clipcli.runtime.questions import no_labels
 
     options = ClassifyOptions(top, scoring.value, threshold, temperature)
     label_set, templates, sources = labels.read(), labels.templates(), inputs.sources()
+    if label_set is None and hub.find_checkpoint(model.model or hub.default_model()):
+        raise no_labels()  # said before a download: none of the published checkpoints has classes of its own
     engine = model.open(inputs, quiet=output.quiet)
     classifier = engine.classifier(
-        label_set, options, templates=templates, none_of_these=none_text or none_of_these, depth=depth
+        label_set,
+        options,
+        templates=templates,
+        none_of_these=none_of_these if none_text is None else none_text,
+        depth=depth,
     )
-    if scoring is ScoringName.softmax and len(classifier.names) == 1 and not output.quiet:
+    if not classifier.has_scores and not output.quiet:
         say("warning: a softmax over one label means nothing, so there is no score; see cosine, or add labels")
     run = describe_run(
         engine,

@@ -20,8 +20,8 @@ class GroupedCommand(TyperCommand):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                # Arguments come with their Python type, which tells a user nothing.
-                name = record[0].removesuffix(" <list[str]>")
+                # Arguments come with their Python type ("IMAGE <list[str]>"), which tells a user nothing.
+                name = record[0].partition(" ")[0] if parameter.param_type_name == "argument" else record[0]
                 group = getattr(parameter, "rich_help_panel", None) or _OTHERS
                 sections.setdefault(group, []).append((name, record[1]))
         for title in sorted(sections, key=lambda title: title == _OTHERS):

@@ -11,6 +11,7 @@ Imports no room that needs numpy, PIL or torch: `clip --help` reads this module.
 """
 
 import inspect
+import io
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -93,9 +94,10 @@ class InputOptions:
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="IMAGE...",
+            metavar="IMAGE",
             help="Files, folders (walked recursively), quoted globs, or - for one picture on stdin.",
             show_default=False,
+            rich_help_panel=INPUTS,
         ),
     ] = None
     from_file: Annotated[
@@ -124,6 +126,15 @@ class InputOptions:
         Alpha.white
     )
 
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises:
+            UsageError: `--max-megapixels` would refuse every picture, or is no number.
+        """
+        if not self.max_megapixels > 0:
+            raise UsageError(f"--max-megapixels must be a number above 0, not {self.max_megapixels:g}")
+
     def sources(self) -> "Iterator[ImageSource]":
         """Find the pictures, lazily."""
         from clipcli.images.find import FindOptions, find_images
@@ -134,7 +145,7 @@ class InputOptions:
             options,
             from_file=self.from_file,
             null_separated=self.null_separated,
-            stdin=sys.stdin.buffer,
+            stdin=sys.stdin.buffer if sys.stdin else io.BytesIO(),  # closed by whoever started us: as if empty
         )
 
 
@@ -221,21 +232,34 @@ class ModelOptions:
     device: Annotated[
         str,
         typer.Option(
-            "--device", "-d", envvar="CLIPCLI_DEVICE", help="auto, cpu, cuda[:N], mps.", rich_help_panel=MODEL
+            "--device",
+            "-d",
+            metavar="DEVICE",
+            envvar="CLIPCLI_DEVICE",
+            help="auto, cpu, cuda[:N], mps.",
+            rich_help_panel=MODEL,
         ),
     ] = "auto"
     dtype: Annotated[
         str,
-        typer.Option(envvar="CLIPCLI_DTYPE", help="auto, float32, bfloat16, float16.", rich_help_panel=MODEL),
+        typer.Option(
+            metavar="DTYPE", envvar="CLIPCLI_DTYPE", help="auto, float32, bfloat16, float16.", rich_help_panel=MODEL
+        ),
     ] = "auto"
     batch_size: Annotated[
         int | None,
         typer.Option(
-            "--batch-size", "-b", envvar="CLIPCLI_BATCH_SIZE", help="Pictures a batch.", rich_help_panel=MODEL
+            "--batch-size",
+            "-b",
+            metavar="N",
+            envvar="CLIPCLI_BATCH_SIZE",
+            help="Pictures a batch.",
+            rich_help_panel=MODEL,
         ),
     ] = None
     workers: Annotated[
-        int | None, typer.Option(envvar="CLIPCLI_WORKERS", help="Threads that decode.", rich_help_panel=MODEL)
+        int | None,
+        typer.Option(metavar="N", envvar="CLIPCLI_WORKERS", help="Threads that decode.", rich_help_panel=MODEL),
     ] = None
     offline: Annotated[
         bool,
@@ -286,16 +310,20 @@ class OutputOptions:
         bool, typer.Option("--fail-fast", help="Stop at the first bad picture.", rich_help_panel=OUTPUT)
     ] = False
 
-    def chosen_format(self) -> Format:
-        """The format, `auto` decided.
+    def __post_init__(self) -> None:
+        """Check what goes together.
 
         Raises:
             UsageError: `--json` with another format.
         """
+        if self.json and self.format not in (Format.auto, Format.json):
+            raise UsageError(f"--json and --format {self.format} do not go together", hint="use one of them")
+
+    def chosen_format(self) -> Format:
+        """The format, `auto` decided."""
         if self.json:
-            if self.format not in (Format.auto, Format.json):
-                raise UsageError(f"--json and --format {self.format} do not go together", hint="use one of them")
             return Format.json
         if self.format is not Format.auto:
             return self.format
-        return Format.table if self.output is None and sys.stdout.isatty() else Format.jsonl
+        on_terminal = self.output in (None, "-") and sys.stdout is not None and sys.stdout.isatty()
+        return Format.table if on_terminal else Format.jsonl

@@ -22,8 +22,7 @@ from clipcli.errors import UsageError
 @expand_options
 def score(
     inputs: InputOptions,
-    model: ModelOptions,
-    output: OutputOptions,
+    *,
     text: Annotated[
         list[str] | None,
         typer.Option("--text", "-t", metavar="TEXT", help="A text to compare. Repeatable.", rich_help_panel=LABELS),
@@ -32,23 +31,33 @@ def score(
     temperature: Annotated[
         float, typer.Option(metavar="T", help="Above 1 flattens the scores.", rich_help_panel=SCORING)
     ] = 1.0,
+    model: ModelOptions,
+    output: OutputOptions,
 ) -> None:
-    r"""Compare pictures with whole texts, used as they are.
+    """Compare pictures with whole texts, used as they are.
 
     \b
     clip score poster.png --text "a rock concert" --text "a wedding"
     clip score ~/photos --text "a sunset over the sea" | jq -r '[.scores[0].cosine, .path] | @tsv' | sort -rn
-    """
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli.runtime.classifier import ClassifyOptions
 
-    if not text:
-        raise UsageError("no text is given", hint='use --text "a rock concert", once or several times')
-    if len(set(text)) < len(text):
-        raise UsageError("the same --text is given twice", hint="give each text once")
-    if not all(entry.strip() for entry in text):
-        raise UsageError("a --text is empty")
     options = ClassifyOptions(scoring=scoring.value, temperature=temperature)
+    texts = _checked(text or [])
     sources = inputs.sources()
     engine = model.open(inputs, quiet=output.quiet)
-    run = describe_run(engine, label_set=None, labels=list(text), templates=None)
-    print_results("clipcli.score/1", run, engine.iter_score(sources, text, options), output)
+    run = describe_run(engine, label_set=None, labels=texts, templates=None)
+    print_results("clipcli.score/1", run, engine.iter_score(sources, texts, options), output)
+
+
+def _checked(texts: list[str]) -> list[str]:
+    if not texts:
+        raise UsageError("no text is given", hint='use --text "a rock concert", once or several times')
+    for i, text in enumerate(texts):
+        if not text.strip():
+            raise UsageError("a --text is empty")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise UsageError(f"--text {text!r} is not UTF-8 text")
+        if text in texts[:i]:
+            raise UsageError(f"--text {text!r} is given twice", hint="give each text once")
+    return texts

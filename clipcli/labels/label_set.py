@@ -25,7 +25,10 @@ def clean_text(text: str, what: str) -> str:
     cleaned = unicodedata.normalize("NFC", text).strip()
     if not cleaned:
         raise LabelSetError(f"{what} is empty")
-    if any(unicodedata.category(character) == "Cc" for character in cleaned):
+    categories = {unicodedata.category(character) for character in cleaned}
+    if "Cs" in categories:  # how Python carries bytes of the command line that are not UTF-8
+        raise LabelSetError(f"{what} {cleaned!r} is not UTF-8 text")
+    if "Cc" in categories:
         raise LabelSetError(f"{what} {cleaned!r} holds a line break, a tab or another control character")
     return cleaned
 

@@ -24,6 +24,13 @@ def none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
     return (label_set.none or NONE_OF_THESE) if none_of_these else None
 
 
+def no_labels() -> LabelSetError:
+    """The error of a question without labels."""
+    return LabelSetError(
+        "no labels are given", hint="use --labels cat,dog or --label-set NAME (see `clip labels list`)"
+    )
+
+
 def head_classifier(
     model_id: str,
     class_names: tuple[str, ...] | None,
@@ -45,9 +52,7 @@ def head_classifier(
         UsageError: Labels or flags that a head cannot take.
     """
     if class_names is None:
-        raise LabelSetError(
-            "no labels are given", hint="use --labels cat,dog or --label-set NAME (see `clip labels list`)"
-        )
+        raise no_labels()
     if label_set is not None:
         raise UsageError(
             f"{model_id} has a classification head with {len(class_names)} classes of its own "
