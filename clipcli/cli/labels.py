@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipcli.cli.boundary import handles_errors, say
+from clipcli.cli.help import GroupedCommand
 from clipcli.cli.options import Format, expand_options
 from clipcli.cli.render.destination import open_destination
 from clipcli.cli.render.rows import Column, Row, RowOptions, dump, print_rows
@@ -16,19 +17,19 @@ if TYPE_CHECKING:
 labels_app = typer.Typer(no_args_is_help=True, help="List, show, check and start label sets.")
 
 
-@labels_app.command("list")
+@labels_app.command("list", cls=GroupedCommand)
 @handles_errors
 @expand_options
 def list_label_sets(
     options: RowOptions,
     templates: Annotated[bool, typer.Option("--templates", help="List template files in place of label sets.")] = False,
 ) -> None:
-    r"""List the label sets found by name: your own, then the built-in ones.
+    """List the label sets found by name: your own, then the built-in ones.
 
     \b
     clip labels list
     clip labels list --templates
-    """
+    """  # noqa: D301 - \b keeps lines apart
     rows = _template_rows() if templates else _set_rows()
     names = [row["name"] if row["built_in"] else f"{row['name']} (yours)" for row in rows]
     counts = [key for key in ("labels", "templates") if rows and key in rows[0]]
@@ -41,7 +42,7 @@ def list_label_sets(
     print_rows("clipcli.labels/1", rows, table, options)
 
 
-@labels_app.command()
+@labels_app.command(cls=GroupedCommand)
 @handles_errors
 @expand_options
 def show(
@@ -51,12 +52,12 @@ def show(
         bool, typer.Option("--prompts", help="Show every prompt that is encoded: labels in templates.")
     ] = False,
 ) -> None:
-    r"""Show what is in a label set.
+    """Show what is in a label set.
 
     \b
     clip labels show pets
     clip labels show my-labels.yaml --prompts --format csv
-    """
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli.labels.library import find_label_set
 
     label_set = find_label_set(name)
@@ -73,7 +74,7 @@ def show(
             print_rows("clipcli.label_set/1", rows, [], options)
 
 
-@labels_app.command()
+@labels_app.command(cls=GroupedCommand)
 @handles_errors
 def check(
     files: Annotated[
@@ -99,17 +100,17 @@ def check(
         raise typer.Exit(ExitStatus.USAGE)
 
 
-@labels_app.command()
+@labels_app.command(cls=GroupedCommand)
 @handles_errors
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name, or a path.", show_default=False)],
 ) -> None:
-    r"""Write a commented file to start from. A NAME goes into your own label sets, a path where it says.
+    """Write a commented file to start from. A NAME goes into your own label sets, a path where it says.
 
     \b
     clip labels new my-labels
     clip labels new ./labels.yaml
-    """
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli.labels.library import list_label_sets as entries
     from clipcli.labels.starter import write_starter
 
