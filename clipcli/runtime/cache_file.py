@@ -1,0 +1,169 @@
+"""The SQLite file under the feature cache: opened safely, set aside when damaged, given up when it cannot be used.
+
+A cache may never cost a run. So whatever happens to the file (truncated, another program's, a full disk, a folder
+that nobody may write to, a lock that is never released), the caller gets `None` instead of an answer and the user
+one warning. Must not import torch.
+"""
+
+import os
+import sqlite3
+import warnings
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import RLock
+from typing import TypeVar
+
+from clipcli.errors import ClipWarning
+
+T = TypeVar("T")
+
+# "clip" in ASCII: marks a database as ours (https://sqlite.org/pragma.html, application_id).
+_APPLICATION_ID = 0x636C6970
+_SIDE_FILES = ("", "-wal", "-shm")
+_BUSY_TIMEOUT_S = 15.0
+# SQLITE_ERROR: our statements are fixed, so one that fails to compile has met tables that are not ours.
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+
+
+class CacheFile:
+    """A database that several processes and threads may use at once, and that may vanish under them."""
+
+    def __init__(self, path: Path | None, schema: str) -> None:
+        """Open the file, creating it and its folder where they are missing.
+
+        Args:
+            path: The database; None for one that keeps nothing.
+            schema: SQL that makes its tables; run once, in one transaction.
+        """
+        self._path = path or Path(os.devnull)
+        self._aside = self._path.with_name(f"{self._path.name}.damaged")
+        self._schema = schema
+        self._lock = RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        if path is not None:
+            self._guarded(lambda: self._open(path))
+
+    @property
+    def usable(self) -> bool:
+        """False once the file was given up."""
+        return self._connection is not None
+
+    def read(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Run queries; None where the file could not answer."""
+        return self._run("BEGIN", action)
+
+    def write(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Run statements in one transaction, all or nothing; None where they could not be kept."""
+        # IMMEDIATE: a transaction that turns from reading to writing cannot wait for a lock, it fails at once.
+        return self._run("BEGIN IMMEDIATE", action)
+
+    def shrink(self) -> None:
+        """Hand unused pages back to the file system."""
+        # A script, because `execute` stops after the first page: the statement has rows, but no columns.
+        script = "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)"
+        self._guarded(lambda: self._connection and self._connection.executescript(script))
+
+    def remove_damaged(self) -> None:
+        """Delete what was set aside."""
+        with self._lock, suppress(OSError):
+            for suffix in _SIDE_FILES:
+                Path(f"{self._aside}{suffix}").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the file; what follows finds nothing and keeps nothing."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    def _run(self, begin: str, action: Callable[[sqlite3.Connection], T]) -> T | None:
+        def transaction() -> T | None:
+            connection = self._connection
+            if connection is None:
+                return None
+            connection.execute(begin)
+            try:
+                result = action(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return result
+
+        return self._guarded(transaction)
+
+    def _guarded(self, action: Callable[[], T]) -> T | None:
+        """Turn every failure of the file into None and at most one warning."""
+        with self._lock:
+            try:
+                return action()
+            except sqlite3.DatabaseError as error:
+                if (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF in _DAMAGE:
+                    self._replace("is damaged")
+                else:
+                    self._give_up(str(error))
+            except OSError as error:
+                self._give_up(error.strerror or str(error))
+            return None
+
+    def _open(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, connection.close)
+        self._connection = connection
+        self._identity = _identity(path)
+        connection.execute("PRAGMA page_size = 16384")  # a feature is 2 or 3 kB: with 4 kB pages half would be wasted
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 256")  # pages: 4 MB
+        if not _is_ours(connection):
+            connection.execute("BEGIN IMMEDIATE")
+            mine = _is_ours(connection)  # another process may have been quicker
+            foreign = not mine and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if not mine and not foreign:
+                for statement in self._schema.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute("COMMIT")
+            if foreign:
+                self._replace("belongs to another program")
+                return
+        connection.execute("PRAGMA journal_mode = WAL")
+
+    def _replace(self, reason: str) -> None:
+        """Move the file out of the way, unless another process has done so, and start an empty one."""
+        self.close()
+        try:
+            if _identity(self._path) == self._identity:
+                for suffix in _SIDE_FILES:
+                    source = Path(f"{self._path}{suffix}")
+                    if source.exists():
+                        os.replace(source, f"{self._aside}{suffix}")
+                _warn(f"the feature cache {self._path} {reason}: renamed to {self._aside.name}, a new one is begun")
+            self._open(self._path)
+        except (sqlite3.DatabaseError, OSError) as error:
+            self._give_up(str(error))
+
+    def _give_up(self, reason: str) -> None:
+        self.close()
+        _warn(f"the feature cache {self._path} cannot be used ({reason}); this run goes on without it")
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, ClipWarning, stacklevel=2)

@@ -1,0 +1,123 @@
+"""Names for contents: what the keys of the feature cache are made of.
+
+Everything is SHA-256, because that is what the hub names its blobs by: weights in its cache need no reading. Must not
+import torch.
+"""
+
+import hashlib
+import os
+import struct
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+from clipcli.errors import DamagedModelError
+
+_HEX_DIGITS = 64
+# The coarsest clock of a common file system (FAT): a file may change again within it and keep its time.
+_CLOCK_NS = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What changes when a file does: size, times and inode.
+
+    The change time is there because tools that edit in place restore the modification time on request.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str | Path) -> Self:
+        """Take the stamp, before reading the file.
+
+        Raises:
+            OSError: There is no such file, or it may not be looked at.
+        """
+        status = os.stat(path)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+    @property
+    def settled(self) -> bool:
+        """Whether a later change is sure to show: not so if the last one is as recent as the clock's tick."""
+        return self.mtime_ns < time.time_ns() - _CLOCK_NS
+
+    def to_bytes(self) -> bytes:
+        """The stamp as it is stored."""
+        return struct.pack("<4q", self.size, self.mtime_ns, self.ctime_ns, self.inode & (2**63 - 1))
+
+
+class DigestMemory(Protocol):
+    """Remembers the digests of unchanged files; `FeatureCache` is one."""
+
+    def known_digests(self, paths: Sequence[str]) -> list[bytes | None]:
+        """Digest of each file that is unchanged since it was remembered."""
+
+    def remember_digests(self, digests: Iterable[tuple[str, FileStamp, bytes]]) -> None:
+        """Keep the digests of files."""
+
+
+def content_digest(data: bytes) -> bytes:
+    """Digest of a picture's bytes."""
+    return hashlib.sha256(data).digest()
+
+
+def texts_digest(texts: Sequence[str]) -> bytes:
+    """Digest of texts in order; ["ab"] and ["a", "b"] differ."""
+    digest = hashlib.sha256()
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(struct.pack("<q", len(encoded)))
+        digest.update(encoded)
+    return digest.digest()
+
+
+def tokens_digest(sequences: Iterable[Sequence[int]]) -> bytes:
+    """Digest of a set of token sequences, whatever their order."""
+    distinct = sorted({tuple(ids) for ids in sequences})
+    return hashlib.sha256(repr(distinct).encode()).digest()
+
+
+def checkpoint_digest(folder: Path, weight_files: Sequence[Path], memory: DigestMemory) -> str:
+    """Digest of all that decides what a checkpoint computes: its `config.json` and its weights.
+
+    Weights in the hub's cache are links to blobs named by their digest. Others are read once (a second for a GB) and
+    remembered by path and stamp.
+
+    Raises:
+        DamagedModelError: A file cannot be read.
+    """
+    try:
+        digest = hashlib.sha256((folder / "config.json").read_bytes())
+        for path in weight_files:
+            digest.update(_blob_name(path) or _remembered_digest(path, memory))
+    except OSError as error:
+        raise DamagedModelError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _blob_name(path: Path) -> bytes | None:
+    """The digest in the name of a hub blob, or None for any other file."""
+    target = Path(os.readlink(path)) if path.is_symlink() else path
+    if target.parent.name != "blobs" or len(target.name) != _HEX_DIGITS:
+        return None
+    try:
+        return bytes.fromhex(target.name)
+    except ValueError:
+        return None
+
+
+def _remembered_digest(path: Path, memory: DigestMemory) -> bytes:
+    known = memory.known_digests([str(path)])[0]
+    if known is not None:
+        return known
+    stamp = FileStamp.of(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    memory.remember_digests([(str(path), stamp, digest)])
+    return digest
