@@ -3,6 +3,7 @@
 Lines are laid out in fixed columns rather than by rich's Table, so that a folder streams as it is finished.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,9 @@ from rich.text import Text
 from clipcli.cli.render.destination import Destination
 from clipcli.results import Classification, ImageTextScores
 
-_NUMBER = 7
+_SCORE, _COSINE, _LOGIT = 6, 7, 7
 _GAP = 2
+_NOTHING = "(nothing reached the threshold)"
 _Entry = tuple[str, float | None, float | None, float]
 _BAR_PARTS = " ▏▎▍▌▋▊▉█"
 
@@ -29,12 +31,13 @@ class _Columns:
     bar: int
 
     @classmethod
-    def for_width(cls, width: int) -> "_Columns":
-        """Share a terminal's width: a third for the path, the rest for the label and its bar."""
-        room = max(width, 60) - 3 * (_NUMBER + _GAP) - 2 * _GAP
-        path = min(max(room * 2 // 5, 14), 60)
-        bar = min(max((room - path) // 3, 6), 24)
-        return cls(path, min(room - path - bar, 50), bar)
+    def for_width(cls, width: int, paths: Iterable[str] = (), labels: Iterable[str] = ()) -> "_Columns":
+        """Share a terminal's width: half for labels and half for paths, less where they need less."""
+        room = max(width, 60) - _SCORE - _COSINE - _LOGIT - 5 * _GAP
+        bar = min(max(room // 6, 6), 24)
+        label = min(_longest(labels, least=len("label")), (room - bar) // 2)
+        # Later paths may be longer than those of the first batch, which are all that is known here.
+        return cls(min(_longest(paths, least=40), room - bar - label), label, bar)
 
 
 class TableRenderer:
@@ -43,19 +46,28 @@ class TableRenderer:
     def __init__(self, destination: Destination) -> None:
         """Write to a destination; colours only where a terminal shows them."""
         self._destination = destination
-        self._console = Console(force_terminal=None if destination.is_terminal else False)
+        coloured = destination.is_terminal and not os.environ.get("NO_COLOR")
+        self._console = Console(color_system="auto" if coloured else None)
         self._columns = _Columns.for_width(self._console.width)
+        self._labels: tuple[str, ...] | None = None
+        self._heading = "label"
 
     def start(self, schema: str, run: Mapping[str, Any]) -> None:
-        """Write the header."""
-        label = "text" if schema.startswith("clipcli.score") else "label"
-        line = self._line("picture", label, Text(" " * self._columns.bar), "score", "cosine", "logit")
-        line.stylize("bold")
-        self._print([line])
+        """Keep what the header needs; it is laid out with the first batch."""
+        self._labels = tuple(run["labels"])
+        self._heading = "text" if schema.startswith("clipcli.score") else "label"
 
     def write(self, records: Iterable[Classification | ImageTextScores]) -> None:
-        """Write a batch."""
-        self._print([line for record in records for line in self._block(record)])
+        """Write a batch, and the header before the first one."""
+        records = list(records)
+        lines: list[Text] = []
+        if self._labels is not None:
+            paths = (record.path for record in records)
+            self._columns = _Columns.for_width(self._console.width, paths, self._labels)
+            lines.append(self._line("picture", self._heading, Text(), "score", "cosine", "logit"))
+            lines[0].stylize("bold")
+            self._labels = None
+        self._print([*lines, *(line for record in records for line in self._block(record))])
 
     def finish(self, summary: Mapping[str, int]) -> None:
         """Write nothing: the counts are talk, and go to stderr."""
@@ -70,9 +82,7 @@ class TableRenderer:
 
     def _block(self, record: Classification | ImageTextScores) -> list[Text]:
         if record.error is not None:
-            head = Text(_fit_path(record.path, self._columns.path), style="red")
-            message = record.error.message.removeprefix(f"{record.path}: ")
-            return [head.append(" " * _GAP).append(message)]
+            return self._remark(record.path, record.error.message.removeprefix(f"{record.path}: "), "red")
         if isinstance(record, ImageTextScores):
             best = max(range(len(record.scores)), key=lambda i: record.scores[i].logit, default=0)
             entries: list[_Entry] = [(s.text, s.score, s.cosine, s.logit) for s in record.scores]
@@ -80,7 +90,7 @@ class TableRenderer:
             best = 0
             entries = [(p.label, p.score, p.cosine, p.logit) for p in record.predictions]
         if not entries:
-            return [self._line(record.path, "(nothing reached the threshold)", Text(), "", "", "")]
+            return self._remark(record.path, _NOTHING)
         lines = []
         for i, (label, score, cosine, logit) in enumerate(entries):
             bar = self._bar(cosine if score is None else score)
@@ -95,13 +105,26 @@ class TableRenderer:
         columns, gap = self._columns, " " * _GAP
         line = Text(_fit_path(path, columns.path) + gap + _fit(label, columns.label) + gap)
         line.append(bar).append(" " * (columns.bar - bar.cell_len))
-        return line.append("".join(gap + number.rjust(_NUMBER) for number in (score, cosine, logit)))
+        numbers = (score.rjust(_SCORE), cosine.rjust(_COSINE), logit.rjust(_LOGIT))
+        return line.append("".join(gap + number for number in numbers))
+
+    def _remark(self, path: str, message: str, style: str = "") -> list[Text]:
+        """Words in place of numbers, wrapped so that they stay right of the paths."""
+        left, gap = self._columns.path, " " * _GAP
+        wrapped = Text(_printable(message)).wrap(self._console, max(self._console.width, 60) - left - _GAP)
+        heads = [Text(_fit_path(path, left), style=style), *(Text(" " * left) for _ in wrapped[1:])]
+        return [head.append(gap).append(text) for head, text in zip(heads, wrapped, strict=True)]
 
     def _bar(self, share: float | None) -> Text:
         """A bar in eighths of a cell; a share outside [0, 1] is cut."""
         eighths = round(min(max(share or 0.0, 0.0), 1.0) * self._columns.bar * 8)
         full, rest = divmod(eighths, 8)
         return Text("█" * full + (_BAR_PARTS[rest] if rest else ""), style="cyan")
+
+
+def _longest(texts: Iterable[str], *, least: int) -> int:
+    """Width in cells of the widest text."""
+    return max(least, max((cell_len(_printable(text)) for text in texts), default=0))
 
 
 def _number(value: float | None, digits: int) -> str:
