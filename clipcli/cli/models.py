@@ -144,7 +144,11 @@ def default(
 
 
 def _confirm(what: str) -> None:
-    if not sys.stdin.isatty():
+    if not _somebody_is_there():
         raise UsageError(f"nobody to ask before removing {what}", hint="give --yes")
     if not typer.confirm(f"Remove {what}?", err=True):
         raise ClipError("nothing removed")
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()

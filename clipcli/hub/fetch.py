@@ -49,7 +49,7 @@ def fetch_model(hub_id: str, revision: str, on_progress: ProgressCallback | None
         snapshot = folder / "snapshots" / listing.commit
         for needed in (folder / "blobs", snapshot, folder.parent / ".locks" / folder.name):
             needed.mkdir(parents=True, exist_ok=True)
-        _check_space(hub_id, folder, files)
+        _check_space(hub_id, snapshot, files)
         progress = _Progress(sum(file.size for file in files), on_progress)
         for file in files:
             _bring(listing, file, snapshot, progress)
@@ -178,12 +178,12 @@ def _check_family(hub_id: str, snapshot: Path) -> None:
         )
 
 
-def _check_space(hub_id: str, folder: Path, files: tuple[RemoteFile, ...]) -> None:
-    blobs = folder / "blobs"
-    absent = [file for file in files if not (blobs / file.digest).exists()]
+def _check_space(hub_id: str, snapshot: Path, files: tuple[RemoteFile, ...]) -> None:
+    blobs = snapshot.parent.parent / "blobs"
+    absent = [file for file in files if not ((blobs / file.digest).exists() or (snapshot / file.name).exists())]
     needed = sum(file.size - (_size(blobs / f"{file.digest}.incomplete") or 0) for file in absent)
-    if needed > shutil.disk_usage(folder).free:
-        raise _disk_full(hub_id, folder, f"needs {needed / 1e6:,.0f} MB more")
+    if needed > shutil.disk_usage(blobs).free:
+        raise _disk_full(hub_id, blobs, f"needs {needed / 1e6:,.0f} MB more")
 
 
 @contextmanager

@@ -38,6 +38,7 @@ _WEIGHTS = (
 )
 _RETRY_STATUSES = (408, 429, 500, 502, 503, 504)
 _CHUNK_BYTES = 1 << 18
+_ROUTES = " (HTTPS_PROXY sets a proxy, HF_ENDPOINT a mirror)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +176,11 @@ def unavailable(
     """The error for a model that is not whole on this machine, why it was not fetched, and every way on."""
     option = f" --revision {revision}" if revision else ""
     folder = cache.repo_folder(hub_id)
-    state = f"incomplete: {folder} lacks {', '.join(missing)}" if missing else f"not on this machine: not in {folder}"
+    state = f"incomplete ({folder} lacks {', '.join(missing)})" if missing else f"not on this machine (not in {folder})"
     return ModelNotFoundError(
-        f"{hub_id} is {state}" + (f"; and {reason}" if reason else ""),
-        hint=f"fetch it with `clip models pull {hub_id}{option}`; `--model demo` works at once, without a download",
+        f"{hub_id} is {state}" + (f" and {reason}" if reason else ""),
+        hint=f"`clip models pull {hub_id}{option}` fetches it where there is a network{_ROUTES if reason else ''}; "
+        "`--model demo` works at once, without a download",
     )
 
 

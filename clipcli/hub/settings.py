@@ -9,13 +9,17 @@ from clipcli.errors import ClipError
 from clipcli.hub.registry import DEFAULT_MODEL
 
 _KEY = "model"
+_FILE = "config.toml"
 
 
 def config_file() -> Path:
-    """Where the settings lie; the file need not exist."""
+    """Where the settings lie: `config.toml` in `CLIPCLI_CONFIG_DIR`, or in the platform's configuration folder."""
+    override = os.environ.get("CLIPCLI_CONFIG_DIR")
+    if override:
+        return Path(override) / _FILE
     from platformdirs import user_config_path
 
-    return user_config_path("clipcli", appauthor=False) / "config.toml"
+    return user_config_path("clipcli") / _FILE
 
 
 def default_model() -> str:

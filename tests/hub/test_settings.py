@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from clipcli.errors import ClipError
@@ -15,6 +17,14 @@ def test_what_was_set_is_read_back(name: str) -> None:
 
     assert default_model() == name
     assert [entry.name for entry in path.parent.iterdir()] == ["config.toml"]
+
+
+def test_another_configuration_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_default_model("vit-b16")
+    monkeypatch.setenv("CLIPCLI_CONFIG_DIR", str(tmp_path / "other"))
+
+    assert default_model() == DEFAULT_MODEL
+    assert set_default_model("vit-l14") == tmp_path / "other" / "config.toml"
 
 
 def test_other_settings_stay() -> None:

@@ -1,0 +1,243 @@
+"""`clip models` as a user runs it: a process of its own for what touches the network, in this one otherwise."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from typer.testing import CliRunner, Result
+
+from clipcli.cli.models import models_app
+from clipcli.hub import resolve as resolve_module
+from tests.hub.conftest import B32, WEIGHTS, checkpoint_files
+from tests.hub_server import HubServer
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def clip(hub: HubServer, tmp_path: Path) -> Run:
+    """Run `clip models ...` with the stand-in for a hub, an empty cache, and nobody at the keyboard."""
+
+    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        variables = os.environ | {
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_HUB_OFFLINE": "0",
+            **environment,
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "clipcli", "models", *arguments],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+@pytest.fixture
+def cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    return folder
+
+
+def invoke(*arguments: str, answer: str | None = None) -> Result:
+    return CliRunner().invoke(models_app, list(arguments), input=answer)
+
+
+def test_pull_path_verify_rm(hub: HubServer, clip: Run, tmp_path: Path) -> None:
+    commit = hub.add(B32, checkpoint_files())
+    folder = tmp_path / "hf" / "hub" / "models--openai--clip-vit-base-patch32"
+
+    pulled = clip("pull", "vit-b32")
+    assert (pulled.returncode, pulled.stdout) == (0, f"{folder / 'snapshots' / commit}\n")
+    assert f"{B32} is ready" in pulled.stderr
+
+    requests = len(hub.requests)
+    path = clip("path", "vit-b32")
+    assert (path.returncode, path.stdout, path.stderr) == (0, pulled.stdout, "")
+
+    weights = folder / "snapshots" / commit / "model.safetensors"
+    weights.write_bytes(WEIGHTS[::-1])
+    verified = clip("verify", B32, "--format", "tsv")
+    assert verified.returncode == 4
+    assert f"model.safetensors\t{len(WEIGHTS)}\tdamaged" in verified.stdout.splitlines()
+    assert "clip models pull" in verified.stderr
+
+    unasked = clip("rm", B32)
+    assert unasked.returncode == 2
+    assert "--yes" in unasked.stderr and folder.exists()
+    removed = clip("rm", B32, "--yes")
+    assert removed.returncode == 0 and removed.stdout == ""
+    assert "2.1 MB" in removed.stderr
+    assert not folder.exists()
+    assert len(hub.requests) == requests
+
+
+def test_revision_and_token_from_the_environment(hub: HubServer, clip: Run) -> None:
+    hub.add("me/mine", checkpoint_files())
+    tagged = hub.add("me/mine", checkpoint_files(b"tagged"), revision="v2")
+    hub.models["me/mine"].private = True
+
+    refused = clip("pull", "me/mine")
+    assert refused.returncode == 4
+    assert "no model called me/mine" in refused.stderr and "HF_TOKEN" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+    pulled = clip("pull", "me/mine", "--quiet", HF_TOKEN=hub.token, CLIPCLI_REVISION="v2")
+    assert pulled.returncode == 0
+    assert pulled.stdout.strip().endswith(tagged)
+    assert pulled.stderr == ""
+
+
+def test_pull_offline_asks_nobody(hub: HubServer, clip: Run) -> None:
+    hub.add(B32, checkpoint_files())
+
+    result = clip("pull", "vit-b32", HF_HUB_OFFLINE="1")
+
+    assert result.returncode == 4
+    assert "HF_HUB_OFFLINE" in result.stderr
+    assert hub.requests == []
+
+
+def test_pull_through_a_proxy_that_is_not_there(clip: Run) -> None:
+    result = clip("pull", "vit-b32", HTTP_PROXY="http://127.0.0.1:9", http_proxy="http://127.0.0.1:9", NO_PROXY="")
+
+    assert result.returncode == 4
+    assert "Traceback" not in result.stderr
+    assert "could not be fetched" in result.stderr or "cannot be reached" in result.stderr
+
+
+def test_list_imports_neither_torch_nor_the_client(tmp_path: Path) -> None:
+    script = (
+        "import sys, runpy; sys.argv = ['clip', 'models', 'list']\n"
+        "try: runpy.run_module('clipcli', run_name='__main__')\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'transformers', 'httpx2', 'huggingface_hub.file_download', 'rich'}\n"
+        "sys.stderr.write(' '.join(sorted(heavy & set(sys.modules))))"
+    )
+
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+
+    assert result.stderr == ""
+    assert json.loads(result.stdout.splitlines()[0])["alias"] == "vit-b32"
+
+
+def test_list_says_what_is_where(cache_dir: Path) -> None:
+    write_model(cache_dir, B32)
+    write_model(cache_dir, "me/finetuned")
+
+    document = json.loads(invoke("list", "--json").stdout)
+
+    assert document["schema"] == "clipcli.models/1"
+    rows = {row["id"]: row for row in document["results"]}
+    assert rows[B32]["here"] is True and rows[B32]["default"] is True
+    assert rows[B32]["folder"] == str(cache_dir / "models--openai--clip-vit-base-patch32" / "snapshots" / COMMIT)
+    assert rows["me/finetuned"]["alias"] is None and rows["me/finetuned"]["family"] == "clip"
+    assert rows["BAAI/AltCLIP"]["here"] is False and rows["BAAI/AltCLIP"]["folder"] is None
+    assert rows["demo"]["alias"] == "demo"
+    here = [row["id"] for row in map(json.loads, invoke("list", "--here").stdout.splitlines())]
+    assert {B32, "me/finetuned"} <= set(here) and "BAAI/AltCLIP" not in here
+
+
+@pytest.mark.usefixtures("cache_dir")
+def test_list_as_a_table_and_as_csv(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = invoke("list", "--format", "table").stdout
+    assert max(len(line) for line in table.splitlines()) <= 80
+    assert "chinese-l14-336" in table and "48.3 zh" in table
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "OFA-Sys/chinese-clip-vit-large-patch14-336px" in invoke("list", "--format", "table").stdout
+
+    rows = list(csv.DictReader(io.StringIO(invoke("list", "--format", "csv").stdout)))
+    assert rows[0]["parameters"] == "151277313"
+    assert next(row for row in rows if row["alias"] == "altclip")["languages"] == "en zh"
+
+
+@pytest.mark.usefixtures("cache_dir")
+def test_info_without_and_with_files(clip_checkpoint: Path) -> None:
+    absent = json.loads(invoke("info", "chinese-b16").stdout)
+    assert absent["id"] == "OFA-Sys/chinese-clip-vit-base-patch16" and absent["here"] is False
+
+    there = json.loads(invoke("info", str(clip_checkpoint)).stdout)
+    assert there["family"] == "clip" and there["vision"]["patch_size"] == 8
+    assert there["files"]["model.safetensors"] == (clip_checkpoint / "model.safetensors").stat().st_size
+
+    unknown = invoke("info", "me/none")
+    assert unknown.exit_code == 4 and unknown.stdout == ""
+    assert "clip models pull me/none" in unknown.stderr
+
+
+def test_rm_asks_on_a_terminal(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_model(cache_dir, B32)
+    monkeypatch.setattr("clipcli.cli.models._somebody_is_there", lambda: True)
+
+    declined = invoke("rm", "vit-b32", answer="n\n")
+    assert declined.exit_code == 1 and folder.exists()
+
+    accepted = invoke("rm", "vit-b32", answer="y\n")
+    assert accepted.exit_code == 0 and not folder.exists()
+
+
+@pytest.mark.usefixtures("cache_dir")
+def test_rm_takes_only_what_was_fetched(clip_checkpoint: Path) -> None:
+    assert invoke("rm", str(clip_checkpoint), "--yes").exit_code == 2
+    assert invoke("rm", "demo", "--yes").exit_code == 2
+    assert invoke("rm", "vit-b32", "--yes").exit_code == 4
+    assert (clip_checkpoint / "model.safetensors").exists()
+
+
+@pytest.mark.usefixtures("cache_dir")
+def test_default(clip_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert invoke("default").stdout == f"{B32}\n"
+    assert invoke("default", "chinese-b16").stdout == "OFA-Sys/chinese-clip-vit-base-patch16\n"
+    assert invoke("default").stdout == "OFA-Sys/chinese-clip-vit-base-patch16\n"
+    rows = json.loads(invoke("list", "--json").stdout)["results"]
+    assert [row["alias"] for row in rows if row["default"]] == ["chinese-b16"]
+
+    monkeypatch.chdir(clip_checkpoint.parent)
+    assert invoke("default", clip_checkpoint.name).stdout == f"{clip_checkpoint}\n"
+    wrong = invoke("default", "chinese-b61")
+    assert wrong.exit_code == 4 and "chinese-b16" in wrong.stderr
+    assert invoke("default").stdout == f"{clip_checkpoint}\n"
+    monkeypatch.setenv("CLIPCLI_MODEL", "vit-l14")
+    assert "CLIPCLI_MODEL=vit-l14" in invoke("default").stderr
+
+
+def test_the_demo_is_a_model_like_any_other(clip_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve_module, "demo_folder", lambda: clip_checkpoint)
+
+    assert invoke("path", "demo").stdout == f"{clip_checkpoint}\n"
+
+
+COMMIT = "0123456789" * 4
+
+
+def write_model(cache_dir: Path, hub_id: str) -> Path:
+    """A model in the cache as huggingface_hub leaves it."""
+    folder = cache_dir / f"models--{hub_id.replace('/', '--')}"
+    snapshot = folder / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(COMMIT)
+    (folder / "blobs").mkdir()
+    for number, (name, content) in enumerate(checkpoint_files().items()):
+        if "/" not in name:
+            (folder / "blobs" / str(number)).write_bytes(content)
+            (snapshot / name).symlink_to(f"../../blobs/{number}")
+    return folder
