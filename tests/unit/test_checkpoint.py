@@ -1,5 +1,7 @@
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,3 +111,17 @@ def test_damaged_bin(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").unlink()
     with pytest.raises(DamagedModelError, match=r"pytorch_model\.bin"):
         load(folder)
+
+
+def test_loading_imports_nothing_that_only_fills_random_weights(folder: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from clipcli.hub import weight_files
+from clipcli.models.checkpoint import load_network
+from clipcli.models.config import read_config
+folder = Path({str(folder)!r})
+load_network(read_config(folder), weight_files(folder))
+sys.exit("sympy" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
