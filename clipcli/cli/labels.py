@@ -1,6 +1,7 @@
 """`clip labels`: which label sets there are, what is in one, whether a file is right, and a file to start from."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -13,6 +14,10 @@ from clipcli.errors import ExitStatus, LabelSetError
 
 if TYPE_CHECKING:
     from clipcli.labels.label_set import LabelSet
+    from clipcli.labels.library import Entry
+    from clipcli.labels.read import TemplateFile
+
+F = TypeVar("F")
 
 labels_app = typer.Typer(no_args_is_help=True, help="List, show, check and start label sets.")
 
@@ -20,7 +25,7 @@ labels_app = typer.Typer(no_args_is_help=True, help="List, show, check and start
 @labels_app.command("list", cls=GroupedCommand)
 @handles_errors
 @expand_options
-def list_label_sets(
+def list_(
     options: RowOptions,
     templates: Annotated[bool, typer.Option("--templates", help="List template files in place of label sets.")] = False,
 ) -> None:
@@ -93,9 +98,9 @@ def check(
             say(f"error: {error}", error.hint)
             wrong = True
             continue
-        counts = f"{len(found.labels)} labels, " if isinstance(found, LabelSet) else ""
-        counts += f"{len(found.templates)} templates" if found.templates else "default templates"
-        typer.echo(f"{file}: ok ({counts})")
+        parts = [_count(len(found.labels), "label")] if isinstance(found, LabelSet) else []
+        parts.append(_count(len(found.templates), "template") if found.templates else "default templates")
+        typer.echo(f"{file}: ok ({', '.join(parts)})")
     if wrong:
         raise typer.Exit(ExitStatus.USAGE)
 
@@ -111,10 +116,10 @@ def new(
     clip labels new my-labels
     clip labels new ./labels.yaml
     """  # noqa: D301 - \b keeps lines apart
-    from clipcli.labels.library import list_label_sets as entries
+    from clipcli.labels.library import list_label_sets
     from clipcli.labels.starter import write_starter
 
-    hidden = name in {entry.name for entry in entries() if entry.built_in}
+    hidden = name in {entry.name for entry in list_label_sets() if entry.built_in}
     path = write_starter(name)
     typer.echo(path)
     if hidden:
@@ -122,54 +127,48 @@ def new(
 
 
 def _set_rows() -> list[dict[str, Any]]:
-    from clipcli.labels.library import find_label_set
-    from clipcli.labels.library import list_label_sets as entries
+    from clipcli.labels.library import find_label_set, list_label_sets
     from clipcli.labels.templates import default_templates
 
     rows = []
-    for entry in entries():
-        try:
-            found = find_label_set(str(entry.path))
-        except LabelSetError as error:
-            say(f"warning: {error}", error.hint)
-            continue
-        rows.append(
-            {
-                "name": entry.name,
-                "language": found.language,
-                "labels": len(found.labels),
-                "templates": len(found.templates or default_templates(found)),
-                "description": found.description,
-                "source": found.source,
-                "built_in": entry.built_in,
-                "path": str(entry.path),
-            }
-        )
+    for entry, found in _read_all(list_label_sets(), find_label_set):
+        templates = len(found.templates or default_templates(found))
+        rows.append(_row(entry, found, {"labels": len(found.labels), "templates": templates}))
     return rows
 
 
 def _template_rows() -> list[dict[str, Any]]:
     from clipcli.labels.library import find_templates, list_templates
 
-    rows = []
-    for entry in list_templates():
+    return [
+        _row(entry, found, {"templates": len(found.templates)})
+        for entry, found in _read_all(list_templates(), find_templates)
+    ]
+
+
+def _read_all(entries: "list[Entry]", find: Callable[[str], F]) -> "Iterator[tuple[Entry, F]]":
+    """Read each file of the library; a broken one is pointed out and does not hide the others."""
+    for entry in entries:
         try:
-            found = find_templates(str(entry.path))
+            yield entry, find(str(entry.path))
         except LabelSetError as error:
             say(f"warning: {error}", error.hint)
-            continue
-        rows.append(
-            {
-                "name": entry.name,
-                "language": found.language,
-                "templates": len(found.templates),
-                "description": found.description,
-                "source": found.source,
-                "built_in": entry.built_in,
-                "path": str(entry.path),
-            }
-        )
-    return rows
+
+
+def _row(entry: "Entry", found: "LabelSet | TemplateFile", counts: dict[str, int]) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "language": found.language,
+        **counts,
+        "description": found.description,
+        "source": found.source,
+        "built_in": entry.built_in,
+        "path": str(entry.path),
+    }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _label_rows(label_set: "LabelSet") -> list[Row]:

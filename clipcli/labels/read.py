@@ -112,7 +112,7 @@ def is_template_file(path: Path) -> bool:
     Raises:
         LabelSetError: If it is no YAML.
     """
-    keys = _keys(load(path))
+    keys = load(path).keys
     return "templates" in keys and not keys & {"labels", "include"}
 
 
@@ -127,7 +127,7 @@ class _Labels:
     def read(self, node: Node) -> None:
         """Take every entry of a `labels:` list."""
         for item in node.items("labels"):
-            if "group" in _keys(item):
+            if "group" in item.keys:
                 self._read_group(item)
             else:
                 self._add(item, None)
@@ -144,7 +144,7 @@ class _Labels:
         if "labels" not in fields:
             raise node.error(f"group {group!r} has no labels", hint="- {group: weather, labels: [rain, snow]}")
         for item in fields["labels"].items("labels"):
-            if "group" in _keys(item):
+            if "group" in item.keys:
                 raise item.error("a group cannot hold another group")
             self._add(item, group)
 
@@ -157,10 +157,6 @@ class _Labels:
             )
         self._lines[label.name] = node.yaml.start_mark.line + 1
         self.found.append(label)
-
-
-def _keys(node: Node) -> set[str]:
-    return set() if node.is_text or node.is_list else {key.value for key, _ in node.yaml.value}
 
 
 def _label(node: Node, group: str | None) -> Label:

@@ -51,6 +51,13 @@ class Node:
         """Whether this is a list."""
         return isinstance(self.yaml, yaml.SequenceNode)
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys of a mapping; empty for anything else."""
+        if not isinstance(self.yaml, yaml.MappingNode):
+            return frozenset()
+        return frozenset(key.value for key, _ in self.yaml.value if isinstance(key, yaml.ScalarNode))
+
     def text(self, what: str) -> str:
         """Return a string.
 

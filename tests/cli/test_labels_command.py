@@ -136,7 +136,7 @@ def test_check(user: Path, tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert result.stdout.splitlines() == [
         f"{good}: ok (2 labels, 2 templates)",
-        f"{templates}: ok (1 templates)",
+        f"{templates}: ok (1 template)",
         "pets: ok (27 labels, 3 templates)",
     ]
     assert f"{bad}:3: label 'cat' is there twice, first on line 2" in result.stderr

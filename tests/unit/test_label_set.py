@@ -81,6 +81,7 @@ def test_the_smallest_file(tmp_path: Path) -> None:
         ("labels: " + "[" * 100_000, 1, "nested too deep", ""),
         ("labels: [a, b", 1, "expected ',' or ']'", "quote"),
         ("labels: [@home]", 1, "cannot start any token", "@"),
+        ("labels:\n- ? [a]\n  : b", 2, "key must be a text, not a list", ""),
         ("cat", 1, "must hold keys", "key: value"),
         ("- cat\n- dog", 1, "must hold keys", "key: value"),
         ("labels: cat", 1, "labels must be a list", "labels: [one, two]"),
