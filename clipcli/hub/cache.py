@@ -26,6 +26,10 @@ TOKENIZER_FILES = (
     ("vocab.txt",),
     ("sentencepiece.bpe.model",),
 )
+A_MODEL_FOLDER = (
+    "a model folder holds config.json, preprocessor_config.json, weights and a tokenizer "
+    f"({', or '.join(' + '.join(names) for names in TOKENIZER_FILES)})"
+)
 DEFAULT_REVISION = "main"
 _WEIGHTS = ((SAFETENSORS, SAFETENSORS_INDEX), (PICKLE, PICKLE_INDEX))
 
@@ -86,7 +90,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
             return _shards(folder, index)
     raise DamagedModelError(
         f"{folder} holds no weights: expected {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}",
-        hint="a model folder holds config.json, preprocessor_config.json, tokenizer files and weights",
+        hint=A_MODEL_FOLDER,
     )
 
 

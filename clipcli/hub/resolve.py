@@ -163,7 +163,7 @@ def _local_model(name: str, revision: str | None) -> ModelFiles:
     if missing:
         raise DamagedModelError(
             f"{folder} lacks {', '.join(missing)}",
-            hint="a model folder holds config.json, preprocessor_config.json, tokenizer files and weights",
+            hint=cache.A_MODEL_FOLDER,
         )
     return ModelFiles(name, folder, None, "bundled" if bundled else "folder")
 
