@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from clipcli.cli.labels import labels_app
+from tests.cli.schemas import check_document, check_rows
 
 
 @pytest.fixture(autouse=True)
@@ -165,3 +166,11 @@ def test_nothing_heavy_is_imported() -> None:
         "assert not {'torch', 'numpy', 'PIL', 'rich', 'transformers'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_output_keeps_to_its_schemas() -> None:
+    check_document("clipcli.labels-1", json.loads(run("list", "--json").stdout))
+    check_document("clipcli.labels-1", json.loads(run("list", "--templates", "--json").stdout))
+    for arguments in (["show", "photo-subjects"], ["show", "pets-zh", "--prompts"]):
+        check_document("clipcli.label_set-1", json.loads(run(*arguments, "--json").stdout))
+        check_rows("clipcli.label_set-1", [json.loads(line) for line in run(*arguments).stdout.splitlines()])
