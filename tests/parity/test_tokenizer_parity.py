@@ -172,6 +172,18 @@ def test_a_normalizer_in_tokenizer_json_that_the_class_does_not_have(altclip_che
     assert_same_ids(folder, "altclip", 77)
 
 
+def test_a_normalisation_table_among_other_steps(altclip_checkpoint: Path, tmp_path: Path) -> None:
+    folder = tokenizer_files(altclip_checkpoint, tmp_path / "altclip")
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    steps = [content["normalizer"], {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]
+    content["normalizer"] = {"type": "Sequence", "normalizers": steps}
+    del content["model"]["type"]  # as files of the library's first releases
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert_same_ids(folder, "altclip", 77)
+    assert load_tokenizer(folder, "altclip", context_length=77).encode(["ｃａｔ"])[0].ids[1:-1] != (3,)
+
+
 def test_added_tokens_of_older_files(chinese_clip_checkpoint: Path, tmp_path: Path) -> None:
     folder = tokenizer_files(chinese_clip_checkpoint, tmp_path / "chinese")
     (folder / "added_tokens.json").write_text(json.dumps({"大红花": 161, "dog house": 162}), encoding="utf-8")
