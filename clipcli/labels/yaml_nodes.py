@@ -4,6 +4,7 @@ No Python object is ever constructed from the file: it is composed into nodes an
 Anchors, aliases and tags are refused, which leaves nothing to expand and nothing to execute.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,6 +17,7 @@ from clipcli.errors import LabelSetError
 MAX_BYTES = 10_000_000
 MAX_DEPTH = 16
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is about ten times faster, where it is built in
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TYPE_NAMES = {
     "bool": "a yes/no value",
     "int": "a number",
@@ -149,11 +151,18 @@ def _read_text(path: Path) -> str:
         raise LabelSetError(f"{path}: {error.strerror or error}") from error
     if len(data) > MAX_BYTES:
         raise LabelSetError(f"{path}: larger than {MAX_BYTES // 1_000_000} MB, which no label set is")
+    control = _CONTROL.search(data)
+    if control is not None:
+        raise LabelSetError(f"{path}:{_line_of(control.start(), data)}: a control character, byte {control[0][0]:#04x}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = _line_of(error.start, data)
         raise LabelSetError(f"{path}:{line}: not UTF-8 text", hint="save the file as UTF-8") from error
+
+
+def _line_of(position: int, data: bytes) -> int:
+    return data.count(b"\n", 0, position) + 1
 
 
 def _refuse_tricks(text: str, file: str) -> None:
