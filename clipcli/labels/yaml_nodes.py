@@ -153,7 +153,10 @@ def _read_text(path: Path) -> str:
         raise LabelSetError(f"{path}: larger than {MAX_BYTES // 1_000_000} MB, which no label set is")
     control = _CONTROL.search(data)
     if control is not None:
-        raise LabelSetError(f"{path}:{_line_of(control.start(), data)}: a control character, byte {control[0][0]:#04x}")
+        place = f"{path}:{_line_of(control.start(), data)}"
+        raise LabelSetError(
+            f"{place}: a control character, byte {control[0][0]:#04x}", hint="save the file as UTF-8 text"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
