@@ -112,6 +112,7 @@ def _download(listing: Listing, file: RemoteFile, blob: Path, progress: _Progres
     import httpx2
 
     partial, stalls = blob.with_name(f"{blob.name}.incomplete"), 0
+    resumed = partial.exists()
     while (done := _size(partial)) is None or done < file.size:
         reason: Exception | str = "the server stopped early"
         try:
@@ -125,6 +126,8 @@ def _download(listing: Listing, file: RemoteFile, blob: Path, progress: _Progres
             time.sleep(_FIRST_WAIT_S * 2 ** (stalls - 1))
     if not _matches(partial, file):
         partial.unlink()
+        if resumed:  # what an earlier run left was wrong, not what came now
+            return _download(listing, file, blob, progress)
         raise DamagedModelError(
             f"{listing.hub_id}: {file.name} arrived with a wrong hash and was deleted",
             hint="try again; if it happens twice, a proxy or mirror (HF_ENDPOINT) changes files on the way",

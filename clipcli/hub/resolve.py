@@ -162,7 +162,7 @@ def _local_model(name: str, revision: str | None) -> ModelFiles:
     missing = cache.missing_files(folder)
     if missing:
         raise DamagedModelError(
-            f"{folder} lacks {', '.join(missing)}",
+            f"{folder} has no usable {', '.join(missing)}",
             hint=cache.A_MODEL_FOLDER,
         )
     return ModelFiles(name, folder, None, "bundled" if bundled else "folder")

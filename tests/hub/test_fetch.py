@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -116,6 +117,17 @@ def test_a_download_that_gave_up_goes_on_at_the_next_run(hub: HubServer, waits: 
     resolve_model(B32)
     (request,) = hub.fetched("model.safetensors")
     assert request.headers["Range"] == "bytes=1048576-"
+
+
+def test_a_wrong_partial_file_is_thrown_away(hub: HubServer, cache_dir: Path) -> None:
+    hub.add(B32, checkpoint_files())
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    partial = cache_dir / "models--openai--clip-vit-base-patch32" / "blobs" / f"{digest}.incomplete"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(b"x" * 1000)
+
+    assert (resolve_model(B32).folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert [r.headers.get("Range") for r in hub.fetched("model.safetensors")] == ["bytes=1000-", None]
 
 
 def test_two_processes_fetch_a_model_once(hub: HubServer) -> None:

@@ -39,7 +39,7 @@ def test_a_folder_under_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_folder_that_lacks_something(folder: Path) -> None:
     (folder / "config.json").unlink()
 
-    with pytest.raises(DamagedModelError, match=r"my-model lacks config\.json") as caught:
+    with pytest.raises(DamagedModelError, match=r"my-model has no usable config\.json") as caught:
         resolve_model(str(folder))
     assert caught.value.exit_status == ExitStatus.MODEL
 
@@ -66,7 +66,7 @@ def test_the_bundled_model_when_it_is_damaged(folder: Path, monkeypatch: pytest.
     (folder / "pytorch_model.bin").unlink()
     monkeypatch.setattr(resolve_module, "demo_folder", lambda: folder)
 
-    with pytest.raises(DamagedModelError, match=r"lacks model\.safetensors"):
+    with pytest.raises(DamagedModelError, match=r"has no usable model\.safetensors"):
         resolve_model("demo")
 
 

@@ -103,17 +103,17 @@ def test_removal_frees_what_it_says_and_nothing_else(hub: HubServer, cache_dir: 
 
 def test_removing_a_copy_leaves_the_original(hub: HubServer, cache_dir: Path) -> None:
     """Copies of a repository have the same commits, by which huggingface_hub deletes."""
-    commit = hub.add(B32, checkpoint_files())
-    for copy in ("a/copy", "z/copy"):
-        hub.add(copy, {})
-        hub.models[copy].commits[commit] = checkpoint_files()
-        hub.models[copy].refs["main"] = commit
+    copies = {B32, "a/copy", "b/copy", "y/copy", "z/copy"}
+    commit = hub.add(B32, checkpoint_files(b"weights"))
+    for copy in copies:
+        hub.models[copy] = hub.models[B32]
         resolve_model(copy)
-    resolve_model(B32)
 
-    plan_removal(B32).execute()
-
-    assert {model.hub_id for model in stored_models()} == {"a/copy", "z/copy"}
+    for copy in sorted(copies):
+        plan_removal(copy).execute()
+        copies.remove(copy)
+        left = {model.hub_id: model.revision for model in stored_models()}
+        assert left == dict.fromkeys(copies, commit)
 
 
 def test_a_model_that_cannot_be_scanned_is_removed_too(hub: HubServer, cache_dir: Path) -> None:
