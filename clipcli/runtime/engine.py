@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli import hub, scoring
-from clipcli.errors import ClipWarning, ImageError, UnsupportedModelError, UsageError
+from clipcli.errors import ClipWarning, DamagedModelError, ImageError, UnsupportedModelError, UsageError
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
 from clipcli.images.preprocess import Preprocessing
@@ -205,7 +205,7 @@ class Model:
         with closing(batches):  # an interrupted run decodes no further
             for batch in batches:
                 pixels = [item.pixels for item in batch if item.pixels is not None]
-                rows = iter(self._image_encoder.encode(np.stack(pixels)) if pixels else ())
+                rows = iter(self._checked(self._image_encoder.encode(np.stack(pixels))) if pixels else ())
                 yield [
                     ImageFeatures(item.source, None if item.pixels is None else next(rows), item.error)
                     for item in batch
@@ -314,7 +314,16 @@ class Model:
     def _encode_ids(self, encodings: Sequence[Encoding]) -> Floats:
         from clipcli.runtime.text_encoder import encode_ids
 
-        return encode_ids(self._text_network, [e.ids for e in encodings], self.tokenizer.pad_token_id)
+        features = encode_ids(self._text_network, [e.ids for e in encodings], self.tokenizer.pad_token_id)
+        return self._checked(features)
+
+    def _checked(self, features: Floats) -> Floats:
+        if not np.isfinite(features).all():
+            raise DamagedModelError(
+                f"{self.files.id} gives features that are not numbers",
+                hint="use --dtype float32; if that does not help, fetch the checkpoint again",
+            )
+        return features
 
     def _prepare(self, source: ImageSource) -> Pixels:
         image = decode(source, self.options.decode, self.preprocessing.min_size)

@@ -1,0 +1,78 @@
+"""Runs `clip` in this process, or as a program where pipes, signals or descriptors matter."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from clipcli.cli.app import app
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+Clip = Callable[..., Outcome]
+Program = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def clip(clip_checkpoint: Path) -> Clip:
+    """Run `clip` with the tiny CLIP as its model, unless the arguments name another."""
+
+    def run(*arguments: object, stdin: bytes = b"", **environment: str) -> Outcome:
+        result = CliRunner().invoke(
+            app,
+            [str(argument) for argument in arguments],
+            input=stdin,
+            env={"CLIPCLI_MODEL": str(clip_checkpoint), **environment},
+            catch_exceptions=False,
+        )
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture
+def program(clip_checkpoint: Path) -> Iterator[Program]:
+    """Start `clip` as a program of its own; what still runs at the end of the test is killed."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
+        environment = {**os.environ, "CLIPCLI_MODEL": str(clip_checkpoint), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "clipcli", *(os.fsencode(str(argument)) for argument in arguments)]
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(command, env=environment, **{**streams, **options})
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three small pictures: a.png, b.jpg and c.gif."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name, colour in (("a.png", "red"), ("b.jpg", "green"), ("c.gif", "blue")):
+        picture = Image.linear_gradient("L").resize((40, 48)).convert("RGB")
+        picture.paste(colour, (0, 0, 20, 20))
+        picture.save(folder / name)
+    return folder

@@ -1,0 +1,172 @@
+"""Labels, templates and flags that cannot be meant: status 2, said before any picture is read."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Clip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "hint"),
+    [
+        (["-l", "cat,dog,cat"], "label 'cat' is there twice", "give each label once"),
+        (["-l", "cat", "-l", "cat"], "label 'cat' is there twice", "give each label once"),
+        (["-l", "cat,,dog"], "a label is empty", "two commas in a row"),
+        (["-l", ""], "a label is empty", None),
+        (["-l", "@nowhere.txt"], "--labels @nowhere.txt: No such file", "quotes"),
+        (["-l", 'cat,"dog'], "quotes do not match", "cat,"),
+        (["-s", "petz"], "no label set is named 'petz'", "did you mean pets"),
+        (["-s", "nowhere.yaml"], "label set nowhere.yaml: no such file", None),
+        (["-l", "cat", "-s", "pets"], "--labels and --label-set do not go together", "one of them"),
+        (["-l", "cat,dog", "-t", "a photo"], "template 'a photo' must hold {} exactly once", '"a photo of a {}."'),
+        (["-l", "cat,dog", "-t", "a {} and a {}"], "must hold {} exactly once, not 2 times", None),
+        (["-l", "cat,dog", "-t", "a {}", "-t", "a {}"], "template 'a {}' is there twice", "remove one"),
+        (["-l", "cat,dog", "-t", "a {}", "--no-template"], "--template and --no-template do not", "one of them"),
+        (["-l", "cat,dog", "-t", "foto"], "no template file is named 'foto'", None),
+        (["-l", "cat,dog", "--none-text", "cat"], "label 'cat' is there twice", None),
+        (["-l", "cat,dog", "--none-text", ""], "empty", None),
+        (["-l", "cat,dog", "--depth", "0"], "depth must be at least 1", None),
+        (["-l", "cat,dog", "--depth", "1", "--scoring", "sigmoid"], "--depth sums softmax scores", None),
+        (["-l", "caf\udce9"], "is not UTF-8 text", None),
+    ],
+)
+def test_labels_and_templates(arguments: list[str], words: str, hint: str | None, clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures, *arguments)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    error, *rest = outcome.stderr.splitlines()
+    assert error.startswith("clip: error: ")
+    assert words in error
+    assert hint is None or hint in "".join(rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("labels: [cat, dog]\nlabel: [bird]\n", 2, "label"),
+        ("labels:\n  - cat\n  - no\n", 3, "quote"),
+        ("labels:\n  - cat\n  - 7\n", 3, "quote"),
+        ("labels:\n\t- cat\n\t- dog\n", 2, "tab"),
+        ("labels: [cat, cat]\n", 1, "twice"),
+        ("labels: [cat, dog]\ntemplates: [a photo]\n", 2, "{}"),
+        ("labels: []\n", 1, "label"),
+        ("labels: [cat, dog\n", 1, "expected"),
+    ],
+)
+def test_a_label_set_file(text: str, line: int, words: str, clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    outcome = clip("classify", pictures, "--label-set", path)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert outcome.stderr.startswith(f"clip: error: {path}:{line}:")
+    assert words in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--top", "0"], "--top must be 1 or more"),
+        (["--temperature", "0"], "--temperature must be a number above 0"),
+        (["--temperature", "-1"], "--temperature must be a number above 0"),
+        (["--temperature", "nan"], "--temperature must be a number above 0"),
+        (["--temperature", "inf"], "--temperature must be a number above 0"),
+        (["--temperature", "2", "--scoring", "cosine"], "--temperature does not change cosines"),
+        (["--threshold", "nan"], "--threshold must be between 0 and 1"),
+        (["--threshold", "-0.1"], "--threshold must be between 0 and 1"),
+        (["--threshold", "50"], "--threshold must be between 0 and 1"),
+        (["--threshold", "-2", "--scoring", "cosine"], "--threshold must be between -1 and 1"),
+        (["--json", "--format", "csv"], "--json and --format csv do not go together"),
+        (["--batch-size", "0"], "--batch-size must be 1 or more"),
+        (["--workers", "0"], "--workers must be 1 or more"),
+        (["--device", "gpu"], "--device gpu is not a device"),
+        (["--dtype", "float8"], "--dtype float8 is not known"),
+    ],
+)
+def test_flags(arguments: list[str], words: str, clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures, "-l", "cat,dog", *arguments)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert outcome.stderr.startswith(f"clip: error: {words}")
+
+
+@pytest.mark.parametrize("arguments", [["--formt", "json"], ["--top", "many"], ["--format", "xml"]])
+def test_flags_that_do_not_exist(arguments: list[str], clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures, "-l", "cat,dog", *arguments)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert arguments[0] in outcome.stderr
+    assert "Try 'clip classify" in outcome.stderr or "Usage:" in outcome.stderr
+
+
+def test_no_pictures(clip: Clip) -> None:
+    for command in (["classify", "-l", "cat,dog"], ["score", "--text", "a cat"]):
+        outcome = clip(*command)
+        assert (outcome.status, outcome.stdout) == (2, "")
+        assert "no pictures were named" in outcome.stderr
+        assert "hint: Name files, folders" in outcome.stderr
+
+
+def test_standard_input_can_be_read_once(clip: Clip) -> None:
+    outcome = clip("classify", "-", "--from-file", "-", "-l", "cat,dog")
+    assert outcome.status == 2
+    assert "standard input (-) can be read once only" in outcome.stderr
+
+
+def test_a_list_of_paths_that_is_not_there(clip: Clip) -> None:
+    outcome = clip("classify", "--from-file", "nowhere.txt", "-l", "cat,dog")
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert "--from-file nowhere.txt: No such file" in outcome.stderr
+
+
+def test_no_labels(clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert "no labels are given" in outcome.stderr
+    assert "hint: use --labels cat,dog or --label-set NAME" in outcome.stderr
+
+
+@pytest.mark.parametrize("model", ["openai/clip-vit-base-patch32", "chinese-b16"])
+def test_no_labels_are_missed_before_a_published_model_is_looked_for(model: str, clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures, "-m", model)
+    assert outcome.status == 2
+    assert "no labels are given" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "no text is given"),
+        (["--text", " "], "a --text is empty"),
+        (["--text", "a", "--text", "a"], "--text 'a' is given twice"),
+        (["--text", "caf\udce9"], "is not UTF-8 text"),
+        (["--text", "a", "--temperature", "nan"], "--temperature must be"),
+    ],
+)
+def test_texts(arguments: list[str], words: str, clip: Clip, pictures: Path) -> None:
+    outcome = clip("score", pictures, *arguments)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert words in outcome.stderr
+
+
+def test_one_label_has_no_score(clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures / "a.png", "-l", "cat")
+    assert outcome.status == 0
+    (row,) = outcome.rows
+    assert (row["label"], row["score"]) == ("cat", None)
+    assert row["predictions"][0]["score"] is None
+    assert -1 <= row["predictions"][0]["cosine"] <= 1
+    assert outcome.stderr == (
+        "clip: warning: a softmax over one label means nothing, so there is no score; see cosine, or add labels\n"
+    )
+    assert clip("classify", pictures / "a.png", "-l", "cat", "-q").stderr == ""
+
+
+@pytest.mark.parametrize("more", [["--scoring", "sigmoid"], ["--scoring", "cosine"], ["--none-of-these"]])
+def test_one_label_has_a_score_where_it_means_something(more: list[str], clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures / "a.png", "-l", "cat", *more)
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert all(prediction["score"] is not None for prediction in outcome.rows[0]["predictions"])
+
+
+def test_one_label_and_a_threshold_is_a_mistake(clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures, "-l", "cat", "--threshold", "0.5")
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert "softmax over one label has none" in outcome.stderr

@@ -1,0 +1,168 @@
+"""One bad picture never costs the run: it becomes a row, the rest is finished, the status says so."""
+
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Clip, Program
+from tests.cli.schemas import check_rows
+
+
+def missing(path: Path) -> None:
+    pass
+
+
+def text_named_jpg(path: Path) -> None:
+    path.write_text("This is a shopping list: milk, bread.")
+
+
+def truncated(path: Path) -> None:
+    Image.effect_noise((64, 64), 50).save(path, "JPEG", quality=95)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def bomb(path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+    )
+
+
+def dangling_link(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere.jpg"))
+
+
+BAD = [
+    (missing, "MissingFile", "no such file"),
+    (dangling_link, "MissingFile", "leads nowhere"),
+    (text_named_jpg, "UnreadableImage", "text"),
+    (truncated, "UnreadableImage", "truncated JPEG"),
+    (empty, "UnreadableImage", "empty"),
+    (bomb, "ImageTooLarge", "3600 megapixels, more than --max-megapixels 256"),
+]
+
+
+@pytest.mark.parametrize(("make", "kind", "words"), BAD, ids=lambda value: getattr(value, "__name__", ""))
+def test_it_becomes_a_row_and_the_rest_is_finished(
+    make: Callable[[Path], None], kind: str, words: str, clip: Clip, pictures: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    make(bad)
+    for command in (["classify", "--labels", "cat,dog"], ["score", "--text", "a cat", "--text", "a dog"]):
+        outcome = clip(*command, pictures / "a.png", bad, pictures / "b.jpg")
+        assert outcome.status == 3
+        assert [row["status"] for row in outcome.rows] == ["ok", "error", "ok"]
+        assert outcome.rows[1]["path"] == str(bad)
+        assert outcome.rows[1]["error"]["type"] == kind
+        assert outcome.rows[1]["error"]["message"].startswith(str(bad))
+        assert words in outcome.rows[1]["error"]["message"]
+        assert outcome.stderr == "clip: 1 of 3 pictures failed; see the rows with an error\n"
+        check_rows(f"clipcli.{command[0]}-1", outcome.rows)
+
+
+def test_when_every_picture_fails_the_status_is_the_same(clip: Clip, tmp_path: Path) -> None:
+    outcome = clip("classify", tmp_path / "x.jpg", tmp_path / "y.jpg", "-l", "cat,dog")
+    assert outcome.status == 3
+    assert [row["status"] for row in outcome.rows] == ["error", "error"]
+    assert "2 of 2 pictures failed" in outcome.stderr
+
+
+def test_quiet_leaves_the_row_and_the_status(clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures, "nowhere.jpg", "-l", "cat,dog", "--quiet")
+    assert (outcome.status, outcome.stderr) == (3, "")
+    assert len(outcome.rows) == 4
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_fail_fast_stops_after_the_first_bad_picture(batch_size: int, clip: Clip, pictures: Path) -> None:
+    inputs = [pictures / "a.png", "nowhere.jpg", pictures / "b.jpg", "nowhere-else.jpg"]
+    outcome = clip("classify", *inputs, "-l", "cat,dog", "--fail-fast", "-b", batch_size)
+    assert outcome.status == 3
+    assert [row["status"] for row in outcome.rows] == ["ok", "error"]
+    assert outcome.stderr == "clip: stopped at the first picture that failed (--fail-fast), after 1 that did not\n"
+
+
+def test_fail_fast_leaves_a_whole_document(clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", "nowhere.jpg", pictures, "-l", "cat,dog", "--fail-fast", "--json")
+    assert outcome.status == 3
+    assert '"summary": {"images": 1, "ok": 0, "failed": 1}' in outcome.stdout
+
+
+def test_a_folder_without_pictures(clip: Clip, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "notes.txt").touch()
+    for format in ("json", "jsonl", "csv", "table"):
+        outcome = clip("classify", tmp_path / "photos", "-l", "cat,dog", "-f", format)
+        assert (outcome.status, outcome.stdout) == (1, "")
+        assert f"{tmp_path / 'photos'}: no picture in here" in outcome.stderr
+        assert "hint:" in outcome.stderr
+
+
+def test_an_empty_folder_beside_a_full_one_costs_nothing(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    outcome = clip("classify", tmp_path / "photos", pictures, "-l", "cat,dog")
+    assert (outcome.status, len(outcome.rows)) == (0, 3)
+
+
+def test_the_limit_of_megapixels_is_the_users(clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures / "a.png", "-l", "cat,dog", "--max-megapixels", 0.001)
+    assert outcome.status == 3
+    assert outcome.rows[0]["error"]["type"] == "ImageTooLarge"
+    for value in ("0", "-1", "nan"):
+        outcome = clip("classify", pictures / "a.png", "-l", "cat,dog", "--max-megapixels", value)
+        assert (outcome.status, outcome.stdout) == (2, "")
+        assert "--max-megapixels must be a number above 0" in outcome.stderr
+
+
+def test_a_file_that_may_not_be_read(program: Program, pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(pictures, folder)
+    (folder / "b.jpg").chmod(0)
+    process = program("classify", folder, "-l", "cat,dog", "-f", "csv", preexec_fn=_may_not_read_everything)
+    stdout, stderr = process.communicate(timeout=60)
+    lines = stdout.decode().splitlines()
+    assert process.returncode == 3
+    assert f"{folder / 'b.jpg'},,,,,,error,PermissionDenied: {folder / 'b.jpg'}: permission denied" in lines
+    assert len([line for line in lines if line.endswith(",ok,")]) == 4
+    assert b"1 of 3 pictures failed" in stderr
+
+
+def _may_not_read_everything() -> None:
+    """Give up root's right to read any file (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH), which tests in CI often have."""
+    if os.geteuid() == 0:
+        import ctypes
+
+        drop_from_bounding_set = 24
+        for capability in (1, 2):
+            assert ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
+
+
+def test_a_name_that_is_not_utf8(program: Program, pictures: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    shutil.copy(pictures / "a.png", name)
+    bad = os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.png")
+    outputs = {}
+    for format in ("jsonl", "csv", "table"):
+        process = program("classify", name, bad, "-l", "cat,dog", "-f", format)
+        outputs[format], stderr = process.communicate(timeout=60)
+        assert process.returncode == 3
+        assert stderr == b"clip: 1 of 2 pictures failed; see the rows with an error\n"
+    first, second = outputs["jsonl"].splitlines()
+    assert [json.loads(line)["path"] for line in (first, second)] == [name, bad]
+    assert b"bad\\udcff.png" in second
+    assert all(b"caf\\udce9.png" in output for output in outputs.values())
