@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from clipcli.cli.models import models_app
 from clipcli.hub import resolve as resolve_module
+from tests.cli.schemas import check_document, check_rows
 from tests.hub.conftest import B32, WEIGHTS, checkpoint_files
 from tests.hub_server import HubServer
 
@@ -223,6 +224,18 @@ def test_the_demo_is_a_model_like_any_other(clip_checkpoint: Path, monkeypatch: 
     monkeypatch.setattr(resolve_module, "demo_folder", lambda: clip_checkpoint)
 
     assert invoke("path", "demo").stdout == f"{clip_checkpoint}\n"
+
+
+def test_output_keeps_to_its_schemas(cache_dir: Path, clip_checkpoint: Path) -> None:
+    write_model(cache_dir, "me/finetuned")
+    for arguments, schema in {
+        ("list",): "clipcli.models-1",
+        ("info", "altclip"): "clipcli.model-1",
+        ("info", str(clip_checkpoint)): "clipcli.model-1",
+        ("verify", str(clip_checkpoint)): "clipcli.verify-1",
+    }.items():
+        check_document(schema, json.loads(invoke(*arguments, "--json").stdout))
+        check_rows(schema, list(map(json.loads, invoke(*arguments).stdout.splitlines())))
 
 
 COMMIT = "0123456789" * 4
