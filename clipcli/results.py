@@ -67,3 +67,24 @@ class ImageTextScores:
     path: str
     scores: tuple[TextScore, ...] = ()
     error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One label that applies to a picture. `score` is its share against the background, see `runtime.tagger`."""
+
+    label: str
+    score: float
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedImage:
+    """The labels that apply to one picture, best first; none of them may.
+
+    A picture that was tagged and could not be given its sidecar has tags and an error.
+    """
+
+    path: str
+    tags: tuple[Tag, ...] = ()
+    error: Failure | None = None
