@@ -12,7 +12,7 @@ def download_bar(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]
     Yields:
         A function to call with bytes done and bytes in all.
     """
-    if quiet or not sys.stderr.isatty():
+    if quiet or not _on_terminal():
         yield lambda done, total: None
         return
     from rich.console import Console
@@ -39,13 +39,22 @@ def picture_counter(*, shown: bool) -> Iterator[Callable[[int], None]]:
     Yields:
         A function to call with the number of pictures just finished.
     """
-    if not shown or not sys.stderr.isatty():
+    if not shown or not _on_terminal():
         yield lambda count: None
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.completed} pictures, {task.speed:.1f}/s"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.completed} pictures{task.fields[rate]}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("pictures", total=None)
-        yield lambda count: progress.advance(task, count)
+        task = progress.add_task("pictures", total=None, rate="")
+
+        def advance(count: int) -> None:
+            speed = progress.tasks[0].speed
+            progress.update(task, advance=count, rate="" if speed is None else f", {speed:.1f}/s")
+
+        yield advance
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()

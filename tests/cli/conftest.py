@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,13 @@ def program(clip_checkpoint: Path) -> Iterator[Program]:
     """Start `clip` as a program of its own; what still runs at the end of the test is killed."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
-        environment = {**os.environ, "CLIPCLI_MODEL": str(clip_checkpoint), "OMP_NUM_THREADS": "1"}
+    def start(
+        *arguments: object, environment: Mapping[str, str] | None = None, **options: Any
+    ) -> "subprocess.Popen[bytes]":
+        settings = {"CLIPCLI_MODEL": str(clip_checkpoint), "OMP_NUM_THREADS": "1", **(environment or {})}
         command = [sys.executable, "-m", "clipcli", *(os.fsencode(str(argument)) for argument in arguments)]
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(command, env=environment, **{**streams, **options})
+        process = subprocess.Popen(command, env={**os.environ, **settings}, **{**streams, **options})
         started.append(process)
         return process
 

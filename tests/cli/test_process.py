@@ -1,0 +1,139 @@
+"""What only shows in a program of its own: streaming, closed pipes, Ctrl-C, terminals, closed descriptors."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Program
+
+LABELS = ("-l", "cat,dog")
+WAIT_S = 60
+
+
+def feed(process: "subprocess.Popen[bytes]", path: Path, count: int) -> None:
+    assert process.stdin is not None
+    process.stdin.write((os.fsencode(path) + b"\n") * count)
+    process.stdin.flush()
+
+
+def start_endless(program: Program, pictures: Path, *arguments: object) -> "subprocess.Popen[bytes]":
+    """A run that has work for a few batches of two and then waits for more paths."""
+    process = program("classify", "--from-file", "-", *LABELS, "-b", 2, *arguments, stdin=subprocess.PIPE)
+    feed(process, pictures / "a.png", 20)
+    return process
+
+
+def test_rows_come_while_paths_are_still_read(program: Program, pictures: Path) -> None:
+    process = start_endless(program, pictures)
+    assert process.stdout is not None
+    rows = [json.loads(process.stdout.readline()) for _ in range(10)]
+    assert {row["path"] for row in rows} == {str(pictures / "a.png")}
+    assert process.poll() is None
+    stdout, stderr = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, stderr) == (0, b"")
+    assert len(stdout.splitlines()) == 10
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "json", "table"])
+def test_a_closed_pipe_ends_quietly(format: str, program: Program, pictures: Path) -> None:
+    process = start_endless(program, pictures, "-f", format)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    feed(process, pictures / "a.png", 20)
+    assert process.wait(timeout=WAIT_S) == 0
+    assert process.stderr.read() == b""
+
+
+def test_ctrl_c(program: Program, pictures: Path) -> None:
+    process = start_endless(program, pictures)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, stderr) == (130, b"clip: interrupted\n")
+    assert all(json.loads(line)["status"] == "ok" for line in stdout.splitlines())
+
+
+def test_ctrl_c_leaves_no_half_written_file(program: Program, pictures: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out" / "labels.jsonl"
+    output.parent.mkdir()
+    output.write_text("what was there before")
+    process = start_endless(program, pictures, "-o", output)
+    while not any(path.stat().st_size for path in output.parent.glob(".labels.jsonl.*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, stdout, stderr) == (130, b"", b"clip: interrupted\n")
+    assert list(output.parent.iterdir()) == [output]
+    assert output.read_text() == "what was there before"
+
+
+@pytest.mark.parametrize("descriptor", [0, 1, 2])
+def test_a_closed_descriptor(descriptor: int, program: Program, pictures: Path, tmp_path: Path) -> None:
+    def close() -> None:
+        os.close(descriptor)
+
+    output = tmp_path / "labels.jsonl"
+    process = program("classify", pictures, "nowhere.jpg", *LABELS, "-o", output, preexec_fn=close)
+    _, stderr = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 3
+    assert stderr == (b"" if descriptor == 2 else b"clip: 1 of 4 pictures failed; see the rows with an error\n")
+    assert len(output.read_text().splitlines()) == 4
+
+
+def test_a_closed_standard_output_without_a_file(program: Program, pictures: Path) -> None:
+    process = program("classify", pictures, *LABELS, preexec_fn=lambda: os.close(1))
+    _, stderr = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 1
+    assert stderr == b"clip: error: standard output is closed\n  hint: write to a file with --output\n"
+
+
+def on_terminal(program: Program, *arguments: object, **environment: str) -> str:
+    """What `clip` shows on a terminal of 100 columns, stdout and stderr together."""
+    keyboard, screen = pty.openpty()
+    settings = {"TERM": "xterm-256color", "COLUMNS": "100", **environment}
+    process = program(*arguments, stdout=screen, stderr=screen, environment=settings)
+    os.close(screen)
+    shown = b""
+    while select.select([keyboard], [], [], WAIT_S)[0]:
+        try:
+            block = os.read(keyboard, 1 << 16)
+        except OSError:  # Linux says so when the last writer is gone
+            break
+        if not block:
+            break
+        shown += block
+    os.close(keyboard)
+    assert process.wait(timeout=WAIT_S) == 0
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_a_terminal_gets_a_table(program: Program, pictures: Path) -> None:
+    shown = on_terminal(program, "classify", pictures, *LABELS)
+    assert "\x1b[1mpicture" in shown
+    assert "█" in shown
+    assert "fetching" not in shown
+
+
+def test_no_color_means_no_escape_codes(program: Program, pictures: Path) -> None:
+    shown = on_terminal(program, "classify", pictures, *LABELS, NO_COLOR="1")
+    assert shown.startswith("picture")
+    assert "\x1b" not in shown
+
+
+def test_a_file_from_a_terminal_is_json_lines_with_a_counter(program: Program, pictures: Path, tmp_path: Path) -> None:
+    output = tmp_path / "labels.jsonl"
+    shown = on_terminal(program, "classify", pictures, *LABELS, "-o", output)
+    assert "pictures" in shown
+    assert len(output.read_text().splitlines()) == 3
+    for flag in ("--no-progress", "--quiet"):
+        assert on_terminal(program, "classify", pictures, *LABELS, "-o", output, flag) == ""
