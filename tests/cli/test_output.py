@@ -1,0 +1,145 @@
+"""Formats and destinations: the same numbers everywhere, and files that are whole or not there."""
+
+import csv
+import io
+import json
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from clipcli.cli.render.destination import Destination
+from clipcli.errors import ClipError
+from tests.cli.conftest import Clip
+from tests.cli.schemas import check_document
+
+QUESTION = ("-l", 'cat,"dog, wet",鸟', "-q")
+BAD = "no\twhere.jpg"
+
+
+def test_every_format_tells_the_same(clip: Clip, pictures: Path) -> None:
+    outcomes = {
+        name: clip("classify", pictures, BAD, *QUESTION, "-f", name) for name in ("json", "jsonl", "csv", "tsv")
+    }
+    assert {outcome.status for outcome in outcomes.values()} == {3}
+    document = json.loads(outcomes["json"].stdout)
+    check_document("clipcli.classify-1", document)
+    assert document["results"] == outcomes["jsonl"].rows
+    assert document["summary"] == {"images": 4, "ok": 3, "failed": 1}
+    tables = {
+        name: list(csv.DictReader(io.StringIO(outcomes[name].stdout), delimiter=delimiter))
+        for name, delimiter in (("csv", ","), ("tsv", "\t"))
+    }
+    assert tables["csv"] == tables["tsv"]
+    assert list(tables["csv"][0]) == ["path", "rank", "label", "score", "cosine", "logit", "status", "error"]
+    expected = []
+    for row in document["results"]:
+        for rank, entry in enumerate(row.get("predictions", ()), start=1):
+            numbers = {key: str(entry[key]) for key in ("label", "score", "cosine", "logit")}
+            expected.append({"path": row["path"], "rank": str(rank), **numbers, "status": "ok", "error": ""})
+    assert [row for row in tables["csv"] if row["status"] == "ok"] == expected
+    (failed,) = [row for row in tables["csv"] if row["status"] == "error"]
+    assert failed["path"] == BAD
+    assert failed["error"] == f"MissingFile: {document['results'][3]['error']['message']}"
+    assert all(failed[key] == "" for key in ("rank", "label", "score", "cosine", "logit"))
+
+
+def test_letters_stay_letters(clip: Clip, pictures: Path) -> None:
+    for name in ("json", "jsonl", "csv", "tsv", "table"):
+        assert "鸟" in clip("classify", pictures, *QUESTION, "-f", name).stdout
+
+
+def test_json_is_short_for_format_json(clip: Clip, pictures: Path) -> None:
+    short, long = clip("classify", pictures, *QUESTION, "--json"), clip("classify", pictures, *QUESTION, "-f", "json")
+    assert short.stdout == long.stdout
+    assert clip("classify", pictures, *QUESTION, "--json", "-f", "json").status == 0
+
+
+def test_auto_is_json_lines_without_a_terminal(clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures, *QUESTION)
+    assert outcome.stdout == clip("classify", pictures, *QUESTION, "-f", "jsonl").stdout
+    assert outcome.stdout == clip("classify", pictures, *QUESTION, "-o", "-").stdout
+
+
+def test_the_document_says_what_was_run(clip: Clip, pictures: Path, clip_checkpoint: Path) -> None:
+    run = json.loads(clip("classify", pictures, *QUESTION, "--json").stdout)["run"]
+    assert run["model"] == str(clip_checkpoint)
+    assert (run["revision"], run["family"], run["device"], run["dtype"]) == (None, "clip", "cpu", "float32")
+    assert run["labels"] == ["cat", "dog, wet", "鸟"]
+    assert run["preprocessing"]["size"] == 32
+
+
+def test_numbers_keep_their_full_precision(clip: Clip, pictures: Path) -> None:
+    import numpy as np
+
+    for row in clip("classify", pictures, *QUESTION).rows:
+        for entry in row["predictions"]:
+            for key in ("score", "cosine", "logit"):
+                assert str(np.float32(entry[key])) == str(entry[key])
+
+
+def test_output_to_a_file(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    outcome = clip("classify", pictures, BAD, *QUESTION, "-o", target)
+    assert (outcome.status, outcome.stdout, outcome.stderr) == (3, "", "")
+    assert target.read_text(encoding="utf-8") == clip("classify", pictures, BAD, *QUESTION).stdout
+    assert list(tmp_path.iterdir()) == [target]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~umask
+
+
+def test_output_follows_a_link(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "real.jsonl").touch()
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    assert clip("classify", pictures, *QUESTION, "-o", tmp_path / "link.jsonl").status == 0
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len((tmp_path / "real.jsonl").read_text().splitlines()) == 3
+
+
+def test_output_to_a_named_pipe_leaves_it_a_pipe(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    assert clip("classify", pictures, *QUESTION, "-o", pipe).status == 0
+    reader.join()
+    assert received[0].decode() == clip("classify", pictures, *QUESTION).stdout
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("nowhere/out.jsonl", "No such file or directory"), ("", "Is a directory")]
+)
+def test_output_that_cannot_be_written(name: str, words: str, clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    outcome = clip("classify", pictures, *QUESTION, "-o", tmp_path / name)
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert outcome.stderr == (
+        f"clip: error: --output {tmp_path / name}: {words}\n  hint: name a file in a folder you may write to\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_fails_leaves_the_old_file(clip: Clip, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    target.write_text("old")
+    (tmp_path / "photos").mkdir()
+    assert clip("classify", tmp_path / "photos", *QUESTION, "-o", target).status == 1
+    assert target.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "photos"]
+
+
+def test_a_stream_that_takes_no_more_is_an_error_once(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    # A descriptor that is open for reading only refuses what is written, as a full disk does.
+    stream = os.fdopen(os.open(path, os.O_RDONLY), "wb")
+    destination = Destination(stream, "standard output")
+    destination.write("lines")
+    with pytest.raises(ClipError, match="standard output cannot be written"):
+        destination.flush()
+    destination.flush()
+    stream.close()
