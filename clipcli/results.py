@@ -88,3 +88,6 @@ class TaggedImage:
     path: str
     tags: tuple[Tag, ...] = ()
     error: Failure | None = None
+
+
+Record = Classification | ImageTextScores | TaggedImage

@@ -8,9 +8,7 @@ from typing import Any, Protocol
 
 from clipcli.cli.options import Format
 from clipcli.cli.render.destination import Destination
-from clipcli.results import Classification, ImageTextScores
-
-Record = Classification | ImageTextScores
+from clipcli.results import Record
 
 
 class Renderer(Protocol):

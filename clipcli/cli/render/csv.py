@@ -2,11 +2,11 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from clipcli.cli.render.destination import Destination
-from clipcli.results import Classification, ImageTextScores
+from clipcli.results import ImageTextScores, Prediction, Record, Tag, TaggedImage
 
 Row = tuple[object, ...]
 
@@ -26,7 +26,7 @@ class CsvRenderer:
         """Write the header."""
         self._write([_SCORE if schema.startswith("clipcli.score") else _CLASSIFY])
 
-    def write(self, records: Iterable[Classification | ImageTextScores]) -> None:
+    def write(self, records: Iterable[Record]) -> None:
         """Write a batch."""
         self._write(row for record in records for row in _rows(record))
         self._destination.flush()
@@ -40,15 +40,18 @@ class CsvRenderer:
         self._destination.write(text.getvalue())
 
 
-def _rows(record: Classification | ImageTextScores) -> Iterator[Row]:
+def _rows(record: Record) -> Iterator[Row]:
     if record.error is not None:
         yield (record.path, None, None, None, None, None, "error", f"{record.error.type}: {record.error.message}")
-    elif isinstance(record, ImageTextScores):
+        return
+    if isinstance(record, ImageTextScores):
         order = sorted(range(len(record.scores)), key=lambda i: -record.scores[i].logit)
         for i, s in enumerate(record.scores):
             yield (record.path, order.index(i) + 1, s.text, s.score, s.cosine, s.logit, "ok", None)
-    elif not record.predictions:
+        return
+    entries: Sequence[Prediction | Tag] = record.tags if isinstance(record, TaggedImage) else record.predictions
+    if not entries:
         yield (record.path, None, None, None, None, None, "ok", None)
-    else:
-        for rank, p in enumerate(record.predictions, start=1):
-            yield (record.path, rank, p.label, p.score, p.cosine, p.logit, "ok", None)
+    for rank, entry in enumerate(entries, start=1):
+        logit = entry.logit if isinstance(entry, Prediction) else None
+        yield (record.path, rank, entry.label, entry.score, entry.cosine, logit, "ok", None)

@@ -5,17 +5,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clipcli.cli.render.destination import Destination
-from clipcli.results import Classification, ImageTextScores
+from clipcli.results import ImageTextScores, Record, TaggedImage
 
 
-def as_json(record: Classification | ImageTextScores) -> dict[str, Any]:
+def as_json(record: Record) -> dict[str, Any]:
     """One record as a JSON object."""
     if record.error is not None:
-        return {
-            "path": record.path,
-            "status": "error",
-            "error": {"type": record.error.type, "message": record.error.message},
-        }
+        error = {"type": record.error.type, "message": record.error.message}
+        return {"path": record.path, "status": "error", "error": error}
+    if isinstance(record, TaggedImage):
+        tags = [{"label": t.label, "score": t.score, "cosine": t.cosine} for t in record.tags]
+        return {"path": record.path, "status": "ok", "tags": tags}
     if isinstance(record, ImageTextScores):
         scores = [{"text": s.text, "cosine": s.cosine, "logit": s.logit, "score": s.score} for s in record.scores]
         for entry in scores:
@@ -49,7 +49,7 @@ class JsonLinesRenderer:
     def start(self, schema: str, run: Mapping[str, Any]) -> None:
         """Write nothing: lines stand for themselves."""
 
-    def write(self, records: Iterable[Classification | ImageTextScores]) -> None:
+    def write(self, records: Iterable[Record]) -> None:
         """Write a batch."""
         for record in records:
             self._destination.write(dump(as_json(record)) + "\n")
@@ -71,7 +71,7 @@ class JsonRenderer:
         """Write the head of the document."""
         self._destination.write(f'{{"schema": {dump(schema)},\n "run": {dump(dict(run))},\n "results": [')
 
-    def write(self, records: Iterable[Classification | ImageTextScores]) -> None:
+    def write(self, records: Iterable[Record]) -> None:
         """Write a batch."""
         for record in records:
             self._destination.write(f"{self._separator}  {dump(as_json(record))}")

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.text import Text
 
 from clipcli.cli.render.destination import Destination
-from clipcli.results import Classification, ImageTextScores
+from clipcli.results import ImageTextScores, Record, TaggedImage
 
 _SCORE, _COSINE, _LOGIT = 6, 7, 7
 _GAP = 2
 _NOTHING = "(nothing reached the threshold)"
-_Entry = tuple[str, float | None, float | None, float]
+_Entry = tuple[str, float | None, float | None, float | None]
 _BAR_PARTS = " ▏▎▍▌▋▊▉█"
 
 
@@ -57,7 +57,7 @@ class TableRenderer:
         self._labels = tuple(run["labels"])
         self._heading = "text" if schema.startswith("clipcli.score") else "label"
 
-    def write(self, records: Iterable[Classification | ImageTextScores]) -> None:
+    def write(self, records: Iterable[Record]) -> None:
         """Write a batch, and the header before the first one."""
         records = list(records)
         lines: list[Text] = []
@@ -80,12 +80,15 @@ class TableRenderer:
         self._destination.write(capture.get())
         self._destination.flush()
 
-    def _block(self, record: Classification | ImageTextScores) -> list[Text]:
+    def _block(self, record: Record) -> list[Text]:
         if record.error is not None:
             return self._remark(record.path, record.error.message.removeprefix(f"{record.path}: "), "red")
         if isinstance(record, ImageTextScores):
             best = max(range(len(record.scores)), key=lambda i: record.scores[i].logit, default=0)
             entries: list[_Entry] = [(s.text, s.score, s.cosine, s.logit) for s in record.scores]
+        elif isinstance(record, TaggedImage):
+            best = 0
+            entries = [(tag.label, tag.score, tag.cosine, None) for tag in record.tags]
         else:
             best = 0
             entries = [(p.label, p.score, p.cosine, p.logit) for p in record.predictions]
