@@ -83,6 +83,55 @@ class VisionConfig(TransformerConfig):
 
 
 @dataclass(frozen=True, slots=True)
+class ResNetConfig:
+    """The modified ResNet image tower of some CLIP and Chinese-CLIP checkpoints (arXiv:2103.00020, section 2.4).
+
+    In a `config.json` its `num_hidden_layers` is a list, blocks a stage, where a ViT has one number.
+    """
+
+    layers: tuple[int, int, int, int]
+    width: int
+    num_attention_heads: int
+    image_size: int
+    num_channels: int = 3
+
+    @property
+    def output_channels(self) -> int:
+        """Channels of the last feature map."""
+        return 32 * self.width
+
+    @property
+    def grid_size(self) -> int:
+        """Height and width of the last feature map."""
+        return self.image_size // 32
+
+    @classmethod
+    def from_section(cls, section: Mapping[str, Any], where: str) -> Self:
+        """Read `vision_config`.
+
+        Raises:
+            DamagedModelError: A value is missing or has the wrong type, or the heads do not divide the width.
+        """
+        layers = section["num_hidden_layers"]
+        if len(layers) != 4 or not all(type(blocks) is int and blocks > 0 for blocks in layers):
+            raise DamagedModelError(f"{where}.num_hidden_layers is {layers!r}, expected four numbers of blocks")
+        names = ("width", "num_attention_heads", "image_size")
+        values = {name: _typed(section, name, int, f"{where}.{name}") for name in names if name in section}
+        if len(values) < len(names):
+            raise DamagedModelError(f"{where} lacks one of {', '.join(names)}")
+        config = cls(layers=tuple(layers), **values)
+        if config.num_attention_heads < 1 or config.output_channels % config.num_attention_heads:
+            raise DamagedModelError(
+                f"{where}: 32 times width {config.width} is not a multiple of "
+                f"num_attention_heads {config.num_attention_heads}"
+            )
+        return config
+
+
+ImageTowerConfig = VisionConfig | ResNetConfig
+
+
+@dataclass(frozen=True, slots=True)
 class ClipTextConfig(TransformerConfig):
     """CLIP's causal text tower (arXiv:2103.00020, section 2.4)."""
 
@@ -185,7 +234,7 @@ class ModelConfig:
     """
 
     family: str
-    vision: VisionConfig | None
+    vision: ImageTowerConfig | None
     text: TextConfig | None
     projection_dim: int
     id2label: tuple[str, ...] | None = None
@@ -225,7 +274,7 @@ def read_config(folder: Path) -> ModelConfig:
     path = folder / "config.json"
     config = read_json(path)
     vision_section = _section(config, "vision_config", path)
-    _refuse_resnet(config, vision_section, path)
+    _refuse_unconverted_resnet(config, vision_section, path)
     model_type = config.get("model_type")
     if model_type in _VISION_ONLY:
         family = _VISION_ONLY[model_type]
@@ -243,7 +292,7 @@ def read_config(folder: Path) -> ModelConfig:
     row = FAMILIES[model_type]
     return ModelConfig(
         family=model_type,
-        vision=VisionConfig.from_section(vision_section, f"{path}: vision_config"),
+        vision=_image_tower(vision_section).from_section(vision_section, f"{path}: vision_config"),
         text=row.text_config.from_section(_section(config, "text_config", path), f"{path}: text_config"),
         projection_dim=_projection_dim(config, path, row.projection_dim),
         id2label=_classification_labels(config, path),
@@ -283,21 +332,30 @@ def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]
     return section
 
 
-def _refuse_resnet(config: Mapping[str, Any], vision: Mapping[str, Any], path: Path) -> None:
-    """Refuse image towers that are no ViT by what only they have: a list of layer counts, one a stage."""
+def _image_tower(section: Mapping[str, Any]) -> type[ImageTowerConfig]:
+    ours = isinstance(section.get("num_hidden_layers"), list) and "width" in section
+    return ResNetConfig if ours else VisionConfig
+
+
+def _refuse_unconverted_resnet(config: Mapping[str, Any], vision: Mapping[str, Any], path: Path) -> None:
+    """Refuse ResNet towers in spellings other than ours; a list of layer counts, one a stage, gives them away."""
+    if _image_tower(vision) is ResNetConfig:
+        return
     for section in (config, vision):
         for key in ("vision_layers", "layers", "num_hidden_layers"):
             stages = section.get(key)
             if isinstance(stages, list) or (isinstance(stages, str) and stages.startswith("[")):
-                raise _not_a_vit(path, f"{key} {stages}")
+                raise _unconverted_resnet(path, f"{key} {stages}")
     if "resnet" in str(vision.get("model_type", "")).lower():
-        raise _not_a_vit(path, f"model_type {vision['model_type']}")
+        raise _unconverted_resnet(path, f"model_type {vision['model_type']}")
 
 
-def _not_a_vit(path: Path, evidence: str) -> UnsupportedModelError:
+def _unconverted_resnet(path: Path, evidence: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"{path}: the image tower is a ResNet ({evidence}, as in Chinese-CLIP RN50), and only ViT towers are supported",
-        hint="use a ViT checkpoint of the family, such as OFA-Sys/chinese-clip-vit-base-patch16",
+        f"{path}: the image tower is a ResNet ({evidence}, as in Chinese-CLIP RN50), "
+        "which is only run from its authors' own file",
+        hint="give --model that file (RN50.pt, clip_cn_rn50.pt), "
+        "or use a ViT checkpoint, such as OFA-Sys/chinese-clip-vit-base-patch16",
     )
 
 

@@ -10,7 +10,16 @@ from torch.nn import functional as F
 from clipcli.errors import UnsupportedModelError
 from clipcli.models.bert_text import AltTextTransformer, BertTextTransformer
 from clipcli.models.clip_text import CausalTextTransformer
-from clipcli.models.config import BertTextConfig, ClipTextConfig, ModelConfig, TextConfig, XlmRobertaTextConfig
+from clipcli.models.config import (
+    BertTextConfig,
+    ClipTextConfig,
+    ModelConfig,
+    ResNetConfig,
+    TextConfig,
+    VisionConfig,
+    XlmRobertaTextConfig,
+)
+from clipcli.models.resnet import ModifiedResNet
 from clipcli.models.transformer import TowerOutput
 from clipcli.models.vision import VisionTransformer
 
@@ -60,9 +69,12 @@ class DualEncoder(nn.Module):
         """Build the towers asked for."""
         super().__init__()
         self.config = config
-        self.vision_model: VisionTransformer | None = None
+        self.vision_model: VisionTransformer | ModifiedResNet | None = None
         self.text_model: nn.Module | None = None
-        if image and config.vision is not None:
+        if image and isinstance(config.vision, ResNetConfig):
+            self.vision_model = ModifiedResNet(config.vision, config.projection_dim)
+            self.visual_projection: nn.Module = nn.Identity()  # the tower's attention pool projects
+        if image and isinstance(config.vision, VisionConfig):
             self.vision_model = VisionTransformer(config.vision)
             if config.id2label is None:
                 self.visual_projection = nn.Linear(config.vision.hidden_size, config.projection_dim, bias=False)
@@ -79,14 +91,16 @@ class DualEncoder(nn.Module):
 
         Shapes: pixel_values (N, 3, S, S) -> (N, P).
         """
-        return self.visual_projection(self._image_tower()(pixel_values).pooler_output)
+        pooled = self._image_tower()(pixel_values).pooler_output
+        return self.visual_projection(pooled)
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Projected state of each text, not normalised.
 
         Shapes: input_ids and attention_mask (M, L) -> (M, P).
         """
-        return self.text_projection(self._text_tower()(input_ids, attention_mask).pooler_output)
+        pooled = self._text_tower()(input_ids, attention_mask).pooler_output
+        return self.text_projection(pooled)
 
     def classify_pixels(self, pixel_values: Tensor) -> Tensor:
         """Logits of an image-classification head over the mean state of the patches.
@@ -127,7 +141,7 @@ class DualEncoder(nn.Module):
             vision_model_output=vision,
         )
 
-    def _image_tower(self) -> VisionTransformer:
+    def _image_tower(self) -> VisionTransformer | ModifiedResNet:
         if self.vision_model is None:
             raise UnsupportedModelError("this checkpoint has no image tower", hint="use one that holds both towers")
         return self.vision_model
