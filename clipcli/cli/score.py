@@ -38,7 +38,7 @@ def score(
 
     \b
     clip score poster.png --text "a rock concert" --text "a wedding"
-    clip score ~/photos --text "a sunset over the sea" | jq -r '[.scores[0].cosine, .path] | @tsv' | sort -rn
+    clip score ~/photos --text "a sunset over the sea" --format csv
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.runtime.classifier import ClassifyOptions
 
