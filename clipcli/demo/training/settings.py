@@ -1,0 +1,47 @@
+"""Every number that decides what the trained model is. Imports nothing."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes of the model and the course of its training.
+
+    `small_px` is the size of the pictures up to `small_share` of the steps, `image_px` from there on: most of what is
+    to be learned shows on small pictures, at half the cost.
+    """
+
+    seed: int = 20260101
+    image_px: int = 72
+    small_px: int = 48
+    small_share: float = 0.7
+    patch_px: int = 12
+    vision_width: int = 192
+    vision_layers: int = 4
+    vision_heads: int = 3
+    text_width: int = 128
+    text_layers: int = 2
+    text_heads: int = 2
+    context_length: int = 24
+    vocab_size: int = 2400
+    projection: int = 128
+    steps: int = 3400
+    ramp: float = 0.25
+    batch: int = 160
+    captions: int = 300
+    learning_rate: float = 2e-3
+    warmup: int = 200
+    weight_decay: float = 0.05
+    ema: float = 0.998
+    none_weight: float = 0.2
+    head_weight: float = 0.5
+    head_share: float = 0.5
+
+    @property
+    def end_id(self) -> int:
+        """Id of the end-of-text token, the last of the vocabulary."""
+        return self.vocab_size - 1
+
+    def size_px(self, step: int) -> int:
+        """Width and height of the pictures of `step`."""
+        return self.small_px if step < self.small_share * self.steps else self.image_px
