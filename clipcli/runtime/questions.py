@@ -6,10 +6,12 @@ import numpy as np
 
 from clipcli.errors import LabelSetError, UsageError
 from clipcli.labels.label_set import Label, LabelSet
+from clipcli.labels.templates import language_of
 from clipcli.runtime.classifier import ClassifyOptions, LabelClassifier
 
-# Several wordings, averaged: what is left when a picture shows none of the labels.
+# What is left when a picture shows none of the labels: several wordings, averaged, in the labels' language.
 NONE_OF_THESE = Label("none of these", prompts=("something else", "nothing in particular", "an empty background"))
+_NONE_OF_THESE = {"zh": Label("以上都不是", prompts=("别的东西", "没有特别的东西", "空白的背景"))}
 
 
 def labels_of(names: Sequence[str]) -> LabelSet:
@@ -21,7 +23,9 @@ def none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
     """The label that stands for none of the others: worded by the user, by the label set, or by us."""
     if isinstance(none_of_these, str):
         return Label(none_of_these)
-    return (label_set.none or NONE_OF_THESE) if none_of_these else None
+    if not none_of_these:
+        return None
+    return label_set.none or _NONE_OF_THESE.get(language_of(label_set) or "", NONE_OF_THESE)
 
 
 def no_labels() -> LabelSetError:

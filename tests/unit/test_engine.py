@@ -114,6 +114,12 @@ def test_none_of_these_is_one_more_label_and_no_answer_when_it_wins(model: Model
         assert one.label == (None if other.label == "a tree" else other.label)
 
 
+@pytest.mark.parametrize(("labels", "expected"), [(("cat", "dog"), "none of these"), (("猫", "狗"), "以上都不是")])
+def test_none_of_these_speaks_the_language_of_the_labels(labels: tuple[str, ...], expected: str, model: Model) -> None:
+    label_set = LabelSet("set", tuple(Label(name) for name in labels))
+    assert model.classifier(label_set, ClassifyOptions(), none_of_these=True).names == (*labels, expected)
+
+
 def test_threshold_leaves_labels_out(model: Model, pictures: list[str]) -> None:
     (result,) = model.classify(pictures[:1], ["cat", "dog"], options=ClassifyOptions(threshold=0.999))
     assert (result.label, result.score, result.predictions) == (None, None, ())
