@@ -1,0 +1,1 @@
+"""XMP sidecars: tags where photo programs look for them. Needs the standard library only."""

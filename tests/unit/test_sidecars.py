@@ -1,0 +1,311 @@
+import os
+import stat
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from clipcli.images.find import PICTURE_EXTENSIONS
+from clipcli.sidecars.files import SidecarError, SidecarWriter
+from clipcli.sidecars.keywords import Keywords, keywords
+from clipcli.sidecars.xmp import NAMESPACE, Change, XmpError, merge
+
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+SUBJECT = "{http://purl.org/dc/elements/1.1/}subject"
+HIERARCHICAL = "{http://ns.adobe.com/lightroom/1.0/}hierarchicalSubject"
+TAGS_LIST = "{http://www.digikam.org/ns/1.0/}TagsList"
+NOTHING = keywords([])
+DOG = keywords([("animal", "dog")])
+CAT = keywords([("animal", "cat")])
+
+DARKTABLE = """<?xml version="1.0" encoding="UTF-8"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="XMP Core 4.4.0-Exiv2">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about=""
+    xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+    xmlns:xmpMM="http://ns.adobe.com/xap/1.0/mm/"
+    xmlns:darktable="http://darktable.sf.net/"
+    xmlns:dc="http://purl.org/dc/elements/1.1/"
+    xmlns:lr="http://ns.adobe.com/lightroom/1.0/"
+   xmp:Rating="3"
+   xmpMM:DerivedFrom="IMG_0001.CR2"
+   darktable:xmp_version="5"
+   darktable:history_end="2">
+   <!-- edited on the train -->
+   <darktable:masks_history>
+    <rdf:Seq/>
+   </darktable:masks_history>
+   <darktable:history>
+    <rdf:Seq>
+     <rdf:li
+      darktable:num="0"
+      darktable:operation="exposure"
+      darktable:params="gz01eJxjYGBgYAFiCQYYOOHEgAYY0QVwggZ7CB6pfNoAAE0CGQI="
+      darktable:multi_name="a &lt; b &amp; &quot;c&quot;&#10;second line"/>
+    </rdf:Seq>
+   </darktable:history>
+   <dc:subject>
+    <rdf:Bag>
+     <rdf:li>holiday</rdf:li>
+     <rdf:li>mine</rdf:li>
+    </rdf:Bag>
+   </dc:subject>
+   <lr:hierarchicalSubject>
+    <rdf:Bag>
+     <rdf:li>places|Spain</rdf:li>
+    </rdf:Bag>
+   </lr:hierarchicalSubject>
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+"""
+
+LIGHTROOM = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="Adobe XMP Core 7.0-c000 1.000000, 0000/00/00-00:00:00        ">
+ <r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <r:Description r:about="" xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/" xmlns:dc="urn:somebody:else"
+    xmlns:elements="http://purl.org/dc/elements/1.1/" crs:Version="15.4" crs:Exposure2012="+0.35" dc:kept="yes">
+   <elements:title>
+    <r:Alt>
+     <r:li xml:lang="x-default">A &lt;title&gt;  with  spaces</r:li>
+    </r:Alt>
+   </elements:title>
+   <crs:ToneCurvePV2012><r:Seq><r:li>0, 0</r:li><r:li>255, 255</r:li></r:Seq></crs:ToneCurvePV2012>
+   <elements:description><![CDATA[raw & <kept>]]></elements:description>
+  </r:Description>
+  <r:Description r:about="" xmlns:xmpMM="http://ns.adobe.com/xap/1.0/mm/" xmpMM:InstanceID="xmp.iid:1">
+   <elements:subject xmlns:elements="http://purl.org/dc/elements/1.1/"><r:Bag><r:li>sea</r:li></r:Bag></elements:subject>
+  </r:Description>
+ </r:RDF>
+</x:xmpmeta>
+<?xpacket end="w"?>
+"""
+
+
+def values(packet: bytes, name: str) -> list[str]:
+    """Read a property with another parser than the one under test."""
+    found = ET.fromstring(packet).findall(f".//{name}")
+    assert len(found) <= 1
+    return [item.text or "" for element in found for item in element.iter(f"{RDF}li")]
+
+
+def without_ours(packet: bytes | str) -> str:
+    """A canonical form of all but the properties that we write to."""
+    root = ET.fromstring(packet)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (SUBJECT, HIERARCHICAL, TAGS_LIST) or child.tag.startswith(f"{{{NAMESPACE}}}"):
+                parent.remove(child)
+    return ET.canonicalize(ET.tostring(root, encoding="unicode"), strip_text=True)
+
+
+def everything(packet: bytes) -> str:
+    return ET.canonicalize(packet.decode().replace("\ufeff", ""), strip_text=True, with_comments=True)
+
+
+def test_a_new_packet() -> None:
+    packet, changes = merge(None, keywords([("animal", "dog"), ("rain",)]))
+    assert values(packet, SUBJECT) == ["dog", "rain"]
+    assert values(packet, HIERARCHICAL) == ["animal|dog"]
+    assert values(packet, TAGS_LIST) == ["animal/dog", "rain"]
+    assert changes[0] == Change("dc:subject", ("dog", "rain"), ())
+    assert b'xmlns:dc="http://purl.org/dc/elements/1.1/"' in packet
+    assert b"<rdf:Bag>" in packet
+
+
+@pytest.mark.parametrize("packet", [DARKTABLE, LIGHTROOM], ids=["darktable", "lightroom"])
+def test_what_was_there_survives(packet: str) -> None:
+    before = packet.encode()
+    merged, changes = merge(before, DOG)
+    assert changes
+    assert without_ours(merged) == without_ours(before)
+    assert values(merged, SUBJECT) == [*values(before, SUBJECT), "dog"]
+    assert values(merged, HIERARCHICAL) == [*values(before, HIERARCHICAL), "animal|dog"]
+    back, _ = merge(merged, NOTHING)
+    assert everything(back) == everything(before), "taken back, nothing of ours is left"
+
+
+def test_prefixes_comments_and_instructions_survive() -> None:
+    darktable, _ = merge(DARKTABLE.encode(), DOG)
+    assert b"<!-- edited on the train -->" in darktable
+    assert b'darktable:multi_name="a &lt; b &amp; &quot;c&quot;&#10;second line"' in darktable
+    assert darktable.startswith(b'<?xml version="1.0" encoding="UTF-8"?>\n<x:xmpmeta ')
+    lightroom, _ = merge(LIGHTROOM.encode(), DOG)
+    text = lightroom.decode()
+    assert text.startswith('<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n')
+    assert text.rstrip().endswith('<?xpacket end="w"?>')
+    assert "<![CDATA[raw & <kept>]]>" in text
+    assert 'dc:kept="yes"' in text and "<elements:subject" in text and "dc:subject" not in text
+
+
+def test_writing_again_changes_nothing() -> None:
+    once, _ = merge(DARKTABLE.encode(), DOG)
+    twice, changes = merge(once, DOG)
+    assert changes == ()
+    assert twice == once
+
+
+def test_stale_tags_of_ours_go_and_nobody_elses() -> None:
+    with_dog, _ = merge(DARKTABLE.encode(), DOG)
+    with_cat, changes = merge(with_dog, CAT)
+    assert values(with_cat, SUBJECT) == ["holiday", "mine", "cat"]
+    assert values(with_cat, HIERARCHICAL) == ["places|Spain", "animal|cat"]
+    assert values(with_cat, TAGS_LIST) == ["animal/cat"]
+    assert changes[0] == Change("dc:subject", ("cat",), ("dog",))
+
+
+def test_a_tag_that_the_user_had_already_is_never_removed() -> None:
+    mine = keywords([("mine",)])
+    merged, changes = merge(DARKTABLE.encode(), mine)
+    assert values(merged, SUBJECT) == ["holiday", "mine"], "added once"
+    assert [change.property for change in changes] == ["digiKam:TagsList"]
+    back, _ = merge(merged, NOTHING)
+    assert values(back, SUBJECT) == ["holiday", "mine"]
+    assert values(back, TAGS_LIST) == []
+
+
+def test_a_tag_of_ours_that_the_user_removed_by_hand_comes_back_while_it_holds() -> None:
+    merged, _ = merge(DARKTABLE.encode(), DOG)
+    edited = merged.replace(b"<rdf:li>dog</rdf:li>", b"", 1)
+    again, changes = merge(edited, DOG)
+    assert values(again, SUBJECT) == ["holiday", "mine", "dog"]
+    assert changes == (Change("dc:subject", ("dog",), ()),)
+
+
+def test_other_shapes_of_a_keyword_property() -> None:
+    start = '<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:dc="http://purl.org/dc/elements/1.1/">'
+    about = '<r:Description r:about=""'
+    for packet in (
+        f"{start}{about}><dc:subject>sea</dc:subject></r:Description></r:RDF>",
+        f'{start}{about} dc:subject="sea"/></r:RDF>',
+        f"{start}{about}><dc:subject><r:Seq><r:li>sea</r:li></r:Seq></dc:subject></r:Description></r:RDF>",
+    ):
+        merged, _ = merge(packet.encode(), DOG)
+        assert values(merged, SUBJECT) == ["sea", "dog"]
+    merged, _ = merge(f"{start}</r:RDF>".encode(), DOG)
+    assert values(merged, SUBJECT) == ["dog"]
+
+
+def test_characters_that_xml_must_escape() -> None:
+    paths = [("R&B",), ("<b>",), ('say "hi"',), ("dog, puppy",), ("犬",), ("]]>",)]
+    packet, _ = merge(None, keywords(paths))
+    assert values(packet, SUBJECT) == [path[0] for path in paths]
+    assert merge(packet, keywords(paths))[1] == ()
+    assert values(merge(packet, NOTHING)[0], SUBJECT) == []
+
+
+def test_utf16_is_read() -> None:
+    packet = DARKTABLE.replace("UTF-8", "UTF-16").encode("utf-16")
+    merged, _ = merge(packet, DOG)
+    assert values(merged, SUBJECT) == ["holiday", "mine", "dog"]
+
+
+BOMB = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">&b;</x:xmpmeta>"""
+EXTERNAL = """<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]><x>&a;</x>"""
+
+
+@pytest.mark.parametrize(
+    ("packet", "words"),
+    [
+        (BOMB, "document type"),
+        (EXTERNAL, "document type"),
+        ("", "not well-formed"),
+        ("hello", "not well-formed"),
+        (DARKTABLE[:400], "not well-formed"),
+        ("<html><body/></html>", "no rdf:RDF"),
+        ('<?xml version="1.0" encoding="klingon"?><a/>', "not well-formed"),
+    ],
+)
+def test_what_is_no_xmp(packet: str, words: str) -> None:
+    with pytest.raises(XmpError, match=words):
+        merge(packet.encode(), DOG)
+
+
+def test_keywords() -> None:
+    assert keywords([("dog",)]) == Keywords(("dog",), (), ("dog",))
+    assert keywords([("a", "b", "c")]) == Keywords(("c",), ("a|b|c",), ("a/b/c",))
+    assert keywords([("dog",)], "ai/") == Keywords(("ai/dog",), ("ai|dog",), ("ai/dog",))
+    assert keywords([("a", "dog")], "x/ai:") == Keywords(("x/ai:dog",), ("x|ai:a|dog",), ("x/ai:a/dog",))
+    assert keywords([("AC/DC",), ("x|y",)]) == Keywords(("AC/DC", "x|y"), (), ("AC-DC", "x|y"))
+    assert keywords([("music", "AC/DC"), ("m", "x|y")]).hierarchical_subject == ("music|AC/DC", "m|x-y")
+    assert keywords([("a", "dog"), ("b", "dog")]).subject == ("dog",), "once"
+
+
+def writer(naming: str = "stem", *, dry_run: bool = False) -> SidecarWriter:
+    return SidecarWriter("full" if naming == "full" else "stem", PICTURE_EXTENSIONS, dry_run=dry_run)
+
+
+def test_names(tmp_path: Path) -> None:
+    (tmp_path / "a.b.jpg").touch()
+    picture = str(tmp_path / "a.b.jpg")
+    assert writer().write(picture, DOG).path == str(tmp_path / "a.b.xmp")
+    assert writer("full").write(picture, DOG).path == str(tmp_path / "a.b.jpg.xmp")
+    assert sorted(os.listdir(tmp_path)) == ["a.b.jpg", "a.b.jpg.xmp", "a.b.xmp"], "no temporary file is left"
+
+
+def test_nothing_to_say_makes_no_sidecar_and_no_change_writes_none(tmp_path: Path) -> None:
+    picture = str(tmp_path / "a.jpg")
+    assert writer().write(picture, NOTHING).changes == ()
+    assert os.listdir(tmp_path) == []
+    writer().write(picture, DOG)
+    os.utime(tmp_path / "a.xmp", ns=(1, 1))
+    assert writer().write(picture, DOG).changes == ()
+    assert (tmp_path / "a.xmp").stat().st_mtime_ns == 1
+
+
+def test_dry_run_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.xmp").write_text(DARKTABLE)
+    result = writer(dry_run=True).write(str(tmp_path / "a.jpg"), DOG)
+    assert result.changes[0].added == ("dog",)
+    assert (tmp_path / "a.xmp").read_text() == DARKTABLE
+    assert writer(dry_run=True).write(str(tmp_path / "b.jpg"), DOG).changes
+    assert os.listdir(tmp_path) == ["a.xmp"]
+
+
+def test_two_pictures_with_one_stem(tmp_path: Path) -> None:
+    for name in ("IMG.jpg", "IMG.png", "IMG.txt", "other.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(SidecarError, match=r"IMG\.xmp would be the sidecar of IMG\.jpg and of IMG\.png") as caught:
+        writer().write(str(tmp_path / "IMG.png"), DOG)
+    assert caught.value.hint == "use --sidecar-name full"
+    assert not (tmp_path / "IMG.xmp").exists()
+    sidecars = writer()
+    sidecars.write(str(tmp_path / "IMG.jpg"), DOG)
+    sidecars.write(str(tmp_path / "other.png"), DOG)
+    assert (tmp_path / "IMG.xmp").exists() and (tmp_path / "other.xmp").exists()
+    writer("full").write(str(tmp_path / "IMG.png"), DOG)
+    assert (tmp_path / "IMG.png.xmp").exists()
+
+
+def test_a_sidecar_that_is_no_xmp_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.xmp").write_text("my notes")
+    with pytest.raises(SidecarError, match=r"a\.xmp is left alone: not well-formed XML"):
+        writer().write(str(tmp_path / "a.jpg"), DOG)
+    assert (tmp_path / "a.xmp").read_text() == "my notes"
+
+
+def test_a_sidecar_that_is_read_only_is_left_alone(tmp_path: Path) -> None:
+    sidecar = tmp_path / "a.xmp"
+    sidecar.write_text(DARKTABLE)
+    sidecar.chmod(0o444)
+    with pytest.raises(SidecarError, match=r"a\.xmp cannot be written: it is read-only"):
+        writer().write(str(tmp_path / "a.jpg"), DOG)
+    assert sidecar.read_text() == DARKTABLE
+
+
+def test_mode_and_link_of_a_sidecar_stay(tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere.xmp"
+    real.write_text(DARKTABLE)
+    real.chmod(0o640)
+    (tmp_path / "a.xmp").symlink_to(real)
+    writer().write(str(tmp_path / "a.jpg"), DOG)
+    assert (tmp_path / "a.xmp").is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert "dog" in real.read_text()
+
+
+def test_a_folder_in_the_place_of_the_sidecar(tmp_path: Path) -> None:
+    (tmp_path / "a.xmp").mkdir()
+    with pytest.raises(SidecarError, match=r"a\.xmp cannot be written"):
+        writer().write(str(tmp_path / "a.jpg"), DOG)
