@@ -1,6 +1,8 @@
 # Every habit is a verb. `make demo` and `make test` are all a newcomer needs.
 PYTHON ?= python3
 BIN := .venv/bin
+KINDS := airplane,apple,bicycle,car,cat,dog,elephant,guitar,house,pizza,rose,umbrella
+DEMO := $(BIN)/clip classify clipcli/demo/samples --model demo --labels $(KINDS)
 
 .PHONY: setup demo test check bench format clean train-demo
 
@@ -9,7 +11,8 @@ setup: .venv/ready
 	$(PYTHON) -m venv .venv && $(BIN)/pip install -q -c constraints.txt -e '.[test]' && touch $@
 
 demo: setup
-	$(BIN)/clip --version
+	$(DEMO) --top 2 --format table
+	$(DEMO) --top 1 --format jsonl
 
 test: setup
 	$(BIN)/pytest -n 2
