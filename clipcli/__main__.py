@@ -3,7 +3,6 @@
 The program is imported inside the guard, so that Ctrl-C during a slow import ends as quietly as later.
 """
 
-import os
 import sys
 
 
@@ -16,10 +15,6 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader has gone (`clip ... | head -1`). What is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 if __name__ == "__main__":

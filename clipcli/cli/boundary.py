@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
+from clipcli.cli.render.destination import send_nowhere
 from clipcli.errors import ClipError, ClipWarning, ExitStatus
 
 P = ParamSpec("P")
@@ -33,6 +34,7 @@ def handles_errors(command: Callable[P, R]) -> Callable[P, R]:
                 raise typer.Exit(error.exit_status) from error
             except BrokenPipeError:
                 # The reader has gone (`clip ... | head -1`) and has what it wanted.
+                send_nowhere(sys.stdout)
                 raise typer.Exit(ExitStatus.OK) from None
             except KeyboardInterrupt:
                 say("interrupted")

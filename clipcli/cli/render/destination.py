@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from clipcli.errors import ClipError
 
@@ -44,13 +44,18 @@ class Destination:
             raise self._abandon(error) from error
 
     def _abandon(self, error: OSError) -> Exception:
-        """Let what is still buffered go nowhere: it would only fail a second time when the stream is closed."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+        """Give the stream up: what is still buffered would only fail a second time when it is closed."""
+        send_nowhere(self._stream)
         if isinstance(error, BrokenPipeError):
             return error
         return ClipError(f"{self._name} cannot be written: {error.strerror}")
+
+
+def send_nowhere(stream: IO[Any]) -> None:
+    """Let a stream end in nothing, also what is still in its buffer."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 @contextmanager
