@@ -26,7 +26,7 @@ JOINT_WEIGHT = 2.0
 class Batch:
     """One step's material.
 
-    Shapes: pixels (B, 3, S, S) in [-1, 1]; ids (M, L) padded; targets (B, M), how much a caption is said of a picture;
+    Shapes: pixels (B, 3, S, S), normalised; ids (M, L) padded; targets (B, M), how much a caption is said of a picture;
     empty (B,) and nothing (M,), which pictures and captions hold no object; concepts (B, C), what is on each picture.
     """
 
@@ -84,7 +84,7 @@ class Batches:
         for row, objects in enumerate(shown):
             concepts[row, objects] = 1.0
         return Batch(
-            pixels=pixels * 2 - 1,
+            pixels=(pixels - self.settings.mean) / self.settings.std,
             ids=self._encode(texts),
             targets=targets,
             empty=torch.tensor([not objects for objects in shown]),

@@ -9,19 +9,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-import clipcli
 from clipcli import hub, scoring
 from clipcli.demo.training.captions import ENSEMBLE, UNSEEN_TEMPLATES
 from clipcli.demo.training.concepts import Concept, load_concepts
 from clipcli.demo.training.pictures import drawings_of, empty_pictures, on_canvas
 from clipcli.demo.training.vendors import VENDORS, Vendor
+from clipcli.images.preprocess import Preprocessing
 from clipcli.models.checkpoint import load_network
-from clipcli.models.config import read_config
-from clipcli.runtime.image_encoder import ImageEncoder
+from clipcli.models.config import read_config, read_json
 from clipcli.runtime.questions import NONE_OF_THESE
+from clipcli.text.tokenizer import load_tokenizer
 
 Floats = NDArray[np.float32]
 Table = list[list[str]]
@@ -35,7 +36,7 @@ SEED = 7
 
 
 class Examiner:
-    """A checkpoint, the concepts, and pictures of one vendor at a time.
+    """A checkpoint, loaded by clipcli, and the concepts.
 
     Args:
         folder: The checkpoint.
@@ -44,33 +45,52 @@ class Examiner:
     """
 
     def __init__(self, folder: Path, concepts: Sequence[Concept], work: Path) -> None:
-        """Load the checkpoint through clipcli."""
+        """Load the checkpoint."""
         self.concepts, self.work = concepts, work
-        self.model = clipcli.load(str(folder), device="cpu", dtype="float32")
-        network = load_network(read_config(folder), hub.weight_files(folder))
-        self.encoder = ImageEncoder(network, self.model.preprocessing)
+        config = read_config(folder)
+        if config.text is None:
+            raise ValueError(f"{folder} has no text tower")
+        self.network = load_network(config, hub.weight_files(folder))
+        self.logit_scale = float(self.network.logit_scale.exp())
+        settings = folder / "preprocessor_config.json"
+        self.preprocessing = Preprocessing.from_config(read_json(settings), str(settings))
+        self.tokenizer = load_tokenizer(folder, config.family, context_length=config.text.context_length)
         self.trained = [index for index, concept in enumerate(concepts) if not concept.held_out]
         self.held_out = [index for index, concept in enumerate(concepts) if concept.held_out]
 
+    @torch.inference_mode()
     def images(self, pictures: Sequence[Image.Image]) -> Floats:
         """Encode pictures (N) to features (N, P)."""
-        pixels = [self.model.preprocessing.pixels(picture) for picture in pictures]
-        return np.concatenate([self.encoder.encode(np.stack(pixels[i : i + 64])) for i in range(0, len(pixels), 64)])
+        parts = []
+        for begin in range(0, len(pictures), 64):
+            pixels = np.stack([self.preprocessing.pixels(picture) for picture in pictures[begin : begin + 64]])
+            parts.append(
+                self.network.get_image_features(torch.from_numpy(self.preprocessing.normalize(pixels))).numpy()
+            )
+        return scoring.normalize(np.concatenate(parts))
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> Floats:
+        """Encode texts (M) to features (M, P)."""
+        ids = [encoding.ids for encoding in self.tokenizer.encode(texts)]
+        longest, pad = max(map(len, ids)), self.tokenizer.pad_token_id
+        padded = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in ids])
+        return scoring.normalize(self.network.get_text_features(padded).numpy())
 
     def labels(self, templates: Sequence[str]) -> Floats:
         """Encode the names of all concepts (C, P) through `templates`, averaged."""
         texts = [template.replace("{}", concept.name) for concept in self.concepts for template in templates]
         owners = [index for index in range(len(self.concepts)) for _ in templates]
-        return scoring.ensemble(self.model.encode_texts(texts), owners, len(self.concepts))
+        return scoring.ensemble(self.texts(texts), owners, len(self.concepts))
 
     def none(self) -> Floats:
         """Encode what `--none-of-these` adds, (1, P)."""
         prompts = NONE_OF_THESE.prompts
-        return scoring.ensemble(self.model.encode_texts(prompts), [0] * len(prompts), 1)
+        return scoring.ensemble(self.texts(prompts), [0] * len(prompts), 1)
 
     def probabilities(self, images: Floats, labels: Floats) -> Floats:
         """Softmax over the labels; (N, P) and (N or 1, C, P) -> (N, C)."""
-        logits = self.model.logit_scale * np.einsum("np,ncp->nc", images, labels)
+        logits = self.logit_scale * np.einsum("np,ncp->nc", images, labels)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float32)
 
@@ -142,7 +162,7 @@ class VendorExam:
         together = float((order[:, :count] < count).all(axis=1).mean())
         names = [[self.examiner.concepts[int(index)].name for index in group] for group in groups]
         texts = [", ".join(group[:-1]) + " and " + group[-1] for group in names]
-        joint = self.examiner.model.encode_texts(texts)
+        joint = self.examiner.texts(texts)
         rivals = np.stack([rng.permutation(np.setdiff1d(np.arange(TRIALS), [trial]))[:9] for trial in range(TRIALS)])
         sets = np.concatenate([np.arange(TRIALS)[:, None], rivals], axis=1)
         return together, pick(images, joint, sets)

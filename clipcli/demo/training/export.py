@@ -23,7 +23,7 @@ def export(
     weights["logit_scale"] = model.logit_scale.detach().clamp(max=torch.tensor(100.0).log())
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     _write(folder / "config.json", _config(settings, image_px))
-    _write(folder / "preprocessor_config.json", _preprocessing(image_px))
+    _write(folder / "preprocessor_config.json", _preprocessing(settings, image_px))
     write_tokenizer(tokenizer, folder, settings.context_length)
     (folder / "words.txt").write_text("\n".join(words) + "\n", "utf-8")
 
@@ -63,7 +63,7 @@ def _config(settings: Settings, image_px: int) -> dict[str, Any]:
     }
 
 
-def _preprocessing(image_px: int) -> dict[str, Any]:
+def _preprocessing(settings: Settings, image_px: int) -> dict[str, Any]:
     """Square resize without a crop: a picture with two things on it must not lose one of them."""
     return {
         "image_processor_type": "CLIPImageProcessor",
@@ -76,8 +76,8 @@ def _preprocessing(image_px: int) -> dict[str, Any]:
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_std": [0.5, 0.5, 0.5],
+        "image_mean": [settings.mean] * 3,
+        "image_std": [settings.std] * 3,
     }
 
 
