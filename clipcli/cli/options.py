@@ -127,11 +127,13 @@ class InputOptions:
     )
 
     def __post_init__(self) -> None:
-        """Check the range.
+        """Check what goes together, and the range.
 
         Raises:
-            UsageError: `--max-megapixels` would refuse every picture, or is no number.
+            UsageError: `--null` without a list; `--max-megapixels` would refuse every picture, or is no number.
         """
+        if self.null_separated and self.from_file is None:
+            raise UsageError("--null says how --from-file is written", hint="add --from-file FILE, or - for stdin")
         if not self.max_megapixels > 0:
             raise UsageError(f"--max-megapixels must be a number above 0, not {self.max_megapixels:g}")
 

@@ -76,6 +76,7 @@ def test_a_label_set_file(text: str, line: int, words: str, clip: Clip, pictures
         (["--threshold", "50"], "--threshold must be between 0 and 1"),
         (["--threshold", "-2", "--scoring", "cosine"], "--threshold must be between -1 and 1"),
         (["--json", "--format", "csv"], "--json and --format csv do not go together"),
+        (["-0"], "--null says how --from-file is written"),
         (["--batch-size", "0"], "--batch-size must be 1 or more"),
         (["--workers", "0"], "--workers must be 1 or more"),
         (["--device", "gpu"], "--device gpu is not a device"),

@@ -113,7 +113,7 @@ def on_terminal(program: Program, *arguments: object, **environment: str) -> str
             break
         shown += block
     os.close(keyboard)
-    assert process.wait(timeout=WAIT_S) == 0
+    assert process.wait(timeout=WAIT_S) == 0, shown.decode()
     return shown.decode().replace("\r\n", "\n")
 
 
