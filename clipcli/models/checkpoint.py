@@ -26,6 +26,8 @@ _DROPPED = re.compile(r"\.(position_ids|token_type_ids|pooler\.dense\.(weight|bi
 # Newer spelling of a checkpoint's key -> the one that the modules have.
 _RENAMED = ((re.compile(r"^(vision_model\.encoder)\.layer\."), r"\1.layers."),)
 
+_LOGIT_SCALE = "logit_scale"
+
 
 class Weights(Protocol):
     """The tensors of one file, by name, read when asked for."""
@@ -145,6 +147,10 @@ class CheckpointWeights:
                 hint="the checkpoint is incomplete, or its config.json belongs to another; fetch it again",
             )
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a tensor of this name."""
+        return name in self._files
+
     def tensors(self, names: Iterable[str], dtype: torch.dtype) -> dict[str, Tensor]:
         """Read tensors in the dtype asked for; those already in it stay memory-mapped.
 
@@ -177,12 +183,36 @@ def load_network(
     Raises:
         DamagedModelError: The files cannot be read or do not fit the configuration.
     """
-    weights = CheckpointWeights.open(weight_files)
+    weights = checked_weights(config, weight_files)
     with torch.device("meta"), _NoInitialisation():
-        weights.check(DualEncoder(config))
         network = DualEncoder(config, image=image, text=text)
     network.load_state_dict(weights.tensors(network.state_dict(), dtype), strict=True, assign=True)
     return network.requires_grad_(False).eval()
+
+
+def read_logit_scale(weight_files: Sequence[Path]) -> float:
+    """Read a checkpoint's factor between cosine and logit, exp taken, in full precision whatever the rest runs in.
+
+    Raises:
+        DamagedModelError: The files cannot be read, or have none.
+    """
+    weights = CheckpointWeights.open(weight_files)
+    if _LOGIT_SCALE not in weights:
+        raise DamagedModelError(f"{weights.where} does not fit its config.json: {_LOGIT_SCALE} is missing")
+    return float(weights.tensors([_LOGIT_SCALE], torch.float32)[_LOGIT_SCALE].exp())
+
+
+def checked_weights(config: ModelConfig, weight_files: Sequence[Path], where: str | None = None) -> CheckpointWeights:
+    """Open weights that fit a configuration in every name and shape; `where` takes the files' place in messages.
+
+    Raises:
+        DamagedModelError: They do not fit, or cannot be read.
+    """
+    weights = CheckpointWeights.open(weight_files)
+    weights.where = where or weights.where
+    with torch.device("meta"), _NoInitialisation():
+        weights.check(DualEncoder(config))
+    return weights
 
 
 class _NoInitialisation(TorchFunctionMode):

@@ -13,11 +13,23 @@ from clipcli.models.transformer import Recorder, TowerOutput, attend, merge_head
 _EXPANSION = 4
 
 
-def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """A batch norm for inference: it counts no batches, so its state is what it computes with."""
-    norm = nn.BatchNorm2d(channels)
-    norm.num_batches_tracked = None
-    return norm
+class BatchNorm(nn.Module):
+    """A batch norm that only infers: torch's also keeps a count of batches, which its state must then hold."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        """Build scale, shift and the two running statistics."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: (B, C, H, W) -> (B, C, H, W). Source: arXiv:1502.03167, algorithm 2, step 11."""
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias)
 
 
 class Downsample(nn.Sequential):
@@ -25,7 +37,7 @@ class Downsample(nn.Sequential):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         """Build the convolution and its norm."""
-        super().__init__(nn.Conv2d(channels_in, channels_out, 1, bias=False), batch_norm(channels_out))
+        super().__init__(nn.Conv2d(channels_in, channels_out, 1, bias=False), BatchNorm(channels_out))
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,11 +55,11 @@ class Bottleneck(nn.Module):
         channels_out = channels * _EXPANSION
         self.stride = stride
         self.conv1 = nn.Conv2d(channels_in, channels, 1, bias=False)
-        self.bn1 = batch_norm(channels)
+        self.bn1 = BatchNorm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = batch_norm(channels)
+        self.bn2 = BatchNorm(channels)
         self.conv3 = nn.Conv2d(channels, channels_out, 1, bias=False)
-        self.bn3 = batch_norm(channels_out)
+        self.bn3 = BatchNorm(channels_out)
         resized = stride > 1 or channels_in != channels_out
         self.downsample = Downsample(channels_in, channels_out, stride) if resized else None
 
@@ -92,11 +104,11 @@ class ModifiedResNet(nn.Module):
         self.config = config
         width = config.width
         self.conv1 = nn.Conv2d(config.num_channels, width // 2, 3, stride=2, padding=1, bias=False)
-        self.bn1 = batch_norm(width // 2)
+        self.bn1 = BatchNorm(width // 2)
         self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
-        self.bn2 = batch_norm(width // 2)
+        self.bn2 = BatchNorm(width // 2)
         self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
-        self.bn3 = batch_norm(width)
+        self.bn3 = BatchNorm(width)
         one, two, three, four = config.layers
         self.layer1 = _stage(width, width, one, stride=1)
         self.layer2 = _stage(_EXPANSION * width, 2 * width, two, stride=2)

@@ -1,0 +1,185 @@
+"""Checkpoints of other layouts, written into folders in the hub's layout, so that all else knows only that one.
+
+`resolve_model` is the seam: what a user names with `--model` becomes a folder of that layout, whatever it was. A
+file is converted once and kept in the user's cache. Imports torch only inside functions: a file that was converted
+before costs no more than a folder.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipcli import hub
+from clipcli.errors import ClipError, ModelNotFoundError, UsageError
+from clipcli.models.config import read_config
+from clipcli.runtime.digests import FileStamp
+from clipcli.runtime.feature_cache import cache_path
+from clipcli.text.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from clipcli.models.formats import HubCheckpoint
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+)
+_PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "chinese_clip": "OFA-Sys/chinese-clip-vit-base-patch16"}
+_LAYOUT = "1"  # counts up when what is written for the same file changes
+
+
+def resolve_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    on_progress: hub.ProgressCallback | None = None,
+) -> hub.ModelFiles:
+    """Find a model as `hub.resolve_model` does, and take files and folders of other layouts too.
+
+    Raises:
+        UsageError: A foreign file does not say which activation its network has, or a revision is given for it.
+        ModelError: As `hub.resolve_model`, or as `read_foreign`.
+        ClipError: What is fetched or converted cannot be stored.
+    """
+    source = Path(os.path.expanduser(name))
+    if not _may_be_foreign(name, source):
+        return hub.resolve_model(name, revision=revision, offline=offline, on_progress=on_progress)
+    if revision is not None:
+        raise UsageError(f"--revision {revision} does not go with {name}: only hub models have revisions")
+    folder = _cached_conversion(source)
+    if not folder.is_dir():
+        try:
+            convert(source, folder)
+        except ClipError:
+            if not folder.is_dir():  # else another run was faster
+                raise
+    return hub.ModelFiles(name, folder, None, "folder")
+
+
+def convert(source: Path, target: Path, *, activation: str | None = None, tokenizer: Path | None = None) -> None:
+    """Write a checkpoint of another layout as a folder in the hub's layout, weights as safetensors.
+
+    The weights keep their number format; the config says float32, which is what they are computed in.
+
+    Args:
+        source: A file, or a folder of open_clip's.
+        target: A folder that does not exist yet, or is empty.
+        activation: `gelu` or `quick_gelu`, where the file does not say.
+        tokenizer: A folder with the tokenizer's files; without it the source's own folder and the hub's cache are
+            searched for one of the family, with as many tokens as the text tower knows.
+
+    Raises:
+        UsageError: The activation must be given, or the target is taken.
+        ModelError: The source is damaged or not supported, or there is no tokenizer for it.
+        ClipError: The target cannot be written.
+    """
+    from clipcli.models.formats import read_foreign
+
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} exists already", hint="name a new folder")
+    if not source.exists():
+        raise ModelNotFoundError(f"no such file or folder: {source}")
+    checkpoint = read_foreign(source, activation)
+    vocabulary = _find_tokenizer(checkpoint, source, tokenizer)
+    with _new_folder(target) as folder:
+        for name in _TOKENIZER_FILES:
+            if (vocabulary / name).is_file():
+                shutil.copyfile(vocabulary / name, folder / name)
+        _write(checkpoint, source, folder)
+
+
+def converted_folder() -> Path:
+    """Where conversions of files named with `--model` are kept, one folder each; it need not exist."""
+    return cache_path().parent / "converted"
+
+
+def _may_be_foreign(name: str, source: Path) -> bool:
+    """Whether a name means a file, or a folder without `config.json`; torch is not needed to tell."""
+    if name == hub.DEMO or not name or hub.find_checkpoint(name) is not None:
+        return False
+    return source.is_file() or ((source / "open_clip_config.json").is_file() and not (source / "config.json").exists())
+
+
+def _cached_conversion(source: Path) -> Path:
+    """The folder that the conversion of a file as it is now has: a changed file gets another one."""
+    try:
+        files = [source] if source.is_file() else sorted(path for path in source.iterdir() if path.is_file())
+        beside = source.parent / "open_clip_config.json"
+        stamps = [
+            (str(path.resolve()), FileStamp.of(path)) for path in [*files, *([beside] if beside.exists() else [])]
+        ]
+    except OSError as error:
+        raise ClipError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return converted_folder() / hashlib.sha256(repr((_LAYOUT, stamps)).encode()).hexdigest()[:32]
+
+
+def _find_tokenizer(checkpoint: "HubCheckpoint", source: Path, given: Path | None) -> Path:
+    """A folder whose tokenizer fits the text tower.
+
+    Raises:
+        ModelError: The one that was given does not, or none was found.
+    """
+    if given is not None:
+        _fit(checkpoint, given)
+        return given
+    own = source if source.is_dir() else source.parent
+    candidates = [own, *(model.folder for model in hub.stored_models() if model.family == checkpoint.family)]
+    for folder in candidates:
+        if any((folder / name).is_file() for name in _TOKENIZER_FILES if "config" not in name):
+            try:
+                _fit(checkpoint, folder)
+            except ClipError:
+                continue
+            return folder
+    published = _PUBLISHED[checkpoint.family]
+    raise ModelNotFoundError(
+        f"{source} carries no tokenizer, and neither its folder nor the hub's cache has one with "
+        f"{checkpoint.vocab_size} tokens",
+        hint=f"`clip models pull {published}` brings one, or convert with --tokenizer FOLDER",
+    )
+
+
+def _fit(checkpoint: "HubCheckpoint", folder: Path) -> None:
+    tokenizer = load_tokenizer(folder, checkpoint.family, context_length=2)
+    tokenizer.check_vocab_size(checkpoint.vocab_size)
+
+
+def _write(checkpoint: "HubCheckpoint", source: Path, folder: Path) -> None:
+    """Write configs and weights, and check that they fit each other as they will be loaded."""
+    from safetensors.torch import save_file
+
+    from clipcli.models.checkpoint import checked_weights
+
+    for name, content in (("config.json", checkpoint.config), ("preprocessor_config.json", checkpoint.preprocessing)):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    weights = folder / "model.safetensors"
+    save_file(checkpoint.tensors, weights, {"format": "pt"})
+    shutil.copymode(folder / "config.json", weights)  # safetensors lets nobody else read what it writes
+    checked_weights(read_config(folder), [weights], f"{source}, converted,")
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """A folder under a temporary name, which gets its own once it is whole and is removed if it is not."""
+    from safetensors import SafetensorError
+
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, target)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ClipError(f"{target} cannot be written: {reason}", hint="name a folder on a disk with room") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

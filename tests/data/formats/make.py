@@ -1,0 +1,192 @@
+"""Writes the fixtures beside it with the libraries whose files clipcli reads: openai-clip, open_clip, cn_clip.
+
+Run it where those three are installed (openai-clip 1.0.1, open_clip_torch 3.3.0 and cn_clip 1.6.0 wrote what is
+committed): `python make.py`. torchvision is not needed: what the networks use of it is nothing, so it is replaced by
+an empty stand-in where it is missing. Each `*.expected.safetensors` holds inputs and what the library itself makes of
+them in float32.
+"""
+
+import importlib
+import importlib.util
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+HERE = Path(__file__).parent
+VOCABULARY = 514  # every byte, every byte at the end of a word, two special tokens
+CHINESE = "猫狗鸟车树花人红蓝绿黄大小"
+IMAGE, CONTEXT = 32, 16
+
+
+def main() -> None:
+    """Write every fixture."""
+    stand_in_for_torchvision()
+    write_tokenizers()
+    write_openai()
+    write_open_clip()
+    write_chinese_clip()
+
+
+def write_openai() -> None:
+    """OpenAI's ViT as a TorchScript archive in float16, its ResNet as a plain state dict."""
+    clip = load_openai_clip()
+    text = (CONTEXT, VOCABULARY, 64, 1, 1)
+    vit = randomised(clip.CLIP(16, IMAGE, 1, 128, 16, *text))
+    for name, value in (("input_resolution", IMAGE), ("context_length", CONTEXT), ("vocab_size", VOCABULARY)):
+        vit.__dict__.pop(name, None)
+        vit.register_buffer(name, torch.tensor(value))
+    pixels, ids = inputs(IMAGE)
+    expect("openai-vit", vit, pixels, ids)
+    clip.convert_weights(vit)
+    half = torch.randn(1, 3, IMAGE, IMAGE)
+    methods = {"forward": (half, ids[:1]), "encode_image": half, "encode_text": ids[:1]}
+    torch.jit.trace_module(vit, methods, check_trace=False).save(str(HERE / "openai-vit.pt"))
+
+    resnet = randomised(clip.CLIP(16, 64, (1, 2, 1, 1), 4, None, *text))
+    pixels, ids = inputs(64)
+    expect("openai-rn", resnet, pixels, ids)
+    clip.convert_weights(resnet)
+    torch.save(resnet.state_dict(), HERE / "openai-rn.pt")
+
+
+def write_open_clip() -> None:
+    """open_clip's two layouts, with exact GELU and heads of 16: a folder for the hub, and a checkpoint of training."""
+    open_clip = importlib.import_module("open_clip")
+    vision = {"image_size": IMAGE, "layers": 2, "width": 32, "head_width": 16, "patch_size": 16, "mlp_ratio": 3.0}
+    text = {"context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 32, "heads": 2, "layers": 1}
+    config = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+    folder = HERE / "open_clip"
+    folder.mkdir(exist_ok=True)
+    model = randomised(open_clip.CLIP(**config))
+    expect("open_clip", model, *inputs(IMAGE))
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    preprocess = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.25, 0.5], "interpolation": "bicubic", "resize_mode": "squash"}
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
+
+    plain = {"width": 64, "layers": 1}  # heads of 64, as where no config says otherwise
+    towers = {"vision_cfg": {**vision, **plain, "head_width": 64}, "text_cfg": {**text, **plain, "heads": 1}}
+    custom = randomised(open_clip.CustomTextCLIP(16, **towers))
+    expect("open_clip-custom", custom, *inputs(IMAGE))
+    state = {f"module.{name}": value.half() for name, value in custom.state_dict().items()}
+    torch.save({"epoch": 3, "name": "a run", "state_dict": state}, HERE / "open_clip-custom.pt")
+
+
+def write_chinese_clip() -> None:
+    """Chinese-CLIP's own files: `module.` in front, a state dict among other things, in float16."""
+    cn_clip = importlib.import_module("cn_clip.clip.model")
+    bert = {
+        "text_attention_probs_dropout_prob": 0.1,
+        "text_hidden_act": "gelu",
+        "text_hidden_dropout_prob": 0.1,
+        "text_hidden_size": 128,
+        "text_initializer_range": 0.02,
+        "text_intermediate_size": 96,
+        "text_max_position_embeddings": 64,
+        "text_num_attention_heads": 2,
+        "text_num_hidden_layers": 1,
+        "text_type_vocab_size": 2,
+    }
+    vocabulary = chinese_vocabulary()
+    tokenizer = types.SimpleNamespace(vocab={token: i for i, token in enumerate(vocabulary)})
+    towers = {"vit": (IMAGE, 1, 64, 16), "rn": (64, "[1,1,2,1]", 4, None)}
+    for name, (size, layers, width, patch) in towers.items():
+        layers = json.loads(layers) if isinstance(layers, str) else layers
+        model = cn_clip.CLIP(16, size, layers, width, patch, len(vocabulary), **bert, tokenizer=tokenizer)
+        model = randomised(model).half().float()
+        pixels, _ = inputs(size)
+        ids = torch.tensor([[2, 5, 6, 7, 3, 0, 0], [2, 9, 3, 0, 0, 0, 0], [2, 5, 9, 10, 11, 12, 3]])
+        expect(f"chinese-{name}", model, pixels, ids)
+        state = {f"module.{name}": value for name, value in model.half().state_dict().items()}
+        torch.save({"epoch": 3, "name": "a run", "state_dict": state}, HERE / f"chinese-{name}.pt")
+
+
+def expect(name: str, model: Any, pixels: Tensor, ids: Tensor) -> None:
+    """Keep inputs, and what the library makes of them."""
+    with torch.no_grad():
+        features = {"image_features": model.encode_image(pixels), "text_features": model.encode_text(ids)}
+    save_file(
+        {"pixel_values": pixels, "input_ids": ids} | {key: value.contiguous() for key, value in features.items()},
+        HERE / f"{name}.expected.safetensors",
+    )
+
+
+def inputs(size: int) -> tuple[Tensor, Tensor]:
+    """Two pictures, and three texts that end in the highest id, as CLIP's do."""
+    generator = torch.Generator().manual_seed(size)
+    ids = torch.randint(1, VOCABULARY - 2, (3, CONTEXT), generator=generator)
+    for row, end in enumerate((CONTEXT - 1, 4, 9)):
+        ids[row, 0], ids[row, end], ids[row, end + 1 :] = VOCABULARY - 2, VOCABULARY - 1, 0
+    return torch.randn(2, 3, size, size, generator=generator), ids
+
+
+def randomised(model: nn.Module) -> Any:
+    """Move everything off its first value: biases of 0 and norms of 1 would hide a wrong mapping."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            if name.endswith("logit_scale") or not value.is_floating_point() or value.isinf().any():
+                continue
+            if value.ndim > 1:
+                value.normal_(0, 0.1, generator=generator)
+            else:
+                value.uniform_(0.5, 1.5, generator=generator)
+            value.copy_((value * 64).round() / 64)  # exact in float16, and small once compressed
+    return model.eval()
+
+
+def write_tokenizers() -> None:
+    """A byte-level BPE without merges, and a WordPiece of a few characters."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    alphabet = sorted(ByteLevel.alphabet())
+    tokens = [*alphabet, *(f"{byte}</w>" for byte in alphabet), "<|startoftext|>", "<|endoftext|>"]
+    (HERE / "clip-tokenizer").mkdir(exist_ok=True)
+    write_json(HERE / "clip-tokenizer" / "vocab.json", {token: i for i, token in enumerate(tokens)})
+    (HERE / "clip-tokenizer" / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    write_json(HERE / "clip-tokenizer" / "tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer"})
+    (HERE / "chinese-tokenizer").mkdir(exist_ok=True)
+    (HERE / "chinese-tokenizer" / "vocab.txt").write_text("\n".join(chinese_vocabulary()) + "\n", encoding="utf-8")
+    write_json(HERE / "chinese-tokenizer" / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
+
+
+def chinese_vocabulary() -> list[str]:
+    """WordPiece, special tokens first."""
+    return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CHINESE]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people."""
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def load_openai_clip() -> Any:
+    """openai-clip's networks without its `__init__`, which needs an old setuptools."""
+    package = importlib.util.find_spec("clip")
+    assert package is not None and package.submodule_search_locations
+    path = Path(package.submodule_search_locations[0]) / "model.py"
+    spec = importlib.util.spec_from_file_location("openai_clip_model", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def stand_in_for_torchvision() -> None:
+    """Let modules import names of torchvision that they do not use here."""
+    importlib.import_module("transformers")  # looks for torchvision too, and minds a stand-in
+    if importlib.util.find_spec("torchvision") is None:
+        names = ("", ".transforms", ".transforms.functional", ".ops", ".ops.misc")
+        for name in names:
+            sys.modules[f"torchvision{name}"] = mock.MagicMock()
+        sys.modules["torchvision.ops.misc"].FrozenBatchNorm2d = nn.BatchNorm2d
+
+
+if __name__ == "__main__":
+    main()
