@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from clipcli.labels.label_set import SLOT, LabelSet
 
@@ -17,6 +18,12 @@ class Prompts:
 
     texts: tuple[str, ...]
     owners: tuple[int, ...]
+
+    @property
+    def by_label(self) -> list[tuple[str, ...]]:
+        """The prompts of each label."""
+        pairs = groupby(zip(self.owners, self.texts, strict=True), key=lambda pair: pair[0])
+        return [tuple(text for _, text in group) for _, group in pairs]
 
 
 def expand(label_set: LabelSet, templates: Sequence[str]) -> Prompts:

@@ -1,13 +1,19 @@
 """Which device and number format to compute with. Imports torch only inside functions."""
 
-from typing import TYPE_CHECKING
+import warnings
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
-from clipcli.errors import DeviceError, UsageError
+from clipcli.errors import ClipWarning, DeviceError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+    from clipcli.runtime.feature_cache import FeatureCache
+
+DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
 def available_devices() -> list[str]:
@@ -44,8 +50,11 @@ def choose_device(name: str) -> "torch.device":
 def choose_dtype(name: str, device: "torch.device") -> "torch.dtype":
     """Turn `--dtype` into a torch dtype; `auto` is float32 on the CPU and float16 elsewhere.
 
+    Warns (`ClipWarning`) where a format is slower than float32, because the processor has no arithmetic for it.
+
     Raises:
         UsageError: The name is not in `DTYPES`.
+        DeviceError: int8 on another device than the CPU.
     """
     import torch
 
@@ -53,5 +62,62 @@ def choose_dtype(name: str, device: "torch.device") -> "torch.dtype":
         raise UsageError(f"--dtype {name} is not known", hint=f"use {', '.join(DTYPES)}")
     if name == "auto":
         return torch.float32 if device.type == "cpu" else torch.float16
+    if name == "int8" and (device.type != "cpu" or not torch.backends.mkldnn.is_available()):
+        raise DeviceError(f"--dtype int8 does not run on {device}", hint="use --device cpu, or another --dtype")
+    if device.type == "cpu" and not _computes_fast(name):
+        warnings.warn(f"--dtype {name} is slower than float32 on this processor", ClipWarning, stacklevel=2)
     dtype: torch.dtype = getattr(torch, name)
     return dtype
+
+
+def text_dtype(dtype: "torch.dtype") -> "torch.dtype":
+    """What text towers compute in: int8 is for pictures, of which there are many; texts are encoded once."""
+    import torch
+
+    return torch.float32 if dtype is torch.int8 else dtype
+
+
+def _computes_fast(name: str) -> bool:
+    """Whether this processor has instructions for a half-precision format, as oneDNN sees it."""
+    import torch
+
+    probes = {"bfloat16": "_is_mkldnn_bf16_supported", "float16": "_is_mkldnn_fp16_supported"}
+    if name not in probes:
+        return True
+    probe = getattr(torch.ops.mkldnn, probes[name], None)
+    return probe is not None and bool(probe())
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where features are computed and in which number format, by name: `cuda:0`, `float16`."""
+
+    device: str
+    dtype: str
+
+    @property
+    def numerics(self) -> str:
+        """What of it features depend on."""
+        return f"{self.device.partition(':')[0]} {self.dtype}"
+
+    @classmethod
+    def remembered(cls, device: str, dtype: str, cache: "FeatureCache") -> Self | None:
+        """What `--device` and `--dtype` meant when this installation of torch was last asked, or None."""
+        known = cache.placement(_question(device, dtype))
+        return cls(*known) if known else None
+
+    @classmethod
+    def chosen(cls, device: "torch.device", dtype: "torch.dtype") -> Self:
+        """Name what torch has."""
+        return cls(str(device), str(dtype).removeprefix("torch."))
+
+    def remember(self, device: str, dtype: str, cache: "FeatureCache") -> None:
+        """Keep the answer for runs that need no torch."""
+        cache.remember_placement(_question(device, dtype), self.device, self.dtype)
+
+
+def _question(device: str, dtype: str) -> str:
+    """What was asked, and of which installation of torch; finding it does not import it."""
+    spec = find_spec("torch")
+    installed = Path(spec.origin).stat().st_mtime_ns if spec and spec.origin else 0
+    return f"{device} {dtype} {installed}"

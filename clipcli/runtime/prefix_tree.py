@@ -43,7 +43,7 @@ class Pack:
     @cached_property
     def longest(self) -> int:
         """Nodes of the longest path."""
-        return self.paths.shape[1]
+        return int(self.paths.shape[1])
 
     def block_keys(self, size: int) -> tuple[_Indices, NDArray[np.bool_]]:
         """What each block of `size` nodes attends to, N being a multiple of `size`.
@@ -81,7 +81,7 @@ def packs(sequences: Sequence[Sequence[int]], size: int, *, multiple: int = 1) -
         size: The most nodes a pack has, unless a single sequence is longer.
         multiple: Fill every pack up to a multiple of this with nodes that nothing sees.
     """
-    order = sorted(range(len(sequences)), key=sequences.__getitem__)
+    order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i]))
     first, used = 0, 0
     previous: Sequence[int] = ()
     for i, row in enumerate(order):
