@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from clipcli.cli.boundary import handles_errors, say
+from clipcli.cli.convert import convert
 from clipcli.cli.help import GroupedCommand
 from clipcli.cli.model_rows import describe_model, info_table, list_table, model_rows, size_text
 from clipcli.cli.options import expand_options
@@ -141,6 +142,9 @@ def default(
     if override:
         say(f"CLIPCLI_MODEL={override} goes before it")
     typer.echo(hub.default_model())
+
+
+models_app.command(cls=GroupedCommand)(convert)
 
 
 def _confirm(what: str) -> None:

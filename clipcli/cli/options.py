@@ -219,9 +219,9 @@ class ModelOptions:
         typer.Option(
             "--model",
             "-m",
-            metavar="ID|ALIAS|DIR",
+            metavar="ID|ALIAS|PATH",
             envvar="CLIPCLI_MODEL",
-            help="Hub id, alias (`clip models list`) or folder.",
+            help="Hub id, alias (`clip models list`), folder or file.",
             rich_help_panel=MODEL,
         ),
     ] = None
@@ -273,6 +273,7 @@ class ModelOptions:
         from clipcli import hub
         from clipcli.cli.progress import download_bar
         from clipcli.images.decode import DecodeOptions
+        from clipcli.runtime.convert import resolve_model
         from clipcli.runtime.engine import Model, RunOptions
 
         options = RunOptions(
@@ -286,7 +287,7 @@ class ModelOptions:
         )
         name = self.model or hub.default_model()
         with download_bar(quiet=quiet) as on_progress:
-            files = hub.resolve_model(name, revision=self.revision, offline=self.offline, on_progress=on_progress)
+            files = resolve_model(name, revision=self.revision, offline=self.offline, on_progress=on_progress)
         return Model(files, options)
 
 

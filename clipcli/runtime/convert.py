@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipcli import hub
-from clipcli.errors import ClipError, ModelNotFoundError, UsageError
+from clipcli.errors import ClipError, ModelError, ModelNotFoundError, UsageError
 from clipcli.models.config import read_config
 from clipcli.runtime.digests import FileStamp
 from clipcli.runtime.feature_cache import cache_path
@@ -127,31 +127,37 @@ def _find_tokenizer(checkpoint: "HubCheckpoint", source: Path, given: Path | Non
     """A folder whose tokenizer fits the text tower.
 
     Raises:
-        ModelError: The one that was given does not, or none was found.
+        UsageError: The one that was given does not.
+        ModelError: It is damaged, or none was found.
     """
     if given is not None:
-        _fit(checkpoint, given)
+        tokens = _tokens(given, checkpoint.family)
+        if tokens != checkpoint.vocab_size:
+            raise UsageError(
+                f"--tokenizer {given} has {tokens} tokens, but the text tower of {source} knows {checkpoint.vocab_size}"
+            )
         return given
     own = source if source.is_dir() else source.parent
     candidates = [own, *(model.folder for model in hub.stored_models() if model.family == checkpoint.family)]
     for folder in candidates:
         if any((folder / name).is_file() for name in _TOKENIZER_FILES if "config" not in name):
             try:
-                _fit(checkpoint, folder)
-            except ClipError:
-                continue
-            return folder
+                fits = _tokens(folder, checkpoint.family) == checkpoint.vocab_size
+            except ModelError:
+                continue  # a tokenizer of another family
+            if fits:
+                return folder
     published = _PUBLISHED[checkpoint.family]
     raise ModelNotFoundError(
         f"{source} carries no tokenizer, and neither its folder nor the hub's cache has one with "
         f"{checkpoint.vocab_size} tokens",
-        hint=f"`clip models pull {published}` brings one, or convert with --tokenizer FOLDER",
+        hint=f"`clip models pull {published}` brings one; or name a folder that has one: "
+        f"`clip models convert {source} DIR --tokenizer FOLDER`",
     )
 
 
-def _fit(checkpoint: "HubCheckpoint", folder: Path) -> None:
-    tokenizer = load_tokenizer(folder, checkpoint.family, context_length=2)
-    tokenizer.check_vocab_size(checkpoint.vocab_size)
+def _tokens(folder: Path, family: str) -> int:
+    return load_tokenizer(folder, family, context_length=2).vocab_size
 
 
 def _write(checkpoint: "HubCheckpoint", source: Path, folder: Path) -> None:

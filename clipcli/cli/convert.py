@@ -1,0 +1,52 @@
+"""`clip models convert`: a checkpoint of another layout, as a folder in the hub's.
+
+Imports torch inside the command only, through `runtime.convert`.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipcli.cli.boundary import handles_errors, say
+
+
+class Activation(StrEnum):
+    """The activations that such networks have."""
+
+    quick_gelu = "quick_gelu"
+    gelu = "gelu"
+
+
+@handles_errors
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SRC",
+            help="A file of OpenAI, open_clip or Chinese-CLIP, or a folder of open_clip.",
+            show_default=False,
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write, a new one.", show_default=False)],
+    activation: Annotated[
+        Activation | None, typer.Option(help="What the network computes with, where the file does not say.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the tokenizer's files are, if not beside SRC or in the hub's cache."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Write a checkpoint of another layout as a folder in the hub's layout, weights as safetensors.
+
+    Programs made for that layout load the folder as they load a model of the hub, and --model takes it. (--model takes
+    SRC too, where the file says all that is needed.) Nothing in SRC is run: it is read as tensors only.
+    """
+    from clipcli.runtime.convert import convert as write_folder
+
+    write_folder(source, folder, activation=activation.value if activation else None, tokenizer=tokenizer)
+    if not quiet:
+        say(f"{source} is converted")
+    typer.echo(folder)
