@@ -15,12 +15,14 @@ SETTINGS = ("NO_COLOR", "FORCE_COLOR", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", 
 
 
 @pytest.fixture(autouse=True)
-def user_folders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Point every folder of the user into `tmp_path` and forget their settings."""
+def user_folders(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Point every folder of the user into a folder of the test's own and forget their settings."""
     for name in (*SETTINGS, *(name for name in os.environ if name.startswith("CLIPCLI_"))):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
-    home = tmp_path / "home"
+    home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))

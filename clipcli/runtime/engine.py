@@ -5,8 +5,8 @@ is first needed, each tower by itself; torch is imported then and not before.
 """
 
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipcli import hub, scoring
+from clipcli import hub
 from clipcli.errors import ClipWarning, DamagedModelError, ImageError, UnsupportedModelError, UsageError
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
@@ -23,14 +23,20 @@ from clipcli.images.preprocess import Preprocessing
 from clipcli.labels.expand import expand
 from clipcli.labels.label_set import LabelSet, clean_templates, parents
 from clipcli.labels.templates import default_templates
-from clipcli.models.config import ModelConfig, read_config, read_json
+from clipcli.models.config import ModelConfig, TextConfig, read_config, read_json
 from clipcli.results import Classification, Failure, ImageTextScores
 from clipcli.runtime.classifier import ClassifyOptions, Groups, LabelClassifier, score_texts
-from clipcli.runtime.image_pipeline import Pixels, default_workers, prepared_batches
+from clipcli.runtime.convert import resolve_model
+from clipcli.runtime.device import Placement
+from clipcli.runtime.digests import checkpoint_digest
+from clipcli.runtime.feature_cache import FeatureCache, FeatureSpace, open_cache
+from clipcli.runtime.image_memory import ImageReader, RememberingReader
+from clipcli.runtime.image_pipeline import ImageFeatures, ImagePipeline, Pixels, default_workers
+from clipcli.runtime.label_features import LabelEncoder, LabelFeature, ProgressCallback, name_prompt, warn_cut
 from clipcli.runtime.languages import language_warning
 from clipcli.runtime.questions import head_classifier, labels_of, none_label
 from clipcli.scoring import Floats
-from clipcli.text.tokenizer import Encoding, TextTokenizer, load_tokenizer
+from clipcli.text.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
 
 if TYPE_CHECKING:
     import torch
@@ -38,19 +44,17 @@ if TYPE_CHECKING:
     from clipcli.models.dual_encoder import DualEncoder
     from clipcli.runtime.image_encoder import ImageEncoder
 
-DEFAULT_BATCH_SIZE = 16
-
-
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """How to run a model, whatever the question.
 
     Attributes:
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        dtype: `auto`, `float32`, `bfloat16` or `float16`.
+        dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8` (the image tower on the CPU).
         batch_size: Pictures a batch; None chooses.
         workers: Threads that decode; None chooses.
         decode: How pictures are read.
+        cache: Read and write remembered features.
     """
 
     device: str = "auto"
@@ -58,6 +62,7 @@ class RunOptions:
     batch_size: int | None = None
     workers: int | None = None
     decode: DecodeOptions = field(default_factory=DecodeOptions)
+    cache: bool = True
 
     def __post_init__(self) -> None:
         """Check the counts.
@@ -70,20 +75,27 @@ class RunOptions:
                 raise UsageError(f"{flag} must be 1 or more, not {value}")
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFeatures:
-    """One input's features (P,), unit length, or why there are none."""
-
-    source: ImageSource
-    features: Floats | None
-    error: ImageError | None
+@contextmanager
+def _no_progress() -> Iterator[ProgressCallback]:
+    yield lambda done, total: None
 
 
 class Model:
     """A checkpoint, ready to turn pictures and texts into features and answers."""
 
-    def __init__(self, files: hub.ModelFiles, options: RunOptions | None = None) -> None:
+    def __init__(
+        self,
+        files: hub.ModelFiles,
+        options: RunOptions | None = None,
+        *,
+        text_progress: Callable[[], AbstractContextManager[ProgressCallback]] = _no_progress,
+    ) -> None:
         """Read the configuration; weights are read when first needed.
+
+        Args:
+            files: The checkpoint.
+            options: How to run it.
+            text_progress: Entered while prompts are encoded; what it gives is told prompts done and prompts in all.
 
         Raises:
             ModelError: The checkpoint is damaged or not of a supported family.
@@ -91,6 +103,7 @@ class Model:
         self.files = files
         self.options = options or RunOptions()
         self.config: ModelConfig = read_config(files.folder)
+        self._text_progress = text_progress
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -105,16 +118,21 @@ class Model:
         return Preprocessing.from_config(read_json(path), str(path))
 
     @cached_property
+    def cache(self) -> FeatureCache:
+        """Where features are remembered."""
+        return open_cache() if self.options.cache else FeatureCache.disabled()
+
+    @cached_property
+    def checkpoint_digest(self) -> str:
+        """Digest of the checkpoint's configuration and weights."""
+        return checkpoint_digest(self.files.folder, hub.weight_files(self.files.folder), self.cache)
+
+    @cached_property
     def tokenizer(self) -> TextTokenizer:
         """The checkpoint's tokenizer."""
-        if self.config.text is None or self.class_names is not None:
-            raise UnsupportedModelError(
-                f"{self.files.id} has no text tower, so it cannot read texts", hint="use a checkpoint with both towers"
-            )
-        tokenizer = load_tokenizer(
-            self.files.folder, self.config.family, context_length=self.config.text.context_length
-        )
-        tokenizer.check_vocab_size(self.config.text.vocab_size)
+        text = self._text_config()
+        tokenizer = load_tokenizer(self.files.folder, self.config.family, context_length=text.context_length)
+        tokenizer.check_vocab_size(text.vocab_size)
         return tokenizer
 
     @cached_property
@@ -132,22 +150,34 @@ class Model:
         return choose_dtype(self.options.dtype, self.device)
 
     @cached_property
+    def placement(self) -> Placement:
+        """Names of device and dtype: as remembered, or else as torch has them."""
+        asked = (self.options.device, self.options.dtype)
+        return Placement.remembered(*asked, self.cache) or self._place()
+
+    @cached_property
     def logit_scale(self) -> float:
         """The checkpoint's factor between cosine and logit, exp already taken."""
         self._require_image_tower()
-        return float(self._text_network.logit_scale.float().exp())
+        known = self.cache.logit_scale(self.checkpoint_digest) if self.cache.usable else None
+        if known is None:
+            from clipcli.models.checkpoint import read_logit_scale
+
+            known = read_logit_scale(hub.weight_files(self.files.folder))
+            if self.cache.usable:
+                self.cache.remember_logit_scale(self.checkpoint_digest, known)
+        return known
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Encode texts as they are, without templates.
 
-        Shapes: M texts -> (M, P) float32, unit length. Warns (`ClipWarning`) of each text that was cut.
+        Shapes: M texts -> (M, P) float32, unit length. Warns (`ClipWarning`) once if texts were cut.
         """
         self._warn_foreign(texts, None)
-        encodings = self.tokenizer.encode(texts)
-        for text, encoding in zip(texts, encodings, strict=True):
-            if encoding.truncated:
-                self._warn_truncated(f"text {text!r}")
-        return self._encode_ids(encodings)
+        with self._text_progress() as on_progress:
+            encoded = self._label_encoder(on_progress).features([(text,) for text in texts])
+        warn_cut([f"text {text!r}" for text in texts], encoded, self._text_config().context_length)
+        return self._stacked(encoded)
 
     def encode_labels(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> Floats:
         """Encode labels through templates and average the prompts of each.
@@ -158,15 +188,21 @@ class Model:
 
         Shapes: C labels -> (C, P) float32, unit length. Warns (`ClipWarning`) once if prompts were cut.
         Source: arXiv:2103.00020, section 3.1.4.
+
+        Raises:
+            LabelSetError: Two labels become the same tokens.
         """
         self._warn_foreign([" ".join(label.prompts) for label in label_set.labels], label_set.language)
-        prompts = expand(label_set, self.templates_for(label_set, templates))
-        encodings = self.tokenizer.encode(prompts.texts)
-        cut = [owner for owner, encoding in zip(prompts.owners, encodings, strict=True) if encoding.truncated]
-        if cut:
-            more = f" and {len(set(cut)) - 1} more" if len(set(cut)) > 1 else ""
-            self._warn_truncated(f"label {label_set.labels[cut[0]].name!r}{more}")
-        return scoring.ensemble(self._encode_ids(encodings), list(prompts.owners), len(label_set.labels))
+        templates = self.templates_for(label_set, templates)
+        prompts = expand(label_set, templates).by_label
+        with self._text_progress() as on_progress:
+            encoded = self._label_encoder(on_progress).features(prompts, label_set.names)
+        what = [
+            name_prompt(label, texts[feature.cut or 0], templates)
+            for label, texts, feature in zip(label_set.labels, prompts, encoded, strict=True)
+        ]
+        warn_cut(what, encoded, self._text_config().context_length)
+        return self._stacked(encoded)
 
     def templates_for(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> tuple[str, ...]:
         """The templates that `encode_labels` fills in."""
@@ -196,20 +232,8 @@ class Model:
     def iter_image_feature_batches(self, sources: Iterable[ImageSource]) -> Generator[list[ImageFeatures], None, None]:
         """Encode pictures as they come, a batch at a time."""
         self.preprocessing  # noqa: B018 - a damaged checkpoint is reported before the first picture is read
-        batches = prepared_batches(
-            iter(sources),
-            self._prepare,
-            batch_size=self.options.batch_size or DEFAULT_BATCH_SIZE,
-            workers=self.options.workers or default_workers(),
-        )
-        with closing(batches):  # an interrupted run decodes no further
-            for batch in batches:
-                pixels = [item.pixels for item in batch if item.pixels is not None]
-                rows = iter(self._checked(self._image_encoder.encode(np.stack(pixels))) if pixels else ())
-                yield [
-                    ImageFeatures(item.source, None if item.pixels is None else next(rows), item.error)
-                    for item in batch
-                ]
+        pipeline = ImagePipeline(self._image_reader(), lambda: self._image_encoder, workers=self._workers)
+        yield from pipeline.batches(iter(sources))
 
     def classifier(
         self,
@@ -311,11 +335,22 @@ class Model:
         batches = self.iter_score(_sources(images), texts, options or ClassifyOptions())
         return list(chain.from_iterable(batches))
 
-    def _encode_ids(self, encodings: Sequence[Encoding]) -> Floats:
+    def _label_encoder(self, on_progress: ProgressCallback) -> LabelEncoder:
+        return LabelEncoder(self.cache, self._text_space, lambda: self.tokenizer, self._encode_ids, on_progress)
+
+    def _text_space(self) -> FeatureSpace:
+        length = self._text_config().context_length
+        tokens = tokenizer_digest(self.files.folder, self.config.family, context_length=length)
+        return FeatureSpace("text", self.checkpoint_digest, tokens, self.placement.numerics)
+
+    def _encode_ids(self, ids: Sequence[tuple[int, ...]], on_progress: ProgressCallback) -> Floats:
         from clipcli.runtime.text_encoder import encode_ids
 
-        features = encode_ids(self._text_network, [e.ids for e in encodings], self.tokenizer.pad_token_id)
-        return self._checked(features)
+        return self._checked(encode_ids(self._text_network, ids, self.tokenizer.pad_token_id, on_progress))
+
+    def _stacked(self, encoded: Sequence[LabelFeature]) -> Floats:
+        empty = np.empty((0, self.config.projection_dim), dtype=np.float32)
+        return np.stack([label.features for label in encoded]) if encoded else empty
 
     def _checked(self, features: Floats) -> Floats:
         if not np.isfinite(features).all():
@@ -325,26 +360,59 @@ class Model:
             )
         return features
 
-    def _prepare(self, source: ImageSource) -> Pixels:
+    @property
+    def _workers(self) -> int:
+        return self.options.workers or default_workers()
+
+    def _image_reader(self) -> ImageReader:
+        if not self.cache.usable:
+            return ImageReader(self._read_pixels)
+        preparation = f"{self.preprocessing.digest} {self.options.decode}"
+        space = FeatureSpace("image", self.checkpoint_digest, preparation, self.placement.numerics)
+        return RememberingReader(self._read_pixels, self.cache, space)
+
+    def _read_pixels(self, source: ImageSource) -> Pixels:
         image = decode(source, self.options.decode, self.preprocessing.min_size)
         return self.preprocessing.pixels(image)
 
     @cached_property
     def _text_network(self) -> "DualEncoder":
-        return self._load(image=False, text=True)
+        from clipcli.runtime.device import text_dtype
+
+        return self._load(image=False, text=True).to(self.device, text_dtype(self.dtype))
 
     @cached_property
     def _image_encoder(self) -> "ImageEncoder":
         from clipcli.runtime.image_encoder import ImageEncoder
 
-        return ImageEncoder(self._load(image=True, text=False), self.preprocessing)
+        return ImageEncoder(
+            self._load(image=True, text=False),
+            self.preprocessing,
+            self.device,
+            self.dtype,
+            batch_size=self.options.batch_size,
+            workers=self._workers,
+            check=self._checked,
+        )
 
     def _load(self, *, image: bool, text: bool) -> "DualEncoder":
         from clipcli.models.checkpoint import load_network
 
         weights = hub.weight_files(self.files.folder)
-        network = load_network(self.config, weights, image=image, text=text, dtype=self.dtype)
-        return network.to(self.device)
+        self.placement = self._place()  # what was remembered may no longer be so
+        return load_network(self.config, weights, image=image, text=text)
+
+    def _place(self) -> Placement:
+        placement = Placement.chosen(self.device, self.dtype)
+        placement.remember(self.options.device, self.options.dtype, self.cache)
+        return placement
+
+    def _text_config(self) -> TextConfig:
+        if self.config.text is None or self.class_names is not None:
+            raise UnsupportedModelError(
+                f"{self.files.id} has no text tower, so it cannot read texts", hint="use a checkpoint with both towers"
+            )
+        return self.config.text
 
     def _require_image_tower(self) -> None:
         if self.config.vision is None:
@@ -358,10 +426,6 @@ class Model:
         if warning:
             warnings.warn(warning, ClipWarning, stacklevel=3)
 
-    def _warn_truncated(self, what: str) -> None:
-        length = self.tokenizer.context_length
-        warnings.warn(f"{what} is longer than {length} tokens and was cut", ClipWarning, stacklevel=3)
-
 
 def load(
     name: str = hub.DEFAULT_MODEL,
@@ -372,14 +436,16 @@ def load(
     batch_size: int | None = None,
     workers: int | None = None,
     offline: bool = False,
+    cache: bool = True,
 ) -> Model:
-    """Find a checkpoint by id, alias or folder and make it ready.
+    """Find a checkpoint by id, alias, folder or file and make it ready.
 
     Raises:
         ModelError: It is missing, damaged or not supported.
     """
-    files = hub.resolve_model(name, revision=revision, offline=offline)
-    return Model(files, RunOptions(device=device, dtype=dtype, batch_size=batch_size, workers=workers))
+    files = resolve_model(name, revision=revision, offline=offline)
+    options = RunOptions(device=device, dtype=dtype, batch_size=batch_size, workers=workers, cache=cache)
+    return Model(files, options)
 
 
 def _sources(images: Iterable[str | Path]) -> Iterator[ImageSource]:

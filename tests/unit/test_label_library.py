@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -19,8 +20,8 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_the_user_folder_is_the_platforms(tmp_path: Path) -> None:
-    assert library.user_folder() == tmp_path / "home" / ".config" / "clipcli" / "prompts"
+def test_the_user_folder_is_the_platforms() -> None:
+    assert library.user_folder() == Path(os.environ["XDG_CONFIG_HOME"]) / "clipcli" / "prompts"
 
 
 def test_own_sets_come_before_built_in_ones(user: Path) -> None:
