@@ -9,6 +9,7 @@ from clipcli.cli.help import GroupedCommand
 from clipcli.cli.labels import labels_app
 from clipcli.cli.models import models_app
 from clipcli.cli.score import score
+from clipcli.cli.tag import tag
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.command(cls=GroupedCommand)(classify)
 app.command(cls=GroupedCommand)(score)
+app.command(cls=GroupedCommand)(tag)
 app.add_typer(labels_app, name="labels")
 app.add_typer(models_app, name="models")
 

@@ -4,19 +4,22 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from clipcli.cli.boundary import say
 from clipcli.cli.options import OutputOptions
 from clipcli.cli.progress import picture_counter
-from clipcli.cli.render import Record, make_renderer
+from clipcli.cli.render import make_renderer
 from clipcli.cli.render.destination import open_destination
 from clipcli.errors import ExitStatus
+from clipcli.results import Record
 
 if TYPE_CHECKING:
     from clipcli.runtime.engine import Model
+
+R = TypeVar("R", bound=Record)
 
 
 def describe_run(model: "Model", **question: Any) -> dict[str, Any]:
@@ -55,7 +58,7 @@ def print_results(
             renderer.start(schema, run)
             for batch in chain(first, batches):
                 if output.fail_fast:
-                    batch = _until_failure(batch)
+                    batch = until_failure(batch)
                 renderer.write(batch)
                 failed += sum(record.error is not None for record in batch)
                 ok += sum(record.error is None for record in batch)
@@ -69,7 +72,7 @@ def print_results(
         raise typer.Exit(ExitStatus.PARTIAL)
 
 
-def _until_failure(batch: Sequence[Record]) -> Sequence[Record]:
+def until_failure(batch: Sequence[R]) -> Sequence[R]:
     """A batch up to its first picture that failed."""
     first = next((i for i, record in enumerate(batch) if record.error is not None), len(batch))
     return batch[: first + 1]

@@ -12,10 +12,10 @@ def as_json(record: Record) -> dict[str, Any]:
     """One record as a JSON object."""
     if record.error is not None:
         error = {"type": record.error.type, "message": record.error.message}
-        return {"path": record.path, "status": "error", "error": error}
+        row = {"path": record.path, "status": "error", "error": error}
+        return {**row, "tags": _tags(record)} if isinstance(record, TaggedImage) and record.tags else row
     if isinstance(record, TaggedImage):
-        tags = [{"label": t.label, "score": t.score, "cosine": t.cosine} for t in record.tags]
-        return {"path": record.path, "status": "ok", "tags": tags}
+        return {"path": record.path, "status": "ok", "tags": _tags(record)}
     if isinstance(record, ImageTextScores):
         scores = [{"text": s.text, "cosine": s.cosine, "logit": s.logit, "score": s.score} for s in record.scores]
         for entry in scores:
@@ -32,6 +32,10 @@ def as_json(record: Record) -> dict[str, Any]:
         "score": record.score,
         "predictions": predictions,
     }
+
+
+def _tags(record: TaggedImage) -> list[dict[str, Any]]:
+    return [{"label": tag.label, "score": tag.score, "cosine": tag.cosine} for tag in record.tags]
 
 
 def dump(value: object) -> str:

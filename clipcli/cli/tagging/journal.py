@@ -1,14 +1,13 @@
 """The output file of `clip tag` as a journal: it grows by whole batches, and an interrupted run goes on with it.
 
-A line is one picture's row together with size and modification time of the file that it was made of, so the rows
-alone say which pictures are finished. A small file beside them, `tags.jsonl.run.json`, holds the settings. Whatever
+A line is one picture's row together with size and modification time of the file that it was made of. A file beside
+them, `tags.jsonl.run`, begins with the settings and then holds, one a line, where each batch of rows ends. Whatever
 kills the run, at any moment:
 
-- What is torn, or was not part of a whole batch, is cut off and done again.
-- A batch of which every picture is finished is not computed again. The others are computed whole: the last digit of
-  a number may depend on the batch that it was computed in, and the finished file shall equal, line for line, that of
-  a run that was never disturbed.
-- Rows of pictures that have changed or gone are dropped before anything is added, so no picture ever has two.
+- Rows that are torn, or not part of a whole batch, are cut off and done again.
+- Pictures that have changed are done again, together with those that shared their batch: the last digit of a number
+  may depend on the company, and the finished file shall equal, line for line, that of a run never disturbed.
+- What is to be done again is dropped before anything is added, so no picture ever has two rows.
 
 Takes about 150 bytes of memory a picture. Must not import numpy or torch.
 """
@@ -16,11 +15,12 @@ Takes about 150 bytes of memory a picture. Must not import numpy or torch.
 import json
 import os
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice, pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from clipcli.cli.render.destination import open_destination
 from clipcli.cli.render.json import as_json, dump
@@ -28,35 +28,34 @@ from clipcli.errors import ClipError, UsageError
 from clipcli.images.find import ImageSource
 from clipcli.results import TaggedImage
 
-T = TypeVar("T")
 Row = dict[str, Any]
 Stamp = tuple[int, int]
 
-SETTINGS_SUFFIX = ".run.json"
-# Failures that lie in the picture, which fail again as long as it does not change. All others are tried again.
+RUN_SUFFIX = ".run"
+_SCHEMA = "clipcli.tag-run/1"
+# Failures that lie in the picture, which fails again as long as it does not change. All others are tried again.
 _LASTING_FAILURES = ("UnreadableImage", "ImageTooLarge")
 
 
 class Journal:
-    """Rows in a file, in the order of the sources."""
+    """Rows in a file, in the end in the order of the sources."""
 
-    def __init__(self, path: str, settings: Mapping[str, Any], *, batch_size: int) -> None:
+    def __init__(self, path: str, settings: Mapping[str, Any]) -> None:
         """Name the file; nothing is touched yet.
 
         Args:
             path: Where rows go.
             settings: All that a row depends on besides the picture, by the words that errors use.
-            batch_size: Pictures a batch.
         """
-        self._path = Path(os.path.realpath(path))
         self._name = path
-        # As it comes back from the file: lists for tuples.
-        self._settings: dict[str, Any] = json.loads(dump(dict(settings)))
-        self._batch_size = batch_size
-        self._stream: BinaryIO | None = None
-        self._kept: dict[int, int] = {}  # hash of the path -> where its row is
+        self._path = Path(os.path.realpath(path))
+        self._run_path = self._path.with_name(self._path.name + RUN_SUFFIX)
+        self._settings: Row = json.loads(dump(dict(settings)))  # as it comes back from the file: lists for tuples
+        self._rows: BinaryIO | None = None
+        self._ends: BinaryIO | None = None
+        self._kept: dict[int, int] = {}  # hash of the path -> where its row begins
         self._stamps: list[Stamp | None] = []  # of the sources handed out, until their rows are written
-        self._order = array("q")  # where the row of each source is; -1 for rows that are yet to be written
+        self._order = array("q")  # where the row of each source begins; -1 while it is yet to be written
         self._added = array("q")
         self._size = 0
 
@@ -65,8 +64,8 @@ class Journal:
         """Pictures that were finished before."""
         return len(self._kept)
 
-    def resume(self, sources: Iterable[ImageSource]) -> None:
-        """Keep what an earlier run finished of these sources, and nothing else.
+    def resume(self) -> None:
+        """Keep what an earlier run finished, as far as its pictures have not changed since.
 
         Raises:
             UsageError: The earlier run had other settings, or it is not known which.
@@ -74,25 +73,22 @@ class Journal:
         """
         if not self._path.exists() or self._path.stat().st_size == 0:
             return
-        self._check_settings()
         try:
-            self._compact(sources)
+            self._keep(self._read_ends())
         except OSError as error:
             raise self._error(error) from error
 
     def pending(self, sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
-        """Yield the sources that are left to do, in whole batches, and note what `write` will need."""
-        for batch in _batched(sources, self._batch_size):
-            offsets = [self._kept.get(hash(source.path)) for source in batch]
-            if None not in offsets:
-                self._order.extend(offset for offset in offsets if offset is not None)
-                continue
-            self._order.extend([-1] * len(batch))
-            self._stamps.extend(_stamp(source) for source in batch)
-            yield from batch
+        """Yield the sources that are left to do, and note what `write` will need."""
+        for source in sources:
+            offset = self._kept.get(hash(source.path))
+            self._order.append(-1 if offset is None else offset)
+            if offset is None:
+                self._stamps.append(_stamp(source))
+                yield source
 
     def write(self, records: Sequence[TaggedImage]) -> None:
-        """Add the rows of the next pending sources, all in one write.
+        """Add the rows of the next pending sources: a batch, in one write.
 
         Raises:
             ClipError: The file cannot be written.
@@ -107,87 +103,109 @@ class Journal:
             self._added.append(self._size)
             self._size += len(lines[-1])
         try:
-            stream = self._stream or self._open()
-            stream.write(b"".join(lines))
-            stream.flush()
+            if self._rows is None or self._ends is None:
+                self._rows, self._ends = self._open()
+            for stream, data in ((self._rows, b"".join(lines)), (self._ends, b"%d\n" % self._size)):
+                stream.write(data)
+                stream.flush()
         except OSError as error:
             raise self._error(error) from error
 
-    def finish(self) -> None:
-        """Bring the rows into the order of the sources, where changed pictures were done after their neighbours."""
+    def finish(self, summary: Mapping[str, int] | None = None) -> None:
+        """Close the file and leave it as it is, for another run to go on."""
+        for stream in (self._rows, self._ends):
+            if stream is not None:
+                with suppress(OSError):  # every batch was flushed, and would have said so
+                    stream.close()
+        self._rows = self._ends = None
+
+    def put_in_order(self) -> None:
+        """Bring the rows of a complete run into the order of the sources, and drop those that are no source's.
+
+        Raises:
+            ClipError: The file cannot be written.
+        """
+        self.finish()
+        added = iter(self._added)
+        order = array("q", (offset if offset >= 0 else next(added) for offset in self._order))
+        rows = len(self._kept) + len(self._added)
+        if len(order) == rows and all(a < b for a, b in pairwise(order)):
+            return
         try:
-            self._close()
-            added = iter(self._added)
-            order = array("q", (offset if offset >= 0 else next(added) for offset in self._order))
-            rows = len(self._kept) + len(self._added)
-            if len(order) == rows and all(a < b for a, b in pairwise(order)):
-                return
-            with open(self._path, "rb") as file:
-                _replace_file(self._path, (_line_at(file, offset) for offset in order))
+            self._rewrite(order, self._read_ends())
         except OSError as error:
             raise self._error(error) from error
-
-    def close(self) -> None:
-        """Leave the file as it is, for another run to go on."""
-        with suppress(OSError):
-            self._close()
 
     def rows(self) -> Iterator[Row]:
         """Read all rows back."""
         with open(self._path, "rb") as file:
             yield from (json.loads(line) for line in file)
 
-    def _check_settings(self) -> None:
+    def _read_ends(self) -> "array[int]":
+        """Where batches end, once the settings are found to be the same."""
         again = "leave --resume out to start anew, or give another --output"
         try:
-            document = json.loads(self._settings_path.read_text(encoding="utf-8"))
-            earlier = dict(document["settings"])
+            with open(self._run_path, "rb") as file:
+                header = json.loads(file.readline())
+                earlier = dict(header["settings"]) if header["schema"] == _SCHEMA else {}
+                ends = array("q", (int(line) for line in file if line.endswith(b"\n") and line.strip().isdigit()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"--resume: {self._name}{SETTINGS_SUFFIX} is missing or damaged, so nothing tells how "
-                f"{self._name} was made",
+                f"--resume: {self._run_path.name} is missing or damaged, so nothing tells how {self._name} was made",
                 hint=again,
             ) from error
-        differing = [key for key in self._settings if self._settings[key] != earlier.get(key)]
+        differing = [key for key, value in self._settings.items() if value != earlier.get(key)]
         if differing:
             changes = "; ".join(_difference(key, earlier.get(key), self._settings[key]) for key in differing)
             raise UsageError(f"--resume: {self._name} was made with other settings: {changes}", hint=again)
+        return ends
 
-    def _compact(self, sources: Iterable[ImageSource]) -> None:
-        found = _index(self._path)
+    def _keep(self, ends: "array[int]") -> None:
         kept = array("q")
+        position = 0
         with open(self._path, "rb") as file:
-            for batch in _batched(sources, self._batch_size):
-                offsets = [found.get(hash(source.path)) for source in batch]
-                finished = [o for o, s in zip(offsets, batch, strict=True) if o is not None and _is_done(file, o, s)]
-                if len(finished) == len(batch):
-                    kept.extend(finished)
-            end = _end_of_prefix(file, kept)
-            if end is None:
-                _replace_file(self._path, (_line_at(file, offset) for offset in kept))
-            else:
-                os.truncate(self._path, end)
-        self._kept = _index(self._path)
-        self._size = self._path.stat().st_size
+            for _, batch in groupby(_lines(file, ends), key=lambda item: item[0]):
+                rows = [(offset, line) for _, offset, line in batch]
+                paths = [_path_if_done(line) for _, line in rows]
+                if None not in paths:
+                    self._kept.update((hash(path), offset) for path, (offset, _) in zip(paths, rows, strict=True))
+                    kept.extend(offset for offset, _ in rows)
+                    position += sum(len(line) for _, line in rows)
+        if kept and position != _end_of_line(self._path, kept[-1]):  # something before the last is not kept
+            self._rewrite(kept, ends)
+            self._kept = _index(self._path)
+        else:
+            os.truncate(self._path, position)
+            self._write_run(end for end in ends if end <= position)
+        self._size = position
 
-    @property
-    def _settings_path(self) -> Path:
-        return self._path.with_name(self._path.name + SETTINGS_SUFFIX)
+    def _rewrite(self, offsets: Sequence[int], ends: Sequence[int]) -> None:
+        """Make the file of the rows at some offsets, keeping together what was a batch."""
+        new_ends: list[int] = []
+        size = 0
+        with open(self._path, "rb") as file, open_destination(str(self._path)) as destination:
+            for _, batch in groupby(offsets, key=lambda offset: bisect_right(ends, offset)):
+                for offset in batch:
+                    line = _line_at(file, offset)
+                    destination.write(line.decode("utf-8"))
+                    size += len(line)
+                new_ends.append(size)
+        self._write_run(new_ends)
 
-    def _open(self) -> BinaryIO:
-        """Open for the first row: at the end of what was kept, or anew."""
+    def _write_run(self, ends: Iterable[int]) -> None:
+        with open_destination(str(self._run_path)) as destination:
+            destination.write(json.dumps({"schema": _SCHEMA, "settings": self._settings}) + "\n")
+            for end in ends:
+                destination.write(f"{end}\n")
+
+    def _open(self) -> tuple[BinaryIO, BinaryIO]:
+        """Open for the first batch: at the end of what was kept, or anew."""
         if not self._kept:
             # Old rows go before the new settings come: those two must never be seen together.
-            _replace_file(self._path, [])
-            settings = json.dumps({"schema": "clipcli.tag-run/1", "settings": self._settings}, indent=1)
-            _replace_file(self._settings_path, [settings.encode() + b"\n"])
-        self._stream = open(self._path, "ab")
-        return self._stream
-
-    def _close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-        self._stream = None
+            with open_destination(str(self._path)):
+                pass
+            self._write_run([])
+        return open(self._path, "ab"), open(self._run_path, "ab")
 
     def _error(self, error: OSError) -> ClipError:
         return ClipError(
@@ -195,39 +213,46 @@ class Journal:
         )
 
 
-def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
 def _stamp(source: ImageSource) -> Stamp | None:
     """Size and modification time, before the picture is read; None where there is no file to look at."""
     if source.data is not None or source.error is not None:
         return None
+    return _stamp_of(source.path)
+
+
+def _stamp_of(path: str) -> Stamp | None:
     try:
-        status = os.stat(source.path)
+        status = os.stat(path)
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns
 
 
-def _index(path: Path) -> dict[int, int]:
-    """Where the row of each path is, by the hash of the path. A torn last line counts for nothing."""
-    index: dict[int, int] = {}
+def _lines(file: BinaryIO, ends: "array[int]") -> Iterator[tuple[int, int, bytes]]:
+    """Yield the lines of whole batches: number of the batch, where the line begins, the line."""
     offset = 0
-    with open(path, "rb") as file:
-        for line in file:
-            row = _parse(line)
-            if row is not None:
-                index[hash(row["path"])] = offset
-            offset += len(line)
-    return index
+    for line in file:
+        batch = bisect_right(ends, offset)
+        if batch == len(ends) or not line.endswith(b"\n"):
+            return
+        yield batch, offset, line
+        offset += len(line)
+
+
+def _path_if_done(line: bytes) -> str | None:
+    """The path of a row that need not be done again, else None."""
+    row = _parse(line)
+    if row is None:
+        return None
+    error = row.get("error")
+    if isinstance(error, dict) and error.get("type") not in _LASTING_FAILURES:
+        return None
+    path: str = row["path"]
+    stamp = _stamp_of(path)
+    return path if stamp is not None and stamp == (row.get("size"), row.get("mtime_ns")) else None
 
 
 def _parse(line: bytes) -> Row | None:
-    if not line.endswith(b"\n"):
-        return None
     try:
         row = json.loads(line)
     except ValueError:
@@ -235,15 +260,14 @@ def _parse(line: bytes) -> Row | None:
     return row if isinstance(row, dict) and isinstance(row.get("path"), str) else None
 
 
-def _is_done(file: BinaryIO, offset: int, source: ImageSource) -> bool:
-    row = _parse(_line_at(file, offset))
-    if row is None or row["path"] != source.path:
-        return False
-    error = row.get("error")
-    if isinstance(error, dict) and error.get("type") not in _LASTING_FAILURES:
-        return False
-    stamp = _stamp(source)
-    return stamp is not None and stamp == (row.get("size"), row.get("mtime_ns"))
+def _index(path: Path) -> dict[int, int]:
+    index: dict[int, int] = {}
+    offset = 0
+    with open(path, "rb") as file:
+        for line in file:
+            index[hash(json.loads(line)["path"])] = offset
+            offset += len(line)
+    return index
 
 
 def _line_at(file: BinaryIO, offset: int) -> bytes:
@@ -251,27 +275,19 @@ def _line_at(file: BinaryIO, offset: int) -> bytes:
     return file.readline()
 
 
-def _end_of_prefix(file: BinaryIO, offsets: Sequence[int]) -> int | None:
-    """Where the rows at some offsets end if they are the first lines of the file, in order, else None."""
-    end = 0
-    for offset in offsets:
-        if offset != end:
-            return None
-        end += len(_line_at(file, offset))
-    return end
+def _end_of_line(path: Path, offset: int) -> int:
+    with open(path, "rb") as file:
+        return offset + len(_line_at(file, offset))
 
 
 def _difference(key: str, earlier: object, now: object) -> str:
-    if isinstance(earlier, str | int | float | bool | None) and isinstance(now, str | int | float | bool | None):
+    simple = str | int | float | None
+    if isinstance(earlier, simple) and isinstance(now, simple):
         return f"{key} was {_said(earlier)}, now {_said(now)}"
-    return f"{key} are others now"
+    return f"{key} changed"
 
 
 def _said(value: object) -> str:
-    return "not given" if value is None else str(value)
-
-
-def _replace_file(path: Path, lines: Iterable[bytes]) -> None:
-    with open_destination(str(path)) as destination:
-        for line in lines:
-            destination.write(line.decode("utf-8"))
+    if value is None or value is False:
+        return "not given"
+    return "given" if value is True else str(value)

@@ -1,0 +1,187 @@
+"""Options that only `clip tag` has, in groups. Imports no room that needs numpy, PIL or torch."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import typer
+
+from clipcli.cli.options import OUTPUT, SCORING, Format, OutputOptions
+from clipcli.errors import UsageError
+
+Way = Literal["link", "copy", "move"]
+
+SIDECARS, SORTING, CALIBRATION = "Sidecars", "Sorting", "Calibration"
+
+
+class TagFormat(StrEnum):
+    """How tags are printed: everything in `Format`, and one more."""
+
+    auto = "auto"
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+    tsv = "tsv"
+    exiftool = "exiftool"
+
+
+class SidecarName(StrEnum):
+    """What the sidecar of IMG.jpg is called."""
+
+    stem = "stem"
+    full = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdOptions:
+    """Which labels a picture is given."""
+
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Least score; labels may have their own. Default 0.5.", rich_help_panel=SCORING),
+    ] = None
+    top: Annotated[
+        int | None,
+        typer.Option("--top", "-k", metavar="N", help="At most N labels a picture.", rich_help_panel=SCORING),
+    ] = None
+    exclusive: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GROUP", help="Only the best label of a group. Repeatable.", rich_help_panel=SCORING),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarOptions:
+    """What is written beside pictures."""
+
+    write_sidecars: Annotated[
+        bool, typer.Option("--write-sidecars", help="Write tags into XMP sidecars.", rich_help_panel=SIDECARS)
+    ] = False
+    sidecar_name: Annotated[
+        SidecarName, typer.Option(help="stem: IMG.xmp; full: IMG.jpg.xmp.", rich_help_panel=SIDECARS)
+    ] = SidecarName.stem
+    prefix: Annotated[
+        str, typer.Option(metavar="TEXT", help='Before each keyword: "ai/".', rich_help_panel=SIDECARS)
+    ] = ""
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what sidecars and sorting would change.", rich_help_panel=SIDECARS),
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Check the prefix.
+
+        Raises:
+            UsageError: It cannot be part of a keyword.
+        """
+        if any(not character.isprintable() for character in self.prefix):
+            raise UsageError(f"--prefix {self.prefix!r} holds a character that no keyword has")
+
+
+@dataclass(frozen=True, slots=True)
+class SortOptions:
+    """Where pictures go by their best label."""
+
+    sort_into: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="One folder a label, by best label.", rich_help_panel=SORTING),
+    ] = None
+    link: Annotated[bool, typer.Option("--link", help="Sort by links (default).", rich_help_panel=SORTING)] = False
+    copy: Annotated[bool, typer.Option("--copy", help="Sort copies.", rich_help_panel=SORTING)] = False
+    move: Annotated[bool, typer.Option("--move", help="Move the pictures.", rich_help_panel=SORTING)] = False
+    undo: Annotated[
+        str | None, typer.Option(metavar="MANIFEST", help="Take a sorting back.", rich_help_panel=SORTING)
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            UsageError: More than one way to sort, or one without a folder.
+        """
+        ways = [name for name in ("link", "copy", "move") if getattr(self, name)]
+        if len(ways) > 1:
+            raise UsageError(f"--{ways[0]} and --{ways[1]} do not go together", hint="use one of them")
+        if ways and self.sort_into is None:
+            raise UsageError(f"--{ways[0]} needs --sort-into DIR")
+
+    @property
+    def way(self) -> Way:
+        """How pictures get into their folders."""
+        return "copy" if self.copy else "move" if self.move else "link"
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationOptions:
+    """Thresholds from pictures whose labels are known."""
+
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|CSV",
+            help="Fit thresholds to FOLDER/label/picture.jpg, or a CSV of path,label.",
+            rich_help_panel=CALIBRATION,
+        ),
+    ] = None
+    calibrate_into: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write a label set with them.", rich_help_panel=CALIBRATION),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            UsageError: One of the two without the other.
+        """
+        if (self.calibrate is None) != (self.calibrate_into is None):
+            raise UsageError(
+                "--calibrate and --calibrate-into go together",
+                hint="clip tag --label-set pets --calibrate labelled/ --calibrate-into my-pets.yaml",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TagOutputOptions(OutputOptions):
+    """What is printed where."""
+
+    format: Annotated[
+        TagFormat,
+        typer.Option("--format", "-f", help="auto: table on a terminal, else jsonl.", rich_help_panel=OUTPUT),
+    ] = TagFormat.auto  # type: ignore[assignment] # the same words and one more; an enum cannot be extended
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with --output where a run stopped.", rich_help_panel=OUTPUT),
+    ] = False
+    report: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.html", help="Write a page to look at.", rich_help_panel=OUTPUT),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            UsageError: `--resume` without a file of JSON Lines.
+        """
+        OutputOptions.__post_init__(self)
+        if self.resume and not self.is_journal:
+            raise UsageError(
+                "--resume needs --output FILE in the format jsonl", hint="clip tag ... --output tags.jsonl --resume"
+            )
+
+    @property
+    def is_journal(self) -> bool:
+        """Whether rows go to a file that a later run can go on with."""
+        return self.output not in (None, "-") and self.chosen_format() is Format.jsonl
+
+    def chosen_format(self) -> Format:
+        """The format, `auto` decided. `exiftool` is not among them: see `is_exiftool`."""
+        format = Format.json if self.is_exiftool else Format(self.format.value)
+        return OutputOptions(format=format, json=self.json, output=self.output).chosen_format()
+
+    @property
+    def is_exiftool(self) -> bool:
+        """Whether ExifTool is to read the output."""
+        return not self.json and self.format.value == TagFormat.exiftool.value

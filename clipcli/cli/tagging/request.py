@@ -1,0 +1,173 @@
+"""From the options of `clip tag` to a run."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from clipcli.cli.options import InputOptions, LabelOptions, ModelOptions
+from clipcli.cli.run import describe_run
+from clipcli.cli.tagging.journal import Journal
+from clipcli.cli.tagging.options import SidecarOptions, SortOptions, TagOutputOptions, ThresholdOptions
+from clipcli.cli.tagging.run import Step, TagRun
+from clipcli.cli.tagging.sidecar_step import SidecarStep
+from clipcli.cli.tagging.summary import Tally
+from clipcli.errors import UsageError
+from clipcli.images.find import PICTURE_EXTENSIONS
+from clipcli.labels.background import background_of
+from clipcli.results import TaggedImage
+from clipcli.runtime.engine import Model
+from clipcli.runtime.questions import no_labels
+from clipcli.runtime.tagger import Tagger, TagOptions, iter_tag
+from clipcli.sidecars.files import SidecarWriter
+from clipcli.sidecars.keywords import Keywords, keywords
+
+
+class TagRequest:
+    """What the user asked for, checked before anything slow begins."""
+
+    def __init__(
+        self,
+        inputs: InputOptions,
+        labels: LabelOptions,
+        thresholds: ThresholdOptions,
+        model: ModelOptions,
+        output: TagOutputOptions,
+    ) -> None:
+        """Read labels and thresholds.
+
+        Raises:
+            UsageError: Something is wrong with them, or there are none.
+        """
+        label_set = labels.read()
+        if label_set is None:
+            raise no_labels()
+        self._label_set = label_set
+        self._templates = labels.templates()
+        self._background = background_of(label_set)
+        self._options = TagOptions(thresholds.threshold, thresholds.top, tuple(thresholds.exclusive or ()))
+        self._options.check_groups(label_set)
+        self._inputs, self._model, self._output = inputs, model, output
+
+    def tag(self, sidecars: SidecarOptions, sorting: SortOptions) -> None:
+        """Tag pictures.
+
+        Raises:
+            typer.Exit: With the status that fits.
+        """
+        self._refuse_stdin(sidecars, sorting)
+        sources = self._inputs.sources()
+        engine = self._model.open(self._inputs, quiet=self._output.quiet)
+        journal = self._journal(engine, sidecars)
+        if journal is not None:
+            sources = journal.pending(sources)
+        tally = Tally()
+        keywords_of = self._keywords_of(sidecars.prefix)
+        run = TagRun(
+            output=self._output,
+            description=self._describe(engine),
+            keywords_of=keywords_of,
+            journal=journal,
+            sidecars=self._sidecar_step(sidecars, keywords_of, tally),
+            steps=self._steps(sidecars, sorting, engine),
+            count_all=self._count_all(),
+            tally=tally,
+        )
+        run.execute(iter_tag(engine, sources, self._tagger(engine)))
+
+    def calibrate(self, labelled: str, into: str) -> None:
+        """Fit thresholds to pictures whose labels are known, and write them into a label set."""
+        from clipcli.cli.tagging.calibration import calibrate
+
+        if self._inputs.images or self._inputs.from_file:
+            raise UsageError("--calibrate takes no other pictures", hint="leave them out")
+        engine = self._model.open(self._inputs, quiet=self._output.quiet)
+        calibrate(engine, self._tagger(engine), self._label_set, labelled, into, self._output)
+
+    def _tagger(self, engine: Model) -> Tagger:
+        label_features = engine.encode_labels(self._label_set, self._templates)
+        background = engine.encode_texts(self._background)
+        return Tagger(self._label_set, label_features, background, engine.logit_scale, self._options)
+
+    def _refuse_stdin(self, sidecars: SidecarOptions, sorting: SortOptions) -> None:
+        wishes = {"--write-sidecars": sidecars.write_sidecars, "--sort-into": sorting.sort_into is not None}
+        wished = next((name for name, wish in wishes.items() if wish), None)
+        if wished is not None and "-" in (self._inputs.images or []):
+            raise UsageError(f"{wished} needs files, and a picture on standard input is none")
+
+    def _count_all(self) -> Callable[[], int] | None:
+        """Walks the inputs once more to count them; None where standard input gives them only once."""
+        if self._inputs.from_file == "-" or "-" in (self._inputs.images or []):
+            return None
+        return lambda: sum(1 for _ in self._inputs.sources())
+
+    def _journal(self, engine: Model, sidecars: SidecarOptions) -> Journal | None:
+        if not self._output.is_journal or self._output.output is None:
+            return None
+        journal = Journal(self._output.output, self._settings(engine, sidecars))
+        if self._output.resume:
+            journal.resume()
+        return journal
+
+    def _settings(self, engine: Model, sidecars: SidecarOptions) -> dict[str, Any]:
+        """All that a row depends on besides the picture."""
+        written = sidecars.write_sidecars
+        labels = self._label_set.labels
+        return {
+            "--model": engine.files.id,
+            "revision": engine.files.revision,
+            "--dtype": engine.options.dtype,
+            "label set": self._label_set.name,
+            "labels": [(label.name, label.prompts, self._options.threshold_of(label)) for label in labels],
+            "templates": engine.templates_for(self._label_set, self._templates),
+            "background": self._background,
+            "--threshold": self._options.threshold,
+            "--top": self._options.top,
+            "exclusive groups": {group: [label.name for label in labels if label.group == group]
+                                 for group in self._options.exclusive},
+            "--no-exif": self._inputs.no_exif,
+            "--alpha": self._inputs.alpha.value,
+            "--max-megapixels": self._inputs.max_megapixels,
+            "--write-sidecars": written,
+            "--sidecar-name": sidecars.sidecar_name.value if written else None,
+            "--prefix": sidecars.prefix if written else None,
+            "--dry-run": sidecars.dry_run if written else None,
+        }  # fmt: skip
+
+    def _keywords_of(self, prefix: str) -> Callable[[TaggedImage], Keywords]:
+        levels = {label.name: label.path for label in self._label_set.labels}
+        return lambda record: keywords((levels[tag.label] for tag in record.tags), prefix)
+
+    def _sidecar_step(
+        self, options: SidecarOptions, keywords_of: Callable[[TaggedImage], Keywords], tally: Tally
+    ) -> SidecarStep | None:
+        if not options.write_sidecars:
+            return None
+        writer = SidecarWriter(options.sidecar_name.value, PICTURE_EXTENSIONS, dry_run=options.dry_run)
+        return SidecarStep(writer, keywords_of, tally.sidecars, dry_run=options.dry_run)
+
+    def _steps(self, sidecars: SidecarOptions, sorting: SortOptions, engine: Model) -> list[Step]:
+        """What is done at the end; the report first, because sorting may move the pictures away."""
+        steps: list[Step] = []
+        if self._output.report is not None:
+            from clipcli.cli.tagging.report import write_report
+
+            steps.append(partial(write_report, self._output.report, self._describe(engine), engine.options.decode))
+        if sorting.sort_into is not None:
+            from clipcli.cli.tagging.sorting import Sorter
+
+            levels = {label.name: label.path for label in self._label_set.labels}
+            sorter = Sorter(sorting.sort_into, sorting.way, levels, dry_run=sidecars.dry_run, quiet=self._output.quiet)
+            steps.append(sorter.sort)
+        return steps
+
+    def _describe(self, engine: Model) -> dict[str, Any]:
+        return describe_run(
+            engine,
+            label_set=self._label_set.name,
+            labels=list(self._label_set.names),
+            templates=list(engine.templates_for(self._label_set, self._templates)),
+            background=list(self._background),
+            thresholds=[self._options.threshold_of(label) for label in self._label_set.labels],
+            top=self._options.top,
+            exclusive=list(self._options.exclusive),
+        )

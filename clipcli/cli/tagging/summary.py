@@ -1,0 +1,65 @@
+"""What a run of `clip tag` came to: counted row by row, told at the end."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Tally:
+    """Counts of a run, and its clock."""
+
+    ok: int = 0
+    untagged: int = 0
+    tags: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    sidecars: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def failed(self) -> int:
+        """Pictures that failed."""
+        return self.failures.total()
+
+    @property
+    def images(self) -> int:
+        """All pictures."""
+        return self.ok + self.failed
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Count rows of output."""
+        for row in rows:
+            if row["status"] == "error":
+                self.failures[row["error"]["type"]] += 1
+                continue
+            self.ok += 1
+            self.tags += len(row["tags"])
+            self.untagged += not row["tags"]
+
+    def recount(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Forget the pictures counted so far, and count these."""
+        self.ok = self.untagged = self.tags = 0
+        self.failures.clear()
+        self.add(rows)
+
+    def lines(self, *, before: int) -> list[str]:
+        """The table, as lines of text.
+
+        Args:
+            before: How many of the pictures an earlier run had finished.
+        """
+        rate = (self.images - before) / max(time.monotonic() - self.started, 1e-9)
+        rows = {
+            "pictures": f"{self.images}" + (f", of which {before} were finished before" if before else ""),
+            "tags": f"{self.tags}, none on {self.untagged} pictures",
+            "speed": f"{rate:.1f} pictures/s",
+            "sidecars": _counts(self.sidecars),
+            "failures": _counts(self.failures),
+        }
+        return [f"  {name:<9} {text}" for name, text in rows.items() if text]
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counter.most_common() if count)
