@@ -75,7 +75,7 @@ class Batches:
         rng = random.Random(f"{self.settings.seed}-{step}")
         # One large thing on plain paper first; everything from here on: a network that starts with all of it learns
         # nothing for a long time.
-        strength = min(1.0, max(0, step - self.settings.warmup) / (self.settings.ramp * self.settings.steps))
+        strength = min(1.0, max(0, step - self.settings.warmup) / self.settings.ramp)
         shown = [self._objects(rng, strength) for _ in range(self.settings.batch)]
         pixels = self._pictures(shown, size_px, rng, strength)
         texts, said = self._captions(shown, rng)

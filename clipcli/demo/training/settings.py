@@ -14,7 +14,7 @@ class Settings:
     seed: int = 20260101
     image_px: int = 72
     small_px: int = 48
-    small_share: float = 0.7
+    small_share: float = 0.75
     patch_px: int = 12
     mean: float = 1.0
     std: float = 0.5
@@ -27,8 +27,8 @@ class Settings:
     context_length: int = 24
     vocab_size: int = 2400
     projection: int = 128
-    steps: int = 3900
-    ramp: float = 0.25
+    steps: int = 2900
+    ramp: int = 975
     batch: int = 160
     captions: int = 300
     muon_rate: float = 0.02
