@@ -103,10 +103,10 @@ def test_output_to_a_named_pipe_leaves_it_a_pipe(clip: Clip, pictures: Path, tmp
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     received: list[bytes] = []
-    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
     reader.start()
     assert clip("classify", pictures, *QUESTION, "-o", pipe).status == 0
-    reader.join()
+    reader.join(timeout=60)
     assert received[0].decode() == clip("classify", pictures, *QUESTION).stdout
     assert pipe.is_fifo()
 

@@ -74,6 +74,14 @@ def test_at_80_columns_a_path_keeps_its_end_and_a_label_its_beginning(monkeypatc
     assert "olidays/DSC_0001.JPG" in lines[1]
 
 
+def test_what_is_cut_shows_it_in_every_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    path, label = "照片" * 20 + ".jpg", "一只在草地上奔跑的金毛寻回犬" * 2
+    line = render([picture(path, (label, "狗", "鸟"))], (label, "狗", "鸟"))[1]
+    assert line.startswith("…")
+    assert line.split("  ")[1].endswith("…")
+
+
 def test_at_200_columns_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     for labels in (ENGLISH, CHINESE):
