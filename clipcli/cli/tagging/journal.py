@@ -147,7 +147,9 @@ class Journal:
         try:
             with open(self._run_path, "rb") as file:
                 header = json.loads(file.readline())
-                earlier = dict(header["settings"]) if header["schema"] == _SCHEMA else {}
+                if header["schema"] != _SCHEMA:
+                    raise ValueError(header["schema"])
+                earlier = dict(header["settings"])
                 ends = array("q", (int(line) for line in file if line.endswith(b"\n") and line.strip().isdigit()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(

@@ -1,0 +1,128 @@
+"""`clip tag --calibrate`: thresholds from labelled pictures, into a label-set file."""
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import typer
+
+from clipcli.cli.boundary import say
+from clipcli.cli.render.destination import open_destination
+from clipcli.cli.render.rows import Column, RowOptions, print_rows
+from clipcli.cli.tagging.options import TagOutputOptions
+from clipcli.errors import ExitStatus, UsageError
+from clipcli.images.find import FindOptions, ImageSource, find_images
+from clipcli.labels.label_set import LabelSet
+from clipcli.labels.write import to_yaml
+from clipcli.runtime.calibration import Fit, fit_thresholds
+from clipcli.runtime.engine import Model
+from clipcli.runtime.tagger import Tagger
+
+Labelled = dict[str, set[str]]
+
+
+def calibrate(
+    engine: Model, tagger: Tagger, label_set: LabelSet, labelled: str, into: str, output: TagOutputOptions
+) -> None:
+    """Fit thresholds, write a label set that has them, and print how well they do.
+
+    Raises:
+        UsageError: The pictures' labels cannot be read, or are not those of the label set.
+        typer.Exit: With `PARTIAL` if a picture could not be used.
+    """
+    truth = _read_labelled(labelled, label_set.names)
+    known: list[set[str]] = []
+    scores = []
+    failed = 0
+    for item in engine.iter_image_features(ImageSource(path) for path in truth):
+        if item.features is None:
+            failed += 1
+            say(f"left out: {item.error}")
+            continue
+        known.append(truth[item.source.path])
+        scores.append(tagger.scores(item.features[None])[0][0])
+    if not scores:
+        raise UsageError(f"--calibrate {labelled}: not one picture could be read")
+    table = np.array([[name in labels for name in label_set.names] for labels in known])
+    fits = fit_thresholds(label_set.names, np.stack(scores), table)
+    _write(into, label_set, fits)
+    _print(fits, output)
+    unfitted = sum(fit.threshold is None for fit in fits)
+    if not output.quiet:
+        rest = f"; {unfitted} labels without pictures keep theirs" if unfitted else ""
+        say(f"{into}: thresholds of {len(fits) - unfitted} labels, from {len(scores)} pictures{rest}")
+    if failed:
+        raise typer.Exit(ExitStatus.PARTIAL)
+
+
+def _read_labelled(labelled: str, names: tuple[str, ...]) -> Labelled:
+    pairs = _read_folder(labelled) if os.path.isdir(labelled) else _read_csv(labelled)
+    truth: Labelled = {}
+    for path, label, place in pairs:
+        if label not in names:
+            raise UsageError(
+                f"--calibrate {labelled}: {place} {label!r} is no label of the label set",
+                hint=f"its labels are {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}",
+            )
+        truth.setdefault(path, set()).add(label)
+    if not truth:
+        raise UsageError(f"--calibrate {labelled}: no picture in here")
+    return truth
+
+
+def _read_folder(folder: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the pictures of `folder/label/`; levels of a hierarchy are folders inside each other."""
+    for source in find_images([folder], FindOptions(follow_symlinks=True)):
+        label = os.path.relpath(os.path.dirname(source.path), folder).replace(os.sep, "/")
+        if label != ".":
+            yield source.path, label, "folder"
+
+
+def _read_csv(file: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the rows of a CSV with the columns path and label; a picture with several labels has several rows."""
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            if not {"path", "label"} <= set(reader.fieldnames or ()):
+                raise UsageError(f"--calibrate {file}: the first line must name the columns path and label")
+            for row in reader:
+                path = str(Path(file).parent / (row["path"] or ""))
+                yield path, row["label"] or "", f"line {reader.line_num}:"
+    except OSError as error:
+        raise UsageError(f"--calibrate {file}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"--calibrate {file}: this is no CSV in UTF-8 ({error})") from error
+
+
+def _write(into: str, label_set: LabelSet, fits: list[Fit]) -> None:
+    labels = tuple(
+        label if fit.threshold is None else replace(label, threshold=fit.threshold)
+        for label, fit in zip(label_set.labels, fits, strict=True)
+    )
+    with open_destination(into) as destination:
+        destination.write(to_yaml(replace(label_set, labels=labels, name=Path(into).stem)))
+
+
+def _print(fits: list[Fit], output: TagOutputOptions) -> None:
+    fitted = [fit for fit in fits if fit.threshold is not None]
+    rows = [
+        {
+            "label": fit.label,
+            "pictures": fit.pictures,
+            "threshold": fit.threshold,
+            "precision": fit.precision,
+            "recall": fit.recall,
+        }
+        for fit in fitted
+    ]
+    numbers = ("threshold", "precision", "recall")
+    columns = [
+        Column("label", [fit.label for fit in fitted]),
+        Column("pictures", [str(fit.pictures) for fit in fitted], right=True),
+        *(Column(name, [f"{row[name]:.3f}" for row in rows], right=True) for name in numbers),
+    ]
+    options = RowOptions(format=output.chosen_format(), output=output.output)
+    print_rows("clipcli.calibration/1", rows, columns, options)
