@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from clipcli.cli.cache import cache_app
 from clipcli.cli.classify import classify
 from clipcli.cli.help import GroupedCommand
 from clipcli.cli.labels import labels_app
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.command(cls=GroupedCommand)(classify)
 app.command(cls=GroupedCommand)(score)
 app.command(cls=GroupedCommand)(tag)
+app.add_typer(cache_app, name="cache")
 app.add_typer(labels_app, name="labels")
 app.add_typer(models_app, name="models")
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -267,11 +268,17 @@ class ModelOptions:
         bool,
         typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Never fetch anything.", rich_help_panel=MODEL),
     ] = False
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache", envvar="CLIPCLI_NO_CACHE", help="Neither read nor write features.", rich_help_panel=MODEL
+        ),
+    ] = False
 
     def open(self, inputs: InputOptions, *, quiet: bool) -> "Model":
         """Find the model, fetching it with a progress bar if it must be, and make it ready."""
         from clipcli import hub
-        from clipcli.cli.progress import download_bar
+        from clipcli.cli.progress import download_bar, prompt_bar
         from clipcli.images.decode import DecodeOptions
         from clipcli.runtime.convert import resolve_model
         from clipcli.runtime.engine import Model, RunOptions
@@ -284,11 +291,12 @@ class ModelOptions:
             decode=DecodeOptions(
                 exif=not inputs.no_exif, alpha=inputs.alpha.value, max_megapixels=inputs.max_megapixels
             ),
+            cache=not self.no_cache,
         )
         name = self.model or hub.default_model()
         with download_bar(quiet=quiet) as on_progress:
             files = resolve_model(name, revision=self.revision, offline=self.offline, on_progress=on_progress)
-        return Model(files, options)
+        return Model(files, options, text_progress=partial(prompt_bar, quiet=quiet))
 
 
 @dataclass(frozen=True, slots=True)

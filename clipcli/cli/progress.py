@@ -1,8 +1,11 @@
 """Progress on stderr: bars on a terminal, nothing elsewhere."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_PATIENCE_S = 1.0
 
 
 @contextmanager
@@ -24,6 +27,35 @@ def download_bar(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]
 
     def show(done: int, total: int) -> None:
         progress.start()
+        progress.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        progress.stop()
+
+
+@contextmanager
+def prompt_bar(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar over prompts if encoding them takes longer than a second.
+
+    Yields:
+        A function to call with prompts done and prompts in all.
+    """
+    if quiet or not _on_terminal():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("encoding prompts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = progress.add_task("encoding prompts", total=None)
+    began = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        if time.monotonic() - began > _PATIENCE_S:
+            progress.start()
         progress.update(task, completed=done, total=total)
 
     try:

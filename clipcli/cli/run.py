@@ -31,8 +31,8 @@ def describe_run(model: "Model", **question: Any) -> dict[str, Any]:
         "model": model.files.id,
         "revision": model.files.revision,
         "family": model.config.family,
-        "device": str(model.device),
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.placement.device,
+        "dtype": model.placement.dtype,
         **question,
         "preprocessing": asdict(model.preprocessing),
     }
