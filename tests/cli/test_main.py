@@ -26,7 +26,7 @@ def test_ctrl_c_while_the_program_is_imported(
     assert capsys.readouterr() == ("", "interrupted\n")
 
 
-@pytest.mark.parametrize("arguments", [["labels", "show", "imagenet-1k"], ["models", "default"]])
+@pytest.mark.parametrize("arguments", [["labels", "show", "imagenet-1k"], ["labels", "check", "pets"]])
 def test_a_closed_pipe_ends_every_command_quietly(arguments: list[str], program: Program) -> None:
     process = program(*arguments)
     assert process.stdout is not None and process.stderr is not None
