@@ -26,6 +26,8 @@ _DROPPED = re.compile(r"\.(position_ids|token_type_ids|pooler\.dense\.(weight|bi
 # Newer spelling of a checkpoint's key -> the one that the modules have.
 _RENAMED = ((re.compile(r"^(vision_model\.encoder)\.layer\."), r"\1.layers."),)
 
+_LAYER = re.compile(r".*?\.layers?\.\d+\.")
+
 _LOGIT_SCALE = "logit_scale"
 
 
@@ -48,6 +50,7 @@ class SafetensorsFile:
         Raises:
             DamagedModelError: The file is truncated or its header lies.
         """
+        self._path, self._layer = path, ""
         try:
             self._file = safe_open(path, framework="pt")
         except (SafetensorError, OSError) as error:
@@ -61,7 +64,14 @@ class SafetensorsFile:
         return {name: tuple(self._file.get_slice(name).get_shape()) for name in self._file.keys()}
 
     def tensor(self, name: str) -> Tensor:
-        """One tensor, backed by the file."""
+        """One tensor, backed by the file.
+
+        Each layer is mapped by itself, so that its memory is given back as soon as nobody uses it.
+        """
+        found = _LAYER.match(name)
+        layer = found.group() if found else ""
+        if layer != self._layer:
+            self._file, self._layer = safe_open(self._path, framework="pt"), layer
         return self._file.get_tensor(name)
 
 
@@ -77,9 +87,8 @@ class PickledFile:
         try:
             tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
             raise DamagedModelError(
-                f"{path} cannot be read as tensors only: {reason}",
+                f"{path} cannot be read as tensors only: {reason_of(error)}",
                 hint="use the checkpoint's safetensors file, or fetch it again; no code in a file is ever run",
             ) from error
         if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
@@ -161,6 +170,15 @@ class CheckpointWeights:
             return {name: file.tensor(stored).to(dtype) for name in names for file, stored in [self._files[name]]}
         except (SafetensorError, OSError, RuntimeError) as error:
             raise DamagedModelError(f"{self.where} cannot be read: {error}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why torch does not read a file, in one line and without its advice to run the code in it."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    if found:
+        return f"it needs {found[1]}, which is no tensor"
+    found = re.search(r"WeightsUnpickler error: ([^\n]+)", str(error))
+    return found[1] if found else next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def load_network(

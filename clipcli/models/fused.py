@@ -167,10 +167,11 @@ class FusedImageTower:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        """Rearrange a network; its own weights are left as they are.
+        """Take a network apart.
 
         Args:
-            network: Loaded in float32 on the CPU, with a ViT as its image tower.
+            network: Loaded in float32 on the CPU, with a ViT as its image tower. Its layers are dropped one by one, so
+                that no two copies of the whole are ever in memory; it cannot be used afterwards.
             pixel_scale: Of each channel: a byte times this, plus `pixel_shift`, is what the network was trained on.
             pixel_shift: See `pixel_scale`.
             device: Where to compute.
@@ -183,18 +184,20 @@ class FusedImageTower:
         self._device = device
 
         def place(module: nn.Module) -> nn.Module:
-            return _copy_to(module, device, self._float)
+            return copy.deepcopy(module).to(device, self._float)
 
         def linear(weight: Tensor, bias: Tensor | None, activation: str | None) -> Linear:
-            placed = (None if t is None else t.to(device, self._float) for t in (weight, bias))
-            return _linear_class(device, dtype)(*placed, activation)
+            # A copy of the bias: a view into the checkpoint's file would keep the whole layer in memory.
+            bias = None if bias is None else bias.to(device, self._float, copy=True)
+            return _linear_class(device, dtype)(weight.to(device, self._float), bias, activation)
 
         self._patch = vision.config.patch_size
         self._patches, self._positions = _fold_pixels(vision, pixel_scale, pixel_shift, linear)
         self._positions = self._positions.to(device, self._float)
         self._pre_norm = place(vision.pre_layrnorm)
         act = vision.config.hidden_act
-        layers = [FusedLayer(cast(EncoderLayer, layer), act, linear, place) for layer in vision.encoder.layers]
+        waiting = vision.encoder.layers
+        layers = [FusedLayer(cast(EncoderLayer, waiting.pop(0)), act, linear, place) for _ in range(len(waiting))]
         self._layers, self._last_layer = layers[:-1], layers[-1]
         self._head = place(network.classifier) if network.config.id2label is not None else None
         if self._head is None:
@@ -248,11 +251,3 @@ def _linear_class(device: torch.device, dtype: torch.dtype) -> Callable[..., Lin
         return Int8Linear
     packed = device.type == "cpu" and dtype is not torch.float16 and torch.backends.mkldnn.is_available()
     return PackedLinear if packed else PlainLinear
-
-
-def _copy_to(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The module itself where nothing changes, else a copy: `Module.to` works in place."""
-    parameters = list(module.parameters())
-    if all(parameter.device == device and parameter.dtype == dtype for parameter in parameters):
-        return module
-    return copy.deepcopy(module).to(device, dtype)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from clipcli.errors import DamagedModelError, UnsupportedModelError
-from clipcli.models.checkpoint import SafetensorsFile
+from clipcli.models.checkpoint import SafetensorsFile, reason_of
 from clipcli.models.formats.torchscript import is_torchscript, read_torchscript
 
 _ZIP = b"PK\x03\x04"
@@ -57,7 +57,7 @@ def _read_zip(path: Path) -> tuple[Mapping[str, Any], str | None]:
             _check_members(archive, path)
             if is_torchscript(archive):
                 return read_torchscript(archive, str(path))
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
         raise DamagedModelError(
             f"{path} cannot be read: {error}", hint="fetch it again; the file is likely incomplete"
         ) from error
@@ -81,23 +81,16 @@ def _read_pickle(path: Path, *, mmap: bool = False) -> Mapping[str, Any]:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise UnsupportedModelError(
-            f"{path} cannot be read as tensors only: {_reason(error)}",
+            f"{path} cannot be read as tensors only: {reason_of(error)}",
             hint="no code in a file is ever run; save the model's state dict, or use its safetensors",
         ) from error
     except Exception as error:  # a damaged pickle may raise anything, says its documentation
         raise DamagedModelError(
-            f"{path} cannot be read: {_reason(error)}", hint="fetch it again; the file is likely incomplete"
+            f"{path} cannot be read: {reason_of(error)}", hint="fetch it again; the file is likely incomplete"
         ) from error
     if not isinstance(loaded, Mapping):
         raise UnsupportedModelError(f"{path} holds a {type(loaded).__name__}, not a state dict (names to tensors)")
     return loaded
-
-
-def _reason(error: Exception) -> str:
-    """What torch says, without its advice to run the code in the file."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in lines if line.startswith(("WeightsUnpickler error", "Unsupported"))), None)
-    return told or (lines[0] if lines else type(error).__name__)
 
 
 def _plain(loaded: Mapping[str, Any], source: str) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ import math
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -115,8 +116,9 @@ class _Reader:
             info = self.archive.getinfo(f"{self.root}/{name}")
             if info.file_size > max(info.compress_size, _LARGEST_CODE):
                 raise DamagedModelError(f"{self.source}: its {name} claims to be {info.file_size} bytes once unpacked")
-            return self.archive.read(info)
-        except (KeyError, zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
+            with self.archive.open(info) as stream:
+                return stream.read(info.file_size)  # no more, whatever it unpacks to
+        except (KeyError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise DamagedModelError(
                 f"{self.source}: its {name} cannot be read: {error}", hint="fetch it again"
             ) from error
