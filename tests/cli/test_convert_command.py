@@ -1,0 +1,193 @@
+"""`clip models convert`, and files of other layouts named with `--model`."""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from tests.cli.conftest import Clip
+
+DATA = Path(__file__).parent.parent / "data" / "formats"
+CLIP_TOKENIZER = DATA / "clip-tokenizer"
+
+
+@pytest.fixture
+def vit(tmp_path: Path) -> Path:
+    """OpenAI's archive with a tokenizer beside it."""
+    folder = Path(shutil.copytree(CLIP_TOKENIZER, tmp_path / "openai"))
+    return Path(shutil.copy(DATA / "openai-vit.pt", folder / "ViT-B-32.pt"))
+
+
+def stored_model(hub_id: str, tokenizer: Path, model_type: str) -> None:
+    """A model in the hub's cache of which only the tokenizer is whole."""
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
+    snapshot = Path(shutil.copytree(tokenizer, folder / "snapshots" / ("0" * 40)))
+    (snapshot / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+
+
+def test_convert_and_run(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    outcome = clip("models", "convert", DATA / "openai-vit.pt", tmp_path / "new" / "vit", "--tokenizer", CLIP_TOKENIZER)
+    assert (outcome.status, outcome.stdout) == (0, f"{tmp_path / 'new' / 'vit'}\n")
+    assert outcome.stderr == f"clip: {DATA / 'openai-vit.pt'} is converted\n"
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"vit"}
+    assert {path.name for path in (tmp_path / "new" / "vit").iterdir()} == {
+        "config.json",
+        "merges.txt",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "tokenizer_config.json",
+        "vocab.json",
+    }
+    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", tmp_path / "new" / "vit")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert len(outcome.rows) == 3
+
+
+def test_weights_are_as_readable_as_the_rest(clip: Clip, vit: Path, tmp_path: Path) -> None:
+    clip("models", "convert", vit, tmp_path / "out", "--quiet")
+    modes = {path.stat().st_mode for path in (tmp_path / "out").iterdir()}
+    assert len(modes) == 1
+
+
+def test_a_file_runs_directly_as_its_conversion_does(clip: Clip, vit: Path, pictures: Path, tmp_path: Path) -> None:
+    assert clip("models", "convert", vit, tmp_path / "out", "--quiet").stderr == ""
+    arguments = ("classify", pictures, "-l", "cat,dog", "--format", "json")
+    converted = json.loads(clip(*arguments, "-m", tmp_path / "out").stdout)
+    direct = clip(*arguments, "-m", vit)
+    assert (direct.status, direct.stderr) == (0, "")
+    document = json.loads(direct.stdout)
+    assert document["run"]["model"] == str(vit)
+    assert document["results"] == converted["results"]
+
+
+def test_a_file_is_converted_once(clip: Clip, vit: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import clipcli.models.formats as formats
+
+    arguments = ("classify", pictures, "-l", "cat,dog", "-m", vit)
+    first = clip(*arguments)
+    with monkeypatch.context() as patch:
+        patch.delattr(formats, "read_foreign")
+        assert clip(*arguments).stdout == first.stdout
+    os.utime(vit, ns=(0, 0))  # another file now, for all we know
+    with monkeypatch.context() as patch:
+        patch.delattr(formats, "read_foreign")
+        with pytest.raises(ImportError):
+            clip(*arguments)
+
+
+def test_an_open_clip_folder_runs_directly(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(DATA / "open_clip", tmp_path / "open_clip"))
+    shutil.copytree(CLIP_TOKENIZER, folder, dirs_exist_ok=True)
+    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", folder)
+    assert (outcome.status, outcome.stderr) == (0, "")
+
+
+def test_a_chinese_resnet_runs_directly(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    stored_model("OFA-Sys/chinese-clip-vit-base-patch16", DATA / "chinese-tokenizer", "chinese_clip")
+    outcome = clip("classify", pictures, "-l", "猫,狗", "-m", DATA / "chinese-rn.pt")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert {row["status"] for row in outcome.rows} == {"ok"}
+
+
+def test_a_tokenizer_in_the_hubs_cache_is_found(clip: Clip, tmp_path: Path) -> None:
+    stored_model("openai/clip-vit-base-patch32", CLIP_TOKENIZER, "clip")
+    outcome = clip("models", "convert", DATA / "openai-vit.pt", tmp_path / "out")
+    assert outcome.status == 0
+    assert (tmp_path / "out" / "vocab.json").read_bytes() == (CLIP_TOKENIZER / "vocab.json").read_bytes()
+
+
+def test_a_tokenizer_of_another_family_or_size_is_not_taken(clip: Clip, clip_checkpoint: Path, tmp_path: Path) -> None:
+    stored_model("OFA-Sys/chinese-clip-vit-base-patch16", DATA / "chinese-tokenizer", "chinese_clip")
+    stored_model("openai/clip-vit-base-patch32", clip_checkpoint, "clip")
+    outcome = clip("models", "convert", DATA / "openai-vit.pt", tmp_path / "out")
+    assert (outcome.status, outcome.stdout) == (4, "")
+    assert "openai-vit.pt carries no tokenizer" in outcome.stderr
+    assert "clip models pull openai/clip-vit-base-patch32" in outcome.stderr
+    assert "--tokenizer" in outcome.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "status", "words"),
+    [
+        ("openai-vit.pt", ["--tokenizer", DATA / "chinese-tokenizer"], 2, "but the text tower"),
+        ("chinese-vit.pt", ["--tokenizer", CLIP_TOKENIZER], 2, "but the text tower"),
+        ("openai-rn.pt", ["--tokenizer", CLIP_TOKENIZER], 2, "does not say which activation"),
+        ("openai-vit.pt", ["--activation", "gelu"], 2, "--activation gelu does not go with"),
+        ("openai-vit.pt", ["--activation", "relu"], 2, "--activation"),
+        ("nothing.pt", [], 4, "no such file or folder"),
+        ("make.py", [], 4, "is no checkpoint"),
+        ("clip-tokenizer", [], 4, "holds no weights"),
+    ],
+)
+def test_what_cannot_be_converted(
+    source: str, arguments: list[object], status: int, words: str, clip: Clip, tmp_path: Path
+) -> None:
+    outcome = clip("models", "convert", DATA / source, tmp_path / "out", *arguments)
+    assert (outcome.status, outcome.stdout) == (status, "")
+    assert words in outcome.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_that_does_not_fit(clip: Clip, clip_checkpoint: Path, tmp_path: Path) -> None:
+    outcome = clip("models", "convert", DATA / "openai-vit.pt", tmp_path / "out", "--tokenizer", clip_checkpoint)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert f"--tokenizer {clip_checkpoint} has" in outcome.stderr
+    assert "knows 514" in outcome.stderr
+
+
+def test_a_folder_that_is_taken(clip: Clip, vit: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    assert clip("models", "convert", vit, taken).status == 0  # an empty one is as good as none
+    before = sorted(taken.iterdir())
+    outcome = clip("models", "convert", vit, taken)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert "taken exists already" in outcome.stderr
+    assert sorted(taken.iterdir()) == before
+    assert clip("models", "convert", vit, vit).status == 2
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    clip: Clip, vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    (tmp_path / "disk").mkdir()
+    outcome = clip("models", "convert", vit, tmp_path / "disk" / "out")
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert "disk/out cannot be written: No space left on device" in outcome.stderr
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_a_network_that_does_not_hang_together(clip: Clip, tmp_path: Path) -> None:
+    import torch
+
+    saved = torch.load(DATA / "open_clip-custom.pt", weights_only=True)
+    saved["state_dict"]["module.visual.ln_post.bias"] = torch.zeros(3)
+    torch.save(saved, tmp_path / "wrong.pt")
+    outcome = clip("models", "convert", tmp_path / "wrong.pt", tmp_path / "out", "--activation", "gelu",
+                   "--tokenizer", CLIP_TOKENIZER)  # fmt: skip
+    assert (outcome.status, outcome.stdout) == (4, "")
+    assert "wrong.pt, converted, does not fit its config.json: vision_model.post_layernorm.bias" in outcome.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_with_a_revision(clip: Clip, vit: Path, pictures: Path) -> None:
+    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", vit, "--revision", "main")
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert "only hub models have revisions" in outcome.stderr
+
+
+def test_a_picture_instead_of_a_model(clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", pictures / "a.png")
+    assert (outcome.status, outcome.stdout) == (4, "")
+    assert "a.png is no checkpoint" in outcome.stderr
