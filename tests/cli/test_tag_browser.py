@@ -1,0 +1,148 @@
+"""The report in a real browser. Needs chromium and chromedriver: run with -m slow."""
+
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from clipcli.cli.tagging.report import write_report
+from clipcli.images.decode import DecodeOptions
+
+pytestmark = pytest.mark.slow
+
+RUN = {"version": "0", "model": "tiny", "label_set": "pets"}
+PICTURES = 5000
+
+
+class Browser:
+    """As much of the WebDriver protocol (https://www.w3.org/TR/webdriver2/) as a few clicks need."""
+
+    def __init__(self, port: int, *, dark: bool = False) -> None:
+        self._address = f"http://127.0.0.1:{port}"
+        arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        capabilities = {
+            "browserName": "chrome",
+            "goog:chromeOptions": {"args": [*arguments, *(["--force-dark-mode"] if dark else [])]},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }
+        session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
+        self._session = f"/session/{session['sessionId']}"
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._address + path, data, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def open(self, path: Path) -> None:
+        self.call("POST", f"{self._session}/url", {"url": path.as_uri()})
+
+    def run(self, script: str) -> Any:
+        return self.call("POST", f"{self._session}/execute/sync", {"script": script, "args": []})
+
+    def console(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.call("POST", f"{self._session}/se/log", {"type": "browser"})
+        return found
+
+    def quit(self) -> None:
+        self.call("DELETE", self._session)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    driver = shutil.which("chromedriver")
+    assert driver, "chromedriver is not installed"
+    process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        line = next(line for line in process.stdout if "started successfully on port" in line)
+        yield int(line.rstrip().rstrip(".").rpartition(" ")[2])
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def browser(port: int) -> Iterator[Browser]:
+    started = Browser(port)
+    yield started
+    with suppress(OSError):
+        started.quit()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    for i in range(20):
+        Image.effect_noise((300, 200), 60).convert("RGB").save(folder / f"{i}.jpg")
+    report = folder / "report.html"
+    write_report(str(report), RUN, DecodeOptions(), (row(folder, i) for i in range(PICTURES)))
+    return report
+
+
+def row(folder: Path, i: int) -> dict[str, Any]:
+    path = str(folder / f"{i % 20}.jpg")
+    if i % 100 == 99:
+        return {"path": path, "status": "error", "error": {"type": "UnreadableImage", "message": f"<b>{path}"}}
+    tags = [
+        {"label": "cat", "score": i / PICTURES, "cosine": 0.2},
+        {"label": "a </script> dog", "score": 0.5, "cosine": 0},
+    ]
+    return {"path": path, "status": "ok", "tags": tags[: i % 3]}
+
+
+def test_it_opens_filters_and_scrolls_without_a_word_on_the_console(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    assert browser.run("return document.getElementById('count').value") == "4950 of 4950 pictures"
+    assert browser.run("return document.querySelector('#failures summary').textContent") == "50 failed"
+    assert browser.run("return document.querySelectorAll('#failures li')[0].textContent").startswith("<b>")
+    drawn = "return document.querySelectorAll('figure').length"
+    first = browser.run(drawn)
+    assert 0 < first < 500
+    assert browser.run("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    browser.run("document.getElementById('more').scrollIntoView()")
+    time.sleep(1)
+    assert browser.run(drawn) > first
+
+    browser.run("const t = document.getElementById('tag'); t.value = 'cat'; t.dispatchEvent(new Event('input'))")
+    with_cat = [i for i in range(PICTURES) if i % 100 != 99 and i % 3 >= 1]
+    assert browser.run("return document.getElementById('count').value") == f"{len(with_cat)} of 4950 pictures"
+    browser.run("const s = document.getElementById('score'); s.value = 0.9; s.dispatchEvent(new Event('input'))")
+    high = [i for i in with_cat if round(i / PICTURES, 4) >= 0.9]
+    assert browser.run("return document.getElementById('count').value") == f"{len(high)} of 4950 pictures"
+    labels = browser.run("return [...new Set([...document.querySelectorAll('.tag span')].map(s => s.textContent))]")
+    assert labels == ["cat"]
+    widths = browser.run("return [...document.querySelectorAll('.tag b')].map(b => parseFloat(b.style.width))")
+    assert widths and min(widths) >= 90
+    browser.run("const p = document.getElementById('path'); p.value = 'nowhere'; p.dispatchEvent(new Event('input'))")
+    assert browser.run("return document.querySelectorAll('figure').length") == 0
+    assert browser.console() == []
+
+
+def test_light_and_dark(port: int, page: Path) -> None:
+    papers = []
+    for dark in (False, True):
+        browser = Browser(port, dark=dark)
+        browser.open(page)
+        papers.append(browser.run("return getComputedStyle(document.body).backgroundColor"))
+        browser.quit()
+    assert papers == ["rgb(255, 255, 255)", "rgb(23, 23, 26)"]
+
+
+def test_it_asks_nothing_of_the_network(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    assert browser.run("return performance.getEntriesByType('resource').map(e => e.name)") == []
+    for call in ("fetch('http://127.0.0.1:9').catch(() => 0)", "new Image().src = 'http://127.0.0.1:9/x.png'"):
+        browser.run(call)
+    time.sleep(0.5)
+    messages = [entry["message"] for entry in browser.console()]
+    assert len(messages) >= 2
+    assert all("Content Security Policy" in message for message in messages)
