@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from clipcli.models.dual_encoder import DualEncoder
     from clipcli.runtime.image_encoder import ImageEncoder
 
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """How to run a model, whatever the question.
@@ -386,7 +387,8 @@ class Model:
         from clipcli.runtime.image_encoder import ImageEncoder
 
         return ImageEncoder(
-            self._load(image=True, text=False),
+            self.config,
+            lambda: self._load(image=True, text=False),
             self.preprocessing,
             self.device,
             self.dtype,

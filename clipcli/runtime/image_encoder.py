@@ -3,7 +3,6 @@
 Batches are encoded by several threads at once, so everything here is either fixed after the first batch or guarded.
 """
 
-import copy
 import threading
 import warnings
 from collections.abc import Callable
@@ -15,9 +14,10 @@ from torch.nn import functional as F
 
 from clipcli.errors import ClipWarning, DeviceError, UnsupportedModelError
 from clipcli.images.preprocess import Preprocessing
-from clipcli.models.config import VisionConfig
+from clipcli.models.config import ModelConfig, VisionConfig
 from clipcli.models.dual_encoder import DualEncoder
 from clipcli.models.fused import FusedImageTower
+from clipcli.runtime.heap import separate_large_blocks
 from clipcli.runtime.image_pipeline import Pixels, available_cores
 from clipcli.scoring import Floats
 
@@ -43,9 +43,8 @@ class ReferenceTower:
     def __init__(
         self, network: DualEncoder, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
     ) -> None:
-        """Copy the network to another device or dtype, or use it as it is."""
-        here = device.type == "cpu" and dtype is torch.float32
-        self._network = network if here else copy.deepcopy(network).to(device, dtype)
+        """Move the network to a device and a dtype."""
+        self._network = network.to(device, dtype)
         self._preprocessing, self._device, self._dtype = preprocessing, device, dtype
 
     @torch.inference_mode()
@@ -62,7 +61,8 @@ class ImageEncoder:
 
     def __init__(
         self,
-        network: DualEncoder,
+        config: ModelConfig,
+        load: Callable[[], DualEncoder],
         preprocessing: Preprocessing,
         device: torch.device,
         dtype: torch.dtype,
@@ -74,7 +74,8 @@ class ImageEncoder:
         """Prepare to encode.
 
         Args:
-            network: Loaded in float32 on the CPU.
+            config: The checkpoint's.
+            load: Gives its image tower, in float32 on the CPU.
             preprocessing: What happens between bytes and the network.
             device: Where to compute.
             dtype: What to compute in; int8 on the CPU only.
@@ -85,15 +86,15 @@ class ImageEncoder:
         Raises:
             UnsupportedModelError: int8 for an image tower that is no ViT.
         """
-        self._network, self._preprocessing = network, preprocessing
+        self._load, self._preprocessing = load, preprocessing
         self._device, self._dtype, self._check = device, dtype, check
-        self._is_vit = isinstance(network.config.vision, VisionConfig)
+        self._is_vit = isinstance(config.vision, VisionConfig)
         if dtype is torch.int8 and not self._is_vit:
             raise UnsupportedModelError("--dtype int8 is for ViT image towers", hint="use --dtype float32")
         self._on_cpu = device.type == "cpu"
-        self._has_head = network.config.id2label is not None
+        self._has_head = config.id2label is not None
         self.concurrency = workers if self._on_cpu else _GPU_CONCURRENCY if device.type == "cuda" else 1
-        self.batch_size = batch_size or choose_batch_size(network, device)
+        self.batch_size = batch_size or choose_batch_size(config, device)
         self._threads = max(1, available_cores() // workers)
         self._tower: Tower | None = None
         self._lock = threading.Lock()
@@ -140,16 +141,20 @@ class ImageEncoder:
             if self._tower is None:
                 plain = self._on_cpu and self._dtype is torch.float32
                 if plain and alone and len(pixels) < _WORTH_FUSING:
-                    return ReferenceTower(self._network, self._preprocessing, self._device, self._dtype)
+                    return self._reference_tower(self._device, self._dtype)
                 self._tower = self._checked_tower(pixels) if self._device.type == "mps" else self._make_tower()
             return self._tower
 
     def _make_tower(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Tower:
         device, dtype = device or self._device, dtype or self._dtype
         if not self._is_vit:
-            return ReferenceTower(self._network, self._preprocessing, device, dtype)
+            return self._reference_tower(device, dtype)
         scale, shift = pixel_scale_and_shift(self._preprocessing)
-        return FusedImageTower(self._network, scale, shift, device=device, dtype=dtype)
+        with separate_large_blocks():
+            return FusedImageTower(self._load(), scale, shift, device=device, dtype=dtype)
+
+    def _reference_tower(self, device: torch.device, dtype: torch.dtype) -> Tower:
+        return ReferenceTower(self._load(), self._preprocessing, device, dtype)
 
     def _checked_tower(self, pixels: Pixels) -> Tower:
         """The first of several ways to compute that agrees with the CPU on one picture.
@@ -157,9 +162,8 @@ class ImageEncoder:
         Some versions of Metal compute wrong features in half precision, without an error.
         """
         cpu = torch.device("cpu")
-        reference = ReferenceTower(self._network, self._preprocessing, cpu, torch.float32)
         picture = torch.from_numpy(pixels[:1])
-        expected = reference(picture)
+        expected = self._reference_tower(cpu, torch.float32)(picture)
         for device, dtype in ((self._device, self._dtype), (self._device, torch.float32)):
             tower = self._make_tower(device, dtype)
             cosine = F.cosine_similarity(tower(picture).cpu(), expected).item()
@@ -191,9 +195,9 @@ def pixel_scale_and_shift(preprocessing: Preprocessing) -> tuple[tuple[float, ..
     return scale, shift
 
 
-def choose_batch_size(network: DualEncoder, device: torch.device) -> int:
+def choose_batch_size(config: ModelConfig, device: torch.device) -> int:
     """Pictures a batch: on the CPU what keeps a core busy, on a GPU what half of its free memory holds."""
-    vision = network.config.vision
+    vision = config.vision
     if not isinstance(vision, VisionConfig):
         return 8
     tokens = (vision.image_size // vision.patch_size) ** 2 + 1
