@@ -1,0 +1,357 @@
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Clip, Program
+from tests.cli.schemas import check_document, check_rows
+from tests.cli.test_bad_pictures import _may_not_read_everything
+from tests.unit.test_sidecars import HIERARCHICAL, LIGHTROOM, SUBJECT, TAGS_LIST, values
+
+LABEL_SET = r"""
+language: en
+templates: ["a photo of a {}."]
+background: [a photo., something.]
+labels:
+  - {name: animal/dog, threshold: 0}
+  - {name: AC\/DC, threshold: 0}
+  - {name: "dog, puppy", threshold: 1}
+  - group: weather
+    labels: [{name: rain, threshold: 0}, {name: snow, threshold: 0}]
+"""
+
+
+@pytest.fixture
+def label_set(tmp_path: Path) -> Path:
+    """Labels that every picture gets, whatever the model, and one that none does."""
+    path = tmp_path / "set.yaml"
+    path.write_text(LABEL_SET)
+    return path
+
+
+@pytest.fixture
+def photos(pictures: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(pictures, tmp_path / "photos")
+
+
+def labels_of(row: dict[str, Any]) -> set[str]:
+    return {tag["label"] for tag in row["tags"]}
+
+
+def test_every_label_that_reaches_its_threshold(clip: Clip, photos: Path, label_set: Path) -> None:
+    outcome = clip("tag", photos, "-s", label_set)
+    assert outcome.status == 0
+    assert [Path(row["path"]).name for row in outcome.rows] == ["a.png", "b.jpg", "c.gif"]
+    for row in outcome.rows:
+        assert labels_of(row) == {"animal/dog", "AC/DC", "rain", "snow"}
+        assert [tag["score"] for tag in row["tags"]] == sorted((tag["score"] for tag in row["tags"]), reverse=True)
+    check_rows("clipcli.tag-1", outcome.rows)
+    assert "pictures  3" in outcome.stderr and "tags      12, none on 0 pictures" in outcome.stderr
+
+
+def test_threshold_top_and_exclusive(clip: Clip, photos: Path, label_set: Path) -> None:
+    assert [row["tags"] for row in clip("tag", photos, "-l", "cat,dog", "--threshold", 1).rows] == [[], [], []]
+    everything = clip("tag", photos, "-s", label_set).rows
+    top = clip("tag", photos, "-s", label_set, "--top", 2).rows
+    assert [row["tags"] for row in top] == [row["tags"][:2] for row in everything]
+    for row in clip("tag", photos, "-s", label_set, "--exclusive", "weather").rows:
+        assert len(labels_of(row) & {"rain", "snow"}) == 1
+
+
+def test_a_score_does_not_depend_on_the_other_labels(clip: Clip, photos: Path) -> None:
+    def scores(labels: str) -> dict[str, float]:
+        (row,) = clip("tag", photos / "a.png", "-l", labels, "--threshold", 0).rows
+        return {tag["label"]: tag["score"] for tag in row["tags"]}
+
+    together = scores("cat,dog,tree")
+    for label in together:
+        assert scores(label)[label] == pytest.approx(together[label], rel=1e-5)
+
+
+def test_formats(clip: Clip, photos: Path, label_set: Path) -> None:
+    rows = clip("tag", photos, "-s", label_set, "-q").rows
+    document = json.loads(
+        clip("tag", photos, "missing.jpg", "-s", label_set, "--json", "--exclusive", "weather").stdout
+    )
+    check_document("clipcli.tag-1", document)
+    assert document["run"]["background"] == ["a photo.", "something."]
+    assert document["run"]["thresholds"] == [0, 0, 1, 0, 0]
+    assert document["summary"] == {"images": 4, "ok": 3, "failed": 1}
+    table = list(csv.DictReader(io.StringIO(clip("tag", photos, "-s", label_set, "-f", "csv").stdout)))
+    assert [(line["path"], line["label"]) for line in table] == [
+        (row["path"], tag["label"]) for row in rows for tag in row["tags"]
+    ]
+    text = clip("tag", photos, "-s", label_set, "-f", "table").stdout
+    assert text.count("animal/dog") == 3 and "AC/DC" in text
+
+
+def test_exiftool_format(clip: Clip, photos: Path, label_set: Path) -> None:
+    outcome = clip("tag", photos, "missing.jpg", "-s", label_set, "-f", "exiftool", "--top", 9, "--prefix", "ai/")
+    assert outcome.status == 3
+    objects = json.loads(outcome.stdout)
+    assert [Path(entry["SourceFile"]).name for entry in objects] == ["a.png", "b.jpg", "c.gif"]
+    for entry in objects:
+        assert set(entry["XMP-dc:Subject"]) == {"ai/dog", "ai/AC/DC", "ai/rain", "ai/snow"}
+        assert "ai|animal|dog" in entry["XMP-lr:HierarchicalSubject"]
+        assert set(entry["XMP-digiKam:TagsList"]) == {"ai/animal/dog", "ai/AC-DC", "ai/rain", "ai/snow"}
+    nothing = clip("tag", photos, "-l", "cat", "--threshold", 1, "-f", "exiftool")
+    assert json.loads(nothing.stdout) == []
+
+
+def test_nothing_beside_pictures_is_touched_without_the_flag(clip: Clip, photos: Path, label_set: Path) -> None:
+    clip("tag", photos, "-s", label_set)
+    assert sorted(os.listdir(photos)) == ["a.png", "b.jpg", "c.gif"]
+
+
+def test_sidecars(clip: Clip, photos: Path, label_set: Path) -> None:
+    (photos / "b.xmp").write_text(LIGHTROOM, encoding="utf-8")
+    outcome = clip("tag", photos, "-s", label_set, "--write-sidecars")
+    assert outcome.status == 0
+    assert "sidecars  3 written" in outcome.stderr
+    for name in ("a", "b", "c"):
+        packet = (photos / f"{name}.xmp").read_bytes()
+        assert {"dog", "AC/DC", "rain", "snow"} <= set(values(packet, SUBJECT))
+        assert values(packet, HIERARCHICAL) == ["animal|dog"]
+        assert "AC-DC" in values(packet, TAGS_LIST)
+    assert "sea" in values((photos / "b.xmp").read_bytes(), SUBJECT)
+    again = clip("tag", photos, "-s", label_set, "--write-sidecars")
+    assert "sidecars  3 unchanged" in again.stderr
+    fewer = clip("tag", photos, "-s", label_set, "--write-sidecars", "--top", 1, "--exclusive", "weather")
+    assert "sidecars  3 written" in fewer.stderr
+    assert len(values((photos / "b.xmp").read_bytes(), SUBJECT)) == 2, "sea, and the best"
+
+
+def test_sidecars_dry_run(clip: Clip, photos: Path, label_set: Path) -> None:
+    outcome = clip("tag", photos, "-s", label_set, "--write-sidecars", "--dry-run", "--sidecar-name", "full")
+    assert outcome.status == 0
+    assert f"would write {photos / 'a.png'}.xmp: dc:subject " in outcome.stderr
+    assert "+dog" in outcome.stderr and "sidecars  3 would change" in outcome.stderr
+    assert sorted(os.listdir(photos)) == ["a.png", "b.jpg", "c.gif"]
+
+
+def test_a_sidecar_that_cannot_be_written_is_an_error_row_with_tags(clip: Clip, photos: Path, label_set: Path) -> None:
+    shutil.copy(photos / "a.png", photos / "b.png")
+    (photos / "c.xmp").write_text("my notes")
+    outcome = clip("tag", photos, "-s", label_set, "--write-sidecars")
+    assert outcome.status == 3
+    first, second, third, fourth = outcome.rows
+    assert [row["status"] for row in outcome.rows] == ["ok", "ok", "error", "error"]
+    assert third["error"]["type"] == fourth["error"]["type"] == "SidecarError"
+    assert "b.xmp would be the sidecar of b.jpg and of b.png" in third["error"]["message"]
+    assert "c.xmp is left alone" in fourth["error"]["message"]
+    assert labels_of(third) == labels_of(first) and second["tags"]
+    assert (photos / "c.xmp").read_text() == "my notes"
+    assert "failures  2 SidecarError" in outcome.stderr
+    check_rows("clipcli.tag-1", outcome.rows)
+
+
+def test_a_folder_that_takes_no_sidecars(program: Program, photos: Path, label_set: Path) -> None:
+    photos.chmod(0o555)
+    try:
+        process = program("tag", photos, "-s", label_set, "--write-sidecars", preexec_fn=_may_not_read_everything)
+        stdout, _ = process.communicate(timeout=60)
+    finally:
+        photos.chmod(0o755)
+    rows = [json.loads(line) for line in stdout.splitlines()]
+    assert process.returncode == 3
+    assert [row["error"]["type"] for row in rows] == ["SidecarError"] * 3
+    assert "a.xmp cannot be written: Permission denied" in rows[0]["error"]["message"]
+    assert sorted(os.listdir(photos)) == ["a.png", "b.jpg", "c.gif"]
+
+
+def test_resume_skips_what_is_finished(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+    output = tmp_path / "tags.jsonl"
+    first = clip("tag", photos, "-s", label_set, "-o", output, "--resume")
+    assert (first.status, first.stdout) == (0, "")
+    before = output.read_bytes()
+    check_rows("clipcli.tag-1", [json.loads(line) for line in before.splitlines()])
+    again = clip("tag", photos, "-s", label_set, "-o", output, "--resume")
+    assert again.status == 0
+    assert "3, of which 3 were finished before" in again.stderr
+    assert output.read_bytes() == before
+    shutil.copy(photos / "a.png", photos / "aa.png")
+    assert "4, of which 3 were finished before" in clip("tag", photos, "-s", label_set, "-o", output, "--resume").stderr
+    names = [Path(json.loads(line)["path"]).name for line in output.read_bytes().splitlines()]
+    assert names == ["a.png", "aa.png", "b.jpg", "c.gif"]
+
+
+def test_a_resumed_run_has_the_status_of_the_whole(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+    (photos / "d.jpg").write_text("no picture")
+    for _ in range(2):
+        outcome = clip("tag", photos, "-s", label_set, "-o", tmp_path / "tags.jsonl", "--resume")
+        assert outcome.status == 3
+        assert "failures  1 UnreadableImage" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["-l", "cat,dog"], "label set was set, now labels"),
+        (["-s", "SET", "--threshold", "0.7"], "--threshold was not given, now 0.7"),
+        (["-s", "SET", "--template", "a {}"], "templates changed"),
+        (["-s", "SET", "--exclusive", "weather"], "exclusive groups changed"),
+        (["-s", "SET", "--write-sidecars"], "--write-sidecars was not given, now given"),
+        (["-s", "SET", "--no-exif"], "--no-exif was not given, now given"),
+    ],
+)
+def test_resume_with_other_settings(
+    change: list[str], words: str, clip: Clip, photos: Path, label_set: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "tags.jsonl"
+    clip("tag", photos, "-s", label_set, "-o", output)
+    before = output.read_bytes()
+    arguments = [str(label_set) if argument == "SET" else argument for argument in change]
+    outcome = clip("tag", photos, *arguments, "-o", output, "--resume")
+    assert outcome.status == 2
+    assert "made with other settings" in outcome.stderr and words in outcome.stderr
+    assert output.read_bytes() == before
+
+
+def test_the_same_labels_in_another_edition(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+    output = tmp_path / "tags.jsonl"
+    clip("tag", photos, "-s", label_set, "-o", output)
+    label_set.write_text(LABEL_SET.replace("threshold: 1", "threshold: 0.5"))
+    outcome = clip("tag", photos, "-s", label_set, "-o", output, "--resume")
+    assert outcome.status == 2 and "labels changed" in outcome.stderr
+
+
+def test_a_picture_that_vanishes(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+    output = tmp_path / "tags.jsonl"
+    names = [photos / "a.png", photos / "gone.png"]
+    assert clip("tag", *names, "-s", label_set, "-o", output).status == 3
+    row = json.loads(output.read_bytes().splitlines()[1])
+    assert row["error"]["type"] == "MissingFile"
+    shutil.copy(photos / "a.png", photos / "gone.png")
+    assert clip("tag", *names, "-s", label_set, "-o", output, "--resume").status == 0
+
+
+def test_sort_into_and_undo(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sorted"
+    output = tmp_path / "tags.jsonl"
+    outcome = clip("tag", photos, "-s", label_set, "--sort-into", folder, "--move", "-o", output)
+    assert outcome.status == 0
+    assert "3 pictures sorted" in outcome.stderr
+    best = {Path(row["path"]).name: row["tags"][0]["label"] for row in map(json.loads, output.read_text().splitlines())}
+    folders = {"animal/dog": "animal/dog", "AC/DC": "AC_DC"}
+    for name, label in best.items():
+        assert (folder / folders.get(label, label) / name).is_file()
+    assert os.listdir(photos) == []
+    assert clip("tag", "--undo", folder / "clip-manifest.jsonl").status == 0
+    assert sorted(os.listdir(photos)) == ["a.png", "b.jpg", "c.gif"]
+
+
+def test_sorting_and_report_need_no_output_file(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+    (photos / "d.jpg").write_text("no picture")
+    folder, report = tmp_path / "sorted", tmp_path / "report.html"
+    outcome = clip("tag", photos, "-s", label_set, "--sort-into", folder, "--move", "--report", report)
+    assert outcome.status == 3
+    assert len(outcome.rows) == 4
+    page = report.read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 3, "made before the pictures are moved"
+    assert "d.jpg" in page
+
+
+def test_calibrate(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+    labelled, into = tmp_path / "labelled", tmp_path / "mine.yaml"
+    for folder, name in (("animal/dog", "a.png"), ("rain", "b.jpg"), ("rain", "c.gif")):
+        (labelled / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / name, labelled / folder)
+    outcome = clip("tag", "-s", label_set, "--calibrate", labelled, "--calibrate-into", into)
+    assert outcome.status == 0, outcome.stderr
+    assert [(row["label"], row["pictures"]) for row in outcome.rows] == [("animal/dog", 1), ("rain", 2)]
+    for row in outcome.rows:
+        assert 0 < row["threshold"] < 1 and row["recall"] > 0
+    tagged = clip("tag", labelled / "rain", "-s", into)
+    given = sum("rain" in labels_of(row) for row in tagged.rows)
+    assert given / 2 == outcome.rows[1]["recall"]
+    assert "3 labels without pictures keep theirs" in outcome.stderr
+
+
+def test_calibrate_with_a_csv(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+    table = photos / "labels.csv"
+    table.write_text('path,label\na.png,rain\na.png,"dog, puppy"\nb.jpg,snow\ngone.jpg,rain\n')
+    outcome = clip("tag", "-s", label_set, "--calibrate", table, "--calibrate-into", tmp_path / "mine.yaml")
+    assert outcome.status == 3
+    assert [row["label"] for row in outcome.rows] == ["dog, puppy", "rain", "snow"]
+    assert "left out" in outcome.stderr and "gone.jpg" in outcome.stderr
+    table.write_text("path,label\na.png,cow\n")
+    outcome = clip("tag", "-s", label_set, "--calibrate", table, "--calibrate-into", tmp_path / "mine.yaml")
+    assert outcome.status == 2
+    assert "line 2: 'cow' is no label of the label set" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["photos"], "no labels"),
+        (["-l", "cat"], "no pictures were named"),
+        (["photos", "-l", "cat", "--threshold", "2"], "--threshold must be between 0 and 1"),
+        (["photos", "-l", "cat", "--top", "0"], "--top must be 1 or more"),
+        (["photos", "-l", "cat", "--exclusive", "weather"], "no such group"),
+        (["photos", "-l", "cat", "--resume"], "--resume needs --output FILE"),
+        (["photos", "-l", "cat", "--resume", "-o", "x.csv", "-f", "csv"], "--resume needs --output FILE"),
+        (["photos", "-l", "cat", "--link", "--move"], "--link and --move do not go together"),
+        (["photos", "-l", "cat", "--copy"], "--copy needs --sort-into"),
+        (["-", "-l", "cat", "--write-sidecars"], "--write-sidecars needs files"),
+        (["-", "-l", "cat", "--sort-into", "x"], "--sort-into needs files"),
+        (["photos", "-l", "cat", "--prefix", "a\nb"], "--prefix"),
+        (["photos", "-l", "cat\ndog"], "line break"),
+        (["-l", "cat", "--calibrate", "x"], "--calibrate-into go together"),
+        (["-l", "cat", "--calibrate", "nowhere", "--calibrate-into", "x.yaml"], "--calibrate nowhere"),
+        (["--undo", "nowhere"], "--undo nowhere"),
+    ],
+)
+def test_mistakes(
+    arguments: list[str], words: str, clip: Clip, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = clip("tag", *arguments)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert words in outcome.stderr
+
+
+def test_a_picture_on_stdin(clip: Clip, photos: Path, label_set: Path) -> None:
+    outcome = clip("tag", "-", "-s", label_set, stdin=(photos / "a.png").read_bytes())
+    assert (outcome.status, outcome.rows[0]["path"]) == (0, "-")
+
+
+def test_fail_fast(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+    outcome = clip(
+        "tag", photos / "a.png", "gone.jpg", photos, "-s", label_set, "--fail-fast", "--sort-into", tmp_path / "sorted"
+    )
+    assert outcome.status == 3
+    assert [row["status"] for row in outcome.rows] == ["ok", "error"]
+    assert "--fail-fast" in outcome.stderr
+    assert not (tmp_path / "sorted").exists()
+
+
+def test_quiet(clip: Clip, photos: Path, label_set: Path) -> None:
+    outcome = clip("tag", photos, "-s", label_set, "--write-sidecars", "--quiet")
+    assert (outcome.status, outcome.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_exiftool_reads_and_embeds_what_we_write(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+    """Needs exiftool: run with -m slow."""
+    (photos / "b.xmp").write_text(LIGHTROOM, encoding="utf-8")
+    clip("tag", photos, "-s", label_set, "--write-sidecars", "--prefix", "ai/")
+    options = ["-json", "-Subject", "-HierarchicalSubject", "-TagsList", "-Title"]
+    read = subprocess.run(
+        ["exiftool", *options, *(photos / f"{name}.xmp" for name in "abc")], capture_output=True, check=True
+    )
+    for entry in json.loads(read.stdout):
+        assert {"ai/dog", "ai/AC/DC", "ai/rain", "ai/snow"} <= set(entry["Subject"])
+        assert "ai|animal|dog" in entry["HierarchicalSubject"]
+        assert "ai/animal/dog" in entry["TagsList"]
+        assert ("Title" in entry) == entry["SourceFile"].endswith("b.xmp")
+    tags = tmp_path / "tags.json"
+    clip("tag", photos, "-s", label_set, "-f", "exiftool", "-o", tags)
+    subprocess.run(["exiftool", "-q", f"-json={tags}", *sorted(photos.glob("[ab].[pj]*"))], check=True)
+    read = subprocess.run(["exiftool", "-json", "-Subject", photos / "a.png"], capture_output=True, check=True)
+    assert set(json.loads(read.stdout)[0]["Subject"]) == {"dog", "AC/DC", "rain", "snow"}
