@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from clipcli.models.config import ClipTextConfig
-from clipcli.models.transformer import Encoder, Reach, Recorder, TowerOutput
+from clipcli.models.transformer import Encoder, Recorder, TowerOutput
 
 # Configs written before the end-of-text id was recorded say 2 and mean the highest id of the vocabulary.
 _UNRECORDED_EOS = 2
@@ -64,15 +64,6 @@ class CausalTextTransformer(nn.Module):
         x = self.final_layer_norm(self.encoder(self.embeddings(input_ids, positions), mask, recorder))
         pooled = x[torch.arange(len(x), device=x.device), self.end_positions(input_ids)]
         return TowerOutput(x, pooled, recorder.hidden_states, recorder.attentions)
-
-    def encode_nodes(self, token_ids: Tensor, position_ids: Tensor, reach: Reach, ends: Reach) -> Tensor:
-        """Encode texts laid out as a tree: a token sees what `reach` lets it see, its path from the root.
-
-        Shapes: token_ids and position_ids (N,); queries of `reach` are all N tokens in order, those of `ends` the E
-        end tokens, (E, 1) -> (E, D), what `forward` gives as `pooler_output`.
-        """
-        x = self.encoder.forward_rows(self.embeddings(token_ids, position_ids), reach, ends)
-        return self.final_layer_norm(x)
 
     def end_positions(self, input_ids: Tensor) -> Tensor:
         """Index of each text's end token: the first `eos_token_id`, or the highest id where the config says 2.

@@ -18,6 +18,7 @@ Must not import anything but `models` and torch.
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -117,20 +118,50 @@ def has_vnni() -> bool:
     return probe is not None and bool(probe())
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to compute and in what; `torch.int8` means linear layers in int8 and the rest in float32, CPU only."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def float(self) -> torch.dtype:
+        """What everything but linear layers is in."""
+        return torch.float32 if self.dtype is torch.int8 else self.dtype
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Copy a module there."""
+        return copy.deepcopy(module).to(self.device, self.float)
+
+    def linear(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> Linear:
+        """The fastest linear layer there, with an activation after it."""
+        # A copy of the bias: a view into the checkpoint's file would keep the whole layer in memory.
+        bias = None if bias is None else bias.to(self.device, self.float, copy=True)
+        return _linear_class(self.device, self.dtype)(weight.to(self.device, self.float), bias, activation)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Attention between chosen rows of one long sequence, in place of attention within each sequence of a batch.
+
+    Shapes: queries (B, Q) and keys (B, K), row numbers: each group of queries attends to the keys of its group;
+    mask (B, 1, Q, K), True where that is allowed.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    mask: Tensor
+
+
 class FusedLayer:
     """One pre-norm layer."""
 
-    def __init__(
-        self,
-        layer: EncoderLayer,
-        hidden_act: str,
-        linear: Callable[..., Linear],
-        place: Callable[[nn.Module], nn.Module],
-    ):
-        """Take over the weights of a layer; see `FusedImageTower` for the two callables."""
-        attention, mlp = layer.self_attn, layer.mlp
+    def __init__(self, layer: EncoderLayer, hidden_act: str, target: Target):
+        """Take over the weights of a layer."""
+        attention, mlp, linear = layer.self_attn, layer.mlp, target.linear
         self._heads = attention.heads
-        self._norm1, self._norm2 = place(layer.layer_norm1), place(layer.layer_norm2)
+        self._norm1, self._norm2 = target.place(layer.layer_norm1), target.place(layer.layer_norm2)
         self._qkv = linear(*_joined(attention), None)
         self._out = linear(attention.out_proj.weight, attention.out_proj.bias, None)
         if hidden_act == "quick_gelu":
@@ -145,7 +176,18 @@ class FusedLayer:
         qkv = self._qkv(self._norm1(x)).unflatten(-1, (3, self._heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, H, L, D/H) each
         attended = F.scaled_dot_product_attention(query[:, :, :tokens], key, value)
-        x = self._out(merge_heads(attended)).add_(x[:, :tokens])
+        return self._finish(merge_heads(attended), x[:, :tokens])
+
+    def among(self, x: Tensor, reach: Reach) -> Tensor:
+        """Shapes: (N, D) -> (B * Q, D): chosen rows of one long sequence attend to others."""
+        qkv = self._qkv(self._norm1(x)).unflatten(-1, (3, self._heads, -1))  # (N, 3, H, D/H)
+        rows = (reach.queries, reach.keys, reach.keys)
+        query, key, value = (qkv[chosen, i].transpose(1, 2) for i, chosen in enumerate(rows))  # (B, H, Q or K, D/H)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=reach.mask)
+        return self._finish(merge_heads(attended).flatten(0, 1), x[reach.queries.flatten()])
+
+    def _finish(self, attended: Tensor, x: Tensor) -> Tensor:
+        x = self._out(attended).add_(x)
         return self._fc2(self._fc1(self._norm2(x))).add_(x)
 
 
@@ -153,6 +195,11 @@ def _joined(attention: Attention) -> tuple[Tensor, Tensor]:
     """Weight (3D, D) and bias (3D,) of one product for query, key and value."""
     parts = (attention.q_proj, attention.k_proj, attention.v_proj)
     return torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
+
+
+def fuse_layers(layers: nn.ModuleList, hidden_act: str, target: Target) -> list[FusedLayer]:
+    """Rearrange layers, dropping them one by one, so that no two copies of the whole are ever in memory."""
+    return [FusedLayer(cast(EncoderLayer, layers.pop(0)), hidden_act, target) for _ in range(len(layers))]
 
 
 class FusedImageTower:
@@ -170,8 +217,7 @@ class FusedImageTower:
         """Take a network apart.
 
         Args:
-            network: Loaded in float32 on the CPU, with a ViT as its image tower. Its layers are dropped one by one, so
-                that no two copies of the whole are ever in memory; it cannot be used afterwards.
+            network: Loaded in float32 on the CPU, with a ViT as its image tower. It cannot be used afterwards.
             pixel_scale: Of each channel: a byte times this, plus `pixel_shift`, is what the network was trained on.
             pixel_shift: See `pixel_scale`.
             device: Where to compute.
@@ -180,24 +226,13 @@ class FusedImageTower:
         vision = network.vision_model
         if not isinstance(vision, VisionTransformer):
             raise TypeError(f"only a ViT can be rearranged, not {type(vision).__name__}")
-        self._float = torch.float32 if dtype is torch.int8 else dtype
-        self._device = device
-
-        def place(module: nn.Module) -> nn.Module:
-            return copy.deepcopy(module).to(device, self._float)
-
-        def linear(weight: Tensor, bias: Tensor | None, activation: str | None) -> Linear:
-            # A copy of the bias: a view into the checkpoint's file would keep the whole layer in memory.
-            bias = None if bias is None else bias.to(device, self._float, copy=True)
-            return _linear_class(device, dtype)(weight.to(device, self._float), bias, activation)
-
+        target = Target(device, dtype)
+        self._float, self._device, place = target.float, device, target.place
         self._patch = vision.config.patch_size
-        self._patches, self._positions = _fold_pixels(vision, pixel_scale, pixel_shift, linear)
+        self._patches, self._positions = _fold_pixels(vision, pixel_scale, pixel_shift, target.linear)
         self._positions = self._positions.to(device, self._float)
         self._pre_norm = place(vision.pre_layrnorm)
-        act = vision.config.hidden_act
-        waiting = vision.encoder.layers
-        layers = [FusedLayer(cast(EncoderLayer, waiting.pop(0)), act, linear, place) for _ in range(len(waiting))]
+        layers = fuse_layers(vision.encoder.layers, vision.config.hidden_act, target)
         self._layers, self._last_layer = layers[:-1], layers[-1]
         self._head = place(network.classifier) if network.config.id2label is not None else None
         if self._head is None:

@@ -61,19 +61,6 @@ class Recorder:
         return None if self._attentions is None else tuple(self._attentions)
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Attention between chosen rows of one long sequence, in place of attention within each sequence of a batch.
-
-    Shapes: queries (B, Q) and keys (B, K), row numbers: each group of queries attends to the keys of its group;
-    mask (B, 1, Q, K), True where that is allowed.
-    """
-
-    queries: Tensor
-    keys: Tensor
-    mask: Tensor
-
-
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, recorder: Recorder) -> Tensor:
     """Scaled dot-product attention (arXiv:1706.03762, section 3.2.1).
 
@@ -113,12 +100,9 @@ class Attention(nn.Module):
         self.q_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None, recorder: Recorder, reach: Reach | None = None) -> Tensor:
-        """Shapes: x (B, L, D), mask as for `attend` -> (B, L, D); with `reach`, x (N, D) -> (B, Q, D)."""
-        query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        if reach is not None:
-            query, key, value, mask = query[reach.queries], key[reach.keys], value[reach.keys], reach.mask
-        query, key, value = (split_heads(rows, self.heads) for rows in (query, key, value))
+    def forward(self, x: Tensor, mask: Tensor | None, recorder: Recorder) -> Tensor:
+        """Shapes: x (B, L, D), mask as for `attend` -> (B, L, D)."""
+        query, key, value = (split_heads(proj(x), self.heads) for proj in (self.q_proj, self.k_proj, self.v_proj))
         return self.out_proj(merge_heads(attend(query, key, value, mask, recorder)))
 
 
@@ -148,10 +132,9 @@ class EncoderLayer(nn.Module):
         self.mlp = MLP(config)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, x: Tensor, mask: Tensor | None, recorder: Recorder, reach: Reach | None = None) -> Tensor:
-        """Shapes: x (B, L, D) -> (B, L, D); with `reach`, x (N, D) -> (B, Q, D), the rows that ask."""
-        attended = self.self_attn(self.layer_norm1(x), mask, recorder, reach)
-        x = (x if reach is None else x[reach.queries]) + attended
+    def forward(self, x: Tensor, mask: Tensor | None, recorder: Recorder) -> Tensor:
+        """Shapes: x (B, L, D) -> (B, L, D)."""
+        x = x + self.self_attn(self.layer_norm1(x), mask, recorder)
         return x + self.mlp(self.layer_norm2(x))
 
 
@@ -170,13 +153,3 @@ class Encoder(nn.Module):
             x = layer(x, mask, recorder)
             recorder.hidden_state(x)
         return x
-
-    def forward_rows(self, x: Tensor, reach: Reach, last: Reach) -> Tensor:
-        """Run over the rows of one long sequence, and keep only those that `last` asks for.
-
-        Shapes: x (N, D); queries of `reach` are all N rows in order, those of `last` (E, 1) -> (E, D).
-        """
-        recorder = Recorder()
-        for layer in self.layers[:-1]:
-            x = layer(x, None, recorder, reach).flatten(0, 1)
-        return self.layers[-1](x, None, recorder, last).flatten(0, 1)

@@ -1,7 +1,7 @@
 """Which device and number format to compute with. Imports torch only inside functions."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -99,6 +99,11 @@ class Placement:
     def numerics(self) -> str:
         """What of it features depend on."""
         return f"{self.device.partition(':')[0]} {self.dtype}"
+
+    @property
+    def text_numerics(self) -> str:
+        """What of it text features depend on; see `text_dtype`."""
+        return replace(self, dtype="float32").numerics if self.dtype == "int8" else self.numerics
 
     @classmethod
     def remembered(cls, device: str, dtype: str, cache: "FeatureCache") -> Self | None:

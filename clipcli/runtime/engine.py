@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from clipcli.models.dual_encoder import DualEncoder
     from clipcli.runtime.image_encoder import ImageEncoder
+    from clipcli.runtime.text_encoder import TextEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,12 +343,10 @@ class Model:
     def _text_space(self) -> FeatureSpace:
         length = self._text_config().context_length
         tokens = tokenizer_digest(self.files.folder, self.config.family, context_length=length)
-        return FeatureSpace("text", self.checkpoint_digest, tokens, self.placement.numerics)
+        return FeatureSpace("text", self.checkpoint_digest, tokens, self.placement.text_numerics)
 
     def _encode_ids(self, ids: Sequence[tuple[int, ...]], on_progress: ProgressCallback) -> Floats:
-        from clipcli.runtime.text_encoder import encode_ids
-
-        return self._checked(encode_ids(self._text_network, ids, self.tokenizer.pad_token_id, on_progress))
+        return self._checked(self._text_encoder.encode(ids, on_progress))
 
     def _stacked(self, encoded: Sequence[LabelFeature]) -> Floats:
         empty = np.empty((0, self.config.projection_dim), dtype=np.float32)
@@ -377,10 +376,12 @@ class Model:
         return self.preprocessing.pixels(image)
 
     @cached_property
-    def _text_network(self) -> "DualEncoder":
+    def _text_encoder(self) -> "TextEncoder":
         from clipcli.runtime.device import text_dtype
+        from clipcli.runtime.text_encoder import TextEncoder
 
-        return self._load(image=False, text=True).to(self.device, text_dtype(self.dtype))
+        network = self._load(image=False, text=True).to(self.device, text_dtype(self.dtype))
+        return TextEncoder(network, self.tokenizer.pad_token_id)
 
     @cached_property
     def _image_encoder(self) -> "ImageEncoder":

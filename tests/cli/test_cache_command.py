@@ -87,13 +87,13 @@ def test_a_remembered_run_prints_the_same_and_imports_neither_torch_nor_the_toke
 
 def test_score_remembers_texts_too(clip: Clip, old_pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = clip("score", old_pictures, "--text", "a red car", "--text", "猫", "--json")
-    monkeypatch.setattr("clipcli.runtime.text_encoder.encode_ids", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr("clipcli.runtime.text_encoder.TextEncoder.encode", lambda *_: pytest.fail("encoded again"))
     assert clip("score", old_pictures, "--text", "a red car", "--text", "猫", "--json").stdout == first.stdout
 
 
 def test_a_label_in_another_set_is_remembered(clip: Clip, old_pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip("classify", old_pictures, *LABELS)
-    monkeypatch.setattr("clipcli.runtime.text_encoder.encode_ids", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr("clipcli.runtime.text_encoder.TextEncoder.encode", lambda *_: pytest.fail("encoded again"))
     assert clip("classify", old_pictures, "--labels", "bird,cat").status == 0
 
 

@@ -1,3 +1,4 @@
+import copy
 import itertools
 import random
 from pathlib import Path
@@ -9,13 +10,25 @@ import torch
 from clipcli.models.checkpoint import load_network
 from clipcli.models.config import read_config
 from clipcli.models.dual_encoder import DualEncoder
+from clipcli.models.fused_text import FusedTextTower
 from clipcli.runtime import text_encoder
-from clipcli.runtime.text_encoder import encode_ids
+from clipcli.runtime.text_encoder import ProgressCallback, TextEncoder
 from tests.parity.checkpoints import write_clip
 
 
 def network(folder: Path, dtype: torch.dtype = torch.float32) -> DualEncoder:
     return load_network(read_config(folder), [folder / "model.safetensors"], image=False, dtype=dtype)
+
+
+def encode_ids(
+    model: DualEncoder, ids: list[tuple[int, ...]], pad: int, on_progress: ProgressCallback = lambda done, total: None
+) -> np.ndarray:
+    return TextEncoder(copy.deepcopy(model), pad).encode(ids, on_progress)
+
+
+@pytest.fixture(autouse=True)
+def always_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_encoder, "_WORTH_FUSING", 0)
 
 
 @torch.inference_mode()
@@ -86,9 +99,11 @@ def test_equal_texts_are_computed_once(model: DualEncoder, monkeypatch: pytest.M
 def test_the_tree_computes_each_prefix_once(clip: DualEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [(4, 5, 6, 7, 8, i, clip.config.text.eos_token_id) for i in range(10, 30)]
     widths = []
-    original = clip.text_model.encode_nodes
+    original = FusedTextTower.__call__
     monkeypatch.setattr(
-        clip.text_model, "encode_nodes", lambda tokens, *rest: (widths.append(len(tokens)), original(tokens, *rest))[1]
+        FusedTextTower,
+        "__call__",
+        lambda self, tokens, *rest: (widths.append(len(tokens)), original(self, tokens, *rest))[1],
     )
     encode_ids(clip, ids, 1)
     assert widths == [64]  # 5 + 20 * 2 nodes, in blocks of 32
@@ -98,18 +113,38 @@ def test_the_tree_computes_each_prefix_once(clip: DualEncoder, monkeypatch: pyte
     assert widths == [32, 32]
 
 
+def test_few_texts_need_no_rearranged_tower(clip: DualEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_encoder, "_WORTH_FUSING", 30)
+    encoder = TextEncoder(copy.deepcopy(clip), 1)
+    ids = list(dict.fromkeys(prompts(clip, 100)))
+    few = encoder.encode(ids[:29])
+    assert "_tower" not in vars(encoder)
+    many = encoder.encode(ids)
+    assert "_tower" in vars(encoder)
+    np.testing.assert_allclose(few, many[:29], atol=1e-5)
+    np.testing.assert_allclose(encoder.encode(ids[:29]), few, atol=1e-5)
+
+
 def test_memory_is_bounded_whatever_the_number_of_texts(model: DualEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    widest = 0
+    sizes = []
+    normalize = torch.nn.functional.normalize
+    monkeypatch.setattr(
+        torch.nn.functional, "normalize", lambda x, dim: (sizes.append(len(x)), normalize(x, dim=dim))[1]
+    )
 
-    def watch(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        nonlocal widest
-        widest = max(widest, args[0].numel() // args[0].shape[-1])
+    def watch(owner: type, name: str) -> None:
+        original = getattr(owner, name)
 
-    linear = next(m for m in model.text_model.modules() if isinstance(m, torch.nn.Linear))
-    handle = linear.register_forward_pre_hook(watch)
+        def watched(self: object, tokens: torch.Tensor, *rest: object) -> torch.Tensor:
+            sizes.append(tokens.numel())
+            return original(self, tokens, *rest)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(FusedTextTower, "__call__")
+    watch(DualEncoder, "get_text_features")
     encode_ids(model, list(dict.fromkeys(prompts(model, 3000))), 1)
-    handle.remove()
-    assert 0 < widest <= 512
+    assert len(sizes) > 10 and max(sizes) <= 512
 
 
 def test_what_follows_the_end_token_is_not_read(clip: DualEncoder) -> None:
