@@ -6,6 +6,7 @@ import typer
 
 from clipcli.cli.cache import cache_app
 from clipcli.cli.classify import classify
+from clipcli.cli.doctor import doctor
 from clipcli.cli.help import GroupedCommand
 from clipcli.cli.labels import labels_app
 from clipcli.cli.models import models_app
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command(cls=GroupedCommand)(classify)
 app.command(cls=GroupedCommand)(score)
 app.command(cls=GroupedCommand)(tag)
+app.command(cls=GroupedCommand)(doctor)
 app.add_typer(cache_app, name="cache")
 app.add_typer(labels_app, name="labels")
 app.add_typer(models_app, name="models")

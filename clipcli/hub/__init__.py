@@ -6,6 +6,7 @@ huggingface_hub owns download and cache. Must not import torch, nor another room
 from clipcli.hub.cache import missing_files, weight_files
 from clipcli.hub.fetch import ProgressCallback
 from clipcli.hub.registry import CHECKPOINTS, DEFAULT_MODEL, DEMO, Checkpoint, checkpoints_for, find_checkpoint
+from clipcli.hub.remote import why_unreachable
 from clipcli.hub.resolve import (
     ModelFiles,
     demo_folder,
@@ -46,4 +47,5 @@ __all__ = [
     "stored_models",
     "verify_files",
     "weight_files",
+    "why_unreachable",
 ]

@@ -150,6 +150,19 @@ def open_stream(listing: Listing, file: RemoteFile, offset: int) -> Iterator[tup
         yield 0 if response.status_code == HTTPStatus.OK else offset, response.iter_bytes(_CHUNK_BYTES)
 
 
+def why_unreachable(timeout_s: float) -> str | None:
+    """Why the hub does not answer, or None if it does, whatever it says; one request, without the token."""
+    import httpx2
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=timeout_s, follow_redirects=False)
+    except (httpx2.RequestError, httpx2.InvalidURL) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
 @contextmanager
 def explained(hub_id: str, revision: str) -> Iterator[None]:
     """Turn what huggingface_hub raises inside into errors that say what to do next."""

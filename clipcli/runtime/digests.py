@@ -95,14 +95,14 @@ def checkpoint_digest(folder: Path, weight_files: Sequence[Path], memory: Digest
     try:
         digest = hashlib.sha256((folder / "config.json").read_bytes())
         for path in weight_files:
-            digest.update(_blob_name(path) or _remembered_digest(path, memory))
+            digest.update(blob_digest(path) or _remembered_digest(path, memory))
     except OSError as error:
         raise DamagedModelError(f"{error.filename} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
 
 
-def _blob_name(path: Path) -> bytes | None:
-    """The digest in the name of a hub blob, or None for any other file."""
+def blob_digest(path: Path) -> bytes | None:
+    """The SHA-256 in the name of a hub blob, or None for any other file; nothing is read."""
     target = Path(os.readlink(path)) if path.is_symlink() else path
     if target.parent.name != "blobs" or len(target.name) != _HEX_DIGITS:
         return None

@@ -1,0 +1,292 @@
+"""`clip doctor`: what this machine has, whether it computes right, and whether the default job would run.
+
+Imports torch inside the command only. The report's shape is `schemas/clipcli.doctor-1.json`.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clipcli.cli.boundary import handles_errors
+from clipcli.cli.model_rows import size_text
+from clipcli.cli.render.rows import dump
+from clipcli.errors import ClipError
+
+if TYPE_CHECKING:
+    from clipcli.runtime.doctor import DeviceCheck
+
+_PACKAGES = ("torch", "numpy", "pillow", "tokenizers", "safetensors", "huggingface_hub", "typer", "rich")
+_EXTRAS = {"heif": ("pillow_heif",), "sentencepiece": ("sentencepiece", "google.protobuf")}
+_TIMEOUT_S = 3.0
+
+Report = dict[str, Any]
+
+
+@handles_errors
+def doctor(
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="ID|ALIAS|PATH", envvar="CLIPCLI_MODEL", help="Instead of the default."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", "-d", metavar="DEVICE", envvar="CLIPCLI_DEVICE", help="auto, cpu, cuda[:N], mps.")
+    ] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="DTYPE", envvar="CLIPCLI_DTYPE", help="As for classify.")] = "auto",
+    offline: Annotated[
+        bool, typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Do not ask whether the hub is there.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Check this machine: versions, devices and their arithmetic, caches, the hub, extras, models, the terminal.
+
+    Exit status 0 means that a job with these settings would run; 1 that it would not, with the first thing to mend.
+    """
+    from clipcli.runtime.doctor import check_devices
+
+    checks = check_devices()
+    hub_report = _hub(offline)
+    job, problem = _job(model, device, dtype, checks, hub_report)
+    report: Report = {
+        "schema": "clipcli.doctor/1",
+        "ok": problem is None,
+        "problem": None if problem is None else {"message": str(problem), "hint": problem.hint},
+        "job": job,
+        "versions": _versions(),
+        "devices": [asdict(check) for check in checks],
+        "caches": _caches(),
+        "hub": hub_report,
+        "extras": {name: all(map(_is_installed, modules)) for name, modules in _EXTRAS.items()},
+        "models": _models(),
+        "terminal": _terminal(),
+    }
+    typer.echo(dump(report, indent=1) if json else "\n".join(_as_text(report)))
+    if problem is not None:
+        raise ClipError(str(problem), hint=problem.hint)  # status 1, whatever a job would end with
+
+
+def _job(
+    model: str | None, device: str, dtype: str, checks: "list[DeviceCheck]", hub_report: Mapping[str, Any]
+) -> tuple[Report, ClipError | None]:
+    """What a job without more options would use, and the first thing that would stop it."""
+    from clipcli import hub
+    from clipcli.runtime.device import choose_device, choose_dtype
+    from clipcli.runtime.doctor import check_job
+
+    job: Report = {"model": model, "here": False, "device": None, "dtype": None}
+    try:
+        chosen = choose_device(device)
+        job |= {"device": str(chosen), "dtype": str(choose_dtype(dtype, chosen)).removeprefix("torch.")}
+        _refuse_wrong_numbers(job, checks)
+        job["model"] = model or hub.default_model()
+        job["here"] = _is_here(job["model"])
+        if job["here"]:
+            check_job(job["model"], device=device, dtype=dtype)
+        else:
+            _refuse_unfetchable(job["model"], hub_report)
+    except ClipError as error:
+        return job, error
+    return job, None
+
+
+def _is_here(name: str) -> bool:
+    from clipcli import hub
+
+    path = Path(os.path.expanduser(name))
+    if path.exists() or hub.is_local(name):
+        return True
+    hub_id, _ = hub.hub_reference(name)
+    return any(stored.hub_id == hub_id and not stored.missing for stored in hub.stored_models())
+
+
+def _refuse_wrong_numbers(job: Mapping[str, Any], checks: "list[DeviceCheck]") -> None:
+    for check in checks:
+        if (check.device, check.dtype) == (job["device"], job["dtype"]) and not check.ok:
+            wrong = check.failure or ", ".join(f"{name} {_error_text(error)}" for name, error in check.errors.items())
+            raise ClipError(
+                f"{check.device} computes wrong numbers in {check.dtype}: {wrong}",
+                hint="use --device cpu, or another --dtype; its driver may need an update",
+            )
+
+
+def _refuse_unfetchable(name: str, hub_report: Mapping[str, Any]) -> None:
+    if not hub_report["reachable"]:
+        why = (
+            "--offline forbids to fetch it"
+            if hub_report["offline"]
+            else f"the hub is not there: {hub_report['failure']}"
+        )
+        raise ClipError(
+            f"{name} is not on this machine, and {why}",
+            hint=f"`clip models pull {name}` fetches it where there is a network (HTTPS_PROXY sets a proxy, "
+            "HF_ENDPOINT a mirror); `--model demo` works at once, without a download",
+        )
+    if not _is_writable(Path(hub_report["cache"])):
+        raise ClipError(
+            f"{hub_report['cache']} cannot be written, so {name} cannot be fetched into it",
+            hint="set HF_HOME to a folder of your own, or mend the permissions",
+        )
+
+
+def _versions() -> dict[str, str]:
+    from clipcli import __version__
+
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"clipcli": __version__, "python": platform.python_version(), "system": platform.platform(), **packages}
+
+
+def _hub(offline: bool) -> Report:
+    from huggingface_hub import constants, get_token
+
+    from clipcli import hub
+
+    forbidden = offline or constants.HF_HUB_OFFLINE
+    start = time.perf_counter()
+    failure = "offline" if forbidden else hub.why_unreachable(_TIMEOUT_S)
+    return {
+        "endpoint": constants.ENDPOINT,
+        "offline": forbidden,
+        "reachable": failure is None,
+        "failure": failure,
+        "milliseconds": None if forbidden else 1000 * (time.perf_counter() - start),
+        "token": get_token() is not None,
+        "cache": constants.HF_HUB_CACHE,
+    }
+
+
+def _caches() -> list[Report]:
+    from huggingface_hub import constants
+
+    from clipcli.runtime.convert import converted_folder
+    from clipcli.runtime.feature_cache import cache_path
+
+    places = {
+        "models": Path(constants.HF_HUB_CACHE),
+        "converted models": converted_folder(),
+        "features": cache_path(),
+    }
+    return [
+        {"name": name, "path": str(path), "size_bytes": _size(path), "writable": _is_writable(path)}
+        for name, path in places.items()
+    ]
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.name}*")
+    return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())
+
+
+def _is_writable(path: Path) -> bool:
+    """Whether a file or folder can be written, or made where it would lie."""
+    existing = next((place for place in (path, *path.parents) if place.exists()), path)
+    return os.access(existing, os.W_OK)
+
+
+def _models() -> list[Report]:
+    from clipcli import hub
+    from clipcli.runtime.digests import blob_digest
+
+    return [
+        {
+            "id": stored.hub_id,
+            "family": stored.family,
+            "revision": stored.revision,
+            "folder": str(stored.folder),
+            "size_bytes": stored.size_bytes,
+            "missing": list(stored.missing),
+            "sha256": {
+                path.name: digest.hex()
+                for path in (hub.weight_files(stored.folder) if not stored.missing else ())
+                if (digest := blob_digest(path)) is not None
+            },
+        }
+        for stored in hub.stored_models()
+    ]
+
+
+def _terminal() -> Report:
+    return {
+        "stdout": sys.stdout.isatty(),
+        "stderr": sys.stderr.isatty(),
+        "columns": shutil.get_terminal_size().columns,
+        "colour": sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
+        "encoding": sys.stdout.encoding,
+    }
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of its parent package
+        return False
+
+
+def _as_text(report: Report) -> Iterator[str]:
+    """The report for people: one thing a line, under a heading each."""
+    yield from _section("versions", report["versions"])
+    yield from _section("devices", {f"{row['device']} {row['dtype']}": _device_text(row) for row in report["devices"]})
+    yield from _section("caches", {row["name"]: _cache_text(row) for row in report["caches"]})
+    yield from _section("hub", {report["hub"]["endpoint"]: _hub_text(report["hub"])})
+    yield from _section(
+        "extras",
+        {
+            name: "installed" if installed else f"not installed (pip install 'clipcli[{name}]')"
+            for name, installed in report["extras"].items()
+        },
+    )
+    yield from _section(
+        "models",
+        {row["id"]: _model_text(row) for row in report["models"]} or {"none": "`clip models pull ID` fetches one"},
+    )
+    terminal = report["terminal"]
+    yield from _section("terminal", {key: _yes_or_no(value) for key, value in terminal.items()})
+    job = report["job"]
+    yield from _section("default job", {key: _yes_or_no(value) for key, value in job.items() if value is not None})
+    yield "" if report["problem"] else "\nready"
+
+
+def _section(title: str, lines: Mapping[str, Any]) -> Iterator[str]:
+    yield title
+    width = max(map(len, lines))
+    yield from (f"  {name:<{width}}  {value}" for name, value in lines.items())
+
+
+def _device_text(row: Mapping[str, Any]) -> str:
+    if row["failure"]:
+        return f"fails: {row['failure']}"
+    errors = row["errors"]
+    worst = max(errors, key=lambda name: float("inf") if errors[name] is None else errors[name])
+    verdict = "right" if row["ok"] else "WRONG"
+    return f"{verdict}, {worst} {_error_text(errors[worst])} at worst, {row['milliseconds']:.0f} ms"
+
+
+def _error_text(error: float | None) -> str:
+    return "is no number" if error is None else f"is off by {error:.1e}"
+
+
+def _cache_text(row: Mapping[str, Any]) -> str:
+    return f"{size_text(row['size_bytes'])} in {row['path']}" + ("" if row["writable"] else ", not writable")
+
+
+def _hub_text(row: Mapping[str, Any]) -> str:
+    state = f"answers in {row['milliseconds']:.0f} ms" if row["reachable"] else f"not reachable: {row['failure']}"
+    return ("not asked (offline)" if row["offline"] else state) + (", with a token" if row["token"] else "")
+
+
+def _model_text(row: Mapping[str, Any]) -> str:
+    state = f"lacks {', '.join(row['missing'])}" if row["missing"] else f"commit {row['revision'][:8]}"
+    digests = "".join(f", sha256 {digest[:16]}" for digest in row["sha256"].values())
+    return f"{size_text(row['size_bytes'])}, {state}{digests}"
+
+
+def _yes_or_no(value: object) -> object:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
