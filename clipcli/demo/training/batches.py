@@ -18,7 +18,7 @@ from clipcli.demo.training.sprites import Sprites
 from clipcli.demo.training.vendors import VENDORS
 
 OBJECTS = (0, 1, 2, 3)
-OBJECT_SHARES = (0.06, 0.67, 0.22, 0.05)
+OBJECT_SHARES = (0.07, 0.57, 0.3, 0.06)
 JOINT_WEIGHT = 2.0
 
 
@@ -73,9 +73,10 @@ class Batches:
     def draw(self, step: int, size_px: int) -> Batch:
         """Make the batch of `step`, its pictures `size_px` wide and high."""
         rng = random.Random(f"{self.settings.seed}-{step}")
-        # One large thing on plain paper first; everything from here on: a network that starts with all of it learns
-        # nothing for a long time.
-        strength = min(1.0, max(0, step - self.settings.warmup) / self.settings.ramp)
+        # One large thing on plain paper first: a network that starts with everything learns nothing for a long time.
+        # Later too, some batches are easier than others.
+        ramp = min(1.0, max(0, step - self.settings.warmup) / self.settings.ramp)
+        strength = ramp * rng.uniform(self.settings.easiest, 1.0)
         shown = [self._objects(rng, strength) for _ in range(self.settings.batch)]
         pixels = self._pictures(shown, size_px, rng, strength)
         texts, said = self._captions(shown, rng)

@@ -5,7 +5,7 @@ Everything goes through clipcli's own loading, preprocessing and tokenizer.
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ DEMO = Path(__file__).parents[1]
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 FILLS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 FILL = 0.8
+BARE = ("{}",)
 TRIALS = 1000
 SEED = 7
 
@@ -57,6 +58,7 @@ class Examiner:
         self.tokenizer = load_tokenizer(folder, config.family, context_length=config.text.context_length)
         self.trained = [index for index, concept in enumerate(concepts) if not concept.held_out]
         self.held_out = [index for index, concept in enumerate(concepts) if concept.held_out]
+        self.bare = self.labels(BARE)
 
     @torch.inference_mode()
     def images(self, pictures: Sequence[Image.Image]) -> Floats:
@@ -127,16 +129,21 @@ class VendorExam:
         self.drawings = drawings_of(examiner.work, vendor, examiner.concepts)
         self.known = [index for index in examiner.trained if index in self.drawings]
         self.trials = np.random.default_rng(SEED).choice(self.known, TRIALS)
+        self.encoded = self.encode(FILL)
 
-    def features(self, concepts: Sequence[int], fill: float = FILL) -> Floats:
-        """Encode each concept's drawing on white."""
-        return self.examiner.images([on_canvas([self.drawings[index]], fill) for index in concepts])
+    def encode(self, fill: float) -> dict[int, Floats]:
+        """Encode every drawing on white; keyed by concept."""
+        pictures = [on_canvas([drawing], fill) for drawing in self.drawings.values()]
+        return dict(zip(self.drawings, self.examiner.images(pictures), strict=True))
+
+    def features(self, concepts: Iterable[int]) -> Floats:
+        """Features of the drawings of `concepts`, repeated as often as they are named."""
+        return np.stack([self.encoded[concept] for concept in concepts])
 
     def row(self, templates: Sequence[Sequence[str]], fill: float = FILL) -> list[float]:
         """Return top-1, top-5, 5-way and 10-way, each the mean over the template groups."""
-        images = self.features(self.known, fill)
-        at = {concept: row for row, concept in enumerate(self.known)}
-        shown = images[[at[concept] for concept in self.trials]]
+        encoded = self.encoded if fill == FILL else self.encode(fill)
+        images, shown = (np.stack([encoded[index] for index in which]) for which in (self.known, self.trials))
         results = []
         for group in templates:
             labels = self.examiner.labels(group)
@@ -157,7 +164,7 @@ class VendorExam:
         ]
         images = self.examiner.images(pictures)
         others = np.stack([rng.permutation(np.setdiff1d(self.known, group))[: 10 - count] for group in groups])
-        labels = self.examiner.labels(["{}"])[np.concatenate([groups, others], axis=1)]
+        labels = self.examiner.bare[np.concatenate([groups, others], axis=1)]
         order = np.einsum("np,ncp->nc", images, labels).argsort(axis=1)[:, ::-1]
         together = float((order[:, :count] < count).all(axis=1).mean())
         names = [[self.examiner.concepts[int(index)].name for index in group] for group in groups]
@@ -171,17 +178,17 @@ class VendorExam:
         """5-way accuracy on the concepts never trained, among trained distractors."""
         held = np.array([index for index in self.examiner.held_out if index in self.drawings]).repeat(20)
         sets = choices(held, self.examiner.trained, 5, SEED)
-        return pick(self.features(list(held)), self.examiner.labels(["{}"]), sets)
+        return pick(self.features(held), self.examiner.bare, sets)
 
     def confidence(self) -> tuple[float, float]:
         """Mean probability of the winner among ten labels, and how often it is right."""
         sets = choices(self.trials, self.examiner.trained, 10, SEED)
-        odds = self.examiner.probabilities(self.features(list(self.trials)), self.examiner.labels(["{}"])[sets])
+        odds = self.examiner.probabilities(self.features(self.trials), self.examiner.bare[sets])
         return float(odds.max(axis=1).mean()), float((odds.argmax(axis=1) == 0).mean())
 
     def with_none(self) -> tuple[float, float]:
         """With "none of these" beside ten labels: right answers if the label is there, "none" if it is not."""
-        images, labels, none = self.features(list(self.trials)), self.examiner.labels(["{}"]), self.examiner.none()
+        images, labels, none = self.features(self.trials), self.examiner.bare, self.examiner.none()
         sets = choices(self.trials, self.examiner.trained, 11, SEED)
         none_row = np.broadcast_to(none, (TRIALS, 1, none.shape[1]))
         there = self.examiner.probabilities(images, np.concatenate([labels[sets[:, :10]], none_row], axis=1))
@@ -195,7 +202,7 @@ def nothing(examiner: Examiner) -> tuple[float, float]:
     images = examiner.images(empty_pictures(TRIALS, SEED))
     sets = np.stack([rng.permutation(examiner.trained)[:10] for _ in range(TRIALS)])
     none = examiner.none()
-    rows = np.concatenate([examiner.labels(["{}"])[sets], np.broadcast_to(none, (TRIALS, 1, none.shape[1]))], axis=1)
+    rows = np.concatenate([examiner.bare[sets], np.broadcast_to(none, (TRIALS, 1, none.shape[1]))], axis=1)
     odds = examiner.probabilities(images, rows)
     return float((odds[:, :10].max(axis=1) <= 0.5).mean()), float((odds.argmax(axis=1) == 10).mean())
 
@@ -218,7 +225,7 @@ def tables(examiner: Examiner, vendors: Sequence[Vendor]) -> str:
     header = ["vendor", "drawings", "top-1", "top-5", "5-way", "10-way"]
     parts = []
     groups: list[tuple[str, Sequence[Sequence[str]]]] = [
-        ("Name only", [["{}"]]),
+        ("Name only", [BARE]),
         ("Ensemble of templates", [ENSEMBLE]),
         ("Templates never trained (mean of three)", [[template] for template in UNSEEN_TEMPLATES]),
     ]
@@ -256,7 +263,7 @@ def _title(exam: VendorExam) -> str:
 
 
 def _top_and_five(exam: VendorExam, fill: float) -> tuple[float, float]:
-    top_1, _, five, _ = exam.row([["{}"]], fill)
+    top_1, _, five, _ = exam.row([BARE], fill)
     return top_1, five
 
 

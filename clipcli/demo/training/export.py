@@ -22,6 +22,7 @@ def export(
     # exp() turns the rounding of this one into a scale of its own: it stays exact.
     weights["logit_scale"] = model.logit_scale.detach().clamp(max=torch.tensor(100.0).log())
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # it is written for the owner alone
     _write(folder / "config.json", _config(settings, image_px))
     _write(folder / "preprocessor_config.json", _preprocessing(settings, image_px))
     write_tokenizer(tokenizer, folder, settings.context_length)

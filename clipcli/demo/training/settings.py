@@ -29,6 +29,7 @@ class Settings:
     projection: int = 128
     steps: int = 2900
     ramp: int = 975
+    easiest: float = 0.2
     batch: int = 160
     captions: int = 300
     muon_rate: float = 0.02
