@@ -1,0 +1,60 @@
+import warnings
+
+import pytest
+import torch
+
+from clipcli.errors import ClipWarning, DeviceError, UsageError
+from clipcli.runtime import device as device_module
+from clipcli.runtime.device import choose_device, choose_dtype, text_dtype
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", "cuda:-1"])
+def test_names_that_are_no_devices_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="--device"):
+        choose_device(name)
+
+
+def test_a_device_that_is_not_there_is_an_error_that_lists_those_that_are() -> None:
+    with pytest.raises(DeviceError, match="cuda:99") as raised:
+        choose_device("cuda:99")
+    assert "cpu" in (raised.value.hint or "")
+
+
+def test_auto_takes_the_best_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_module, "available_devices", lambda: ["cuda:0", "cuda:1", "cpu"])
+    assert choose_device("auto") == CUDA
+    assert choose_device("cuda") == CUDA
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+
+
+def test_auto_is_exact_on_the_cpu_and_fast_elsewhere() -> None:
+    assert choose_dtype("auto", CPU) is torch.float32
+    assert choose_dtype("auto", CUDA) is torch.float16
+
+
+def test_an_unknown_dtype_is_refused() -> None:
+    with pytest.raises(UsageError, match="int4"):
+        choose_dtype("int4", CPU)
+
+
+def test_int8_is_for_the_cpu() -> None:
+    assert choose_dtype("int8", CPU) is torch.int8
+    with pytest.raises(DeviceError, match="int8"):
+        choose_dtype("int8", CUDA)
+
+
+def test_a_format_that_the_processor_lacks_is_slow_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_module, "_computes_fast", lambda name: name != "bfloat16")
+    with pytest.warns(ClipWarning, match="bfloat16 is slower than float32"):
+        assert choose_dtype("bfloat16", CPU) is torch.bfloat16
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        choose_dtype("float32", CPU)
+        choose_dtype("bfloat16", CUDA)
+
+
+def test_texts_are_encoded_in_float32_where_pictures_are_in_int8() -> None:
+    assert text_dtype(torch.int8) is torch.float32
+    assert text_dtype(torch.bfloat16) is torch.bfloat16

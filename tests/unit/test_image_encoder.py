@@ -1,0 +1,154 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from clipcli.errors import ClipWarning, DeviceError, UnsupportedModelError
+from clipcli.images.preprocess import Preprocessing
+from clipcli.models.checkpoint import load_network
+from clipcli.models.config import ModelConfig, ResNetConfig, VisionConfig, read_config, read_json
+from clipcli.models.dual_encoder import DualEncoder
+from clipcli.runtime.image_encoder import ImageEncoder, Tower, choose_batch_size, pixel_scale_and_shift
+from clipcli.runtime.image_pipeline import Pixels
+
+CPU = torch.device("cpu")
+PIXELS = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+
+
+class Checkpoint:
+    def __init__(self, folder: Path) -> None:
+        self.config = read_config(folder)
+        self.preprocessing = Preprocessing.from_config(read_json(folder / "preprocessor_config.json"), "")
+        self._files = [folder / "model.safetensors"]
+
+    def load(self) -> DualEncoder:
+        return load_network(self.config, self._files, text=False)
+
+    def encoder(self, dtype: torch.dtype = torch.float32, device: torch.device = CPU, **more: int) -> ImageEncoder:
+        return ImageEncoder(self.config, self.load, self.preprocessing, device, dtype, **more)  # type: ignore[arg-type]
+
+    def reference(self, pixels: Pixels) -> Pixels:
+        with torch.inference_mode():
+            features = self.load().get_image_features(torch.from_numpy(self.preprocessing.normalize(pixels)))
+        return torch.nn.functional.normalize(features, dim=-1).numpy()
+
+
+@pytest.fixture(scope="module", params=["clip", "chinese_clip", "altclip"])
+def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
+    return Checkpoint(request.getfixturevalue(f"{request.param}_checkpoint"))
+
+
+def test_features_are_the_networks_alone_and_in_a_batch(checkpoint: Checkpoint) -> None:
+    expected = checkpoint.reference(PIXELS)
+    encoder = checkpoint.encoder()
+    for count in (1, 9, 1):  # before the weights are rearranged, when they are, and after
+        np.testing.assert_allclose(encoder.encode(PIXELS[:count]), expected[:count], atol=1e-5 * abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bfloat16, torch.float16])
+def test_smaller_formats_are_used_from_the_first_picture_on(checkpoint: Checkpoint, dtype: torch.dtype) -> None:
+    alone, expected = checkpoint.encoder(dtype).encode(PIXELS[:1]), checkpoint.reference(PIXELS[:1])
+    assert 0 < abs(alone - expected).max()
+    assert (alone * expected).sum() > 0.999
+    np.testing.assert_allclose(checkpoint.encoder(dtype).encode(PIXELS)[:1], alone, atol=1e-2)
+
+
+def test_wrong_features_are_reported(checkpoint: Checkpoint) -> None:
+    def check(features: Pixels) -> Pixels:
+        raise ArithmeticError
+
+    encoder = ImageEncoder(
+        checkpoint.config, checkpoint.load, checkpoint.preprocessing, CPU, torch.float32, check=check
+    )
+    with pytest.raises(ArithmeticError):
+        encoder.encode(PIXELS)
+
+
+def small_device(encoder: ImageEncoder, capacity: int, sizes: list[int]) -> Tower:
+    def tower(batch: Tensor) -> Tensor:
+        sizes.append(len(batch))
+        if len(batch) > capacity:
+            raise torch.OutOfMemoryError
+        return batch[:, 0, 0].float()
+
+    encoder._tower = tower
+    return tower
+
+
+def test_a_batch_that_does_not_fit_is_halved(checkpoint: Checkpoint) -> None:
+    encoder, sizes = checkpoint.encoder(batch_size=9), []  # type: ignore[var-annotated]
+    small_device(encoder, 2, sizes)
+    whole = encoder.encode(PIXELS)
+    rows = PIXELS[:, 0, 0].astype(np.float32)
+    np.testing.assert_allclose(whole, rows / np.linalg.norm(rows, axis=1, keepdims=True), rtol=1e-6)
+    assert encoder.batch_size <= 2  # later batches are small at once
+
+
+def test_a_single_picture_that_does_not_fit_is_an_error_with_a_way_out(checkpoint: Checkpoint) -> None:
+    encoder = checkpoint.encoder()
+    small_device(encoder, 0, [])
+    with pytest.raises(DeviceError, match="no memory left for one picture"):
+        encoder.encode(PIXELS)
+
+
+@pytest.mark.parametrize(("wrong", "warnings"), [((torch.float16,), 1), ((torch.float16, torch.float32), 2)])
+def test_a_device_that_computes_wrong_features_is_not_trusted(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, wrong: tuple[torch.dtype, ...], warnings: int
+) -> None:
+    mps, made = torch.device("mps"), []
+    encoder = checkpoint.encoder(torch.float16, mps)
+
+    def make(device: torch.device, dtype: torch.dtype) -> Tower:
+        made.append((device.type, dtype))
+        right = checkpoint.encoder()._make_tower(CPU, torch.float32)
+        return (lambda batch: right(batch).roll(1, -1)) if device == mps and dtype in wrong else right
+
+    monkeypatch.setattr(encoder, "_make_tower", make)
+    with pytest.warns(ClipWarning, match="computes wrong features in float") as caught:
+        features = encoder.encode(PIXELS)
+    np.testing.assert_allclose(features, checkpoint.reference(PIXELS), atol=1e-5)
+    assert len(caught) == warnings
+    ways = [("mps", torch.float16), ("mps", torch.float32), ("cpu", torch.float32)]
+    assert made == ways[: warnings + 1]
+
+
+def test_int8_is_for_vits(checkpoint: Checkpoint) -> None:
+    resnet = ModelConfig(
+        "clip",
+        ResNetConfig(layers=(1, 1, 1, 1), width=8, num_attention_heads=2, image_size=32),
+        None,
+        projection_dim=16,
+    )
+    with pytest.raises(UnsupportedModelError, match="int8"):
+        ImageEncoder(resnet, checkpoint.load, checkpoint.preprocessing, CPU, torch.int8)
+
+
+@pytest.mark.parametrize(("image_size", "patch_size", "batch"), [(224, 32, 8), (224, 16, 2), (336, 14, 1)])
+def test_batches_on_the_cpu_shrink_as_pictures_have_more_patches(image_size: int, patch_size: int, batch: int) -> None:
+    vision = VisionConfig(image_size=image_size, patch_size=patch_size)
+    assert choose_batch_size(ModelConfig("clip", vision, None, 512), CPU) == batch
+
+
+def test_scale_and_shift_are_what_normalising_does_to_bytes() -> None:
+    preprocessing = Preprocessing()
+    scale, shift = pixel_scale_and_shift(preprocessing)
+    every_byte = np.arange(256, dtype=np.uint8)[None, :, None, None].repeat(3, axis=3)
+    expected = preprocessing.normalize(every_byte)[0, :, :, 0].T
+    np.testing.assert_allclose(every_byte[0, :, 0] * np.array(scale) + np.array(shift), expected, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_cuda_computes_what_the_cpu_does(checkpoint: Checkpoint, dtype: torch.dtype) -> None:
+    encoder = checkpoint.encoder(dtype, torch.device("cuda"))
+    cosines = (encoder.encode(PIXELS) * checkpoint.reference(PIXELS)).sum(axis=1)
+    assert cosines.min() > 0.999
+    assert encoder.batch_size > 1
+
+
+@pytest.mark.gpu
+def test_mps_computes_what_the_cpu_does(checkpoint: Checkpoint) -> None:
+    encoder = checkpoint.encoder(torch.float16, torch.device("mps"))
+    assert (encoder.encode(PIXELS) * checkpoint.reference(PIXELS)).sum(axis=1).min() > 0.999
