@@ -9,6 +9,9 @@ import sys
 def main() -> None:
     """Run the command line and exit with its status."""
     try:
+        from clipcli.cli.completion import prepare
+
+        prepare()
         from clipcli.cli.app import app
 
         app(prog_name="clip")

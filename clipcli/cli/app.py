@@ -7,18 +7,29 @@ import typer
 from clipcli.cli.cache import cache_app
 from clipcli.cli.classify import classify
 from clipcli.cli.doctor import doctor
-from clipcli.cli.help import GroupedCommand
+from clipcli.cli.help import CommandGroup, GroupedCommand
 from clipcli.cli.labels import labels_app
 from clipcli.cli.models import models_app
 from clipcli.cli.score import score
 from clipcli.cli.tag import tag
 
 app = typer.Typer(
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,  # the import of rich takes longer than the whole of --help without it
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Zero-shot vision: names what is on pictures, with labels that you make up on the spot.",
+    help="""Zero-shot vision: names what is on pictures, with labels that you make up on the spot.
+
+    Nothing is trained, and pictures never leave this machine. A model that is not here is fetched once; the one named
+    demo comes along, small and for a first try. `clip COMMAND --help` has examples, `man clip` the whole story.
+
+    \b
+    clip classify img.jpg --labels cat,dog
+    clip classify img.jpg --labels cat,dog --model demo
+    clip tag ~/photos --label-set photo-subjects --output tags.jsonl
+    clip score poster.png --text "a rock concert" --text "a wedding"
+    """,
 )
 app.command(cls=GroupedCommand)(classify)
 app.command(cls=GroupedCommand)(score)

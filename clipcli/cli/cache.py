@@ -6,15 +6,21 @@ from typing import Annotated
 import typer
 
 from clipcli.cli.boundary import handles_errors, say
-from clipcli.cli.help import GroupedCommand
+from clipcli.cli.help import CommandGroup, GroupedCommand
 from clipcli.cli.model_rows import size_text
 from clipcli.cli.options import expand_options
 from clipcli.cli.render.rows import Column, RowOptions, print_rows
 
 cache_app = typer.Typer(
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Show and clear remembered features. What is cleared is computed again when it is needed.",
+    help="""Show and clear remembered features. What is cleared is computed again when it is needed.
+
+    \b
+    clip cache info
+    clip cache clear --images
+    """,
 )
 
 
@@ -22,7 +28,12 @@ cache_app = typer.Typer(
 @handles_errors
 @expand_options
 def info(options: RowOptions) -> None:
-    """Show what is remembered, how large it is, and how often it was of use."""
+    """Show what is remembered, how large it is, and how often it was of use.
+
+    \b
+    clip cache info
+    clip cache info --json
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli.runtime.feature_cache import open_cache
 
     found = open_cache().info()
@@ -48,7 +59,12 @@ def clear(
     text: Annotated[bool, typer.Option("--text", help="Only what is remembered of texts and labels.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
-    """Forget features: all of them, or those of one kind. Nothing needs them to stay."""
+    """Forget features: all of them, or those of one kind. Nothing needs them to stay.
+
+    \b
+    clip cache clear
+    clip cache clear --images
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli.runtime.feature_cache import Kind, open_cache
 
     chosen: dict[Kind, bool] = {"image": images, "text": text}
@@ -63,7 +79,12 @@ def clear(
 @cache_app.command(cls=GroupedCommand)
 @handles_errors
 def path() -> None:
-    """Print where the cache lies: in CLIPCLI_CACHE_DIR, else in the user's cache folder."""
+    """Print where the cache lies: in CLIPCLI_CACHE_DIR, else in the user's cache folder.
+
+    \b
+    clip cache path
+    du -h "$(clip cache path)"
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli.runtime.feature_cache import cache_path
 
     typer.echo(cache_path())

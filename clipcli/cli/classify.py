@@ -25,14 +25,16 @@ def classify(
     labels: LabelOptions,
     *,
     depth: Annotated[
-        int | None, typer.Option(metavar="N", help="Sum hierarchical labels at a depth.", rich_help_panel=LABELS)
+        int | None, typer.Option(metavar="N", help="Sum labels like animal/dog at a level.", rich_help_panel=LABELS)
     ] = None,
     top: Annotated[
-        int, typer.Option("--top", "-k", metavar="N", help="Labels a picture.", rich_help_panel=SCORING)
+        int, typer.Option("--top", "-k", metavar="N", help="Show the N best labels.", rich_help_panel=SCORING)
     ] = 5,
-    scoring: Annotated[ScoringName, typer.Option(help="What score is.", rich_help_panel=SCORING)] = ScoringName.softmax,
+    scoring: Annotated[
+        ScoringName, typer.Option(help="How logits become scores.", rich_help_panel=SCORING)
+    ] = ScoringName.softmax,
     threshold: Annotated[
-        float | None, typer.Option(metavar="X", help="Leave lower scores out.", rich_help_panel=SCORING)
+        float | None, typer.Option(metavar="X", help="Leave out labels that score less.", rich_help_panel=SCORING)
     ] = None,
     none_of_these: Annotated[
         bool, typer.Option("--none-of-these", help="Let a picture be none of the labels.", rich_help_panel=SCORING)

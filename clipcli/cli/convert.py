@@ -43,7 +43,11 @@ def convert(
 
     Programs made for that layout load the folder as they load a model of the hub, and --model takes it. (--model takes
     SRC too, where the file says all that is needed.) Nothing in SRC is run: it is read as tensors only.
-    """
+
+    \b
+    clip models convert ViT-B-32.pt vit-b32
+    clip models convert open_clip_model.safetensors my-model --activation gelu
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli.runtime.convert import convert as write_folder
 
     write_folder(source, folder, activation=activation.value if activation else None, tokenizer=tokenizer)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipcli.cli import completion
 from clipcli.cli.boundary import handles_errors
 from clipcli.cli.model_rows import size_text
 from clipcli.cli.render.rows import dump
@@ -36,12 +37,35 @@ Report = dict[str, Any]
 def doctor(
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="ID|ALIAS|PATH", envvar="CLIPCLI_MODEL", help="Instead of the default."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="ID|ALIAS|PATH",
+            envvar="CLIPCLI_MODEL",
+            help="Instead of the default.",
+            autocompletion=completion.models,
+        ),
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", "-d", metavar="DEVICE", envvar="CLIPCLI_DEVICE", help="auto, cpu, cuda[:N], mps.")
+        str,
+        typer.Option(
+            "--device",
+            "-d",
+            metavar="DEVICE",
+            envvar="CLIPCLI_DEVICE",
+            help="auto, cpu, cuda[:N], mps.",
+            autocompletion=completion.devices,
+        ),
     ] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="DTYPE", envvar="CLIPCLI_DTYPE", help="As for classify.")] = "auto",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="DTYPE",
+            envvar="CLIPCLI_DTYPE",
+            help="auto, float32, bfloat16, float16, int8.",
+            autocompletion=completion.dtypes,
+        ),
+    ] = "auto",
     offline: Annotated[
         bool, typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Do not ask whether the hub is there.")
     ] = False,
@@ -50,7 +74,12 @@ def doctor(
     """Check this machine: versions, devices and their arithmetic, caches, the hub, extras, models, the terminal.
 
     Exit status 0 means that a job with these settings would run; 1 that it would not, with the first thing to mend.
-    """
+
+    \b
+    clip doctor
+    clip doctor --model vit-l14 --device cuda --offline
+    clip doctor --json | jq .problem
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli.runtime.doctor import check_devices
 
     checks = check_devices()

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from clipcli.cli import completion
 from clipcli.cli.boundary import handles_errors, say
-from clipcli.cli.help import GroupedCommand
+from clipcli.cli.help import CommandGroup, GroupedCommand
 from clipcli.cli.options import Format, expand_options
 from clipcli.cli.render.destination import open_destination
 from clipcli.cli.render.rows import Column, Row, RowOptions, dump, print_rows
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
 
 F = TypeVar("F")
 
-labels_app = typer.Typer(no_args_is_help=True, help="List, show, check and start label sets.")
+labels_app = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    help="""List, show, check and start label sets.
+
+    \b
+    clip labels list
+    clip labels show pets --prompts
+    clip labels new my-labels
+    """,
+)
 
 
 @labels_app.command("list", cls=GroupedCommand)
@@ -52,7 +63,12 @@ def list_(
 @expand_options
 def show(
     options: RowOptions,
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A label set.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE", help="A label set.", autocompletion=completion.label_sets, show_default=False
+        ),
+    ],
     prompts: Annotated[
         bool, typer.Option("--prompts", help="Show every prompt that is encoded: labels in templates.")
     ] = False,
@@ -83,10 +99,21 @@ def show(
 @handles_errors
 def check(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Label-set or template files.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Label-set or template files.",
+            autocompletion=completion.label_files,
+            show_default=False,
+        ),
     ],
 ) -> None:
-    """Check files: says what is wrong, with file and line. Exits with 2 if anything is."""
+    """Check files: says what is wrong, with file and line. Exits with 2 if anything is.
+
+    \b
+    clip labels check my-labels.yaml
+    clip labels check ~/.config/clipcli/prompts/*.yaml
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli.labels.label_set import LabelSet
     from clipcli.labels.library import check_file
 

@@ -10,21 +10,37 @@ from typing import Annotated
 
 import typer
 
+from clipcli.cli import completion
 from clipcli.cli.boundary import handles_errors, say
 from clipcli.cli.convert import convert
-from clipcli.cli.help import GroupedCommand
+from clipcli.cli.help import CommandGroup, GroupedCommand
 from clipcli.cli.model_rows import describe_model, info_table, list_table, model_rows, size_text
 from clipcli.cli.options import expand_options
 from clipcli.cli.render.rows import Column, RowOptions, print_rows
 from clipcli.errors import ClipError, DamagedModelError, UsageError
 
 models_app = typer.Typer(
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="List, fetch, check and remove models; choose the default one.",
+    help="""List, fetch, convert, check and remove models; choose the default one.
+
+    \b
+    clip models list
+    clip models pull vit-b32
+    clip models default vit-b32
+    """,
 )
 
-_ModelName = Annotated[str, typer.Argument(metavar="ID", help="Alias, hub id, folder, or demo.", show_default=False)]
+_ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Alias, hub id, folder, or demo.",
+        autocompletion=completion.models,
+        show_default=False,
+    ),
+]
 _Revision = Annotated[
     str | None,
     typer.Option(metavar="REV", envvar="CLIPCLI_REVISION", help="Branch, tag or commit on the hub."),
@@ -39,7 +55,13 @@ def list_models(
     options: RowOptions,
     here: Annotated[bool, typer.Option("--here", help="Only what is on this machine.")] = False,
 ) -> None:
-    """List the published models, and what else of their families is on this machine."""
+    """List the published models, and what else of their families is on this machine.
+
+    \b
+    clip models list
+    clip models list --here
+    clip models list --format csv --output models.csv
+    """  # noqa: D301 - \b keeps lines apart
     rows = [row for row in model_rows() if row.folder or not here]
     print_rows("clipcli.models/1", [asdict(row) for row in rows], list_table(rows), options)
 
@@ -47,7 +69,12 @@ def list_models(
 @models_app.command(cls=GroupedCommand)
 @handles_errors
 def pull(name: _ModelName, revision: _Revision = None, quiet: _Quiet = False) -> None:
-    """Fetch a model, or bring it up to date: what is here is checked, what is new or damaged is fetched."""
+    """Fetch a model, or bring it up to date: what is here is checked, what is new or damaged is fetched.
+
+    \b
+    clip models pull vit-b32
+    clip models pull OFA-Sys/chinese-clip-vit-base-patch16
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
     from clipcli.cli.progress import download_bar
 
@@ -61,7 +88,12 @@ def pull(name: _ModelName, revision: _Revision = None, quiet: _Quiet = False) ->
 @models_app.command(cls=GroupedCommand)
 @handles_errors
 def path(name: _ModelName, revision: _Revision = None) -> None:
-    """Print the folder of a model that is on this machine."""
+    """Print the folder of a model that is on this machine.
+
+    \b
+    clip models path vit-b32
+    cp -rL "$(clip models path vit-b32)" /media/stick/vit-b32
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
 
     typer.echo(hub.find_model(name, revision=revision).folder)
@@ -71,7 +103,12 @@ def path(name: _ModelName, revision: _Revision = None) -> None:
 @handles_errors
 @expand_options
 def info(options: RowOptions, name: _ModelName, revision: _Revision = None) -> None:
-    """Show what is known of one model: from the registry, and from its files if it is here."""
+    """Show what is known of one model: from the registry, and from its files if it is here.
+
+    \b
+    clip models info altclip
+    clip models info demo --json
+    """  # noqa: D301 - \b keeps lines apart
     row = describe_model(name, revision)
     print_rows("clipcli.model/1", [row], info_table(row), options)
 
@@ -80,7 +117,12 @@ def info(options: RowOptions, name: _ModelName, revision: _Revision = None) -> N
 @handles_errors
 @expand_options
 def verify(options: RowOptions, name: _ModelName, revision: _Revision = None) -> None:
-    """Check every file of a model against its hash, without the network."""
+    """Check every file of a model against its hash, without the network.
+
+    \b
+    clip models verify vit-b32
+    clip models verify ./my-model
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
 
     checks = hub.verify_files(hub.model_folder(name, revision=revision))
@@ -101,11 +143,21 @@ def verify(options: RowOptions, name: _ModelName, revision: _Revision = None) ->
 @models_app.command(cls=GroupedCommand)
 @handles_errors
 def rm(
-    names: Annotated[list[str], typer.Argument(metavar="ID...", help="Aliases or hub ids.", show_default=False)],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID...", help="Aliases or hub ids.", autocompletion=completion.stored_models, show_default=False
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     quiet: _Quiet = False,
 ) -> None:
-    """Remove models from the cache of the hub, which other programs use too."""
+    """Remove models from the cache of the hub, which other programs use too.
+
+    \b
+    clip models rm vit-l14
+    clip models rm altclip chinese-b16 --yes
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
 
     for name in names:
@@ -125,10 +177,21 @@ def rm(
 @handles_errors
 def default(
     name: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Alias, hub id, folder, or demo.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[ID]",
+            help="Alias, hub id, folder, or demo.",
+            autocompletion=completion.models,
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Show the model that is used when --model is not given, or set it."""
+    """Show the model that is used when --model is not given, or set it.
+
+    \b
+    clip models default
+    clip models default chinese-b16
+    """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
 
     if name is not None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from clipcli.cli import completion
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ class InputOptions:
         bool, typer.Option("--null", "-0", help="Paths of --from-file end in NUL.", rich_help_panel=INPUTS)
     ] = False
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Leave these out. Repeatable.", rich_help_panel=INPUTS)
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Leave out what matches. Repeatable.", rich_help_panel=INPUTS),
     ] = None
     include_hidden: Annotated[
         bool, typer.Option("--include-hidden", help="Take hidden files and folders too.", rich_help_panel=INPUTS)
@@ -118,7 +120,7 @@ class InputOptions:
         bool, typer.Option("--follow-symlinks", help="Walk into linked folders.", rich_help_panel=INPUTS)
     ] = False
     max_megapixels: Annotated[
-        float, typer.Option(metavar="N", help="Refuse larger pictures.", rich_help_panel=INPUTS)
+        float, typer.Option(metavar="N", help="Refuse pictures that claim more pixels.", rich_help_panel=INPUTS)
     ] = 256
     no_exif: Annotated[
         bool, typer.Option("--no-exif", help="Do not turn pictures upright.", rich_help_panel=INPUTS)
@@ -159,21 +161,37 @@ class LabelOptions:
     labels: Annotated[
         list[str] | None,
         typer.Option(
-            "--labels", "-l", metavar="A,B|@FILE", help="Labels as CSV, or a file of them.", rich_help_panel=LABELS
+            "--labels",
+            "-l",
+            metavar="A,B|@FILE",
+            help="Labels as CSV, or a file with one a line. Repeatable.",
+            rich_help_panel=LABELS,
         ),
     ] = None
     label_set: Annotated[
         str | None,
-        typer.Option("--label-set", "-s", metavar="NAME|FILE", help="See `clip labels list`.", rich_help_panel=LABELS),
+        typer.Option(
+            "--label-set",
+            "-s",
+            metavar="NAME|FILE",
+            help="Labels from a file, by its path or name (`clip labels list`).",
+            autocompletion=completion.label_sets,
+            rich_help_panel=LABELS,
+        ),
     ] = None
     template: Annotated[
         list[str] | None,
         typer.Option(
-            "--template", "-t", metavar="TEXT|NAME", help='"a photo of a {}." Repeatable.', rich_help_panel=LABELS
+            "--template",
+            "-t",
+            metavar="TEXT|NAME",
+            help='"a photo of a {}.", or a file of such by name. Repeatable.',
+            autocompletion=completion.templates,
+            rich_help_panel=LABELS,
         ),
     ] = None
     no_template: Annotated[
-        bool, typer.Option("--no-template", help="Use labels as they are.", rich_help_panel=LABELS)
+        bool, typer.Option("--no-template", help="Give labels to the model as they are.", rich_help_panel=LABELS)
     ] = False
 
     def read(self) -> "LabelSet | None":
@@ -223,6 +241,7 @@ class ModelOptions:
             metavar="ID|ALIAS|PATH",
             envvar="CLIPCLI_MODEL",
             help="Hub id, alias (`clip models list`), folder or file.",
+            autocompletion=completion.models,
             rich_help_panel=MODEL,
         ),
     ] = None
@@ -240,13 +259,18 @@ class ModelOptions:
             metavar="DEVICE",
             envvar="CLIPCLI_DEVICE",
             help="auto, cpu, cuda[:N], mps.",
+            autocompletion=completion.devices,
             rich_help_panel=MODEL,
         ),
     ] = "auto"
     dtype: Annotated[
         str,
         typer.Option(
-            metavar="DTYPE", envvar="CLIPCLI_DTYPE", help="auto, float32, bfloat16, float16.", rich_help_panel=MODEL
+            metavar="DTYPE",
+            envvar="CLIPCLI_DTYPE",
+            help="auto, float32, bfloat16, float16, int8.",
+            autocompletion=completion.dtypes,
+            rich_help_panel=MODEL,
         ),
     ] = "auto"
     batch_size: Annotated[
@@ -256,7 +280,7 @@ class ModelOptions:
             "-b",
             metavar="N",
             envvar="CLIPCLI_BATCH_SIZE",
-            help="Pictures a batch.",
+            help="Pictures computed at once.",
             rich_help_panel=MODEL,
         ),
     ] = None
@@ -270,9 +294,7 @@ class ModelOptions:
     ] = False
     no_cache: Annotated[
         bool,
-        typer.Option(
-            "--no-cache", envvar="CLIPCLI_NO_CACHE", help="Neither read nor write features.", rich_help_panel=MODEL
-        ),
+        typer.Option("--no-cache", envvar="CLIPCLI_NO_CACHE", help="Use and keep no features.", rich_help_panel=MODEL),
     ] = False
 
     def open(self, inputs: InputOptions, *, quiet: bool) -> "Model":
@@ -309,7 +331,8 @@ class OutputOptions:
     ] = Format.auto
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.", rich_help_panel=OUTPUT)] = False
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write there.", rich_help_panel=OUTPUT)
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write to a file, not stdout.", rich_help_panel=OUTPUT),
     ] = None
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
         False

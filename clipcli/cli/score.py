@@ -27,7 +27,9 @@ def score(
         list[str] | None,
         typer.Option("--text", "-t", metavar="TEXT", help="A text to compare. Repeatable.", rich_help_panel=LABELS),
     ] = None,
-    scoring: Annotated[ScoringName, typer.Option(help="What score is.", rich_help_panel=SCORING)] = ScoringName.softmax,
+    scoring: Annotated[
+        ScoringName, typer.Option(help="How logits become scores.", rich_help_panel=SCORING)
+    ] = ScoringName.softmax,
     temperature: Annotated[
         float, typer.Option(metavar="T", help="Above 1 flattens the scores.", rich_help_panel=SCORING)
     ] = 1.0,

@@ -36,7 +36,8 @@ class RowOptions:
     ] = Format.auto
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.", rich_help_panel=OUTPUT)] = False
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write there.", rich_help_panel=OUTPUT)
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write to a file, not stdout.", rich_help_panel=OUTPUT),
     ] = None
 
     def chosen_format(self) -> Format:

@@ -1,0 +1,98 @@
+"""Help pages, walked over the whole tree of commands: a new one is held to the same rules."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from clipcli.cli.app import app
+from clipcli.cli.help import split_help
+from tests.cli.conftest import Clip
+
+
+def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from walk(child, (*path, name))
+
+
+TREE = dict(walk(typer.main.get_command(app)))
+every_command = pytest.mark.parametrize("path", TREE, ids=lambda path: " ".join(("clip", *path)))
+
+
+@every_command
+def test_help_fits_80_columns(clip: Clip, path: tuple[str, ...]) -> None:
+    outcome = clip(*path, "--help")
+    assert outcome.status == 0
+    assert [line for line in outcome.stdout.splitlines() if len(line) > 80] == []
+
+
+@every_command
+def test_help_says_what_words_stand_for_and_cuts_nothing_short(clip: Clip, path: tuple[str, ...]) -> None:
+    text = clip(*path, "-h").stdout
+    assert not re.search(r"<\w|list\[", text)
+    assert not re.search(r"\w\.\.\.$", text, re.MULTILINE)
+
+
+@every_command
+def test_every_command_shows_two_to_four_examples_of_itself(clip: Clip, path: tuple[str, ...]) -> None:
+    prose, examples = split_help(TREE[path].help)
+    assert prose.endswith(".")
+    assert 2 <= len(examples) <= 4
+    assert all(" ".join(("clip", *path)) in example for example in examples)
+    shown = clip(*path, "--help").stdout
+    assert "\nExamples:\n" + "".join(f"  {example}\n" for example in examples) in shown
+
+
+@every_command
+def test_examples_use_commands_and_options_that_exist(path: tuple[str, ...]) -> None:
+    for example in split_help(TREE[path].help)[1]:
+        words = re.findall(r"clip .*?(?=[|)]|$)", example)[0].split()[1:]
+        used = next(tuple(words[:depth]) for depth in (2, 1) if tuple(words[:depth]) in TREE)
+        options = {option for parameter in TREE[used].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-") and word != "-"} <= options, example
+
+
+def test_the_bare_command_is_one_screen_with_a_first_example(clip: Clip) -> None:
+    outcome = clip()
+    page = outcome.stdout + outcome.stderr
+    assert len(page.splitlines()) <= 40
+    assert page.index("clip classify img.jpg --labels cat,dog") < page.index("Commands:") < page.index("Options:")
+    assert {path[0] for path in TREE if path} <= set(re.findall(r"^  (\w+)", page, re.MULTILINE))
+
+
+def test_options_stand_in_their_groups(clip: Clip) -> None:
+    page = clip("classify", "--help").stdout
+    titles = re.findall(r"^(\w+):$", page, re.MULTILINE)
+    assert titles == ["Examples", "Inputs", "Labels", "Scoring", "Model", "Output", "Options"]
+    assert page.index("\nModel:") < page.index(" --device") < page.index("\nOutput:") < page.index(" --no-progress")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (("clasify",), "'classify'"),
+        (("labels", "shwo"), "'show'"),
+        (("classify", "--lables", "a"), "--labels"),
+        (("classify", "--format", "jsn"), "Did you mean 'json'?"),
+        (("classify", "--scoring", "sofmax"), "Did you mean 'softmax'?"),
+        (("models", "convert", "a", "b", "--activation", "quickgelu"), "Did you mean 'quick_gelu'?"),
+        (("classify", "x.jpg", "-l", "a,b", "--model", "vit-b33"), "did you mean vit-b32"),
+        (("classify", "x.jpg", "-l", "a,b", "--dtype", "flaot32"), "float32"),
+        (("labels", "show", "pest"), "did you mean pets"),
+    ],
+)
+def test_what_is_misspelt_gets_a_suggestion(clip: Clip, arguments: tuple[str, ...], nearest: str) -> None:
+    outcome = clip(*arguments)
+    assert outcome.status in (2, 4)
+    assert nearest in outcome.stderr
+    assert "Value error" not in outcome.stderr
+
+
+def test_a_far_off_choice_lists_all_and_guesses_none(clip: Clip) -> None:
+    outcome = clip("classify", "--format", "parquet")
+    assert outcome.status == 2
+    assert "'jsonl'" in outcome.stderr
+    assert "Did you mean" not in outcome.stderr
