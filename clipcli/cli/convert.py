@@ -25,7 +25,7 @@ def convert(
         Path,
         typer.Argument(
             metavar="SRC",
-            help="A file of OpenAI, open_clip or Chinese-CLIP, or a folder of open_clip.",
+            help="A file of OpenAI, open_clip or Chinese-CLIP, or a folder of open_clip, Flax or TensorFlow.",
             show_default=False,
         ),
     ],

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from clipcli.runtime.doctor import DeviceCheck
 
 _PACKAGES = ("torch", "numpy", "pillow", "tokenizers", "safetensors", "huggingface_hub", "typer", "rich")
-_EXTRAS = {"heif": ("pillow_heif",), "sentencepiece": ("sentencepiece", "google.protobuf")}
+_EXTRAS = {
+    "flax": ("msgpack",),
+    "heif": ("pillow_heif",),
+    "sentencepiece": ("sentencepiece", "google.protobuf"),
+    "tf": ("h5py",),
+}
 _TIMEOUT_S = 3.0
 
 Report = dict[str, Any]

@@ -33,6 +33,7 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "vocab.txt",
 )
+_OLDER_WEIGHTS = ("flax_model.msgpack", "tf_model.h5")
 _PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "chinese_clip": "OFA-Sys/chinese-clip-vit-base-patch16"}
 _LAYOUT = "1"  # counts up when what is written for the same file changes
 
@@ -72,7 +73,7 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
     The weights keep their number format; the config says float32, which is what they are computed in.
 
     Args:
-        source: A file, or a folder of open_clip's.
+        source: A file, a folder of open_clip's, or a hub folder with Flax's or TensorFlow's weights only.
         target: A folder that does not exist yet, or is empty.
         activation: `gelu` or `quick_gelu`, where the file does not say.
         tokenizer: A folder with the tokenizer's files; without it the source's own folder and the hub's cache are
@@ -89,6 +90,8 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
         raise UsageError(f"{target} exists already", hint="name a new folder")
     if not source.exists():
         raise ModelNotFoundError(f"no such file or folder: {source}")
+    if source.is_dir() and not hub.missing_files(source):
+        raise UsageError(f"{source} is in the hub's layout already", hint="give it to --model as it is")
     checkpoint = read_foreign(source, activation)
     vocabulary = _find_tokenizer(checkpoint, source, tokenizer)
     with _new_folder(target) as folder:
@@ -104,10 +107,13 @@ def converted_folder() -> Path:
 
 
 def _may_be_foreign(name: str, source: Path) -> bool:
-    """Whether a name means a file, or a folder without `config.json`; torch is not needed to tell."""
+    """Whether a name means a file, or a folder without weights in the hub's newer formats. Needs no torch to tell."""
     if name == hub.DEMO or not name or hub.find_checkpoint(name) is not None:
         return False
-    return source.is_file() or ((source / "open_clip_config.json").is_file() and not (source / "config.json").exists())
+    if not os.path.exists(source / "config.json"):  # unlike Path's, false for what cannot be a path
+        return os.path.isfile(source) or os.path.isfile(source / "open_clip_config.json")
+    newer = any(source.glob("*.safetensors")) or any(source.glob("*.bin"))
+    return not newer and any(os.path.isfile(source / older) for older in _OLDER_WEIGHTS)
 
 
 def _cached_conversion(source: Path) -> Path:

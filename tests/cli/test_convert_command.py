@@ -88,6 +88,20 @@ def test_an_open_clip_folder_runs_directly(clip: Clip, pictures: Path, tmp_path:
     assert (outcome.status, outcome.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("name", ["flax", "tensorflow"])
+def test_older_hub_folders_run_directly(name: str, clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(DATA / name, tmp_path / name))
+    shutil.copytree(CLIP_TOKENIZER, folder, dirs_exist_ok=True)
+    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", folder)
+    assert (outcome.status, outcome.stderr) == (0, "")
+
+
+def test_the_hubs_own_layout_needs_no_conversion(clip: Clip, clip_checkpoint: Path, tmp_path: Path) -> None:
+    outcome = clip("models", "convert", clip_checkpoint, tmp_path / "out")
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert "in the hub's layout already" in outcome.stderr
+
+
 def test_a_chinese_resnet_runs_directly(clip: Clip, pictures: Path, tmp_path: Path) -> None:
     stored_model("OFA-Sys/chinese-clip-vit-base-patch16", DATA / "chinese-tokenizer", "chinese_clip")
     outcome = clip("classify", pictures, "-l", "猫,狗", "-m", DATA / "chinese-rn.pt")

@@ -1,6 +1,6 @@
 """Files that the libraries themselves wrote, converted, against what those libraries computed from them.
 
-`tests/data/formats/make.py` wrote the files and the expected features.
+`tests/data/formats/make.py` and `make_older_hub.py` wrote the files and the expected features.
 """
 
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ FIXTURES = {
     "open_clip-custom": Fixture("open_clip-custom.pt", activation="gelu"),
     "chinese-vit": Fixture("chinese-vit.pt", "chinese-tokenizer"),
     "chinese-rn": Fixture("chinese-rn.pt", "chinese-tokenizer"),
+    "flax": Fixture("flax"),
+    "tensorflow": Fixture("tensorflow"),
 }
 RESNETS = {"openai-rn", "chinese-rn"}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from clipcli.errors import DamagedModelError, UnsupportedModelError, UsageError
 from clipcli.models.formats import chinese_clip, open_clip, openai
 from clipcli.models.formats.hub_layout import HubCheckpoint
+from clipcli.models.formats.older_hub import older_weights, read_older_hub
 from clipcli.models.formats.state_dict import read_state_dict
 
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
@@ -15,13 +16,17 @@ def read_foreign(source: Path, activation: str | None = None) -> HubCheckpoint:
     """Read a checkpoint of another layout.
 
     Args:
-        source: A file, or a folder with a file and its `open_clip_config.json`.
+        source: A file, a folder with a file and its `open_clip_config.json`, or a hub folder with Flax's or
+            TensorFlow's weights only.
         activation: `gelu` or `quick_gelu`; needed where the file does not say, refused where it says otherwise.
 
     Raises:
         UsageError: The activation must be given, or is not what the file says.
         ModelError: The file is damaged, no checkpoint, or of another network.
     """
+    older = older_weights(source) if (source / "config.json").is_file() else None
+    if older is not None:
+        return read_older_hub(source, older)
     path = _weights(source) if source.is_dir() else source
     tensors, stated = read_state_dict(path)
     name = str(path)
