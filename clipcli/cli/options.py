@@ -125,6 +125,10 @@ class InputOptions:
     no_exif: Annotated[
         bool, typer.Option("--no-exif", help="Do not turn pictures upright.", rich_help_panel=INPUTS)
     ] = False
+    exact_decode: Annotated[
+        bool,
+        typer.Option("--exact-decode", help="Decode large JPEGs whole.", rich_help_panel=INPUTS),
+    ] = False
     alpha: Annotated[Alpha, typer.Option(help="Lay transparency on white, or drop it.", rich_help_panel=INPUTS)] = (
         Alpha.white
     )
@@ -311,7 +315,10 @@ class ModelOptions:
             batch_size=self.batch_size,
             workers=self.workers,
             decode=DecodeOptions(
-                exif=not inputs.no_exif, alpha=inputs.alpha.value, max_megapixels=inputs.max_megapixels
+                exif=not inputs.no_exif,
+                alpha=inputs.alpha.value,
+                max_megapixels=inputs.max_megapixels,
+                exact=inputs.exact_decode,
             ),
             cache=not self.no_cache,
         )
