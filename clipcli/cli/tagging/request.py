@@ -125,6 +125,7 @@ class TagRequest:
             "exclusive groups": {group: [label.name for label in labels if label.group == group]
                                  for group in self._options.exclusive},
             "--no-exif": self._inputs.no_exif,
+            "--exact-decode": self._inputs.exact_decode,
             "--alpha": self._inputs.alpha.value,
             "--max-megapixels": self._inputs.max_megapixels,
             "--write-sidecars": written,
