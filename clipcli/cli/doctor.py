@@ -3,10 +3,8 @@
 Imports torch inside the command only. The report's shape is `schemas/clipcli.doctor-1.json`.
 """
 
-import importlib.metadata
 import importlib.util
 import os
-import platform
 import shutil
 import sys
 import time
@@ -20,6 +18,7 @@ import typer
 from clipcli.cli import completion
 from clipcli.cli.boundary import handles_errors
 from clipcli.cli.model_rows import size_text
+from clipcli.cli.render.destination import open_destination
 from clipcli.cli.render.rows import dump
 from clipcli.errors import ClipError
 
@@ -103,7 +102,8 @@ def doctor(
         "models": _models(),
         "terminal": _terminal(),
     }
-    typer.echo(dump(report, indent=1) if json else "\n".join(_as_text(report)))
+    with open_destination(None) as destination:
+        destination.write((dump(report, indent=1) if json else "\n".join(_as_text(report))) + "\n")
     if problem is not None:
         raise ClipError(str(problem), hint=problem.hint)  # status 1, whatever a job would end with
 
@@ -172,9 +172,12 @@ def _refuse_unfetchable(name: str, hub_report: Mapping[str, Any]) -> None:
 
 
 def _versions() -> dict[str, str]:
+    import platform
+    from importlib.metadata import version
+
     from clipcli import __version__
 
-    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    packages = {name: version(name) for name in _PACKAGES}
     return {"clipcli": __version__, "python": platform.python_version(), "system": platform.platform(), **packages}
 
 
@@ -248,12 +251,13 @@ def _models() -> list[Report]:
 
 
 def _terminal() -> Report:
+    stdout, stderr = (stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
     return {
-        "stdout": sys.stdout.isatty(),
-        "stderr": sys.stderr.isatty(),
+        "stdout": stdout,
+        "stderr": stderr,
         "columns": shutil.get_terminal_size().columns,
-        "colour": sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
-        "encoding": sys.stdout.encoding,
+        "colour": stdout and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
+        "encoding": getattr(sys.stdout, "encoding", None),
     }
 
 

@@ -64,6 +64,7 @@ def resolve_model(
         except ClipError:
             if not folder.is_dir():  # else another run was faster
                 raise
+        _forget_older(folder)
     return hub.ModelFiles(name, folder, None, "folder")
 
 
@@ -117,16 +118,22 @@ def _may_be_foreign(name: str, source: Path) -> bool:
 
 
 def _cached_conversion(source: Path) -> Path:
-    """The folder that the conversion of a file as it is now has: a changed file gets another one."""
+    """The folder of the conversion of a file as it is now: named by its path, and by the state of all that is read."""
+    beside = (source.parent / name for name in ("open_clip_config.json", *_TOKENIZER_FILES))
+    files = sorted(source.iterdir()) if source.is_dir() else [source, *beside]
     try:
-        files = [source] if source.is_file() else sorted(path for path in source.iterdir() if path.is_file())
-        beside = source.parent / "open_clip_config.json"
-        stamps = [
-            (str(path.resolve()), FileStamp.of(path)) for path in [*files, *([beside] if beside.exists() else [])]
-        ]
+        stamps = [(path.name, FileStamp.of(path)) for path in files if path.is_file()]
     except OSError as error:
         raise ClipError(f"{error.filename} cannot be read: {error.strerror}") from error
-    return converted_folder() / hashlib.sha256(repr((_LAYOUT, stamps)).encode()).hexdigest()[:32]
+    names = (str(source.resolve()), repr((_LAYOUT, stamps)))
+    return converted_folder() / "-".join(hashlib.sha256(os.fsencode(name)).hexdigest()[:20] for name in names)
+
+
+def _forget_older(folder: Path) -> None:
+    """Remove the conversions of the same path in an older state."""
+    for other in folder.parent.glob(f"{folder.name.partition('-')[0]}-*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _find_tokenizer(checkpoint: "HubCheckpoint", source: Path, given: Path | None) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from clipcli.runtime.convert import converted_folder
 from tests.cli.conftest import Clip
 
 DATA = Path(__file__).parent.parent / "data" / "formats"
@@ -79,6 +80,8 @@ def test_a_file_is_converted_once(clip: Clip, vit: Path, pictures: Path, monkeyp
         patch.delattr(formats, "read_foreign")
         with pytest.raises(ImportError):
             clip(*arguments)
+    assert clip(*arguments).stdout == first.stdout
+    assert len(list(converted_folder().iterdir())) == 1  # the older conversion is gone
 
 
 def test_an_open_clip_folder_runs_directly(clip: Clip, pictures: Path, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Tensor:
         """A storage, as a tensor of one dimension: ("storage", dtype, key, device, length)."""
         kind, dtype, key, _, length = pid
-        if kind != "storage" or not isinstance(dtype, torch.dtype) or not re.fullmatch(r"\d{1,9}", key):
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or not re.fullmatch(r"\d{1,20}", key):
             raise pickle.UnpicklingError(f"no storage: {pid!r:.80}")
         if key not in self._storages:
             content = bytearray(self._read_storage(key))
