@@ -4,7 +4,7 @@ BIN := .venv/bin
 KINDS := airplane,apple,bicycle,car,cat,dog,elephant,guitar,house,pizza,rose,umbrella
 DEMO := $(BIN)/clip classify clipcli/demo/samples --model demo --labels $(KINDS)
 
-.PHONY: setup demo test check bench format clean train-demo
+.PHONY: setup demo test check bench format man lint-man clean train-demo
 
 setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
@@ -31,6 +31,13 @@ format: setup
 train-demo: setup
 	$(BIN)/pip install -q -r clipcli/demo/training/requirements.txt
 	OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 $(BIN)/python -m clipcli.demo.training
+
+# What the pages say of options and fields, from the program and its schemas; the rest of a page is written by hand.
+man: setup
+	$(BIN)/python man/generate.py
+
+lint-man:
+	cd man && mandoc -Tlint -Wwarning *.[15]
 
 clean:
 	rm -rf .venv dist build

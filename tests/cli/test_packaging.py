@@ -68,7 +68,7 @@ def test_man_pages_schemas_and_types_are_in_it(wheel: Path) -> None:
         files = {f"clipcli/{folder}/{path.relative_to(source)}" for path in source.glob(pattern)}
         assert files
         assert files <= set(names)
-    for page in (ROOT / "man").iterdir():
+    for page in (ROOT / "man").glob("*.[15]"):
         section = page.suffix[1:]
         assert any(name.endswith(f"/data/share/man/man{section}/{page.name}") for name in names), page.name
 
