@@ -35,7 +35,10 @@ def convert(
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the tokenizer's files are, if not beside SRC or in the hub's cache."),
+        typer.Option(
+            metavar="PATH",
+            help="Folder of the tokenizer's files, or bpe_simple_vocab_16e6.txt.gz, if not beside SRC or in a cache.",
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:

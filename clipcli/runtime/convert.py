@@ -6,6 +6,7 @@ before costs no more than a folder.
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from clipcli.errors import ClipError, ModelError, ModelNotFoundError, UsageError
 from clipcli.models.config import read_config
 from clipcli.runtime.digests import FileStamp
 from clipcli.runtime.feature_cache import cache_path
+from clipcli.text import openai_bpe
 from clipcli.text.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "vocab.txt",
 )
+_OPENAI_MERGES = "bpe_simple_vocab_16e6.txt.gz"
+_PACKAGES = ("clip", "open_clip")  # carry it
 _OLDER_WEIGHTS = ("flax_model.msgpack", "tf_model.h5")
 _PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "chinese_clip": "OFA-Sys/chinese-clip-vit-base-patch16"}
 _LAYOUT = "1"  # counts up when what is written for the same file changes
@@ -77,8 +81,9 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
         source: A file, a folder of open_clip's, or a hub folder with Flax's or TensorFlow's weights only.
         target: A folder that does not exist yet, or is empty.
         activation: `gelu` or `quick_gelu`, where the file does not say.
-        tokenizer: A folder with the tokenizer's files; without it the source's own folder and the hub's cache are
-            searched for one of the family, with as many tokens as the text tower knows.
+        tokenizer: A folder with the tokenizer's files, or the `bpe_simple_vocab_16e6.txt.gz` of OpenAI's package and
+            open_clip. Without it the source's own folder, the hub's cache and those packages are searched for one of
+            the family with as many tokens as the text tower knows.
 
     Raises:
         UsageError: The activation must be given, or the target is taken.
@@ -87,6 +92,7 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
     """
     from clipcli.models.formats import read_foreign
 
+    target = Path(os.path.abspath(target))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} exists already", hint="name a new folder")
     if not source.exists():
@@ -96,6 +102,8 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
     checkpoint = read_foreign(source, activation)
     vocabulary = _find_tokenizer(checkpoint, source, tokenizer)
     with _new_folder(target) as folder:
+        if vocabulary.is_file():
+            openai_bpe.write_tokenizer(vocabulary, folder, checkpoint.vocab_size)
         for name in _TOKENIZER_FILES:
             if (vocabulary / name).is_file():
                 shutil.copyfile(vocabulary / name, folder / name)
@@ -137,29 +145,25 @@ def _forget_older(folder: Path) -> None:
 
 
 def _find_tokenizer(checkpoint: "HubCheckpoint", source: Path, given: Path | None) -> Path:
-    """A folder whose tokenizer fits the text tower.
+    """A folder whose tokenizer fits the text tower, or OpenAI's list of merges.
 
     Raises:
         UsageError: The one that was given does not.
         ModelError: It is damaged, or none was found.
     """
     if given is not None:
-        tokens = _tokens(given, checkpoint.family)
+        tokens = _tokens(given, checkpoint)
         if tokens != checkpoint.vocab_size:
             raise UsageError(
                 f"--tokenizer {given} has {tokens} tokens, but the text tower of {source} knows {checkpoint.vocab_size}"
             )
         return given
-    own = source if source.is_dir() else source.parent
-    candidates = [own, *(model.folder for model in hub.stored_models() if model.family == checkpoint.family)]
-    for folder in candidates:
-        if any((folder / name).is_file() for name in _TOKENIZER_FILES if "config" not in name):
-            try:
-                fits = _tokens(folder, checkpoint.family) == checkpoint.vocab_size
-            except ModelError:
-                continue  # a tokenizer of another family
-            if fits:
-                return folder
+    for candidate in _candidates(checkpoint.family, source):
+        try:
+            if _tokens(candidate, checkpoint) == checkpoint.vocab_size:
+                return candidate
+        except (ModelError, UsageError):
+            continue  # a tokenizer of another family
     published = _PUBLISHED[checkpoint.family]
     raise ModelNotFoundError(
         f"{source} carries no tokenizer, and neither its folder nor the hub's cache has one with "
@@ -169,8 +173,27 @@ def _find_tokenizer(checkpoint: "HubCheckpoint", source: Path, given: Path | Non
     )
 
 
-def _tokens(folder: Path, family: str) -> int:
-    return load_tokenizer(folder, family, context_length=2).vocab_size
+def _candidates(family: str, source: Path) -> Iterator[Path]:
+    """Places where a tokenizer of a family may be."""
+    folders = [source if source.is_dir() else source.parent]
+    folders += [model.folder for model in hub.stored_models() if model.family == family]
+    for folder in folders:
+        if any((folder / name).is_file() for name in _TOKENIZER_FILES if "config" not in name):
+            yield folder
+    for package in _PACKAGES if family == "clip" else ():
+        spec = importlib.util.find_spec(package)  # finds it without importing it
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            if (Path(place) / _OPENAI_MERGES).is_file():
+                yield Path(place) / _OPENAI_MERGES
+
+
+def _tokens(tokenizer: Path, checkpoint: "HubCheckpoint") -> int:
+    """How many tokens a tokenizer has; of OpenAI's merges as many are taken as are needed, if there are enough."""
+    if not tokenizer.is_file():
+        return load_tokenizer(tokenizer, checkpoint.family, context_length=2).vocab_size
+    if checkpoint.family != "clip":
+        raise UsageError(f"--tokenizer {tokenizer} is a file of CLIP's, but the text tower is {checkpoint.family}'s")
+    return min(openai_bpe.most_tokens(tokenizer), checkpoint.vocab_size)
 
 
 def _write(checkpoint: "HubCheckpoint", source: Path, folder: Path) -> None:

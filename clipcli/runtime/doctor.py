@@ -76,7 +76,7 @@ def _check(device: str, dtype: str) -> DeviceCheck:
     try:
         for operation, compute in _operations().items():
             errors[operation] = _error(compute, device, getattr(torch, dtype))
-    except RuntimeError as error:  # what torch raises for a missing kernel and a broken driver alike
+    except (RuntimeError, TypeError) as error:  # torch has no narrower ones for a missing kernel or a broken driver
         failure = next(iter(str(error).splitlines()), type(error).__name__)
         return DeviceCheck(device, dtype, name, errors, False, _milliseconds(start), failure)
     ok = all(error is not None and error <= _TOLERANCES[dtype] for error in errors.values())

@@ -23,6 +23,12 @@ def vit(tmp_path: Path) -> Path:
     return Path(shutil.copy(DATA / "openai-vit.pt", folder / "ViT-B-32.pt"))
 
 
+@pytest.fixture(autouse=True)
+def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not look into whatever other packages are installed here."""
+    monkeypatch.setattr("clipcli.runtime.convert._PACKAGES", ())
+
+
 def stored_model(hub_id: str, tokenizer: Path, model_type: str) -> None:
     """A model in the hub's cache of which only the tokenizer is whole."""
     folder = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
@@ -119,6 +125,36 @@ def test_a_tokenizer_in_the_hubs_cache_is_found(clip: Clip, tmp_path: Path) -> N
     assert (tmp_path / "out" / "vocab.json").read_bytes() == (CLIP_TOKENIZER / "vocab.json").read_bytes()
 
 
+def test_openais_own_vocabulary(clip: Clip, tmp_path: Path) -> None:
+    merges = DATA / "openai-bpe.txt.gz"
+    assert clip("models", "convert", DATA / "openai-vit.pt", tmp_path / "out", "--tokenizer", merges).status == 0
+    assert len(json.loads((tmp_path / "out" / "vocab.json").read_text(encoding="utf-8"))) == 514
+    outcome = clip("models", "convert", DATA / "chinese-vit.pt", tmp_path / "no", "--tokenizer", merges)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert "is a file of CLIP's, but the text tower is chinese_clip's" in outcome.stderr
+
+
+def test_openais_vocabulary_in_an_installed_package(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site" / "open_clip"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('imported')")
+    shutil.copy(DATA / "openai-bpe.txt.gz", package / "bpe_simple_vocab_16e6.txt.gz")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setattr("clipcli.runtime.convert._PACKAGES", ("open_clip",))
+    assert clip("models", "convert", DATA / "openai-vit.pt", tmp_path / "out").status == 0
+
+
+def test_the_current_folder_as_the_target(
+    clip: Clip, vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert clip("models", "convert", vit, ".").status == 0
+    assert (tmp_path / "here" / "model.safetensors").is_file()
+
+
 def test_a_tokenizer_of_another_family_or_size_is_not_taken(clip: Clip, clip_checkpoint: Path, tmp_path: Path) -> None:
     stored_model("OFA-Sys/chinese-clip-vit-base-patch16", DATA / "chinese-tokenizer", "chinese_clip")
     stored_model("openai/clip-vit-base-patch32", clip_checkpoint, "clip")
@@ -141,6 +177,7 @@ def test_a_tokenizer_of_another_family_or_size_is_not_taken(clip: Clip, clip_che
         ("nothing.pt", [], 4, "no such file or folder"),
         ("make.py", [], 4, "is no checkpoint"),
         ("clip-tokenizer", [], 4, "holds no weights"),
+        ("flax", ["--activation", "gelu"], 2, "--activation does not go with"),
     ],
 )
 def test_what_cannot_be_converted(

@@ -53,10 +53,11 @@ def test_a_device_that_gives_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None
     assert checks["float32"].ok
 
 
-def test_a_device_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, TypeError])
+def test_a_device_that_cannot(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(x: Tensor, *_: object) -> Tensor:
         if x.dtype is torch.float16:
-            raise RuntimeError("\"LayerNorm\" not implemented for 'Half'\nand more")
+            raise kind("\"LayerNorm\" not implemented for 'Half'\nand more")
         return x
 
     monkeypatch.setattr(F, "layer_norm", fails)

@@ -26,6 +26,8 @@ def read_foreign(source: Path, activation: str | None = None) -> HubCheckpoint:
     """
     older = older_weights(source) if (source / "config.json").is_file() else None
     if older is not None:
+        if activation is not None:
+            raise UsageError(f"--activation does not go with {source}: its config.json says which")
         return read_older_hub(source, older)
     path = _weights(source) if source.is_dir() else source
     tensors, stated = read_state_dict(path)

@@ -6,6 +6,7 @@ an empty stand-in where it is missing. Each `*.expected.safetensors` holds input
 them in float32.
 """
 
+import gzip
 import importlib
 import importlib.util
 import json
@@ -29,6 +30,7 @@ def main() -> None:
     """Write every fixture."""
     stand_in_for_torchvision()
     write_tokenizers()
+    write_openai_bpe()
     write_openai()
     write_open_clip()
     write_chinese_clip()
@@ -156,6 +158,20 @@ def write_tokenizers() -> None:
     write_json(HERE / "chinese-tokenizer" / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
 
 
+def write_openai_bpe() -> None:
+    """A list of merges as OpenAI's package carries it, and what that package makes of it."""
+    merges = ["#version: 0.2", "a t</w>", "c at</w>", "d o", "do g</w>", "p h", "ph o", "t o</w>", "pho to</w>", "Ã ©"]
+    path = HERE / "openai-bpe.txt.gz"
+    path.write_bytes(gzip.compress("\n".join([*merges, ""]).encode(), mtime=0))
+    trimmed = HERE / "trimmed.gz"  # of its last line feed: the package takes what follows for a merge
+    trimmed.write_bytes(gzip.compress("\n".join(merges).encode()))
+    tokenizer = load_openai_clip("simple_tokenizer").SimpleTokenizer(str(trimmed))
+    trimmed.unlink()
+    texts = ["a photo of a cat", "DOG, dogs & cats!", "café 猫 😀", "it's 2024"]
+    expected = {"vocab": tokenizer.encoder, "ids": {text: tokenizer.encode(text) for text in texts}}
+    write_json(HERE / "openai-bpe.expected.json", expected)
+
+
 def chinese_vocabulary() -> list[str]:
     """WordPiece, special tokens first."""
     return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CHINESE]
@@ -166,12 +182,12 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def load_openai_clip() -> Any:
-    """openai-clip's networks without its `__init__`, which needs an old setuptools."""
+def load_openai_clip(name: str = "model") -> Any:
+    """A module of openai-clip without its `__init__`, which needs an old setuptools."""
     package = importlib.util.find_spec("clip")
     assert package is not None and package.submodule_search_locations
-    path = Path(package.submodule_search_locations[0]) / "model.py"
-    spec = importlib.util.spec_from_file_location("openai_clip_model", path)
+    path = Path(package.submodule_search_locations[0]) / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"openai_clip_{name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
