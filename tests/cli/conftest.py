@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ class Outcome:
     def rows(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.stdout.splitlines()]
 
+
+# Far above what the slowest run takes on a busy machine.
+_HANGS_AFTER_S = 120
 
 Clip = Callable[..., Outcome]
 Program = Callable[..., "subprocess.Popen[bytes]"]
@@ -50,8 +54,8 @@ def clip(clip_checkpoint: Path) -> Clip:
 
 @pytest.fixture
 def program(clip_checkpoint: Path) -> Iterator[Program]:
-    """Start `clip` as a program of its own; what still runs at the end of the test is killed."""
-    started: list[subprocess.Popen[bytes]] = []
+    """Start `clip` as a program of its own; what still runs at the end of the test, or hangs, is killed."""
+    started: list[tuple[subprocess.Popen[bytes], threading.Timer]] = []
 
     def start(
         *arguments: object, environment: Mapping[str, str] | None = None, **options: Any
@@ -60,11 +64,14 @@ def program(clip_checkpoint: Path) -> Iterator[Program]:
         command = [sys.executable, "-m", "clipcli", *(os.fsencode(str(argument)) for argument in arguments)]
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(command, env={**os.environ, **settings}, **{**streams, **options})
-        started.append(process)
+        timer = threading.Timer(_HANGS_AFTER_S, process.kill)
+        timer.start()
+        started.append((process, timer))
         return process
 
     yield start
-    for process in started:
+    for process, timer in started:
+        timer.cancel()
         process.kill()
         process.communicate()
 
