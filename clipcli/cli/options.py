@@ -307,7 +307,8 @@ class ModelOptions:
         from clipcli.cli.progress import download_bar, prompt_bar
         from clipcli.images.decode import DecodeOptions
         from clipcli.runtime.convert import resolve_model
-        from clipcli.runtime.engine import Model, RunOptions
+        from clipcli.runtime.engine import Model
+        from clipcli.runtime.parts import RunOptions
 
         options = RunOptions(
             device=self.device,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from clipcli import hub
 from clipcli.runtime.convert import resolve_model
 from clipcli.runtime.device import available_devices
-from clipcli.runtime.engine import Model, RunOptions
+from clipcli.runtime.engine import Model
+from clipcli.runtime.parts import RunOptions
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,7 @@ is first needed, each tower by itself; torch is imported then and not before.
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,65 +15,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli import hub
-from clipcli.errors import ClipWarning, DamagedModelError, ImageError, UnsupportedModelError, UsageError
-from clipcli.images.decode import DecodeOptions, decode
+from clipcli.errors import ClipWarning, ImageError, UsageError
+from clipcli.images.decode import decode
 from clipcli.images.find import ImageSource
-from clipcli.images.preprocess import Preprocessing
 from clipcli.labels.expand import expand
 from clipcli.labels.label_set import LabelSet, clean_templates, parents
 from clipcli.labels.templates import default_templates
-from clipcli.models.config import ModelConfig, TextConfig, read_config, read_json
 from clipcli.results import Classification, Failure, ImageTextScores
 from clipcli.runtime.classifier import ClassifyOptions, Groups, LabelClassifier, score_texts
 from clipcli.runtime.convert import resolve_model
-from clipcli.runtime.device import Placement
-from clipcli.runtime.digests import checkpoint_digest
-from clipcli.runtime.feature_cache import FeatureCache, FeatureSpace, open_cache
+from clipcli.runtime.feature_cache import FeatureSpace
 from clipcli.runtime.image_memory import ImageReader, RememberingReader
-from clipcli.runtime.image_pipeline import ImageFeatures, ImagePipeline, Pixels, default_workers
+from clipcli.runtime.image_pipeline import ImageFeatures, ImagePipeline, Pixels
 from clipcli.runtime.label_features import LabelEncoder, LabelFeature, ProgressCallback, name_prompt, warn_cut
 from clipcli.runtime.languages import language_warning
+from clipcli.runtime.parts import ModelParts, RunOptions
 from clipcli.runtime.questions import head_classifier, labels_of, none_label
 from clipcli.scoring import Floats
-from clipcli.text.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
+from clipcli.text.tokenizer import tokenizer_digest
 
 if TYPE_CHECKING:
-    import torch
-
-    from clipcli.models.dual_encoder import DualEncoder
-    from clipcli.runtime.image_encoder import ImageEncoder
-    from clipcli.runtime.text_encoder import TextEncoder
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How to run a model, whatever the question.
-
-    Attributes:
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8` (the image tower on the CPU).
-        batch_size: Pictures a batch; None chooses.
-        workers: Threads that decode; None chooses.
-        decode: How pictures are read.
-        cache: Read and write remembered features.
-    """
-
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int | None = None
-    workers: int | None = None
-    decode: DecodeOptions = field(default_factory=DecodeOptions)
-    cache: bool = True
-
-    def __post_init__(self) -> None:
-        """Check the counts.
-
-        Raises:
-            UsageError: A count is below 1.
-        """
-        for flag, value in (("--batch-size", self.batch_size), ("--workers", self.workers)):
-            if value is not None and value < 1:
-                raise UsageError(f"{flag} must be 1 or more, not {value}")
+    pass
 
 
 @contextmanager
@@ -82,7 +43,7 @@ def _no_progress() -> Iterator[ProgressCallback]:
     yield lambda done, total: None
 
 
-class Model:
+class Model(ModelParts):
     """A checkpoint, ready to turn pictures and texts into features and answers."""
 
     def __init__(
@@ -102,73 +63,8 @@ class Model:
         Raises:
             ModelError: The checkpoint is damaged or not of a supported family.
         """
-        self.files = files
-        self.options = options or RunOptions()
-        self.config: ModelConfig = read_config(files.folder)
+        super().__init__(files, options)
         self._text_progress = text_progress
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """The classes of a checkpoint with a classification head of its own, else None."""
-        return self.config.id2label
-
-    @cached_property
-    def preprocessing(self) -> Preprocessing:
-        """How the checkpoint wants its pictures."""
-        self._require_image_tower()
-        path = self.files.folder / "preprocessor_config.json"
-        return Preprocessing.from_config(read_json(path), str(path))
-
-    @cached_property
-    def cache(self) -> FeatureCache:
-        """Where features are remembered."""
-        return open_cache() if self.options.cache else FeatureCache.disabled()
-
-    @cached_property
-    def checkpoint_digest(self) -> str:
-        """Digest of the checkpoint's configuration and weights."""
-        return checkpoint_digest(self.files.folder, hub.weight_files(self.files.folder), self.cache)
-
-    @cached_property
-    def tokenizer(self) -> TextTokenizer:
-        """The checkpoint's tokenizer."""
-        text = self._text_config()
-        tokenizer = load_tokenizer(self.files.folder, self.config.family, context_length=text.context_length)
-        tokenizer.check_vocab_size(text.vocab_size)
-        return tokenizer
-
-    @cached_property
-    def device(self) -> "torch.device":
-        """Where the networks run."""
-        from clipcli.runtime.device import choose_device
-
-        return choose_device(self.options.device)
-
-    @cached_property
-    def dtype(self) -> "torch.dtype":
-        """What the networks compute in."""
-        from clipcli.runtime.device import choose_dtype
-
-        return choose_dtype(self.options.dtype, self.device)
-
-    @cached_property
-    def placement(self) -> Placement:
-        """Names of device and dtype: as remembered, or else as torch has them."""
-        asked = (self.options.device, self.options.dtype)
-        return Placement.remembered(*asked, self.cache) or self._place()
-
-    @cached_property
-    def logit_scale(self) -> float:
-        """The checkpoint's factor between cosine and logit, exp already taken."""
-        self._require_image_tower()
-        known = self.cache.logit_scale(self.checkpoint_digest) if self.cache.usable else None
-        if known is None:
-            from clipcli.models.checkpoint import read_logit_scale
-
-            known = read_logit_scale(hub.weight_files(self.files.folder))
-            if self.cache.usable:
-                self.cache.remember_logit_scale(self.checkpoint_digest, known)
-        return known
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Encode texts as they are, without templates.
@@ -178,7 +74,7 @@ class Model:
         self._warn_foreign(texts, None)
         with self._text_progress() as on_progress:
             encoded = self._label_encoder(on_progress).features([(text,) for text in texts])
-        warn_cut([f"text {text!r}" for text in texts], encoded, self._text_config().context_length)
+        warn_cut([f"text {text!r}" for text in texts], encoded, self.text_config().context_length)
         return self._stacked(encoded)
 
     def encode_labels(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> Floats:
@@ -203,7 +99,7 @@ class Model:
             name_prompt(label, texts[feature.cut or 0], templates)
             for label, texts, feature in zip(label_set.labels, prompts, encoded, strict=True)
         ]
-        warn_cut(what, encoded, self._text_config().context_length)
+        warn_cut(what, encoded, self.text_config().context_length)
         return self._stacked(encoded)
 
     def templates_for(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -234,7 +130,7 @@ class Model:
     def iter_image_feature_batches(self, sources: Iterable[ImageSource]) -> Generator[list[ImageFeatures], None, None]:
         """Encode pictures as they come, a batch at a time."""
         self.preprocessing  # noqa: B018 - a damaged checkpoint is reported before the first picture is read
-        pipeline = ImagePipeline(self._image_reader(), lambda: self._image_encoder, workers=self._workers)
+        pipeline = ImagePipeline(self._image_reader(), lambda: self.image_encoder, workers=self.workers)
         yield from pipeline.batches(iter(sources))
 
     def classifier(
@@ -341,28 +237,16 @@ class Model:
         return LabelEncoder(self.cache, self._text_space, lambda: self.tokenizer, self._encode_ids, on_progress)
 
     def _text_space(self) -> FeatureSpace:
-        length = self._text_config().context_length
+        length = self.text_config().context_length
         tokens = tokenizer_digest(self.files.folder, self.config.family, context_length=length)
         return FeatureSpace("text", self.checkpoint_digest, tokens, self.placement.text_numerics)
 
     def _encode_ids(self, ids: Sequence[tuple[int, ...]], on_progress: ProgressCallback) -> Floats:
-        return self._checked(self._text_encoder.encode(ids, on_progress))
+        return self.checked(self.text_encoder.encode(ids, on_progress))
 
     def _stacked(self, encoded: Sequence[LabelFeature]) -> Floats:
         empty = np.empty((0, self.config.projection_dim), dtype=np.float32)
         return np.stack([label.features for label in encoded]) if encoded else empty
-
-    def _checked(self, features: Floats) -> Floats:
-        if not np.isfinite(features).all():
-            raise DamagedModelError(
-                f"{self.files.id} gives features that are not numbers",
-                hint="use --dtype float32; if that does not help, fetch the checkpoint again",
-            )
-        return features
-
-    @property
-    def _workers(self) -> int:
-        return self.options.workers or default_workers()
 
     def _image_reader(self) -> ImageReader:
         if not self.cache.usable:
@@ -374,55 +258,6 @@ class Model:
     def _read_pixels(self, source: ImageSource) -> Pixels:
         image = decode(source, self.options.decode, self.preprocessing.min_size)
         return self.preprocessing.pixels(image)
-
-    @cached_property
-    def _text_encoder(self) -> "TextEncoder":
-        from clipcli.runtime.device import text_dtype
-        from clipcli.runtime.text_encoder import TextEncoder
-
-        network = self._load(image=False, text=True).to(self.device, text_dtype(self.dtype))
-        return TextEncoder(network, self.tokenizer.pad_token_id)
-
-    @cached_property
-    def _image_encoder(self) -> "ImageEncoder":
-        from clipcli.runtime.image_encoder import ImageEncoder
-
-        return ImageEncoder(
-            self.config,
-            lambda: self._load(image=True, text=False),
-            self.preprocessing,
-            self.device,
-            self.dtype,
-            batch_size=self.options.batch_size,
-            workers=self._workers,
-            check=self._checked,
-        )
-
-    def _load(self, *, image: bool, text: bool) -> "DualEncoder":
-        from clipcli.models.checkpoint import load_network
-
-        weights = hub.weight_files(self.files.folder)
-        self.placement = self._place()  # what was remembered may no longer be so
-        return load_network(self.config, weights, image=image, text=text)
-
-    def _place(self) -> Placement:
-        placement = Placement.chosen(self.device, self.dtype)
-        placement.remember(self.options.device, self.options.dtype, self.cache)
-        return placement
-
-    def _text_config(self) -> TextConfig:
-        if self.config.text is None or self.class_names is not None:
-            raise UnsupportedModelError(
-                f"{self.files.id} has no text tower, so it cannot read texts", hint="use a checkpoint with both towers"
-            )
-        return self.config.text
-
-    def _require_image_tower(self) -> None:
-        if self.config.vision is None:
-            raise UnsupportedModelError(
-                f"{self.files.id} has no image tower, so it cannot see pictures",
-                hint="use a checkpoint with both towers",
-            )
 
     def _warn_foreign(self, texts: Sequence[str], language: str | None) -> None:
         warning = language_warning(texts, language, self.files.id, self.config.family)

@@ -18,7 +18,6 @@ TEMPLATES = (
     "{}",
     "two {} sitting on grass",
     "一张{}的照片",
-    "the {}, the {{}}",
 )
 NAMES = tuple(dict.fromkeys([*WORDS.split()[:20], "cats", "cats and dogs", "a red car", *CHINESE[6:20], CHINESE]))
 
@@ -66,7 +65,7 @@ def test_remembered_features_are_those_that_were_computed(pair: tuple[Path, Refe
     first = clipcli.load(str(folder)).encode_texts(texts)
     again = clipcli.load(str(folder))
     assert (again.encode_texts(texts) == first).all()
-    assert "_text_encoder" not in vars(again) and "tokenizer" not in vars(again)
+    assert "text_encoder" not in vars(again) and "tokenizer" not in vars(again)
 
 
 def test_ensembles_are_means_of_unit_vectors(pair: tuple[Path, Reference], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,216 @@
+"""What a checkpoint consists of when it runs: configuration, tokenizer, towers, and where they run.
+
+Everything is read or made when first asked for, each tower by itself; torch is imported then and not before.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clipcli import hub
+from clipcli.errors import DamagedModelError, UnsupportedModelError, UsageError
+from clipcli.images.decode import DecodeOptions
+from clipcli.images.preprocess import Preprocessing
+from clipcli.models.config import ModelConfig, TextConfig, read_config, read_json
+from clipcli.runtime.device import Placement
+from clipcli.runtime.digests import checkpoint_digest
+from clipcli.runtime.feature_cache import FeatureCache, open_cache
+from clipcli.runtime.image_pipeline import default_workers
+from clipcli.scoring import Floats
+from clipcli.text.tokenizer import TextTokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+    from clipcli.models.dual_encoder import DualEncoder
+    from clipcli.runtime.image_encoder import ImageEncoder
+    from clipcli.runtime.text_encoder import TextEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run a model, whatever the question.
+
+    Attributes:
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8` (the image tower on the CPU).
+        batch_size: Pictures a batch; None chooses.
+        workers: Threads that decode; None chooses.
+        decode: How pictures are read.
+        cache: Read and write remembered features.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int | None = None
+    workers: int | None = None
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the counts.
+
+        Raises:
+            UsageError: A count is below 1.
+        """
+        for flag, value in (("--batch-size", self.batch_size), ("--workers", self.workers)):
+            if value is not None and value < 1:
+                raise UsageError(f"{flag} must be 1 or more, not {value}")
+
+
+class ModelParts:
+    """A checkpoint's parts."""
+
+    def __init__(self, files: hub.ModelFiles, options: RunOptions | None = None) -> None:
+        """Read the configuration; weights are read when first needed.
+
+        Args:
+            files: The checkpoint.
+            options: How to run it.
+
+        Raises:
+            ModelError: The checkpoint is damaged or not of a supported family.
+        """
+        self.files = files
+        self.options = options or RunOptions()
+        self.config: ModelConfig = read_config(files.folder)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The classes of a checkpoint with a classification head of its own, else None."""
+        return self.config.id2label
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """How the checkpoint wants its pictures."""
+        self.require_image_tower()
+        path = self.files.folder / "preprocessor_config.json"
+        return Preprocessing.from_config(read_json(path), str(path))
+
+    @cached_property
+    def cache(self) -> FeatureCache:
+        """Where features are remembered."""
+        return open_cache() if self.options.cache else FeatureCache.disabled()
+
+    @cached_property
+    def checkpoint_digest(self) -> str:
+        """Digest of the checkpoint's configuration and weights."""
+        return checkpoint_digest(self.files.folder, hub.weight_files(self.files.folder), self.cache)
+
+    @cached_property
+    def tokenizer(self) -> TextTokenizer:
+        """The checkpoint's tokenizer."""
+        text = self.text_config()
+        tokenizer = load_tokenizer(self.files.folder, self.config.family, context_length=text.context_length)
+        tokenizer.check_vocab_size(text.vocab_size)
+        return tokenizer
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """Where the networks run."""
+        from clipcli.runtime.device import choose_device
+
+        return choose_device(self.options.device)
+
+    @cached_property
+    def dtype(self) -> "torch.dtype":
+        """What the networks compute in."""
+        from clipcli.runtime.device import choose_dtype
+
+        return choose_dtype(self.options.dtype, self.device)
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Names of device and dtype: as remembered, or else as torch has them."""
+        asked = (self.options.device, self.options.dtype)
+        return Placement.remembered(*asked, self.cache) or self._place()
+
+    @cached_property
+    def logit_scale(self) -> float:
+        """The checkpoint's factor between cosine and logit, exp already taken."""
+        self.require_image_tower()
+        known = self.cache.logit_scale(self.checkpoint_digest) if self.cache.usable else None
+        if known is None:
+            from clipcli.models.checkpoint import read_logit_scale
+
+            known = read_logit_scale(hub.weight_files(self.files.folder))
+            if self.cache.usable:
+                self.cache.remember_logit_scale(self.checkpoint_digest, known)
+        return known
+
+    @property
+    def workers(self) -> int:
+        """Threads that decode pictures."""
+        return self.options.workers or default_workers()
+
+    @cached_property
+    def text_encoder(self) -> "TextEncoder":
+        """The text tower, ready for token ids."""
+        from clipcli.runtime.device import text_dtype
+        from clipcli.runtime.text_encoder import TextEncoder
+
+        network = self._load(image=False, text=True).to(self.device, text_dtype(self.dtype))
+        return TextEncoder(network, self.tokenizer.pad_token_id)
+
+    @cached_property
+    def image_encoder(self) -> "ImageEncoder":
+        """The image tower, ready for pixels."""
+        from clipcli.runtime.image_encoder import ImageEncoder
+
+        return ImageEncoder(
+            self.config,
+            lambda: self._load(image=True, text=False),
+            self.preprocessing,
+            self.device,
+            self.dtype,
+            batch_size=self.options.batch_size,
+            workers=self.workers,
+            check=self.checked,
+        )
+
+    def _load(self, *, image: bool, text: bool) -> "DualEncoder":
+        from clipcli.models.checkpoint import load_network
+
+        weights = hub.weight_files(self.files.folder)
+        self.placement = self._place()  # what was remembered may no longer be so
+        return load_network(self.config, weights, image=image, text=text)
+
+    def _place(self) -> Placement:
+        placement = Placement.chosen(self.device, self.dtype)
+        placement.remember(self.options.device, self.options.dtype, self.cache)
+        return placement
+
+    def text_config(self) -> TextConfig:
+        """Configuration of the text tower.
+
+        Raises:
+            UnsupportedModelError: There is none.
+        """
+        if self.config.text is None or self.class_names is not None:
+            raise UnsupportedModelError(
+                f"{self.files.id} has no text tower, so it cannot read texts", hint="use a checkpoint with both towers"
+            )
+        return self.config.text
+
+    def require_image_tower(self) -> None:
+        """Raise `UnsupportedModelError` if there is no image tower."""
+        if self.config.vision is None:
+            raise UnsupportedModelError(
+                f"{self.files.id} has no image tower, so it cannot see pictures",
+                hint="use a checkpoint with both towers",
+            )
+
+    def checked(self, features: Floats) -> Floats:
+        """Give features back if they are numbers.
+
+        Raises:
+            DamagedModelError: They are not.
+        """
+        if not np.isfinite(features).all():
+            raise DamagedModelError(
+                f"{self.files.id} gives features that are not numbers",
+                hint="use --dtype float32; if that does not help, fetch the checkpoint again",
+            )
+        return features
