@@ -54,7 +54,7 @@ def prompt_bar(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     began = time.monotonic()
 
     def show(done: int, total: int) -> None:
-        if time.monotonic() - began > _PATIENCE_S:
+        if done < total and time.monotonic() - began > _PATIENCE_S:
             progress.start()
         progress.update(task, completed=done, total=total)
 

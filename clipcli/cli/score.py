@@ -47,7 +47,7 @@ def score(
     options = ClassifyOptions(scoring=scoring.value, temperature=temperature)
     texts = _checked(text or [])
     sources = inputs.sources()
-    engine = model.open(inputs, quiet=output.quiet)
+    engine = model.open(inputs, quiet=output.quiet or output.no_progress)
     run = describe_run(engine, label_set=None, labels=texts, templates=None)
     print_results("clipcli.score/1", run, engine.iter_score(sources, texts, options), output)
 

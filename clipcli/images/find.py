@@ -3,12 +3,13 @@
 import codecs
 import fnmatch
 import os
+import select
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from clipcli.errors import ClipError, ImageError, MissingFile, PermissionDenied, UnreadableImage, UsageError
 
@@ -34,6 +35,12 @@ class ImageSource:
     path: str
     data: bytes | None = None
     error: ImageError | None = None
+
+
+# Comes in place of a picture when a list on standard input has no more names for now. Whoever waits for a batch to
+# fill should finish what there is: the next name may be an hour away.
+PAUSE: Final = ImageSource("")
+_PATIENCE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +105,19 @@ def find_images(
     return _find(inputs, listed, options, stdin)
 
 
-def _find(inputs: Sequence[str], listed: Iterator[str], options: FindOptions, stdin: BinaryIO) -> Iterator[ImageSource]:
+def _find(
+    inputs: Sequence[str], listed: Iterator[str | None], options: FindOptions, stdin: BinaryIO
+) -> Iterator[ImageSource]:
     found = False
     for path in inputs:
         for source in _named(path, options, stdin):
             found = True
             yield source
-    for path in listed:
-        for source in _existing(path, options):
+    for name in listed:
+        if name is None:
+            yield PAUSE
+            continue
+        for source in _existing(name, options):
             found = True
             yield source
     if not found:
@@ -281,7 +293,7 @@ def _glob_children(folder: str, part: str, rest: Sequence[str], options: FindOpt
             yield from _matches(child.path, rest, options)
 
 
-def _read_list(from_file: str, separator: bytes, stdin: BinaryIO) -> Iterator[str]:
+def _read_list(from_file: str, separator: bytes, stdin: BinaryIO) -> Iterator[str | None]:
     """Open a list of names at once, so that a wrong one is a usage error, and read it as it is asked for."""
     if from_file == "-":
         return _split_names(stdin, separator)
@@ -292,14 +304,27 @@ def _read_list(from_file: str, separator: bytes, stdin: BinaryIO) -> Iterator[st
     return _split_names(stream, separator)
 
 
-def _split_names(stream: BinaryIO, separator: bytes) -> Iterator[str]:
+def _split_names(stream: BinaryIO, separator: bytes) -> Iterator[str | None]:
+    """Yield names as they are written, and None whenever the next one keeps us waiting."""
     # read1, where there is one, gives what a slow producer has written so far instead of waiting for a whole block.
     read = getattr(stream, "read1", stream.read)
     rest = b""
-    while block := read(1 << 16):
+    while True:
+        if _keeps_waiting(stream):
+            yield None
+        if not (block := read(1 << 16)):
+            break
         *names, rest = (rest + block).split(separator)
         yield from _decode_names(names, separator)
     yield from _decode_names([rest], separator)
+
+
+def _keeps_waiting(stream: BinaryIO) -> bool:
+    """Whether nothing can be read at once; no where that cannot be known (Windows knows it of sockets only)."""
+    try:
+        return not select.select([stream], [], [], _PATIENCE_S)[0]
+    except (OSError, ValueError):
+        return False
 
 
 def _decode_names(names: Iterable[bytes], separator: bytes) -> Iterator[str]:

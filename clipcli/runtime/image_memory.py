@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from clipcli.errors import ImageError
-from clipcli.images.find import ImageSource
+from clipcli.images.find import PAUSE, ImageSource
 from clipcli.runtime.digests import FileStamp, content_digest
 from clipcli.runtime.feature_cache import FeatureCache, FeatureSpace, Remembered
 from clipcli.runtime.image_pipeline import Pixels, Prepared
@@ -63,7 +63,7 @@ class RememberingReader(ImageReader):
     def recall(self, sources: Iterator[ImageSource]) -> Iterator[ImageSource | Prepared]:
         """Replace files that did not change since they were remembered by their features, without opening them."""
         size = _FIRST_LOOKUP
-        while chunk := list(islice(sources, size)):
+        while chunk := _until_pause(sources, size):
             recalled = list(self._recall(chunk))
             all_known = all(isinstance(item, Prepared) for item in recalled)
             size = min(2 * size, _LARGEST_LOOKUP) if all_known else _FIRST_LOOKUP
@@ -105,6 +105,16 @@ class RememberingReader(ImageReader):
             entries[item.mark.digest] = Remembered(row)
         self._cache.put(self._space, entries)
         self._cache.remember_digests(files)
+
+
+def _until_pause(sources: Iterator[ImageSource], size: int) -> list[ImageSource]:
+    """Take so many sources, fewer if the stream pauses: nobody should wait for the next one."""
+    chunk: list[ImageSource] = []
+    for source in islice(sources, size):
+        chunk.append(source)
+        if source is PAUSE:
+            break
+    return chunk
 
 
 def _mark(source: ImageSource) -> _Mark | None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipcli.errors import ImageError
-from clipcli.images.find import ImageSource
+from clipcli.images.find import PAUSE, ImageSource
 from clipcli.scoring import Floats
 
 Pixels = NDArray[np.uint8]
@@ -118,6 +118,13 @@ class ImagePipeline:
         batch: list[Prepared] = []
         pixels = 0
         for item in self._prepared(sources, pool):
+            if item is None:
+                if batch:
+                    encoding.append(pool.submit(self._finish, batch, encoder))
+                batch, pixels = [], 0
+                while encoding:
+                    yield encoding.popleft().result()
+                continue
             batch.append(item)
             pixels += item.pixels is not None
             if pixels and encoder is None:
@@ -134,17 +141,20 @@ class ImagePipeline:
         if batch:
             yield self._finish(batch, encoder, alone=True)
 
-    def _prepared(self, sources: Iterator[ImageSource], pool: ThreadPoolExecutor) -> Iterator[Prepared]:
-        """Prepare ahead, in order."""
-        pending: deque[Future[Prepared] | Prepared] = deque()
+    def _prepared(self, sources: Iterator[ImageSource], pool: ThreadPoolExecutor) -> Iterator[Prepared | None]:
+        """Prepare ahead, in order; None where the sources pause, after everything before has been yielded."""
+        pending: deque[Future[Prepared] | Prepared | None] = deque()
         items = self._preparer.recall(sources)
         while True:
-            while len(pending) < self._ahead and (item := next(items, None)) is not None:
-                pending.append(item if isinstance(item, Prepared) else pool.submit(self._preparer.prepare, item))
+            while len(pending) < self._ahead and None not in pending and (item := next(items, None)) is not None:
+                if item is PAUSE:
+                    pending.append(None)
+                else:
+                    pending.append(item if isinstance(item, Prepared) else pool.submit(self._preparer.prepare, item))
             if not pending:
                 return
             head = pending.popleft()
-            yield head if isinstance(head, Prepared) else head.result()
+            yield head.result() if isinstance(head, Future) else head
 
     def _finish(self, batch: list[Prepared], encoder: Encoder | None, *, alone: bool = False) -> list[ImageFeatures]:
         """Encode what has pixels, and put everything in its place."""

@@ -24,21 +24,22 @@ def feed(process: "subprocess.Popen[bytes]", path: Path, count: int) -> None:
 
 
 def start_endless(program: Program, pictures: Path, *arguments: object) -> "subprocess.Popen[bytes]":
-    """A run that has work for a few batches of two and then waits for more paths."""
+    """A run that has finished a few batches of two, and a half one, and waits for more paths."""
     process = program("classify", "--from-file", "-", *LABELS, "-b", 2, *arguments, stdin=subprocess.PIPE)
-    feed(process, pictures / "a.png", 20)
+    feed(process, pictures / "a.png", 21)
     return process
 
 
 def test_rows_come_while_paths_are_still_read(program: Program, pictures: Path) -> None:
     process = start_endless(program, pictures)
     assert process.stdout is not None
-    rows = [json.loads(process.stdout.readline()) for _ in range(10)]
+    rows = [json.loads(process.stdout.readline()) for _ in range(21)]
     assert {row["path"] for row in rows} == {str(pictures / "a.png")}
     assert process.poll() is None
+    feed(process, pictures / "b.jpg", 1)
+    assert json.loads(process.stdout.readline())["path"] == str(pictures / "b.jpg")
     stdout, stderr = process.communicate(timeout=WAIT_S)
-    assert (process.returncode, stderr) == (0, b"")
-    assert len(stdout.splitlines()) == 10
+    assert (process.returncode, stdout, stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv", "json", "table"])
@@ -125,7 +126,7 @@ def test_a_terminal_gets_a_table(program: Program, pictures: Path) -> None:
 
 
 def test_no_color_means_no_escape_codes(program: Program, pictures: Path) -> None:
-    shown = on_terminal(program, "classify", pictures, *LABELS, NO_COLOR="1")
+    shown = on_terminal(program, "classify", pictures, *LABELS, "--no-progress", NO_COLOR="1")
     assert shown.startswith("picture")
     assert "\x1b" not in shown
 

@@ -56,7 +56,7 @@ class TagRequest:
         """
         self._refuse_stdin(sidecars, sorting)
         sources = self._inputs.sources()
-        engine = self._model.open(self._inputs, quiet=self._output.quiet)
+        engine = self._model.open(self._inputs, quiet=self._output.quiet or self._output.no_progress)
         journal = self._journal(engine, sidecars)
         if journal is not None:
             sources = journal.pending(sources)
@@ -80,7 +80,7 @@ class TagRequest:
 
         if self._inputs.images or self._inputs.from_file:
             raise UsageError("--calibrate takes no other pictures", hint="leave them out")
-        engine = self._model.open(self._inputs, quiet=self._output.quiet)
+        engine = self._model.open(self._inputs, quiet=self._output.quiet or self._output.no_progress)
         calibrate(engine, self._tagger(engine), self._label_set, labelled, into, self._output)
 
     def _tagger(self, engine: Model) -> Tagger:
