@@ -1,6 +1,10 @@
 """The guard around everything: Ctrl-C during the import of the program, closed pipes of small commands."""
 
 import builtins
+import os
+import signal
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +28,26 @@ def test_ctrl_c_while_the_program_is_imported(
         __main__.main()
     assert end.value.code == 130
     assert capsys.readouterr() == ("", "interrupted\n")
+
+
+def test_ctrl_c_does_not_wait_for_what_threads_are_doing(program: Program, tmp_path: Path) -> None:
+    stuck = tmp_path / "stuck.jpg"
+    os.mkfifo(stuck)
+    process = program("classify", stuck, "-l", "cat,dog")
+    while (writer := _open_if_read(stuck)) is None:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    os.close(writer)
+    assert (process.returncode, stderr) == (130, b"clip: interrupted\n")
+
+
+def _open_if_read(pipe: Path) -> int | None:
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:  # nobody reads yet
+        return None
 
 
 @pytest.mark.parametrize("arguments", [["labels", "show", "imagenet-1k"], ["labels", "check", "pets"]])
