@@ -21,7 +21,7 @@ check: setup
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy clipcli && $(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python tests/bench/compare.py
+	$(BIN)/python -m tests.bench.compare --cold
 
 format: setup
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from clipcli.cli.bench import bench
 from clipcli.cli.cache import cache_app
 from clipcli.cli.classify import classify
 from clipcli.cli.doctor import doctor
@@ -35,6 +36,7 @@ app.command(cls=GroupedCommand)(classify)
 app.command(cls=GroupedCommand)(score)
 app.command(cls=GroupedCommand)(tag)
 app.command(cls=GroupedCommand)(doctor)
+app.command(cls=GroupedCommand)(bench)
 app.add_typer(cache_app, name="cache")
 app.add_typer(labels_app, name="labels")
 app.add_typer(models_app, name="models")

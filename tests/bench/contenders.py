@@ -1,0 +1,104 @@
+"""One contender, in a process of its own: prints how long it took to get ready and to run, as one JSON object.
+
+    python -m tests.bench.contenders clipcli|transformers|onnxruntime CHECKPOINT PICTURES [--dtype float32]
+
+All are warm when the clock starts: imported, weights loaded, one batch done.
+"""
+
+import argparse
+import json
+import os
+import resource
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+LABELS = ["cat", "dog", "bird", "car", "tree"]
+BATCH = 16
+Run = Callable[[list[str]], object]
+
+
+def clipcli(checkpoint: str, dtype: str) -> Run:
+    """What `clip classify --no-cache` runs."""
+    import clipcli
+    from clipcli.images.decode import DecodeOptions
+    from clipcli.labels.parse import parse_labels
+    from clipcli.runtime.classifier import ClassifyOptions
+    from clipcli.runtime.engine import Model
+    from clipcli.runtime.parts import RunOptions
+
+    files = clipcli.load(checkpoint).files
+    model = Model(files, RunOptions(dtype=dtype, decode=DecodeOptions(exact=False), cache=False))
+    labels = parse_labels([",".join(LABELS)])
+
+    def run(paths: list[str]) -> object:
+        from clipcli.images.find import ImageSource
+
+        classifier = model.classifier(labels, ClassifyOptions())
+        return list(model.iter_classify((ImageSource(path) for path in paths), classifier))
+
+    return run
+
+
+def transformers(checkpoint: str, dtype: str) -> Run:
+    """The zero-shot pipeline."""
+    import torch
+    from transformers import pipeline
+
+    task = "zero-shot-image-classification"
+    pipe = pipeline(task, model=checkpoint, device="cpu", dtype=getattr(torch, dtype))
+    return lambda paths: pipe(paths, candidate_labels=LABELS, hypothesis_template="a photo of a {}.", batch_size=BATCH)
+
+
+def onnxruntime(checkpoint: str, dtype: str) -> Run:
+    """The image tower in ONNX Runtime, pictures decoded and scaled one after the other as `transformers` does it."""
+    import numpy as np
+    from PIL import Image
+
+    from clipcli.images.preprocess import Preprocessing
+    from tests.bench.tower import onnx_session
+
+    session, preprocessing = onnx_session(Path(checkpoint), dtype), Preprocessing()
+
+    def run(paths: list[str]) -> object:
+        features = []
+        for start in range(0, len(paths), BATCH):
+            pictures = [Image.open(path).convert("RGB") for path in paths[start : start + BATCH]]
+            pixels = preprocessing.normalize(np.stack([preprocessing.pixels(picture) for picture in pictures]))
+            features.append(session(pixels))
+        return features
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("contender", choices=["clipcli", "transformers", "onnxruntime"])
+    parser.add_argument("checkpoint")
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("--dtype", default="float32")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    paths = sorted(str(path) for path in args.pictures.iterdir())
+    begin = time.perf_counter()
+    run = {"clipcli": clipcli, "transformers": transformers, "onnxruntime": onnxruntime}[args.contender](
+        args.checkpoint, args.dtype
+    )
+    run(paths[:BATCH])
+    ready, ready_cpu = time.perf_counter(), time.process_time()
+    run(paths)
+    done, done_cpu = time.perf_counter(), time.process_time()
+    result = {
+        "images": len(paths),
+        "ready_s": ready - begin,
+        "images_per_s": len(paths) / (done - ready),
+        "cpu_ms_per_image": (done_cpu - ready_cpu) / len(paths) * 1000,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps({name: round(value, 2) for name, value in result.items()}))
+
+
+if __name__ == "__main__":
+    main()

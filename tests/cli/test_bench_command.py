@@ -1,0 +1,42 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from clipcli.cli.app import app
+from tests.cli.schemas import check_document
+
+
+def bench(*args: str) -> str:
+    result = CliRunner().invoke(app, ["bench", *args])
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(autouse=True)
+def short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipcli.runtime.benchmark._MODEL_SECONDS", 0.01)
+
+
+def test_drawn_pictures_are_measured(clip_checkpoint: Path) -> None:
+    report = json.loads(bench("-m", str(clip_checkpoint), "--pictures", "5", "--megapixels", "0.02", "--json"))
+    check_document("clipcli.bench-1", report)
+    assert report["pictures"] == 5
+    assert report["prompts"] == 40
+
+
+def test_pictures_that_are_named_are_taken_instead(clip_checkpoint: Path, pictures: Path) -> None:
+    report = json.loads(bench(str(pictures), "-m", str(clip_checkpoint), "--pictures", "2", "--json"))
+    assert report["pictures"] == 2
+
+
+def test_the_table_says_where_the_time_goes(clip_checkpoint: Path) -> None:
+    table = bench("-m", str(clip_checkpoint), "--pictures", "2", "--megapixels", "0.02", "--dtype", "int8")
+    for part in ("int8 on cpu", "decoding", "scaling", "in the model", "writing", "prompts", "pictures"):
+        assert part in table
+
+
+def test_what_is_remembered_is_not_measured(clip_checkpoint: Path, tmp_path: Path) -> None:
+    bench("-m", str(clip_checkpoint), "--pictures", "2", "--megapixels", "0.02")
+    assert not list(tmp_path.rglob("*.sqlite"))
