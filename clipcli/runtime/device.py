@@ -1,7 +1,9 @@
 """Which device and number format to compute with. Imports torch only inside functions."""
 
+import threading
 import warnings
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -24,6 +26,11 @@ def available_devices() -> list[str]:
     if torch.backends.mps.is_available():
         names.append("mps")
     return [*names, "cpu"]
+
+
+def import_torch_ahead() -> None:
+    """Import torch in a thread of its own, while this one does something that leaves a core free."""
+    threading.Thread(target=import_module, args=("torch",), name="import torch").start()
 
 
 def choose_device(name: str) -> "torch.device":

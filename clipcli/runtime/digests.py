@@ -8,7 +8,7 @@ import hashlib
 import os
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -18,6 +18,8 @@ from clipcli.errors import DamagedModelError
 _HEX_DIGITS = 64
 # The coarsest clock of a common file system (FAT): a file may change again within it and keep its time.
 _CLOCK_NS = 2_000_000_000
+# Read in less time than it takes to notice.
+_LARGE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,19 @@ def tokens_digest(sequences: Iterable[Sequence[int]]) -> bytes:
     return hashlib.sha256(repr(distinct).encode()).digest()
 
 
-def checkpoint_digest(folder: Path, weight_files: Sequence[Path], memory: DigestMemory) -> str:
+def checkpoint_digest(
+    folder: Path, weight_files: Sequence[Path], memory: DigestMemory, on_read: Callable[[], None] = lambda: None
+) -> str:
     """Digest of all that decides what a checkpoint computes: its `config.json` and its weights.
 
     Weights in the hub's cache are links to blobs named by their digest. Others are read once (a second for a GB) and
     remembered by path and stamp.
+
+    Args:
+        folder: The checkpoint.
+        weight_files: Its weights.
+        memory: Where digests of unchanged files are kept.
+        on_read: Called before a file is read that takes noticeable time.
 
     Raises:
         DamagedModelError: A file cannot be read.
@@ -95,7 +105,7 @@ def checkpoint_digest(folder: Path, weight_files: Sequence[Path], memory: Digest
     try:
         digest = hashlib.sha256((folder / "config.json").read_bytes())
         for path in weight_files:
-            digest.update(blob_digest(path) or _remembered_digest(path, memory))
+            digest.update(blob_digest(path) or _remembered_digest(path, memory, on_read))
     except OSError as error:
         raise DamagedModelError(f"{error.filename} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
@@ -112,11 +122,13 @@ def blob_digest(path: Path) -> bytes | None:
         return None
 
 
-def _remembered_digest(path: Path, memory: DigestMemory) -> bytes:
+def _remembered_digest(path: Path, memory: DigestMemory, on_read: Callable[[], None]) -> bytes:
     known = memory.known_digests([str(path)])[0]
     if known is not None:
         return known
     stamp = FileStamp.of(path)
+    if stamp.size > _LARGE_BYTES:
+        on_read()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
     memory.remember_digests([(str(path), stamp, digest)])

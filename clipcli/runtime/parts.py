@@ -14,7 +14,7 @@ from clipcli.errors import DamagedModelError, UnsupportedModelError, UsageError
 from clipcli.images.decode import DecodeOptions
 from clipcli.images.preprocess import Preprocessing
 from clipcli.models.config import ModelConfig, TextConfig, read_config, read_json
-from clipcli.runtime.device import Placement
+from clipcli.runtime.device import Placement, import_torch_ahead
 from clipcli.runtime.digests import checkpoint_digest
 from clipcli.runtime.feature_cache import FeatureCache, open_cache
 from clipcli.runtime.image_pipeline import default_workers
@@ -97,7 +97,9 @@ class ModelParts:
     @cached_property
     def checkpoint_digest(self) -> str:
         """Digest of the checkpoint's configuration and weights."""
-        return checkpoint_digest(self.files.folder, hub.weight_files(self.files.folder), self.cache)
+        weights = hub.weight_files(self.files.folder)
+        # Weights that were never seen have no features that are remembered.
+        return checkpoint_digest(self.files.folder, weights, self.cache, on_read=import_torch_ahead)
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:
