@@ -42,10 +42,10 @@ def measure(contender: str, dtype: str, checkpoint: Path, pictures: Path) -> dic
     return result
 
 
-def compare_throughput(kind: str, checkpoint: Path, pictures: Path, rounds: int) -> None:
+def compare_throughput(kind: str, checkpoint: Path, pictures: Path, rounds: int, peers: list[str]) -> None:
     results: dict[tuple[str, str], list[dict[str, float]]] = {}
     for _ in range(rounds):
-        for contender in CONTENDERS:
+        for contender in (c for c in CONTENDERS if c[0] in ("clipcli", "transformers", *peers)):
             results.setdefault(contender, []).append(measure(*contender, checkpoint, pictures))
     medians = {
         contender: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
@@ -88,12 +88,13 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", choices=[*SIZES], default=[*SIZES])
     parser.add_argument("--photos", type=Path, help="cut pictures from these instead of drawing them")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "clipcli-bench")
+    parser.add_argument("--no-onnx", action="store_true", help="leave ONNX Runtime out")
     parser.add_argument("--cold", action="store_true", help="time one picture from the start of the process, too")
     args = parser.parse_args()
     checkpoint = write_checkpoint(args.work / f"clip-{args.size}", args.size)
     for kind in args.kinds:
         pictures = write_pictures(args.work / f"{kind}-{args.pictures}", kind, args.pictures, args.photos)
-        compare_throughput(kind, checkpoint, pictures, args.rounds)
+        compare_throughput(kind, checkpoint, pictures, args.rounds, [] if args.no_onnx else ["onnxruntime"])
     if args.cold:
         picture = write_pictures(args.work / "web-1", "web", 1, args.photos) / "00000.jpg"
         compare_cold(checkpoint, picture, args.rounds)
