@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from clipcli import hub
+from clipcli import demo, hub
 from clipcli.labels.templates import language_of_text
 
 _NAMES = {"en": "English", "zh": "Chinese", "ja": "Japanese", "ko": "Korean", "ru": "Russian", "ar": "Arabic"}
@@ -40,10 +40,20 @@ def language_warning(texts: Sequence[str], stated: str | None, model_id: str, fa
     """What to tell a user whose texts the model does not understand, naming a model that does; None if all is well."""
     found = foreign_language(texts, stated, spoken_languages(model_id, family))
     if found is None:
-        return None
+        return unseen_words_warning(texts) if model_id == hub.DEMO else None
     language, foreign = found
     more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
     name = _NAMES.get(language, f"of language {language!r}")
     better = next(iter(hub.checkpoints_for(language)), None)
     advice = f"; {better.hub_id} does (--model {better.alias})" if better else ""
     return f"{foreign[0]!r}{more}: {name}, which {model_id} does not speak, so the scores mean little{advice}"
+
+
+def unseen_words_warning(texts: Sequence[str]) -> str | None:
+    """What to tell a user of the bundled model whose texts hold words it was never shown; None if all are known."""
+    unseen = demo.unknown_words(texts)
+    if not unseen:
+        return None
+    words = f"the word{'s' if len(unseen) > 1 else ''} {', '.join(map(repr, unseen[:5]))}"
+    more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+    return f"the demo model has never seen {words}{more}, so the scores of those labels mean nothing"

@@ -11,7 +11,7 @@ from transformers import AutoImageProcessor, CLIPModel, CLIPTokenizerFast
 import clipcli
 from clipcli import demo
 
-TEXTS = ["cat", "a photo of a hot dog.", "a cat and a bicycle", "sousaphone, naïve 猫!", "none of these", "dog " * 40]
+TEXTS = ["cat", "a photo of a hot dog.", "a cat and a bicycle", "sousaphone, naïve ñ!", "none of these", "dog " * 40]
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ class Stopping(Batches):
 
 
 def weights(state: training.State) -> list[torch.Tensor]:
-    return [*state.model.parameters(), *state.average.parameters(), *state.head.parameters()]
+    return [*state.model.parameters(), *state.head.parameters()]
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(

@@ -44,7 +44,7 @@ def main() -> None:
         batches = Batches(load_sprites(options.work, concepts), concepts, tokenizer, settings, vendors)
         state = train(batches, settings, state_file)
     size_px = settings.size_px(state.step - 1)
-    export(state.average, tokenizer, vocabulary(concepts), settings, size_px, options.out)
+    export(state.model, tokenizer, vocabulary(concepts), settings, size_px, options.out)
 
 
 if __name__ == "__main__":

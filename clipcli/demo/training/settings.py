@@ -14,7 +14,7 @@ class Settings:
     seed: int = 20260101
     image_px: int = 72
     small_px: int = 48
-    small_share: float = 0.75
+    small_share: float = 0.79
     patch_px: int = 12
     mean: float = 1.0
     std: float = 0.5
@@ -27,7 +27,7 @@ class Settings:
     context_length: int = 24
     vocab_size: int = 2400
     projection: int = 128
-    steps: int = 2900
+    steps: int = 2660
     ramp: int = 975
     easiest: float = 0.2
     batch: int = 160
@@ -36,7 +36,6 @@ class Settings:
     adam_rate: float = 2e-3
     warmup: int = 100
     weight_decay: float = 0.03
-    ema: float = 0.998
     none_weight: float = 0.2
     head_weight: float = 0.5
     head_share: float = 0.5

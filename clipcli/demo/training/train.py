@@ -1,4 +1,4 @@
-"""The training loop: contrastive, with soft targets, a none-of-these term, a moving average and resumable state.
+"""The training loop: contrastive, with soft targets, a none-of-these term and resumable state.
 
 Runs on one thread beside one process that draws the batches: on a shared machine that is faster than two threads.
 """
@@ -27,7 +27,7 @@ SAVE_EVERY = 100
 DISTRACTORS = 15
 HIGHEST_SCALE = 100.0
 POSITIONS = "vision_model.embeddings.position_embedding.weight"
-PARTS = ("model", "average", "head", "muon", "adam")
+PARTS = ("model", "head", "muon", "adam")
 
 
 def build(settings: Settings, image_px: int) -> DualEncoder:
@@ -116,7 +116,6 @@ class State:
     """Everything a resumed run needs."""
 
     model: DualEncoder
-    average: DualEncoder
     head: nn.Linear
     muon: torch.optim.Optimizer
     adam: torch.optim.Optimizer
@@ -136,16 +135,14 @@ def start(settings: Settings, classes: int, step: int = 0) -> State:
     many steps to the same loss.
     """
     torch.manual_seed(settings.seed)
-    size = settings.size_px(step)
-    model, average = build(settings, size), build(settings, size)
-    average.load_state_dict(model.state_dict())
+    model = build(settings, settings.size_px(step))
     head = nn.Linear(settings.projection, classes)
     inner = [value for name, value in model.named_parameters() if "encoder.layers" in name and value.ndim > 1]
     turned = {id(value) for value in inner}
     outer = [value for value in (*model.parameters(), *head.parameters()) if id(value) not in turned]
     muon = torch.optim.Muon(inner, weight_decay=settings.weight_decay)
     adam = torch.optim.AdamW(outer, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
-    return State(model, average, head, muon, adam, step)
+    return State(model, head, muon, adam, step)
 
 
 def load(path: Path, settings: Settings) -> State:
@@ -162,10 +159,9 @@ def load(path: Path, settings: Settings) -> State:
 def enlarge(state: State, settings: Settings) -> State:
     """Go on with larger pictures: the position table is interpolated, everything else stays."""
     bigger = start(settings, state.head.out_features, state.step)
-    for name in ("model", "average"):
-        weights = getattr(state, name).state_dict()
-        weights[POSITIONS] = _interpolate(weights[POSITIONS], settings.image_px // settings.patch_px)
-        getattr(bigger, name).load_state_dict(weights)
+    weights = state.model.state_dict()
+    weights[POSITIONS] = _interpolate(weights[POSITIONS], settings.image_px // settings.patch_px)
+    bigger.model.load_state_dict(weights)
     bigger.head.load_state_dict(state.head.state_dict())
     bigger.muon.load_state_dict(state.muon.state_dict())
     moments = state.adam.state_dict()
@@ -195,17 +191,16 @@ def pace(step: int, settings: Settings) -> float:
 def train(batches: Batches, settings: Settings, path: Path) -> State:
     """Train from `path` if it holds a state, else from nothing; returns the finished state."""
     state = load(path, settings) if path.exists() else start(settings, len(batches.concepts))
-    began, sums = time.monotonic(), dict[str, float]()
+    began, recent = time.monotonic(), list[dict[str, float]]()
     for batch in _draw_ahead(batches, settings, state.step):
         if state.step == math.ceil(settings.small_share * settings.steps):
             state = enlarge(state, settings)
-        for name, value in _update(state, batch, settings).items():
-            sums[name] = sums.get(name, 0.0) + value / SAVE_EVERY
+        recent.append(_update(state, batch, settings))
         if state.step % SAVE_EVERY == 0 or state.step == settings.steps:
             state.save(path)
-            terms = " ".join(f"{name} {value:.3f}" for name, value in sums.items())
-            log.info("step %d  %.0f s  %s", state.step, time.monotonic() - began, terms)
-            sums.clear()
+            means = {name: sum(terms[name] for terms in recent) / len(recent) for name in recent[0]}
+            log.info("step %d  %.0f s  %s", state.step, time.monotonic() - began, means)
+            recent.clear()
     return state
 
 
@@ -221,10 +216,6 @@ def _update(state: State, batch: Batch, settings: Settings) -> dict[str, float]:
     state.muon.step()
     state.adam.step()
     state.step += 1
-    decay = min(settings.ema, state.step / (state.step + 10))
-    with torch.no_grad():
-        for average, value in zip(state.average.parameters(), state.model.parameters(), strict=True):
-            average.lerp_(value, 1 - decay)
     return {name: value.item() for name, value in terms.items()}
 
 
