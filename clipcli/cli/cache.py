@@ -8,8 +8,8 @@ import typer
 from clipcli.cli.boundary import handles_errors, say
 from clipcli.cli.help import CommandGroup, GroupedCommand
 from clipcli.cli.model_rows import size_text
-from clipcli.cli.options import expand_options
-from clipcli.cli.render.rows import Column, RowOptions, print_rows
+from clipcli.cli.options import FormatOptions, expand_options
+from clipcli.cli.render.rows import Column, print_rows
 
 cache_app = typer.Typer(
     cls=CommandGroup,
@@ -27,7 +27,7 @@ cache_app = typer.Typer(
 @cache_app.command(cls=GroupedCommand)
 @handles_errors
 @expand_options
-def info(options: RowOptions) -> None:
+def info(options: FormatOptions) -> None:
     """Show what is remembered, how large it is, and how often it was of use.
 
     \b

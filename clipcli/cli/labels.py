@@ -8,9 +8,9 @@ import typer
 from clipcli.cli import completion
 from clipcli.cli.boundary import handles_errors, say
 from clipcli.cli.help import CommandGroup, GroupedCommand
-from clipcli.cli.options import Format, expand_options
+from clipcli.cli.options import Format, FormatOptions, expand_options
 from clipcli.cli.render.destination import open_destination
-from clipcli.cli.render.rows import Column, Row, RowOptions, dump, print_rows
+from clipcli.cli.render.rows import Column, Row, dump, print_rows
 from clipcli.errors import ExitStatus, LabelSetError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ labels_app = typer.Typer(
 @handles_errors
 @expand_options
 def list_(
-    options: RowOptions,
+    options: FormatOptions,
     templates: Annotated[bool, typer.Option("--templates", help="List template files in place of label sets.")] = False,
 ) -> None:
     """List the label sets found by name: your own, then the built-in ones.
@@ -62,7 +62,7 @@ def list_(
 @handles_errors
 @expand_options
 def show(
-    options: RowOptions,
+    options: FormatOptions,
     name: Annotated[
         str,
         typer.Argument(

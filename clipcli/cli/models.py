@@ -15,8 +15,8 @@ from clipcli.cli.boundary import handles_errors, say
 from clipcli.cli.convert import convert
 from clipcli.cli.help import CommandGroup, GroupedCommand
 from clipcli.cli.model_rows import describe_model, info_table, list_table, model_rows, size_text
-from clipcli.cli.options import expand_options
-from clipcli.cli.render.rows import Column, RowOptions, print_rows
+from clipcli.cli.options import FormatOptions, expand_options
+from clipcli.cli.render.rows import Column, print_rows
 from clipcli.errors import ClipError, DamagedModelError, UsageError
 
 models_app = typer.Typer(
@@ -52,7 +52,7 @@ _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but err
 @handles_errors
 @expand_options
 def list_models(
-    options: RowOptions,
+    options: FormatOptions,
     here: Annotated[bool, typer.Option("--here", help="Only what is on this machine.")] = False,
 ) -> None:
     """List the published models, and what else of their families is on this machine.
@@ -102,7 +102,7 @@ def path(name: _ModelName, revision: _Revision = None) -> None:
 @models_app.command(cls=GroupedCommand)
 @handles_errors
 @expand_options
-def info(options: RowOptions, name: _ModelName, revision: _Revision = None) -> None:
+def info(options: FormatOptions, name: _ModelName, revision: _Revision = None) -> None:
     """Show what is known of one model: from the registry, and from its files if it is here.
 
     \b
@@ -116,7 +116,7 @@ def info(options: RowOptions, name: _ModelName, revision: _Revision = None) -> N
 @models_app.command(cls=GroupedCommand)
 @handles_errors
 @expand_options
-def verify(options: RowOptions, name: _ModelName, revision: _Revision = None) -> None:
+def verify(options: FormatOptions, name: _ModelName, revision: _Revision = None) -> None:
     """Check every file of a model against its hash, without the network.
 
     \b

@@ -330,8 +330,8 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class OutputOptions:
-    """What is printed where."""
+class FormatOptions:
+    """In which form results are printed, and where."""
 
     format: Annotated[
         Format,
@@ -342,15 +342,6 @@ class OutputOptions:
         str | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write to a file, not stdout.", rich_help_panel=OUTPUT),
     ] = None
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
-        False
-    )
-    no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
-    ] = False
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first bad picture.", rich_help_panel=OUTPUT)
-    ] = False
 
     def __post_init__(self) -> None:
         """Check what goes together.
@@ -369,3 +360,18 @@ class OutputOptions:
             return self.format
         on_terminal = self.output in (None, "-") and sys.stdout is not None and sys.stdout.isatty()
         return Format.table if on_terminal else Format.jsonl
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions(FormatOptions):
+    """What is printed where, of a run over pictures."""
+
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
+        False
+    )
+    no_progress: Annotated[
+        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
+    ] = False
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first bad picture.", rich_help_panel=OUTPUT)
+    ] = False

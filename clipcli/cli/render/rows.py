@@ -3,16 +3,12 @@
 import csv
 import io
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from clipcli.cli.options import OUTPUT, Format
+from clipcli.cli.options import Format, FormatOptions
 from clipcli.cli.render.destination import Destination, open_destination
-from clipcli.errors import UsageError
 
 Row = Mapping[str, Any]
 
@@ -26,34 +22,7 @@ class Column:
     right: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RowOptions:
-    """What is printed where."""
-
-    format: Annotated[
-        Format,
-        typer.Option("--format", "-f", help="auto: table on a terminal, else jsonl.", rich_help_panel=OUTPUT),
-    ] = Format.auto
-    json: Annotated[bool, typer.Option("--json", help="Same as --format json.", rich_help_panel=OUTPUT)] = False
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write to a file, not stdout.", rich_help_panel=OUTPUT),
-    ] = None
-
-    def chosen_format(self) -> Format:
-        """The format, `auto` decided.
-
-        Raises:
-            UsageError: `--json` with another format.
-        """
-        if self.json and self.format not in (Format.auto, Format.json):
-            raise UsageError(f"--json and --format {self.format} do not go together", hint="use one of them")
-        if self.json or self.format is not Format.auto:
-            return Format.json if self.json else self.format
-        return Format.table if self.output is None and sys.stdout.isatty() else Format.jsonl
-
-
-def print_rows(schema: str, rows: Sequence[Row], table: Sequence[Column], options: RowOptions) -> None:
+def print_rows(schema: str, rows: Sequence[Row], table: Sequence[Column], options: FormatOptions) -> None:
     """Print rows in the format that was asked for.
 
     Args:

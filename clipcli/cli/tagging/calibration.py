@@ -10,8 +10,9 @@ import numpy as np
 import typer
 
 from clipcli.cli.boundary import say
+from clipcli.cli.options import FormatOptions
 from clipcli.cli.render.destination import open_destination
-from clipcli.cli.render.rows import Column, RowOptions, print_rows
+from clipcli.cli.render.rows import Column, print_rows
 from clipcli.cli.tagging.options import TagOutputOptions
 from clipcli.errors import ExitStatus, UsageError
 from clipcli.images.find import FindOptions, ImageSource, find_images
@@ -124,5 +125,5 @@ def _print(fits: list[Fit], output: TagOutputOptions) -> None:
         Column("pictures", [str(fit.pictures) for fit in fitted], right=True),
         *(Column(name, [f"{row[name]:.3f}" for row in rows], right=True) for name in numbers),
     ]
-    options = RowOptions(format=output.chosen_format(), output=output.output)
+    options = FormatOptions(format=output.chosen_format(), output=output.output)
     print_rows("clipcli.calibration/1", rows, columns, options)
