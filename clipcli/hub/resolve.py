@@ -160,6 +160,11 @@ def _local_model(name: str, revision: str | None) -> ModelFiles:
     bundled = name == DEMO
     folder = demo_folder() if bundled else _as_folder(name)
     missing = cache.missing_files(folder)
+    if missing and bundled:
+        raise DamagedModelError(
+            f"the bundled model is not in this installation: {folder} has no usable {', '.join(missing)}",
+            hint="install clipcli from a complete wheel or checkout, or name another model with --model",
+        )
     if missing:
         raise DamagedModelError(
             f"{folder} has no usable {', '.join(missing)}",

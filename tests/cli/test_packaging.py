@@ -1,6 +1,8 @@
 """What users install: the wheel, away from the checkout."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -52,6 +54,23 @@ def test_label_sets_come_with_it(installed: Path) -> None:
     done = run(installed, "labels", "list", "--format", "jsonl")
     assert done.returncode == 0, done.stderr
     assert '"imagenet-1k"' in done.stdout
+
+
+def test_the_bundled_model_names_a_sample_from_any_folder(installed: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    shutil.copy(installed / "clipcli" / "demo" / "samples" / "cat.png", picture)
+    done = run(installed, "classify", str(picture), "--labels", "cat,dog", "--model", "demo")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["label"] == "cat"
+
+
+def test_a_wheel_without_the_bundled_model_says_so(installed: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(installed, tmp_path / "site-packages")
+    (broken / "clipcli" / "demo" / "model.safetensors").unlink()
+    sample = broken / "clipcli" / "demo" / "samples" / "cat.png"
+    done = run(broken, "classify", str(sample), "--labels", "cat,dog", "--model", "demo")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "the bundled model is not in this installation" in done.stderr
 
 
 def test_every_command_starts(installed: Path) -> None:
