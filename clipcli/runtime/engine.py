@@ -251,7 +251,9 @@ class Model(ModelParts):
     def _image_reader(self) -> ImageReader:
         if not self.cache.usable:
             return ImageReader(self._read_pixels)
-        preparation = f"{self.preprocessing.digest} {self.options.decode}"
+        decoding = self.options.decode
+        # Not its limit on pixels, which decides whether a picture is read, never how.
+        preparation = f"{self.preprocessing.digest} {decoding.exif} {decoding.alpha} {decoding.exact}"
         space = FeatureSpace("image", self.checkpoint_digest, preparation, self.placement.numerics)
         return RememberingReader(self._read_pixels, self.cache, space)
 

@@ -139,3 +139,9 @@ def test_a_killed_run_leaves_a_cache_that_opens(program: Program, clip: Clip, ca
     result = clip("classify", album, "--labels", "cat,dog")
     assert (result.status, len(result.rows), result.stderr) == (0, 303, "")
     assert time.monotonic() - begin < 60  # no lock of the dead is waited for
+
+
+def test_a_limit_on_pixels_does_not_part_what_is_remembered(clip: Clip, cache: Path, album: Path) -> None:
+    clip("classify", album, "--labels", "cat,dog")
+    clip("classify", album, "--labels", "cat,dog", "--max-megapixels", "300")
+    assert counts(clip) == (3, 3, 3)
