@@ -1,5 +1,6 @@
 """`clip classify`: which of the given labels is on each picture."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -18,34 +19,40 @@ from clipcli.cli.options import (
 from clipcli.cli.run import describe_run, print_results
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerOptions:
+    """What is made of the numbers."""
+
+    depth: Annotated[
+        int | None, typer.Option(metavar="N", help="Sum labels like animal/dog at a level.", rich_help_panel=LABELS)
+    ] = None
+    top: Annotated[
+        int, typer.Option("--top", "-k", metavar="N", help="Show the N best labels.", rich_help_panel=SCORING)
+    ] = 5
+    scoring: Annotated[ScoringName, typer.Option(help="How logits become scores.", rich_help_panel=SCORING)] = (
+        ScoringName.softmax
+    )
+    threshold: Annotated[
+        float | None, typer.Option(metavar="X", help="Leave out labels that score less.", rich_help_panel=SCORING)
+    ] = None
+    none_of_these: Annotated[
+        bool, typer.Option("--none-of-these", help="Let a picture be none of the labels.", rich_help_panel=SCORING)
+    ] = False
+    none_text: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Word --none-of-these yourself.", rich_help_panel=SCORING),
+    ] = None
+    temperature: Annotated[
+        float, typer.Option(metavar="T", help="Above 1 flattens the scores.", rich_help_panel=SCORING)
+    ] = 1.0
+
+
 @handles_errors
 @expand_options
 def classify(
     inputs: InputOptions,
     labels: LabelOptions,
-    *,
-    depth: Annotated[
-        int | None, typer.Option(metavar="N", help="Sum labels like animal/dog at a level.", rich_help_panel=LABELS)
-    ] = None,
-    top: Annotated[
-        int, typer.Option("--top", "-k", metavar="N", help="Show the N best labels.", rich_help_panel=SCORING)
-    ] = 5,
-    scoring: Annotated[
-        ScoringName, typer.Option(help="How logits become scores.", rich_help_panel=SCORING)
-    ] = ScoringName.softmax,
-    threshold: Annotated[
-        float | None, typer.Option(metavar="X", help="Leave out labels that score less.", rich_help_panel=SCORING)
-    ] = None,
-    none_of_these: Annotated[
-        bool, typer.Option("--none-of-these", help="Let a picture be none of the labels.", rich_help_panel=SCORING)
-    ] = False,
-    none_text: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="Word --none-of-these yourself.", rich_help_panel=SCORING),
-    ] = None,
-    temperature: Annotated[
-        float, typer.Option(metavar="T", help="Above 1 flattens the scores.", rich_help_panel=SCORING)
-    ] = 1.0,
+    answer: AnswerOptions,
     model: ModelOptions,
     output: OutputOptions,
 ) -> None:
@@ -60,7 +67,7 @@ def classify(
     from clipcli.runtime.classifier import ClassifyOptions
     from clipcli.runtime.questions import no_labels
 
-    options = ClassifyOptions(top, scoring.value, threshold, temperature)
+    options = ClassifyOptions(answer.top, answer.scoring.value, answer.threshold, answer.temperature)
     label_set, templates, sources = labels.read(), labels.templates(), inputs.sources()
     if label_set is None and hub.find_checkpoint(model.model or hub.default_model()):
         raise no_labels()  # said before a download: none of the published checkpoints has classes of its own
@@ -69,8 +76,8 @@ def classify(
         label_set,
         options,
         templates=templates,
-        none_of_these=none_of_these if none_text is None else none_text,
-        depth=depth,
+        none_of_these=answer.none_of_these if answer.none_text is None else answer.none_text,
+        depth=answer.depth,
     )
     if not classifier.has_scores and not output.quiet:
         say("warning: a softmax over one label means nothing, so there is no score; see cosine, or add labels")

@@ -89,7 +89,17 @@ def doctor(
     checks = check_devices()
     hub_report = _hub(offline)
     job, problem = _job(model, device, dtype, checks, hub_report)
-    report: Report = {
+    report = _report(job, problem, checks, hub_report)
+    with open_destination(None) as destination:
+        destination.write((dump(report, indent=1) if json else "\n".join(_as_text(report))) + "\n")
+    if problem is not None:
+        raise ClipError(str(problem), hint=problem.hint)  # status 1, whatever a job would end with
+
+
+def _report(
+    job: dict[str, Any], problem: ClipError | None, checks: "list[DeviceCheck]", hub_report: Mapping[str, Any]
+) -> Report:
+    return {
         "schema": "clipcli.doctor/1",
         "ok": problem is None,
         "problem": None if problem is None else {"message": str(problem), "hint": problem.hint},
@@ -102,10 +112,6 @@ def doctor(
         "models": _models(),
         "terminal": _terminal(),
     }
-    with open_destination(None) as destination:
-        destination.write((dump(report, indent=1) if json else "\n".join(_as_text(report))) + "\n")
-    if problem is not None:
-        raise ClipError(str(problem), hint=problem.hint)  # status 1, whatever a job would end with
 
 
 def _job(
