@@ -297,6 +297,10 @@ def test_calibrate_with_a_csv(clip: Clip, photos: Path, label_set: Path, tmp_pat
         (["photos", "-l", "cat", "--resume"], "--resume needs --output FILE"),
         (["photos", "-l", "cat", "--resume", "-o", "x.csv", "-f", "csv"], "--resume needs --output FILE"),
         (["photos", "-l", "cat", "--link", "--move"], "--link and --move do not go together"),
+        (
+            ["photos", "-l", "cat", "--sort-into", "x", "--move", "-o", "t.jsonl", "--resume"],
+            "--resume and --move do not go together",
+        ),
         (["photos", "-l", "cat", "--copy"], "--copy needs --sort-into"),
         (["-", "-l", "cat", "--write-sidecars"], "--write-sidecars needs files"),
         (["-", "-l", "cat", "--sort-into", "x"], "--sort-into needs files"),

@@ -54,7 +54,7 @@ class TagRequest:
         Raises:
             typer.Exit: With the status that fits.
         """
-        self._refuse_stdin(sidecars, sorting)
+        self._refuse_contradictions(sidecars, sorting)
         sources = self._inputs.sources()
         engine = self._model.open(self._inputs, quiet=self._output.quiet or self._output.no_progress)
         journal = self._journal(engine, sidecars)
@@ -88,11 +88,16 @@ class TagRequest:
         background = engine.encode_texts(self._background)
         return Tagger(self._label_set, label_features, background, engine.logit_scale, self._options)
 
-    def _refuse_stdin(self, sidecars: SidecarOptions, sorting: SortOptions) -> None:
+    def _refuse_contradictions(self, sidecars: SidecarOptions, sorting: SortOptions) -> None:
         wishes = {"--write-sidecars": sidecars.write_sidecars, "--sort-into": sorting.sort_into is not None}
         wished = next((name for name, wish in wishes.items() if wish), None)
         if wished is not None and "-" in (self._inputs.images or []):
             raise UsageError(f"{wished} needs files, and a picture on standard input is none")
+        if sorting.move and self._output.resume:
+            raise UsageError(
+                "--resume and --move do not go together: pictures that have moved away would lose their rows",
+                hint="tag to the end first; then --move in a run of its own, which is quick: features are remembered",
+            )
 
     def _count_all(self) -> Callable[[], int] | None:
         """Walks the inputs once more to count them; None where standard input gives them only once."""
