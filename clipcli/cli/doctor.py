@@ -36,40 +36,44 @@ _TIMEOUT_S = 3.0
 
 Report = dict[str, Any]
 
+_Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="ID|ALIAS|PATH",
+        envvar="CLIPCLI_MODEL",
+        help="Instead of the default.",
+        autocompletion=completion.models,
+    ),
+]
+_Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        "-d",
+        metavar="DEVICE",
+        envvar="CLIPCLI_DEVICE",
+        help="auto, cpu, cuda[:N], mps.",
+        autocompletion=completion.devices,
+    ),
+]
+_Dtype = Annotated[
+    str,
+    typer.Option(
+        metavar="DTYPE",
+        envvar="CLIPCLI_DTYPE",
+        help="auto, float32, bfloat16, float16, int8.",
+        autocompletion=completion.dtypes,
+    ),
+]
+
 
 @handles_errors
 def doctor(
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="ID|ALIAS|PATH",
-            envvar="CLIPCLI_MODEL",
-            help="Instead of the default.",
-            autocompletion=completion.models,
-        ),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device",
-            "-d",
-            metavar="DEVICE",
-            envvar="CLIPCLI_DEVICE",
-            help="auto, cpu, cuda[:N], mps.",
-            autocompletion=completion.devices,
-        ),
-    ] = "auto",
-    dtype: Annotated[
-        str,
-        typer.Option(
-            metavar="DTYPE",
-            envvar="CLIPCLI_DTYPE",
-            help="auto, float32, bfloat16, float16, int8.",
-            autocompletion=completion.dtypes,
-        ),
-    ] = "auto",
+    model: _Model = None,
+    device: _Device = "auto",
+    dtype: _Dtype = "auto",
     offline: Annotated[
         bool, typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Do not ask whether the hub is there.")
     ] = False,
