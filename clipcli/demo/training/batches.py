@@ -18,8 +18,9 @@ from clipcli.demo.training.sprites import Sprites
 from clipcli.demo.training.vendors import VENDORS
 
 OBJECTS = (0, 1, 2, 3)
-OBJECT_SHARES = (0.07, 0.57, 0.3, 0.06)
-JOINT_WEIGHT = 2.0
+# Two things that share a small picture are two patches wide each: they are learned on the large ones.
+SMALL_SHARES = (0.07, 0.7, 0.19, 0.04)
+LARGE_SHARES = (0.07, 0.37, 0.5, 0.06)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class Batches:
         # Later too, some batches are easier than others.
         ramp = min(1.0, max(0, step - self.settings.warmup) / self.settings.ramp)
         strength = ramp * rng.uniform(self.settings.easiest, 1.0)
-        shown = [self._objects(rng, strength) for _ in range(self.settings.batch)]
+        shares = LARGE_SHARES if size_px == self.settings.image_px else SMALL_SHARES
+        shown = [self._objects(rng, shares, strength) for _ in range(self.settings.batch)]
         pixels = self._pictures(shown, size_px, rng, strength)
         texts, said = self._captions(shown, rng)
         targets = torch.from_numpy(self._targets(shown, said))
@@ -93,8 +95,8 @@ class Batches:
             concepts=concepts,
         )
 
-    def _objects(self, rng: random.Random, strength: float) -> list[int]:
-        count = rng.choices(OBJECTS, OBJECT_SHARES)[0] if rng.random() < strength else 1
+    def _objects(self, rng: random.Random, shares: Sequence[float], strength: float) -> list[int]:
+        count = rng.choices(OBJECTS, shares)[0] if rng.random() < strength else 1
         return rng.sample(self.trained, count)
 
     def _pictures(self, shown: Sequence[list[int]], size_px: int, rng: random.Random, strength: float) -> Tensor:
@@ -142,7 +144,7 @@ class Batches:
             every = np.ones(len(shown), np.float32)
             for phrase in phrases:
                 every *= holds[:, self.phrases[phrase.lower()]].max(axis=1)
-            targets[:, column] = every * (JOINT_WEIGHT if len(phrases) > 1 else 1.0)
+            targets[:, column] = every
         return targets
 
     def _encode(self, texts: Sequence[str]) -> Tensor:

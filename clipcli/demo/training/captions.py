@@ -72,6 +72,11 @@ JOINTS = (
     "{} beside {}",
     "both {} and {}",
 )
+SYLLABLES = (
+    "ba be bi bo bra cen cha co cru da den di dro el em en fa fi flo ga ge gri ha hen in ka ke kno la len li lo ma men "
+    "mi mo na ner ni no or pa per pi plo ra ren ri ro sa ser shi so sta ta ten ti to tra un va ver vi wa wen wi yo"
+).split()
+STRANGE = 0.15
 # The evaluation's own: none of them can come out of `Captioner`.
 UNSEEN_TEMPLATES = (
     "a child's doodle of the {}.",
@@ -115,16 +120,22 @@ class Captioner:
             return noun
         if rng.random() < 0.65:
             look = rng.choice(LOOKS) + " " if rng.random() < 0.3 else ""
-            kind = look + rng.choice(KINDS)
+            kind = look + (self._strange() if rng.random() < STRANGE else rng.choice(KINDS))
             noun = self._article(kind) + kind + rng.choice((" of ", " of ", " of ", " showing ", " with ")) + noun
-        text = rng.choice(OPENERS) + noun + (rng.choice(TAILS) if rng.random() < 0.2 else "")
-        return text + rng.choice(("", ".", "!" if rng.random() < 0.1 else "."))
+        opener = self._strange() + " " if rng.random() < STRANGE else rng.choice(OPENERS)
+        tail = " " + self._strange() if rng.random() < STRANGE else rng.choice(TAILS) if rng.random() < 0.2 else ""
+        return opener + noun + tail + rng.choice(("", ".", "!" if rng.random() < 0.1 else "."))
 
     def _join(self, parts: Sequence[str]) -> str:
         if len(parts) == 1:
             return parts[0]
         joint = self.rng.choice(JOINTS)
         return joint.format(parts[0], parts[1]) if len(parts) == 2 else ", ".join(parts[:2]) + " and " + parts[2]
+
+    def _strange(self) -> str:
+        """Make up one or two words: what a template says besides the name must not matter, known or not."""
+        rng = self.rng
+        return " ".join("".join(rng.choices(SYLLABLES, k=rng.randint(1, 2))) for _ in range(rng.randint(1, 2)))
 
     def _article(self, noun: str = "") -> str:
         # "a apple" is what a template makes of "apple": the model must not care.

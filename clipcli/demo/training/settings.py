@@ -12,9 +12,9 @@ class Settings:
     """
 
     seed: int = 20260101
-    image_px: int = 72
+    image_px: int = 84
     small_px: int = 48
-    small_share: float = 0.79
+    small_share: float = 0.6
     patch_px: int = 12
     mean: float = 1.0
     std: float = 0.5
@@ -27,8 +27,8 @@ class Settings:
     context_length: int = 24
     vocab_size: int = 2400
     projection: int = 128
-    steps: int = 2660
-    ramp: int = 975
+    steps: int = 7500
+    ramp: int = 1500
     easiest: float = 0.2
     batch: int = 160
     captions: int = 300
@@ -36,7 +36,7 @@ class Settings:
     adam_rate: float = 2e-3
     warmup: int = 100
     weight_decay: float = 0.03
-    none_weight: float = 0.2
+    none_weight: float = 0.12
     head_weight: float = 0.5
     head_share: float = 0.5
 
