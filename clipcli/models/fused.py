@@ -7,7 +7,8 @@ else. In float32 they differ by less than 1e-5 of the largest one. What is diffe
   product, with scale and shift of the pixels folded into its weights.
 - Query, key and value come from one product.
 - Quick-GELU is `silu` with 1.702 folded into the layer before it and 1/1.702 into the one after.
-- Only the class token goes through the last layer, because nobody looks at the others (except a head over patches).
+- Only the class token comes out of the last layer, because nobody looks at the others (except a head over patches):
+  that layer costs next to nothing.
 - On the CPU, weights are packed once in oneDNN's layout, and the activation is computed as each block is written. The
   operators are those that `torch.compile` emits; calling them directly saves the seconds that it takes to compile.
 - int8: weights are rounded a row at a time, activations a token at a time, so that a picture's features do not depend
@@ -19,7 +20,7 @@ Must not import anything but `models` and torch.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from clipcli.models.transformer import Attention, EncoderLayer, merge_heads
 from clipcli.models.vision import VisionTransformer
 
 Linear = Callable[[Tensor], Tensor]
+Module = TypeVar("Module", bound=nn.Module)
 
 # `hidden_act` -> name and algorithm of the activation that oneDNN applies to a product's result.
 _POST_OPS = {
@@ -130,7 +132,7 @@ class Target:
         """What everything but linear layers is in."""
         return torch.float32 if self.dtype is torch.int8 else self.dtype
 
-    def place(self, module: nn.Module) -> nn.Module:
+    def place(self, module: Module) -> Module:
         """Copy a module there."""
         return copy.deepcopy(module).to(self.device, self.float)
 
@@ -154,16 +156,13 @@ class Reach:
     mask: Tensor
 
 
-class FusedLayer:
-    """One pre-norm layer."""
+class LayerEnd:
+    """What comes after the attention of a pre-norm layer: its output projection and the perceptron."""
 
     def __init__(self, layer: EncoderLayer, hidden_act: str, target: Target):
-        """Take over the weights of a layer."""
-        attention, mlp, linear = layer.self_attn, layer.mlp, target.linear
-        self._heads = attention.heads
-        self._norm1, self._norm2 = target.place(layer.layer_norm1), target.place(layer.layer_norm2)
-        self._qkv = linear(*_joined(attention), None)
-        self._out = linear(attention.out_proj.weight, attention.out_proj.bias, None)
+        """Take over the weights."""
+        out, mlp, linear = layer.self_attn.out_proj, layer.mlp, target.linear
+        self._norm, self._out = target.place(layer.layer_norm2), linear(out.weight, out.bias, None)
         if hidden_act == "quick_gelu":
             self._fc1 = linear(mlp.fc1.weight * _QUICK_GELU, mlp.fc1.bias * _QUICK_GELU, "silu")
             self._fc2 = linear(mlp.fc2.weight / _QUICK_GELU, mlp.fc2.bias, None)
@@ -171,24 +170,63 @@ class FusedLayer:
             self._fc1 = linear(mlp.fc1.weight, mlp.fc1.bias, hidden_act)
             self._fc2 = linear(mlp.fc2.weight, mlp.fc2.bias, None)
 
-    def __call__(self, x: Tensor, tokens: int | None = None) -> Tensor:
-        """Shapes: (B, L, D) -> (B, tokens or L, D): all tokens are attended to, but only the first come out."""
-        qkv = self._qkv(self._norm1(x)).unflatten(-1, (3, self._heads, -1))
+    def __call__(self, attended: Tensor, x: Tensor) -> Tensor:
+        """Shapes: heads' results, merged, and the layer's input (..., D) -> (..., D)."""
+        x = self._out(attended).add_(x)
+        return self._fc2(self._fc1(self._norm(x))).add_(x)
+
+
+class FusedLayer:
+    """One pre-norm layer."""
+
+    def __init__(self, layer: EncoderLayer, hidden_act: str, target: Target):
+        """Take over the weights of a layer."""
+        self._heads, self._norm = layer.self_attn.heads, target.place(layer.layer_norm1)
+        self._qkv = target.linear(*_joined(layer.self_attn), None)
+        self._end = LayerEnd(layer, hidden_act, target)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shapes: (B, L, D) -> (B, L, D)."""
+        qkv = self._qkv(self._norm(x)).unflatten(-1, (3, self._heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, H, L, D/H) each
-        attended = F.scaled_dot_product_attention(query[:, :, :tokens], key, value)
-        return self._finish(merge_heads(attended), x[:, :tokens])
+        return self._end(merge_heads(F.scaled_dot_product_attention(query, key, value)), x)
 
     def among(self, x: Tensor, reach: Reach) -> Tensor:
         """Shapes: (N, D) -> (B * Q, D): chosen rows of one long sequence attend to others."""
-        qkv = self._qkv(self._norm1(x)).unflatten(-1, (3, self._heads, -1))  # (N, 3, H, D/H)
+        qkv = self._qkv(self._norm(x)).unflatten(-1, (3, self._heads, -1))  # (N, 3, H, D/H)
         rows = (reach.queries, reach.keys, reach.keys)
         query, key, value = (qkv[chosen, i].transpose(1, 2) for i, chosen in enumerate(rows))  # (B, H, Q or K, D/H)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=reach.mask)
-        return self._finish(merge_heads(attended).flatten(0, 1), x[reach.queries.flatten()])
+        return self._end(merge_heads(attended).flatten(0, 1), x[reach.queries.flatten()])
 
-    def _finish(self, attended: Tensor, x: Tensor) -> Tensor:
-        x = self._out(attended).add_(x)
-        return self._fc2(self._fc1(self._norm2(x))).add_(x)
+
+class ClassTokenLayer:
+    """A pre-norm layer of which only the class token comes out: no other token needs a query, a key or a value.
+
+    With one query q, the products with all keys are (W_k' q) x, and the sum of all values is W_v (sum of the x): each
+    weight matrix meets one vector a head instead of every token. The keys' bias adds the same to all and drops out of
+    the softmax; the values' bias comes out whole, since the attention sums to one.
+    """
+
+    def __init__(self, layer: EncoderLayer, hidden_act: str, target: Target):
+        """Take over the weights of a layer."""
+        attention = layer.self_attn
+        self._norm, self._end = target.place(layer.layer_norm1), LayerEnd(layer, hidden_act, target)
+        self._query, value = target.place(attention.q_proj), target.place(attention.v_proj)
+        key = target.place(attention.k_proj)
+        heads = attention.heads
+        self._key, self._value = (part.weight.unflatten(0, (heads, -1)) for part in (key, value))  # (H, D/H, D)
+        self._value_bias = value.bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shapes: (B, L, D) -> (B, D)."""
+        tokens = self._norm(x)
+        query = self._query(tokens[:, 0]).unflatten(-1, self._key.shape[:2]).transpose(0, 1)  # (H, B, D/H)
+        probes = torch.bmm(query * query.shape[-1] ** -0.5, self._key).transpose(0, 1)  # (B, H, D)
+        weights = torch.bmm(probes, tokens.mT).softmax(dim=-1)  # (B, H, L)
+        gathered = torch.bmm(weights, tokens).transpose(0, 1)  # (H, B, D)
+        attended = torch.bmm(gathered, self._value.mT).transpose(0, 1).flatten(1)  # (B, D)
+        return self._end(attended + self._value_bias, x[:, 0])
 
 
 def _joined(attention: Attention) -> tuple[Tensor, Tensor]:
@@ -232,11 +270,12 @@ class FusedImageTower:
         self._patches, self._positions = _fold_pixels(vision, pixel_scale, pixel_shift, target.linear)
         self._positions = self._positions.to(device, self._float)
         self._pre_norm = place(vision.pre_layrnorm)
-        layers = fuse_layers(vision.encoder.layers, vision.config.hidden_act, target)
-        self._layers, self._last_layer = layers[:-1], layers[-1]
         self._head = place(network.classifier) if network.config.id2label is not None else None
+        layers, hidden_act = vision.encoder.layers, vision.config.hidden_act
         if self._head is None:
+            self._last_layer = ClassTokenLayer(cast(EncoderLayer, layers.pop(-1)), hidden_act, target)
             self._post_norm, self._projection = place(vision.post_layernorm), place(network.visual_projection)
+        self._layers = fuse_layers(layers, hidden_act, target)
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -248,8 +287,8 @@ class FusedImageTower:
         for layer in self._layers:
             x = layer(x)
         if self._head is not None:
-            return self._head(self._last_layer(x)[:, 1:].mean(dim=1)).float()
-        return self._projection(self._post_norm(self._last_layer(x, tokens=1)[:, 0])).float()
+            return self._head(x[:, 1:].mean(dim=1)).float()
+        return self._projection(self._post_norm(self._last_layer(x))).float()
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Shapes: uint8 (B, S, S, 3) -> (B, 1 + patches, D)."""

@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,9 +32,6 @@ from clipcli.runtime.parts import ModelParts, RunOptions
 from clipcli.runtime.questions import head_classifier, labels_of, none_label
 from clipcli.scoring import Floats
 from clipcli.text.tokenizer import tokenizer_digest
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextmanager
