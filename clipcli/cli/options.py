@@ -127,7 +127,7 @@ class InputOptions:
     ] = False
     exact_decode: Annotated[
         bool,
-        typer.Option("--exact-decode", help="Decode large JPEGs whole.", rich_help_panel=INPUTS),
+        typer.Option("--exact-decode", help="Decode and scale large pictures exactly.", rich_help_panel=INPUTS),
     ] = False
     alpha: Annotated[Alpha, typer.Option(help="Lay transparency on white, or drop it.", rich_help_panel=INPUTS)] = (
         Alpha.white

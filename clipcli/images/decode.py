@@ -34,7 +34,8 @@ class DecodeOptions:
 
     `exif` sets pictures upright (Pillow itself always does so for TIFF). `alpha` lays transparency on white, or drops
     it and shows the colours that lie under it. `max_megapixels` refuses larger pictures before they are decoded.
-    `exact=False` lets a JPEG that is much larger than needed be decoded at 1/2, 1/4 or 1/8 of its size.
+    `exact=False` lets a JPEG that is much larger than needed be decoded at 1/2, 1/4 or 1/8 of its size. Pillow decodes
+    no PNG, WebP or TIFF at less than its size; what can be saved there is saved in `Preprocessing.pixels`.
     """
 
     exif: bool = True

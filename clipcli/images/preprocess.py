@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 # that the crop keeps is resized.
 _MAX_RESIZED_PIXELS = 2**24
 
+# Reduced pictures stay this many times above the size they are resized to. Measured on 19 photos scaled to 24 and 3
+# megapixels: resizing takes 21 ms in place of 118, and ViT-B/32's features have a cosine of at least 1 - 3e-6 with the
+# exact ones (reduced decoding of JPEGs: 1 - 2e-5); with twice the size it is 1 - 4e-6, for 3 ms less.
+_REDUCING_GAP = 3.0
+
 # The classes whose defaults are those below: CLIP's (AltCLIP has none of its own) and Chinese-CLIP's.
 _PROCESSORS = frozenset(
     family + suffix
@@ -103,8 +108,13 @@ class Preprocessing:
         """A hex string that changes whenever a field does."""
         return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()
 
-    def pixels(self, image: "Image") -> "NDArray[np.uint8]":
+    def pixels(self, image: "Image", *, exact: bool = True) -> "NDArray[np.uint8]":
         """Resize and crop an RGB picture, as it is before rescaling.
+
+        Args:
+            image: The picture.
+            exact: Resize in one step, as the reference does. If not, a picture that is much larger than needed is
+                first reduced by a whole factor, each new pixel the mean of a square of old ones.
 
         Shapes:  any size -> uint8 (height, width, 3) of `output_size`.
         """
@@ -112,7 +122,7 @@ class Preprocessing:
 
         image = image if image.mode == "RGB" else image.convert("RGB")
         if self.do_resize:
-            image = self._resize(image)
+            image = self._resize(image, None if exact else _REDUCING_GAP)
         if self.do_center_crop:
             image = _center_crop(image, self.crop_size)
         return np.array(image)
@@ -133,17 +143,17 @@ class Preprocessing:
             np.take(table, batch[..., channel], out=normalized[:, channel], mode="clip")
         return normalized
 
-    def _resize(self, image: "Image") -> "Image":
+    def _resize(self, image: "Image", reducing_gap: float | None) -> "Image":
         from PIL.Image import Resampling
 
         resample = Resampling(self.resample)
         if not isinstance(self.size, int):
             height, width = self.size
-            return image.resize((width, height), resample)
+            return image.resize((width, height), resample, reducing_gap=reducing_gap)
         width, height = _resized_size(image.size, self.size)
         if self.do_center_crop and width * height > _MAX_RESIZED_PIXELS:
             return _resize_center(image, (width, height), self.crop_size, resample)
-        return image.resize((width, height), resample)
+        return image.resize((width, height), resample, reducing_gap=reducing_gap)
 
 
 def _field(config: Mapping[str, Any], key: str, read: Callable[[Any], Any], source: str) -> Any:

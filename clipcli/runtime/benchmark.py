@@ -115,7 +115,7 @@ def _prepare(model: Model, sources: Sequence[ImageSource]) -> tuple[Pixels, floa
         begin = time.perf_counter()
         image = decode(source, model.options.decode, preprocessing.min_size)
         decoded = time.perf_counter()
-        pixels.append(preprocessing.pixels(image))
+        pixels.append(preprocessing.pixels(image, exact=model.options.decode.exact))
         preprocess_s += time.perf_counter() - decoded
         decode_s += decoded - begin
     return np.stack(pixels), 1000 * decode_s / len(pixels), 1000 * preprocess_s / len(pixels)

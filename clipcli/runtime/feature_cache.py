@@ -44,7 +44,7 @@ Kind = Literal["image", "text"]
 DEFAULT_LIMIT_MB = 2048
 
 # Part of every space. Raise it when a change of the code changes features.
-_FEATURES_VERSION = 1
+_FEATURES_VERSION = 2
 
 # A file of another layout has another name, so that two versions of the program do not fight over one.
 _FILE_NAME = "features-1.sqlite"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import clipcli
 from tests.cli.conftest import Clip, Program
 
 LONG_AGO_S = 10**9
@@ -71,6 +72,12 @@ def test_decoding_options_are_part_of_the_key(clip: Clip, cache: Path, album: Pa
         hits = counts(clip)[1]
         clip("classify", album, "--labels", "cat,dog", *flags)
         assert counts(clip)[1] == hits, flags
+
+
+def test_python_finds_what_the_command_remembered(clip: Clip, cache: Path, album: Path, clip_checkpoint: Path) -> None:
+    clip("classify", album, "--labels", "cat,dog")
+    clipcli.load(str(clip_checkpoint)).encode_images(sorted(album.iterdir()))
+    assert counts(clip) == (3, 3, 3)
 
 
 def test_a_changed_picture_is_read_again(clip: Clip, cache: Path, album: Path) -> None:

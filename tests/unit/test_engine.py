@@ -50,6 +50,21 @@ def test_the_batch_size_changes_nothing(
     np.testing.assert_allclose(other.encode_images(pictures), model.encode_images(pictures), atol=1e-6)
 
 
+@pytest.mark.parametrize("format", ["png", "jpg", "webp"])
+def test_large_pictures_are_read_the_fast_way_unless_told_otherwise(
+    format: str, clip_checkpoint: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / f"large.{format}"
+    Image.effect_noise((801, 733), 80).resize((1801, 1333)).convert("RGB").save(path, quality=95)
+    fast = clipcli.load(str(clip_checkpoint))
+    exact = clipcli.load(str(clip_checkpoint), exact_decode=True)
+    with Image.open(path) as picture:
+        expected = exact.image_encoder.encode(exact.preprocessing.pixels(picture)[None])
+    np.testing.assert_allclose(exact.encode_images([path]), expected, atol=1e-6)
+    difference = np.abs(fast.encode_images([path]) - expected).max()
+    assert 1e-6 < difference < 0.02
+
+
 def test_results_come_in_input_order_with_failures_in_place(model: Model, pictures: list[str]) -> None:
     paths = [pictures[0], "missing.png", pictures[1]]
     found = model.classify(paths, ["cat", "dog"])

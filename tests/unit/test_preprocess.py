@@ -196,3 +196,27 @@ def test_rescaling_and_normalizing_can_each_be_off(config: dict[str, Any], want:
 
 def test_an_empty_batch() -> None:
     assert Preprocessing().normalize(np.zeros((0, 224, 224, 3), dtype=np.uint8)).shape == (0, 3, 224, 224)
+
+
+def noise(width: int, height: int) -> Image.Image:
+    """Detail at every scale, so that a shift by a fraction of a pixel shows."""
+    random, picture = np.random.default_rng(0), Image.new("RGB", (width, height))
+    for edge in (4, 16, 64, 256):
+        layer = Image.fromarray(random.integers(0, 256, (edge, edge, 3), dtype=np.uint8))
+        picture = Image.blend(picture, layer.resize(picture.size, Image.Resampling.BICUBIC), 0.4)
+    return picture
+
+
+# Neither is a multiple of a whole factor: pictures that lose a strip at their edge are shifted.
+@pytest.mark.parametrize("size", [{"size": 32}, {"size": {"height": 32, "width": 32}}])
+def test_large_pictures_may_be_scaled_in_two_steps(size: dict[str, Any]) -> None:
+    preprocessing, picture = _read(**size, crop_size=32), noise(1001, 733)
+    exact = preprocessing.pixels(picture).astype(int)
+    fast = preprocessing.pixels(picture, exact=False)
+    assert 0 < np.abs(exact - fast).mean() < 0.5
+    assert np.abs(exact - fast).max() < 8
+
+
+def test_pictures_of_less_than_six_times_the_size_are_scaled_in_one_step() -> None:
+    preprocessing, picture = _read(size=32, crop_size=32), noise(191, 191)
+    assert np.array_equal(preprocessing.pixels(picture), preprocessing.pixels(picture, exact=False))
