@@ -4,7 +4,7 @@ BIN := .venv/bin
 KINDS := airplane,apple,bicycle,car,cat,dog,elephant,guitar,house,pizza,rose,umbrella
 DEMO := $(BIN)/clip classify clipcli/demo/samples --model demo --labels $(KINDS)
 
-.PHONY: setup demo test check bench format man lint-man clean train-demo
+.PHONY: setup demo test check bench format man picture lint-man clean train-demo
 
 setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
@@ -35,6 +35,10 @@ train-demo: setup
 # What the pages say of options and fields, from the program and its schemas; the rest of a page is written by hand.
 man: setup
 	$(BIN)/python man/generate.py
+
+# What the README shows of the program: the picture of a terminal, and the table of models.
+picture: setup
+	$(BIN)/python man/readme.py
 
 lint-man:
 	cd man && mandoc -Tlint -Wwarning *.[15]
