@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from urllib.parse import unquote, urlsplit
 
+from clipcli.hub import find_checkpoint
+
 LARGE_SUFFIXES = (".safetensors", ".bin", ".h5", ".msgpack", ".model")
 
 
@@ -71,9 +73,13 @@ class HubServer:
         self.cdn = f"http://127.0.0.1:{self._cdn.server_port}"
 
     def add(self, hub_id: str, files: dict[str, bytes], *, revision: str = "main") -> str:
-        """Publish files as a new commit that a branch or tag means, and return the commit."""
+        """Publish files as a new commit that a branch or tag means, and return the commit.
+
+        The first one of a model in the registry is the commit that is pinned there, if one is.
+        """
         model = self.models.setdefault(hub_id, Model())
-        commit = commit_of(f"{hub_id} {len(model.commits)}")
+        row = None if model.commits else find_checkpoint(hub_id)
+        commit = (row.revision if row else None) or commit_of(f"{hub_id} {len(model.commits)}")
         model.commits[commit] = files
         model.refs[revision] = commit
         return commit

@@ -148,7 +148,7 @@ def _is_here(name: str) -> bool:
     path = Path(os.path.expanduser(name))
     if path.exists() or hub.is_local(name):
         return True
-    hub_id, _ = hub.hub_reference(name)
+    hub_id = hub.hub_id_of(name)
     return any(stored.hub_id == hub_id and not stored.missing for stored in hub.stored_models())
 
 

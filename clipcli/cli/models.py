@@ -163,7 +163,7 @@ def rm(
     for name in names:
         if hub.is_local(name):
             raise UsageError(f"{name} is not in the hub's cache: only models that were fetched can be removed")
-    removals = [hub.plan_removal(hub.hub_reference(name)[0]) for name in names]
+    removals = [hub.plan_removal(hub.hub_id_of(name)) for name in names]
     for removal in removals:
         freed = f"{removal.hub_id}: {size_text(removal.frees_bytes)} in {removal.folder}"
         if not yes:
@@ -197,7 +197,7 @@ def default(
     if name is not None:
         chosen = name
         if not hub.is_local(name):
-            chosen = hub.hub_reference(name)[0]
+            chosen = hub.hub_id_of(name)
         elif name != hub.DEMO:
             chosen = str(hub.find_model(name).folder.resolve())
         say(f"default model set in {hub.set_default_model(chosen)}")

@@ -3,7 +3,7 @@
 huggingface_hub owns download and cache. Must not import torch, nor another room.
 """
 
-from clipcli.hub.cache import missing_files, weight_files
+from clipcli.hub.cache import TOKENIZER_FILES, missing_files, weight_files
 from clipcli.hub.fetch import ProgressCallback
 from clipcli.hub.registry import CHECKPOINTS, DEFAULT_MODEL, DEMO, Checkpoint, checkpoints_for, find_checkpoint
 from clipcli.hub.remote import why_unreachable
@@ -11,7 +11,7 @@ from clipcli.hub.resolve import (
     ModelFiles,
     demo_folder,
     find_model,
-    hub_reference,
+    hub_id_of,
     is_local,
     model_folder,
     pull_model,
@@ -24,6 +24,7 @@ __all__ = [
     "CHECKPOINTS",
     "DEFAULT_MODEL",
     "DEMO",
+    "TOKENIZER_FILES",
     "Checkpoint",
     "FileCheck",
     "ModelFiles",
@@ -36,7 +37,7 @@ __all__ = [
     "demo_folder",
     "find_checkpoint",
     "find_model",
-    "hub_reference",
+    "hub_id_of",
     "is_local",
     "missing_files",
     "model_folder",

@@ -8,7 +8,7 @@ second. Only `huggingface_hub.constants` is imported (10 ms), so that `HF_HOME`,
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,20 @@ SAFETENSORS_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
 PICKLE_INDEX = "pytorch_model.bin.index.json"
 TOKENIZER_FILES = (
-    ("tokenizer.json",),
-    ("vocab.json", "merges.txt"),
-    ("vocab.txt",),
-    ("sentencepiece.bpe.model",),
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "sentencepiece.bpe.model",
 )
+_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",), ("sentencepiece.bpe.model",))
 A_MODEL_FOLDER = (
     "a model folder holds config.json, preprocessor_config.json, weights and a tokenizer "
-    f"({', or '.join(' + '.join(names) for names in TOKENIZER_FILES)})"
+    f"({', or '.join(' + '.join(names) for names in _VOCABULARIES)})"
 )
-DEFAULT_REVISION = "main"
 _WEIGHTS = ((SAFETENSORS, SAFETENSORS_INDEX), (PICKLE, PICKLE_INDEX))
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -72,6 +76,13 @@ def snapshot_folder(hub_id: str, revision: str) -> Path | None:
         return None
     folder = repo_folder(hub_id) / "snapshots" / commit
     return folder if folder.is_dir() else None
+
+
+def best_snapshot(hub_id: str, revisions: Sequence[str]) -> tuple[Path | None, tuple[str, ...]]:
+    """The first whole snapshot among revisions, else the first that is there; and what it lacks."""
+    folders = (snapshot_folder(hub_id, revision) for revision in revisions)
+    found = [(folder, missing_files(folder)) for folder in folders if folder is not None]
+    return next((each for each in found if not each[1]), found[0] if found else (None, ()))
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
@@ -171,7 +182,7 @@ def _architectures(config: Path) -> set[str] | None:
 
 
 def _has_tokenizer(folder: Path) -> bool:
-    return any(all(_is_there(folder / name) for name in names) for names in TOKENIZER_FILES)
+    return any(all(_is_there(folder / name) for name in names) for names in _VOCABULARIES)
 
 
 def _is_there(path: Path) -> bool:

@@ -20,22 +20,13 @@ from clipcli.hub.registry import nearest_names
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
-_TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "sentencepiece.bpe.model",
-)
 _WEIGHTS = (
     re.compile(r"model\.safetensors"),
     re.compile(r"model(\.safetensors\.index\.json|-\d{5}-of-\d{5}\.safetensors)"),
     re.compile(r"pytorch_model\.bin"),
     re.compile(r"pytorch_model(\.bin\.index\.json|-\d{5}-of-\d{5}\.bin)"),
 )
+_OPEN_CLIP_CONFIG = "open_clip_config.json"
 _RETRY_STATUSES = (408, 429, 500, 502, 503, 504)
 _CHUNK_BYTES = 1 << 18
 _ROUTES = " (HTTPS_PROXY sets a proxy, HF_ENDPOINT a mirror)"
@@ -102,11 +93,16 @@ def needed_files(listing: Listing) -> tuple[RemoteFile, ...]:
     """
     by_name = {file.name: file for file in listing.files}
     if cache.CONFIG not in by_name:
+        hint = "`clip models list` names the models that are known to work"
+        if _OPEN_CLIP_CONFIG in by_name:
+            hint = (
+                f"it is in open_clip's layout: download its {_OPEN_CLIP_CONFIG}, weights and tokenizer files into a "
+                "folder, which --model takes"
+            )
         raise UnsupportedModelError(
-            f"{listing.hub_id} has no {cache.CONFIG}: not a model in the hub's own format",
-            hint="`clip models list` names the models that are known to work",
+            f"{listing.hub_id} has no {cache.CONFIG}: not a model in the hub's own format", hint=hint
         )
-    small = [by_name[name] for name in (cache.CONFIG, cache.PREPROCESSOR, *_TOKENIZER) if name in by_name]
+    small = [by_name[name] for name in (cache.CONFIG, cache.PREPROCESSOR, *cache.TOKENIZER_FILES) if name in by_name]
     for kind in _WEIGHTS:
         weights = sorted((file for file in listing.files if kind.fullmatch(file.name)), key=lambda f: f.name)
         if weights:
@@ -237,7 +233,7 @@ def _refusal(hub_id: str, revision: str, error: "HfHubHTTPError") -> ModelError:
             hint=f"{step}accept them at {constants.ENDPOINT}/{hub_id}, make a token at {tokens} and set HF_TOKEN",
         )
     if isinstance(error, RevisionNotFoundError):
-        return ModelNotFoundError(f"{hub_id} has no revision {revision}", hint="leave out --revision for the newest")
+        return ModelNotFoundError(f"{hub_id} has no revision {revision}", hint="--revision main takes its newest")
     if isinstance(error, RepositoryNotFoundError) or (status == HTTPStatus.UNAUTHORIZED and not get_token()):
         return unknown_model(hub_id, f"if it is private, set HF_TOKEN to a token from {tokens}")
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):

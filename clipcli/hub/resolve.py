@@ -9,7 +9,7 @@ from typing import Literal
 from clipcli.errors import DamagedModelError, ModelNotFoundError, UsageError
 from clipcli.hub import cache, fetch, remote
 from clipcli.hub.fetch import ProgressCallback
-from clipcli.hub.registry import DEMO, find_checkpoint
+from clipcli.hub.registry import DEMO, find_checkpoint, usual_revisions
 
 _LONGEST_ID = 96
 
@@ -42,7 +42,8 @@ def resolve_model(
 
     Args:
         name: A folder with a `config.json`, an alias, a hub id, or `demo`.
-        revision: A branch, tag or commit of a hub model; default the registry's pin, else `main`.
+        revision: A branch, tag or commit of a hub model; by default the registry's pin, or `main` if only that is
+            here or nothing is pinned.
         offline: Never fetch (as `HF_HUB_OFFLINE=1` does).
         on_progress: Called with bytes done and bytes in all while files are fetched.
 
@@ -54,13 +55,13 @@ def resolve_model(
         ClipError: It cannot be stored.
     """
     if not is_local(name):
-        hub_id, wanted = hub_reference(name, revision)
-        snapshot, missing = _cached(hub_id, wanted)
+        hub_id, revisions = _hub_reference(name, revision)
+        snapshot, missing = cache.best_snapshot(hub_id, revisions)
         if snapshot is None or missing:
             reason = _why_offline(offline)
             if reason is not None:
                 raise remote.unavailable(hub_id, reason, revision=revision, missing=missing)
-            fetch.fetch_model(hub_id, wanted, on_progress)
+            fetch.fetch_model(hub_id, revisions[0], on_progress)
     return find_model(name, revision=revision)
 
 
@@ -74,8 +75,8 @@ def find_model(name: str, *, revision: str | None = None) -> ModelFiles:
     """
     if is_local(name):
         return _local_model(name, revision)
-    hub_id, wanted = hub_reference(name, revision)
-    snapshot, missing = _cached(hub_id, wanted)
+    hub_id, revisions = _hub_reference(name, revision)
+    snapshot, missing = cache.best_snapshot(hub_id, revisions)
     if snapshot is None or missing:
         raise remote.unavailable(hub_id, revision=revision, missing=missing)
     return ModelFiles(hub_id, snapshot, snapshot.name, "cache")
@@ -87,7 +88,7 @@ def pull_model(
     revision: str | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> ModelFiles:
-    """Bring a hub model up to date: ask for its newest files, check those that are here, fetch the others.
+    """Bring a hub model up to date: ask for its files at a revision, check those that are here, fetch the others.
 
     Raises:
         UsageError: It is no hub model.
@@ -96,11 +97,11 @@ def pull_model(
     """
     if is_local(name):
         raise UsageError(f"{name} is on this machine already: only hub models can be pulled")
-    hub_id, wanted = hub_reference(name, revision)
+    hub_id, revisions = _hub_reference(name, revision)
     reason = _why_offline(offline=False)
     if reason is not None:
         raise ModelNotFoundError(f"{hub_id} cannot be pulled: {reason}", hint="unset HF_HUB_OFFLINE")
-    fetch.fetch_model(hub_id, wanted, on_progress)
+    fetch.fetch_model(hub_id, revisions[0], on_progress)
     return find_model(name, revision=revision)
 
 
@@ -114,29 +115,27 @@ def model_folder(name: str, *, revision: str | None = None) -> Path:
         return demo_folder()
     if is_local(name):
         return _as_folder(name)
-    hub_id, wanted = hub_reference(name, revision)
-    snapshot, _ = _cached(hub_id, wanted)
+    hub_id, revisions = _hub_reference(name, revision)
+    snapshot, _ = cache.best_snapshot(hub_id, revisions)
     if snapshot is None:
         raise remote.unavailable(hub_id, revision=revision)
     return snapshot
 
 
-def hub_reference(name: str, revision: str | None = None) -> tuple[str, str]:
-    """The hub id and the revision that a name stands for.
+def hub_id_of(name: str) -> str:
+    """The hub id that a name stands for.
 
     Raises:
         ModelNotFoundError: The name is no alias and not spelled like a hub id.
-        UsageError: The revision is not spelled like one.
     """
     row = find_checkpoint(name)
-    if row is None and not _is_hub_id(name):
+    if row is not None:
+        return row.hub_id
+    if not _is_hub_id(name):
         if os.sep in name or name.startswith(("~", ".")):
             raise ModelNotFoundError(f"no such model folder: {name}", hint="`clip models list` names known models")
         raise remote.unknown_model(name, "`clip models list` names all aliases; hub ids are spelled owner/name")
-    wanted = revision or (row.revision if row else None) or cache.DEFAULT_REVISION
-    if not all(part.strip(".") for part in wanted.split("/")):
-        raise UsageError(f"--revision {wanted} is no branch, tag or commit")
-    return (row.hub_id if row else name), wanted
+    return name
 
 
 def demo_folder() -> Path:
@@ -173,10 +172,19 @@ def _local_model(name: str, revision: str | None) -> ModelFiles:
     return ModelFiles(name, folder, None, "bundled" if bundled else "folder")
 
 
-def _cached(hub_id: str, revision: str) -> tuple[Path | None, tuple[str, ...]]:
-    """The cached snapshot of a revision, and what it lacks."""
-    snapshot = cache.snapshot_folder(hub_id, revision)
-    return snapshot, cache.missing_files(snapshot) if snapshot is not None else ()
+def _hub_reference(name: str, revision: str | None) -> tuple[str, tuple[str, ...]]:
+    """The hub id that a name stands for, and the revisions that will do, the one to fetch first.
+
+    Raises:
+        ModelNotFoundError: As `hub_id_of`.
+        UsageError: The revision is not spelled like one.
+    """
+    hub_id = hub_id_of(name)
+    if revision is None:
+        return hub_id, usual_revisions(hub_id)
+    if not all(part.strip(".") for part in revision.split("/")):
+        raise UsageError(f"--revision {revision} is no branch, tag or commit")
+    return hub_id, (revision,)
 
 
 def _why_offline(offline: bool) -> str | None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from clipcli.errors import ClipError, DamagedModelError, ModelNotFoundError
 from clipcli.hub import cache, fetch
-from clipcli.hub.registry import MODEL_TYPES, find_checkpoint
+from clipcli.hub.registry import MODEL_TYPES, find_checkpoint, usual_revisions
 
 _SHA256_DIGITS = 64
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -112,8 +112,7 @@ def plan_removal(hub_id: str) -> Removal:
 
 def _snapshot(hub_id: str, folder: Path) -> Path | None:
     """The snapshot that would be used without `--revision`, else the newest one."""
-    row = find_checkpoint(hub_id)
-    meant = cache.snapshot_folder(hub_id, (row.revision if row else None) or cache.DEFAULT_REVISION)
+    meant, _ = cache.best_snapshot(hub_id, usual_revisions(hub_id))
     if meant is not None:
         return meant
     snapshots = [path for path in (folder / "snapshots").glob("*") if path.is_dir()]

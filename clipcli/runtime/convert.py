@@ -26,15 +26,6 @@ from clipcli.text.tokenizer import load_tokenizer
 if TYPE_CHECKING:
     from clipcli.models.formats import HubCheckpoint
 
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-)
 _OPENAI_MERGES = "bpe_simple_vocab_16e6.txt.gz"
 _PACKAGES = ("clip", "open_clip")  # carry it
 _OLDER_WEIGHTS = ("flax_model.msgpack", "tf_model.h5")
@@ -104,7 +95,7 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
     with _new_folder(target) as folder:
         if vocabulary.is_file():
             openai_bpe.write_tokenizer(vocabulary, folder, checkpoint.vocab_size)
-        for name in _TOKENIZER_FILES:
+        for name in hub.TOKENIZER_FILES:
             if (vocabulary / name).is_file():
                 shutil.copyfile(vocabulary / name, folder / name)
         _write(checkpoint, source, folder)
@@ -127,7 +118,7 @@ def _may_be_foreign(name: str, source: Path) -> bool:
 
 def _cached_conversion(source: Path) -> Path:
     """The folder of the conversion of a file as it is now: named by its path, and by the state of all that is read."""
-    beside = (source.parent / name for name in ("open_clip_config.json", *_TOKENIZER_FILES))
+    beside = (source.parent / name for name in ("open_clip_config.json", *hub.TOKENIZER_FILES))
     files = sorted(source.iterdir()) if source.is_dir() else [source, *beside]
     try:
         stamps = [(path.name, FileStamp.of(path)) for path in files if path.is_file()]
@@ -178,7 +169,7 @@ def _candidates(family: str, source: Path) -> Iterator[Path]:
     folders = [source if source.is_dir() else source.parent]
     folders += [model.folder for model in hub.stored_models() if model.family == family]
     for folder in folders:
-        if any((folder / name).is_file() for name in _TOKENIZER_FILES if "config" not in name):
+        if any((folder / name).is_file() for name in hub.TOKENIZER_FILES if "config" not in name):
             yield folder
     for package in _PACKAGES if family == "clip" else ():
         spec = importlib.util.find_spec(package)  # finds it without importing it

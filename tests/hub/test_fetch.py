@@ -18,9 +18,11 @@ from clipcli.errors import (
     UsageError,
 )
 from clipcli.hub import fetch, pull_model, resolve_model
+from clipcli.hub.registry import usual_revisions
 from tests.hub.conftest import B32, WEIGHTS, checkpoint_files
 from tests.hub_server import HubServer
 
+PINNED = usual_revisions(B32)[0]
 NEEDED = {
     "config.json",
     "merges.txt",
@@ -57,14 +59,14 @@ def test_no_request_once_it_is_here(hub: HubServer) -> None:
 
 
 def test_huggingface_hub_finds_what_was_fetched(hub: HubServer, cache_dir: Path) -> None:
-    commit = hub.add(B32, checkpoint_files())
-    resolve_model(B32)
+    commit = hub.add("me/mine", checkpoint_files())
+    resolve_model("me/mine")
 
-    found = try_to_load_from_cache(B32, "model.safetensors")
+    found = try_to_load_from_cache("me/mine", "model.safetensors")
     assert isinstance(found, str) and Path(found).read_bytes() == WEIGHTS
     (repo,) = scan_cache_dir(cache_dir).repos
     (revision,) = repo.revisions
-    assert (repo.repo_id, revision.commit_hash, revision.refs) == (B32, commit, {"main"})
+    assert (repo.repo_id, revision.commit_hash, revision.refs) == ("me/mine", commit, {"main"})
 
 
 def test_bin_is_taken_where_there_are_no_safetensors(hub: HubServer) -> None:
@@ -260,15 +262,59 @@ def test_revisions(hub: HubServer) -> None:
         resolve_model(B32, revision="../../../etc")
 
 
-def test_a_branch_that_moved_on_is_followed_only_when_pulled(hub: HubServer) -> None:
-    first = hub.add(B32, checkpoint_files())
-    resolve_model(B32)
-    second = hub.add(B32, checkpoint_files(b"newer"))
+def test_the_pinned_commit_is_fetched_though_the_branch_moved_on(hub: HubServer) -> None:
+    pinned = hub.add(B32, checkpoint_files())
+    newer = hub.add(B32, checkpoint_files(b"newer"))
+
+    assert resolve_model("vit-b32").revision == pinned
+    assert pull_model(B32).revision == pinned
+    assert resolve_model(B32, revision="main").revision == newer
+    assert resolve_model(B32, offline=True).revision == pinned
+
+
+def test_what_another_program_fetched_will_do_for_the_pinned_commit(hub: HubServer) -> None:
+    pinned = hub.add(B32, checkpoint_files())
+    newer = hub.add(B32, checkpoint_files(b"newer"))
+    resolve_model(B32, revision="main")
     hub.requests.clear()
 
-    assert resolve_model(B32).revision == first
-    assert pull_model("vit-b32").revision == second
-    assert resolve_model(B32, offline=True).revision == second
+    assert resolve_model("vit-b32").revision == newer
+    assert hub.requests == []
+    assert pull_model("vit-b32").revision == pinned
+    assert resolve_model("vit-b32").revision == pinned
+
+
+def test_a_half_written_pin_does_not_hide_a_whole_model(hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    newer = hub.add(B32, checkpoint_files(b"newer"))
+    resolve_model(B32, revision="main")
+    (resolve_model(B32, revision=PINNED).folder / "config.json").unlink()
+
+    assert resolve_model(B32, offline=True).revision == newer
+
+
+def test_a_mirror_without_the_pinned_commit(hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    model = hub.models[B32]
+    model.refs["main"] = "0" * 40
+    model.commits = {"0" * 40: model.commits[PINNED]}
+
+    with pytest.raises(ModelNotFoundError, match=f"{B32} has no revision {PINNED}") as caught:
+        resolve_model("vit-b32")
+    assert caught.value.hint == "--revision main takes its newest"
+    assert resolve_model("vit-b32", revision="main").revision == "0" * 40
+    assert resolve_model("vit-b32").revision == "0" * 40
+
+
+def test_a_branch_that_moved_on_is_followed_only_when_pulled(hub: HubServer) -> None:
+    first = hub.add("me/mine", checkpoint_files())
+    resolve_model("me/mine")
+    second = hub.add("me/mine", checkpoint_files(b"newer"))
+    hub.requests.clear()
+
+    assert resolve_model("me/mine").revision == first
+    assert pull_model("me/mine").revision == second
+    assert resolve_model("me/mine", offline=True).revision == second
     assert [r.path.rpartition("/")[2] for r in hub.requests if r.method == "GET" and "api" not in r.path] == [
         "model.safetensors",
         "model.safetensors",
@@ -359,6 +405,15 @@ def test_weights_in_other_formats_are_named(hub: HubServer) -> None:
 
     with pytest.raises(UnsupportedModelError, match=r"flax_model\.msgpack, tf_model\.h5"):
         resolve_model("me/flax")
+
+
+def test_a_repository_in_open_clips_layout_says_how_it_is_run(hub: HubServer) -> None:
+    hub.add("me/open", {"open_clip_config.json": b"{}", "open_clip_model.safetensors": b"weights"})
+
+    with pytest.raises(UnsupportedModelError, match=r"has no config\.json") as caught:
+        resolve_model("me/open")
+
+    assert "open_clip's layout" in (caught.value.hint or "") and "--model" in (caught.value.hint or "")
 
 
 def test_a_model_without_preprocessing_is_not_complete(hub: HubServer) -> None:

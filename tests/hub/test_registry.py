@@ -3,6 +3,9 @@ import re
 import pytest
 
 from clipcli.hub import CHECKPOINTS, DEFAULT_MODEL, checkpoints_for, find_checkpoint
+from clipcli.hub.registry import FAMILIES, MODEL_TYPES, usual_revisions
+from clipcli.models import config
+from clipcli.text import families
 
 
 def test_names_are_unique_and_short() -> None:
@@ -37,6 +40,26 @@ def test_a_download_is_four_bytes_a_parameter() -> None:
     row = find_checkpoint("vit-b32")
 
     assert row is not None and row.download_bytes == 605_109_252
+
+
+def test_pins_are_whole_commits_each_of_one_model() -> None:
+    pins = [row.revision for row in CHECKPOINTS if row.revision is not None]
+
+    assert all(re.fullmatch(r"[0-9a-f]{40}", pin) for pin in pins)
+    assert len(set(pins)) == len(pins)
+
+
+def test_the_default_model_is_pinned_and_falls_back_to_the_branch() -> None:
+    row = find_checkpoint(DEFAULT_MODEL)
+
+    assert row is not None and row.revision is not None
+    assert usual_revisions(DEFAULT_MODEL) == (row.revision, "main")
+    assert usual_revisions("BAAI/AltCLIP") == usual_revisions("me/mine") == ("main",)
+
+
+def test_the_rooms_that_may_not_import_each_other_name_the_same_families() -> None:
+    assert set(FAMILIES) == set(config.FAMILIES) == set(families.FAMILIES)
+    assert set(MODEL_TYPES) == {*config.FAMILIES, *config._VISION_ONLY, *config._TEXT_ONLY}
 
 
 def test_checkpoints_for_a_language() -> None:
