@@ -5,6 +5,7 @@ import torch.
 """
 
 import hashlib
+import mmap
 import os
 import struct
 import time
@@ -20,6 +21,7 @@ _HEX_DIGITS = 64
 _CLOCK_NS = 2_000_000_000
 # Read in less time than it takes to notice.
 _LARGE_BYTES = 64 * 2**20
+_STRIDE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,18 @@ def blob_digest(path: Path) -> bytes | None:
         return None
 
 
+def _file_digest(path: Path) -> bytes:
+    """Hash a file in long strides, so that a thread that imports torch meanwhile is not held up at each short one."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        for start in range(0, size, _STRIDE_BYTES):
+            length = min(_STRIDE_BYTES, size - start)
+            with mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=start) as stride:
+                digest.update(stride)
+    return digest.digest()
+
+
 def _remembered_digest(path: Path, memory: DigestMemory, on_read: Callable[[], None]) -> bytes:
     known = memory.known_digests([str(path)])[0]
     if known is not None:
@@ -129,7 +143,6 @@ def _remembered_digest(path: Path, memory: DigestMemory, on_read: Callable[[], N
     stamp = FileStamp.of(path)
     if stamp.size > _LARGE_BYTES:
         on_read()
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").digest()
+    digest = _file_digest(path)
     memory.remember_digests([(str(path), stamp, digest)])
     return digest

@@ -1,3 +1,5 @@
+import hashlib
+import mmap
 import multiprocessing
 import os
 import signal
@@ -243,6 +245,17 @@ class TestDigests:
         assert tokens_digest([(1, 2), (3,)]) == tokens_digest([[3], [1, 2], [3]])
         assert len({tokens_digest(ids) for ids in ([(1, 2)], [(1,), (2,)], [(12,)], [(2, 1)])}) == 4
 
+    @pytest.mark.parametrize("size", [0, 1, mmap.ALLOCATIONGRANULARITY, 2 * mmap.ALLOCATIONGRANULARITY + 5])
+    def test_files_are_hashed_whole_whatever_the_stride(
+        self, size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr("clipcli.runtime.digests._STRIDE_BYTES", mmap.ALLOCATIONGRANULARITY)
+        config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
+        config.write_bytes(b"{}")
+        weights.write_bytes(bytes(index % 251 for index in range(size)))
+        expected = hashlib.sha256(b"{}" + hashlib.sha256(weights.read_bytes()).digest()).hexdigest()
+        assert checkpoint_digest(tmp_path, [weights], FeatureCache.disabled()) == expected
+
     def test_checkpoint_depends_on_config_and_weights(self, cache: FeatureCache, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text("{}")
         weights = write_settled(tmp_path / "model.safetensors", b"weights")
@@ -257,7 +270,7 @@ class TestDigests:
         (tmp_path / "config.json").write_text("{}")
         weights = write_settled(tmp_path / "model.safetensors", b"weights")
         first = checkpoint_digest(tmp_path, [weights], cache)
-        monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("read again"))
+        monkeypatch.setattr("clipcli.runtime.digests._file_digest", lambda _: pytest.fail("read again"))
         assert checkpoint_digest(tmp_path, [weights], open_cache()) == first
 
     def test_a_hub_blob_is_never_read_and_equals_a_copy(
