@@ -54,7 +54,7 @@ _Device = Annotated[
         "-d",
         metavar="DEVICE",
         envvar="CLIPCLI_DEVICE",
-        help="auto, cpu, cuda[:N], mps.",
+        help="auto, cpu, cuda[:N|:all], mps.",
         autocompletion=completion.devices,
     ),
 ]
@@ -132,7 +132,7 @@ def _job(
         job |= {"device": str(chosen), "dtype": str(choose_dtype(dtype, chosen)).removeprefix("torch.")}
         _refuse_wrong_numbers(job, checks)
         job["model"] = model or hub.default_model()
-        job["here"] = _is_here(job["model"])
+        job["here"] = hub.is_here(job["model"])
         if job["here"]:
             check_job(job["model"], device=device, dtype=dtype)
         else:
@@ -140,16 +140,6 @@ def _job(
     except ClipError as error:
         return job, error
     return job, None
-
-
-def _is_here(name: str) -> bool:
-    from clipcli import hub
-
-    path = Path(os.path.expanduser(name))
-    if path.exists() or hub.is_local(name):
-        return True
-    hub_id = hub.hub_id_of(name)
-    return any(stored.hub_id == hub_id and not stored.missing for stored in hub.stored_models())
 
 
 def _refuse_wrong_numbers(job: Mapping[str, Any], checks: "list[DeviceCheck]") -> None:
@@ -213,12 +203,12 @@ def _hub(offline: bool) -> Report:
 def _caches() -> list[Report]:
     from huggingface_hub import constants
 
-    from clipcli.runtime.convert import converted_folder
+    from clipcli.runtime.convert import kept_conversions
     from clipcli.runtime.feature_cache import cache_path
 
     places = {
         "models": Path(constants.HF_HUB_CACHE),
-        "converted models": converted_folder(),
+        "converted models": kept_conversions().path,
         "features": cache_path(),
     }
     return [

@@ -1,8 +1,10 @@
 """What `clip models list` and `info` say of a model: the registry's row, joined with what is on this machine."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipcli.cli.render.rows import Column, dump
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from clipcli.hub import Checkpoint, StoredModel
 
 _SHOWN_LANGUAGES = 2
+    from clipcli.models.config import ModelConfig
 _WIDE = 120
 
 
@@ -37,7 +40,7 @@ class ModelRow:
 
 
 def model_rows() -> list[ModelRow]:
-    """The registry in its order, what else of the families is stored, and the bundled model."""
+    """The registry in its order, what else is stored, the bundled model, and a default that is none of these."""
     from clipcli import hub
 
     chosen = hub.default_model()
@@ -49,6 +52,8 @@ def model_rows() -> list[ModelRow]:
     rows.append(_demo_row(default))
     return rows
 
+    if not any(row.default for row in rows) and hub.is_local(default):
+        rows.append(_path_row(default))
 
 def describe_model(name: str, revision: str | None) -> dict[str, Any]:
     """Everything known of one model; what its files say is added if they are here.
@@ -56,26 +61,28 @@ def describe_model(name: str, revision: str | None) -> dict[str, Any]:
     Raises:
         ModelNotFoundError: It is neither in the registry nor on this machine.
         ModelError: Its files are damaged or not supported.
+        UsageError: A file of another layout does not say which activation its network has.
     """
     from clipcli import hub
     from clipcli.models.config import read_config
 
     known = hub.find_checkpoint(name)
+    from clipcli.runtime.convert import is_foreign
     stored = next((row for row in model_rows() if known and row.id == known.hub_id), None)
+    if revision is None and is_foreign(name):
+        return _describe_foreign(name)
     if stored is not None and stored.folder is None and revision is None:
         return asdict(stored)
     model = hub.find_model(name, revision=revision)
-    config = read_config(model.folder)
-    row = stored or next((row for row in model_rows() if row.id == model.id), ModelRow(None, model.id, config.family))
+    row = stored or next((row for row in model_rows() if row.id == model.id), None) or _path_row(name)
     files = {path.name: path.stat().st_size for path in sorted(model.folder.iterdir()) if path.is_file()}
-    return asdict(row) | {
+    return {
+        **asdict(row),
+        **_networks(row, read_config(model.folder)),
         "here": True,
         "revision": model.revision,
         "folder": str(model.folder),
         "size_bytes": row.size_bytes or sum(files.values()),
-        "projection_dim": config.projection_dim,
-        "vision": asdict(config.vision) if config.vision else None,
-        "text": asdict(config.text) if config.text else None,
         "files": files,
     }
 
@@ -152,6 +159,50 @@ def _demo_row(default: str) -> ModelRow:
         alias=hub.DEMO,
         id=hub.DEMO,
         family=None if missing else read_config(folder).family,
+def _path_row(name: str) -> ModelRow:
+    """A folder or file outside the hub's cache, not looked into."""
+    from clipcli import hub
+
+    path = Path(os.path.expanduser(name))
+    return ModelRow(
+        alias=None,
+        id=name,
+        family=None,
+        default=hub.default_model() == os.path.abspath(path),
+        here=True,
+        folder=str(path if path.is_dir() else path.parent),
+        size_bytes=None if path.is_dir() else path.stat().st_size,
+    )
+
+
+def _describe_foreign(name: str) -> dict[str, Any]:
+    """A checkpoint of another layout, read from what it was converted into if it was, else from itself."""
+    from clipcli.models.config import read_config
+    from clipcli.runtime.convert import inspect_foreign, kept_conversion
+
+    row, kept = _path_row(name), kept_conversion(name)
+    path = Path(os.path.expanduser(name))
+    sources = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = {source.name: source.stat().st_size for source in sources if source.is_file()}
+    return {
+        **asdict(row),
+        **_networks(row, read_config(kept) if kept else inspect_foreign(name)),
+        "size_bytes": sum(files.values()),
+        "files": files,
+        "converted": str(kept) if kept else None,
+    }
+
+
+def _networks(row: ModelRow, config: "ModelConfig") -> dict[str, Any]:
+    """What a checkpoint's configuration says of its networks."""
+    return {
+        "family": row.family or config.family,
+        "projection_dim": config.projection_dim,
+        "vision": asdict(config.vision) if config.vision else None,
+        "text": asdict(config.text) if config.text else None,
+    }
+
+
         default=default == hub.DEMO,
         here=not missing,
         missing=missing,

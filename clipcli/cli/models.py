@@ -36,13 +36,17 @@ _ModelName = Annotated[
     str,
     typer.Argument(
         metavar="ID",
-        help="Alias, hub id, folder, or demo.",
+        help="Alias, hub id, folder, file, or demo.",
         autocompletion=completion.models,
         show_default=False,
     ),
 ]
 _Revision = Annotated[
     str | None,
+_HubName = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Alias or hub id.", autocompletion=completion.models, show_default=False),
+]
     typer.Option(metavar="REV", envvar="CLIPCLI_REVISION", help="Branch, tag or commit on the hub."),
 ]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
@@ -68,7 +72,7 @@ def list_models(
 
 @models_app.command(cls=GroupedCommand)
 @handles_errors
-def pull(name: _ModelName, revision: _Revision = None, quiet: _Quiet = False) -> None:
+def pull(name: _HubName, revision: _Revision = None, quiet: _Quiet = False) -> None:
     """Fetch a model, or bring it up to date: what is here is checked, what is new or damaged is fetched.
 
     \b
@@ -88,7 +92,7 @@ def pull(name: _ModelName, revision: _Revision = None, quiet: _Quiet = False) ->
 @models_app.command(cls=GroupedCommand)
 @handles_errors
 def path(name: _ModelName, revision: _Revision = None) -> None:
-    """Print the folder of a model that is on this machine.
+    """Print the folder of a model that is on this machine. A file of another layout is converted first, as for --model.
 
     \b
     clip models path vit-b32
@@ -96,7 +100,9 @@ def path(name: _ModelName, revision: _Revision = None) -> None:
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
 
-    typer.echo(hub.find_model(name, revision=revision).folder)
+    model = (resolve_model if is_foreign(name) else hub.find_model)(name, revision=revision)
+    typer.echo(model.folder)
+    from clipcli.runtime.convert import is_foreign, resolve_model
 
 
 @models_app.command(cls=GroupedCommand)
@@ -117,15 +123,20 @@ def info(options: FormatOptions, name: _ModelName, revision: _Revision = None) -
 @handles_errors
 @expand_options
 def verify(options: FormatOptions, name: _ModelName, revision: _Revision = None) -> None:
-    """Check every file of a model against its hash, without the network.
+    """Check every file of a model against its hash, without the network; where no hash is known, that it can be read.
 
     \b
     clip models verify vit-b32
     clip models verify ./my-model
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
+    clip models verify ViT-B-32.pt
 
-    checks = hub.verify_files(hub.model_folder(name, revision=revision))
+    if revision is None and is_foreign(name):
+        checks = verify_foreign(name)
+    else:
+        checks = hub.verify_files(hub.model_folder(name, revision=revision))
+    from clipcli.runtime.convert import is_foreign, verify_foreign
     rows = [{"file": check.name, "size_bytes": check.size_bytes, "status": check.status} for check in checks]
     table = [
         Column("file", [check.name for check in checks]),
@@ -135,11 +146,12 @@ def verify(options: FormatOptions, name: _ModelName, revision: _Revision = None)
     print_rows("clipcli.verify/1", rows, table, options)
     bad = [f"{check.name} ({check.status})" for check in checks if check.status in ("damaged", "missing")]
     if bad:
-        raise DamagedModelError(
-            f"{name} is damaged: {', '.join(bad)}", hint=f"`clip models pull {name}` fetches such files again"
+        again = (
+            "fetch or copy it again" if hub.is_local(name) else f"`clip models pull {name}` fetches such files again"
         )
 
 
+        raise DamagedModelError(f"{name} is damaged: {', '.join(bad)}", hint=again)
 @models_app.command(cls=GroupedCommand)
 @handles_errors
 def rm(
@@ -180,7 +192,7 @@ def default(
         str | None,
         typer.Argument(
             metavar="[ID]",
-            help="Alias, hub id, folder, or demo.",
+            help="Alias, hub id, folder, file, or demo.",
             autocompletion=completion.models,
             show_default=False,
         ),
@@ -193,13 +205,18 @@ def default(
     clip models default chinese-b16
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
+    A folder or file is checked, a file of another layout converted as for --model, and its absolute path stored.
+
 
     if name is not None:
         chosen = name
+    clip models default ~/.cache/clip/ViT-B-32.pt
         if not hub.is_local(name):
             chosen = hub.hub_id_of(name)
+    from clipcli.runtime.convert import resolve_model
         elif name != hub.DEMO:
-            chosen = str(hub.find_model(name).folder.resolve())
+            resolve_model(name)
+            chosen = os.path.abspath(os.path.expanduser(name))
         say(f"default model set in {hub.set_default_model(chosen)}")
     override = os.environ.get("CLIPCLI_MODEL")
     if override:

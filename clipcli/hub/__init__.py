@@ -12,13 +12,14 @@ from clipcli.hub.resolve import (
     demo_folder,
     find_model,
     hub_id_of,
+    is_here,
     is_local,
     model_folder,
     pull_model,
     resolve_model,
 )
 from clipcli.hub.settings import config_file, default_model, set_default_model
-from clipcli.hub.stored import FileCheck, Removal, StoredModel, plan_removal, stored_models, verify_files
+from clipcli.hub.stored import FileCheck, Removal, StoredModel, check_file, plan_removal, stored_models, verify_files
 
 __all__ = [
     "CHECKPOINTS",
@@ -31,6 +32,7 @@ __all__ = [
     "ProgressCallback",
     "Removal",
     "StoredModel",
+    "check_file",
     "checkpoints_for",
     "config_file",
     "default_model",
@@ -38,6 +40,7 @@ __all__ = [
     "find_checkpoint",
     "find_model",
     "hub_id_of",
+    "is_here",
     "is_local",
     "missing_files",
     "model_folder",

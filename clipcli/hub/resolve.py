@@ -114,7 +114,7 @@ def model_folder(name: str, *, revision: str | None = None) -> Path:
     if name == DEMO:
         return demo_folder()
     if is_local(name):
-        return _as_folder(name)
+        return _as_path(name)
     hub_id, revisions = _hub_reference(name, revision)
     snapshot, _ = cache.best_snapshot(hub_id, revisions)
     if snapshot is None:
@@ -144,11 +144,27 @@ def demo_folder() -> Path:
 
 
 def is_local(name: str) -> bool:
-    """Whether a name means the bundled model or a folder; the registry's names go before folders called the same."""
-    return name == DEMO or (bool(name) and find_checkpoint(name) is None and _as_folder(name).is_dir())
+    """Whether a name means the bundled model, a folder or a file; the registry's names go before those called the same.
+
+    Whether a file is a model is not for this room to tell.
+    """
+    return name == DEMO or (bool(name) and find_checkpoint(name) is None and os.path.exists(_as_path(name)))
 
 
-def _as_folder(name: str) -> Path:
+def is_here(name: str) -> bool:
+    """Whether a model is on this machine: bundled, a folder or a file, or whole in the cache.
+
+    Raises:
+        ModelNotFoundError: As `hub_id_of`.
+    """
+    if is_local(name):
+        return True
+    hub_id = hub_id_of(name)
+    snapshot, missing = cache.best_snapshot(hub_id, usual_revisions(hub_id))
+    return snapshot is not None and not missing
+
+
+def _as_path(name: str) -> Path:
     """A name as a path; unlike `Path.expanduser`, `~nobody` stays as it is."""
     return Path(os.path.expanduser(name))
 
@@ -157,7 +173,7 @@ def _local_model(name: str, revision: str | None) -> ModelFiles:
     if revision is not None:
         raise UsageError(f"--revision {revision} does not go with {name}: only hub models have revisions")
     bundled = name == DEMO
-    folder = demo_folder() if bundled else _as_folder(name)
+    folder = demo_folder() if bundled else _as_path(name)
     missing = cache.missing_files(folder)
     if missing and bundled:
         raise DamagedModelError(

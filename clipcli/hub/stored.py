@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from clipcli.hub import cache, fetch
 from clipcli.hub.registry import MODEL_TYPES, find_checkpoint, usual_revisions
 
 _SHA256_DIGITS = 64
+_ZIP = b"PK\x03\x04"
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -78,7 +81,19 @@ def verify_files(folder: Path) -> tuple[FileCheck, ...]:
     Sends no request: in the cache a file is a link to a blob that is named by its hash.
     """
     names = {path.name for path in folder.iterdir() if not path.is_dir()} | set(cache.missing_files(folder))
-    return tuple(_check(folder / name) for name in sorted(names))
+    return tuple(check_file(folder / name) for name in sorted(names))
+
+
+def check_file(path: Path) -> FileCheck:
+    """Check one file: against the hash that names its blob, else that it can be read."""
+    if not path.exists():
+        return FileCheck(path.name, 0, "missing")
+    size = path.stat().st_size
+    blob = Path(os.readlink(path)).name if path.is_symlink() else ""
+    if _HASH.fullmatch(blob):
+        whole = fetch.file_digest(path, is_sha256=len(blob) == _SHA256_DIGITS) == blob
+        return FileCheck(path.name, size, "ok" if whole else "damaged")
+    return FileCheck(path.name, size, "readable" if _is_readable(path) else "damaged")
 
 
 def plan_removal(hub_id: str) -> Removal:
@@ -131,17 +146,6 @@ def _family(hub_id: str, snapshot: Path) -> str | None:
     return str(model_type) if model_type in MODEL_TYPES else None
 
 
-def _check(path: Path) -> FileCheck:
-    if not path.exists():
-        return FileCheck(path.name, 0, "missing")
-    size = path.stat().st_size
-    blob = Path(os.readlink(path)).name if path.is_symlink() else ""
-    if _HASH.fullmatch(blob):
-        whole = fetch.file_digest(path, is_sha256=len(blob) == _SHA256_DIGITS) == blob
-        return FileCheck(path.name, size, "ok" if whole else "damaged")
-    return FileCheck(path.name, size, "readable" if _is_readable(path) else "damaged")
-
-
 def _is_readable(path: Path) -> bool:
     """Whether a file without a known hash holds what its name says, as far as its structure tells."""
     from safetensors import SafetensorError, safe_open
@@ -152,9 +156,13 @@ def _is_readable(path: Path) -> bool:
                 return True
         if path.suffix == ".json":
             cache.read_json(path)
-    except (SafetensorError, DamagedModelError):
+        with path.open("rb") as stream:
+            start = stream.read(len(_ZIP))
+            if start == _ZIP:  # torch's: every member has a checksum
+                return zipfile.ZipFile(stream).testzip() is None
+    except (SafetensorError, DamagedModelError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
         return False
-    return path.stat().st_size > 0
+    return bool(start)
 
 
 def _bytes_under(folder: Path) -> int:

@@ -6,7 +6,7 @@ memory-mapped, so a run that needs only the image tower never reads the text tow
 
 import pickle
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -75,8 +75,24 @@ class SafetensorsFile:
         return self._file.get_tensor(name)
 
 
-class PickledFile:
-    """Weights of a `pytorch_model.bin`, read with `weights_only=True`."""
+class TensorsInMemory:
+    """Weights that have been read already."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        """Keep them."""
+        self._tensors = tensors
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor."""
+        return {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor."""
+        return self._tensors[name]
+
+
+class PickledFile(TensorsInMemory):
+    """Weights of a `pytorch_model.bin`, read with `weights_only=True`; they stay memory-mapped."""
 
     def __init__(self, path: Path) -> None:
         """Map the file.
@@ -93,15 +109,7 @@ class PickledFile:
             ) from error
         if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
             raise DamagedModelError(f"{path} is not a state dict (names to tensors)")
-        self._tensors: dict[str, Tensor] = tensors
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every tensor in the file."""
-        return {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
-
-    def tensor(self, name: str) -> Tensor:
-        """One tensor, backed by the file."""
-        return self._tensors[name]
+        super().__init__(tensors)
 
 
 class CheckpointWeights:
@@ -128,6 +136,12 @@ class CheckpointWeights:
                     raise DamagedModelError(f"{path} holds {stored} a second time")
                 files[name] = (weights, stored)
         return cls(files, str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} weight files)")
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], where: str) -> Self:
+        """Tensors that have been read already; `where` names their source in messages."""
+        read = TensorsInMemory(tensors)
+        return cls({_module_name(name): (read, name) for name in tensors}, where)
 
     def check(self, network: DualEncoder) -> None:
         """Compare names and shapes with a network that has every part of the checkpoint.
@@ -220,17 +234,25 @@ def read_logit_scale(weight_files: Sequence[Path]) -> float:
     return float(weights.tensors([_LOGIT_SCALE], torch.float32)[_LOGIT_SCALE].exp())
 
 
-def checked_weights(config: ModelConfig, weight_files: Sequence[Path], where: str | None = None) -> CheckpointWeights:
-    """Open weights that fit a configuration in every name and shape; `where` takes the files' place in messages.
+def checked_weights(config: ModelConfig, weight_files: Sequence[Path]) -> CheckpointWeights:
+    """Open weights that fit a configuration in every name and shape.
 
     Raises:
         DamagedModelError: They do not fit, or cannot be read.
     """
     weights = CheckpointWeights.open(weight_files)
-    weights.where = where or weights.where
+    check_fit(config, weights)
+    return weights
+
+
+def check_fit(config: ModelConfig, weights: CheckpointWeights) -> None:
+    """Compare weights with a configuration, names and shapes only.
+
+    Raises:
+        DamagedModelError: They do not fit.
+    """
     with torch.device("meta"), _NoInitialisation():
         weights.check(DualEncoder(config))
-    return weights
 
 
 class _NoInitialisation(TorchFunctionMode):

@@ -272,7 +272,16 @@ def read_config(folder: Path) -> ModelConfig:
         UnsupportedModelError: The `model_type` or an activation is not one this program runs.
     """
     path = folder / "config.json"
-    config = read_json(path)
+    return parse_config(read_json(path), path)
+
+
+def parse_config(config: Mapping[str, Any], path: Path) -> ModelConfig:
+    """Read what a `config.json` holds; `path` names it in messages.
+
+    Raises:
+        DamagedModelError: A value has the wrong type.
+        UnsupportedModelError: As `read_config`.
+    """
     vision_section = _section(config, "vision_config", path)
     _refuse_unconverted_resnet(config, vision_section, path)
     model_type = config.get("model_type")

@@ -1,23 +1,26 @@
 """Checkpoints of other layouts, written into folders in the hub's layout, so that all else knows only that one.
 
 `resolve_model` is the seam: what a user names with `--model` becomes a folder of that layout, whatever it was. A
-file is converted once and kept in the user's cache. Imports torch only inside functions: a file that was converted
-before costs no more than a folder.
+file is converted once and kept in the user's cache; `inspect_foreign` looks at it and writes nothing. Imports torch
+only inside functions: a file that was converted before costs no more than a folder.
 """
 
 import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipcli import hub
 from clipcli.errors import ClipError, ModelError, ModelNotFoundError, UsageError
-from clipcli.models.config import read_config
+from clipcli.images.preprocess import Preprocessing
+from clipcli.models.config import ModelConfig, parse_config
 from clipcli.runtime.digests import FileStamp
 from clipcli.runtime.feature_cache import cache_path
 from clipcli.text import openai_bpe
@@ -31,6 +34,17 @@ _PACKAGES = ("clip", "open_clip")  # carry it
 _OLDER_WEIGHTS = ("flax_model.msgpack", "tf_model.h5")
 _PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "chinese_clip": "OFA-Sys/chinese-clip-vit-base-patch16"}
 _LAYOUT = "1"  # counts up when what is written for the same file changes
+_FOLDER = "converted"
+_OURS = re.compile(r"\.?[0-9a-f]{20}-[0-9a-f]{20}(\.\d+\.tmp)?")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptConversions:
+    """The conversions that are kept in the user's cache, unfinished ones among them."""
+
+    path: Path
+    folders: tuple[Path, ...]
+    size_bytes: int
 
 
 def resolve_model(
@@ -47,12 +61,12 @@ def resolve_model(
         ModelError: As `hub.resolve_model`, or as `read_foreign`.
         ClipError: What is fetched or converted cannot be stored.
     """
-    source = Path(os.path.expanduser(name))
-    if not _may_be_foreign(name, source):
+    if not is_foreign(name):
         return hub.resolve_model(name, revision=revision, offline=offline, on_progress=on_progress)
     if revision is not None:
         raise UsageError(f"--revision {revision} does not go with {name}: only hub models have revisions")
-    folder = _cached_conversion(source)
+    source = Path(os.path.expanduser(name))
+    folder = _kept_folder(source)
     if not folder.is_dir():
         try:
             convert(source, folder)
@@ -61,6 +75,55 @@ def resolve_model(
                 raise
         _forget_older(folder)
     return hub.ModelFiles(name, folder, None, "folder")
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a name means a file, or a folder without weights in the hub's newer formats. Needs no torch to tell."""
+    if name == hub.DEMO or not name or hub.find_checkpoint(name) is not None:
+        return False
+    source = Path(os.path.expanduser(name))
+    if not os.path.exists(source / "config.json"):  # unlike Path's, false for what cannot be a path
+        return os.path.isfile(source) or os.path.isfile(source / "open_clip_config.json")
+    newer = any(source.glob("*.safetensors")) or any(source.glob("*.bin"))
+    return not newer and any(os.path.isfile(source / older) for older in _OLDER_WEIGHTS)
+
+
+def kept_conversion(name: str) -> Path | None:
+    """The folder that a file of another layout was converted into when it was last run, or None if it never was.
+
+    Raises:
+        ClipError: The file cannot be looked at.
+    """
+    folder = _kept_folder(Path(os.path.expanduser(name)))
+    return folder if folder.is_dir() else None
+
+
+def inspect_foreign(name: str) -> ModelConfig:
+    """Read a checkpoint of another layout and check all that a run needs of it, writing nothing.
+
+    Raises:
+        UsageError: It does not say which activation its network has.
+        ModelError: As `convert`.
+    """
+    source = Path(os.path.expanduser(name))
+    checkpoint, config = _read(source)
+    _find_tokenizer(checkpoint, source, None)
+    return config
+
+
+def verify_foreign(name: str) -> tuple[hub.FileCheck, ...]:
+    """Check the files of a checkpoint of another layout. No hashes of them are known, so all is read and compared.
+
+    Raises:
+        ModelError: Each file is whole, but together they are no checkpoint that this program runs.
+    """
+    source = Path(os.path.expanduser(name))
+    files = sorted(path for path in source.iterdir() if path.is_file()) if source.is_dir() else [source]
+    checks = tuple(hub.check_file(path) for path in files)
+    if not any(check.status == "damaged" for check in checks):
+        with suppress(UsageError):  # whole, though it does not say which activation its network has
+            _read(source)
+    return checks
 
 
 def convert(source: Path, target: Path, *, activation: str | None = None, tokenizer: Path | None = None) -> None:
@@ -81,8 +144,6 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
         ModelError: The source is damaged or not supported, or there is no tokenizer for it.
         ClipError: The target cannot be written.
     """
-    from clipcli.models.formats import read_foreign
-
     target = Path(os.path.abspath(target))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} exists already", hint="name a new folder")
@@ -90,7 +151,7 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
         raise ModelNotFoundError(f"no such file or folder: {source}")
     if source.is_dir() and not hub.missing_files(source):
         raise UsageError(f"{source} is in the hub's layout already", hint="give it to --model as it is")
-    checkpoint = read_foreign(source, activation)
+    checkpoint, _ = _read(source, activation)
     vocabulary = _find_tokenizer(checkpoint, source, tokenizer)
     with _new_folder(target) as folder:
         if vocabulary.is_file():
@@ -98,26 +159,51 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
         for name in hub.TOKENIZER_FILES:
             if (vocabulary / name).is_file():
                 shutil.copyfile(vocabulary / name, folder / name)
-        _write(checkpoint, source, folder)
+        _write(checkpoint, folder)
 
 
-def converted_folder() -> Path:
-    """Where conversions of files named with `--model` are kept, one folder each; it need not exist."""
-    return cache_path().parent / "converted"
+def kept_conversions() -> KeptConversions:
+    """What files named with `--model` were converted into: a folder each in the user's cache, which need not exist."""
+    path = cache_path().parent / _FOLDER
+    folders = tuple(sorted(folder for folder in path.glob("*") if _OURS.fullmatch(folder.name) and folder.is_dir()))
+    sizes = (file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+    return KeptConversions(path, folders, sum(sizes))
 
 
-def _may_be_foreign(name: str, source: Path) -> bool:
-    """Whether a name means a file, or a folder without weights in the hub's newer formats. Needs no torch to tell."""
-    if name == hub.DEMO or not name or hub.find_checkpoint(name) is not None:
-        return False
-    if not os.path.exists(source / "config.json"):  # unlike Path's, false for what cannot be a path
-        return os.path.isfile(source) or os.path.isfile(source / "open_clip_config.json")
-    newer = any(source.glob("*.safetensors")) or any(source.glob("*.bin"))
-    return not newer and any(os.path.isfile(source / older) for older in _OLDER_WEIGHTS)
+def forget_conversions() -> int:
+    """Remove all conversions that are kept, and return how many there were; each is made again when it is needed.
+
+    Raises:
+        ClipError: One cannot be removed.
+    """
+    kept = kept_conversions()
+    for folder in kept.folders:
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise ClipError(f"{error.filename or folder} cannot be removed: {error.strerror}") from error
+    return len(kept.folders)
 
 
-def _cached_conversion(source: Path) -> Path:
-    """The folder of the conversion of a file as it is now: named by its path, and by the state of all that is read."""
+def _read(source: Path, activation: str | None = None) -> "tuple[HubCheckpoint, ModelConfig]":
+    """Read a checkpoint and check that its weights, its config and its preprocessing fit this program and each other.
+
+    Raises:
+        UsageError: As `convert`.
+        ModelError: As `convert`.
+    """
+    from clipcli.models.checkpoint import CheckpointWeights, check_fit
+    from clipcli.models.formats import read_foreign
+
+    checkpoint = read_foreign(source, activation)
+    config = parse_config(checkpoint.config, source)
+    check_fit(config, CheckpointWeights.of(checkpoint.tensors, f"{source}, converted,"))
+    Preprocessing.from_config(checkpoint.preprocessing, str(source))
+    return checkpoint, config
+
+
+def _kept_folder(source: Path) -> Path:
+    """Where a file as it is now is converted into: named by its path, and by the state of all that is read."""
     beside = (source.parent / name for name in ("open_clip_config.json", *hub.TOKENIZER_FILES))
     files = sorted(source.iterdir()) if source.is_dir() else [source, *beside]
     try:
@@ -125,7 +211,9 @@ def _cached_conversion(source: Path) -> Path:
     except OSError as error:
         raise ClipError(f"{error.filename} cannot be read: {error.strerror}") from error
     names = (str(source.resolve()), repr((_LAYOUT, stamps)))
-    return converted_folder() / "-".join(hashlib.sha256(os.fsencode(name)).hexdigest()[:20] for name in names)
+    return (
+        cache_path().parent / _FOLDER / "-".join(hashlib.sha256(os.fsencode(name)).hexdigest()[:20] for name in names)
+    )
 
 
 def _forget_older(folder: Path) -> None:
@@ -187,18 +275,14 @@ def _tokens(tokenizer: Path, checkpoint: "HubCheckpoint") -> int:
     return min(openai_bpe.most_tokens(tokenizer), checkpoint.vocab_size)
 
 
-def _write(checkpoint: "HubCheckpoint", source: Path, folder: Path) -> None:
-    """Write configs and weights, and check that they fit each other as they will be loaded."""
+def _write(checkpoint: "HubCheckpoint", folder: Path) -> None:
     from safetensors.torch import save_file
-
-    from clipcli.models.checkpoint import checked_weights
 
     for name, content in (("config.json", checkpoint.config), ("preprocessor_config.json", checkpoint.preprocessing)):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     weights = folder / "model.safetensors"
     save_file(checkpoint.tensors, weights, {"format": "pt"})
     shutil.copymode(folder / "config.json", weights)  # safetensors lets nobody else read what it writes
-    checked_weights(read_config(folder), [weights], f"{source}, converted,")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clipcli import hub
-from clipcli.runtime.convert import resolve_model
+from clipcli.runtime.convert import inspect_foreign, is_foreign, kept_conversion, resolve_model
 from clipcli.runtime.device import available_devices
 from clipcli.runtime.engine import Model
 from clipcli.runtime.parts import RunOptions
@@ -55,13 +55,18 @@ def check_devices() -> list[DeviceCheck]:
 
 
 def check_job(name: str, *, device: str = "auto", dtype: str = "auto") -> None:
-    """Open a model that is on this machine as far as a run would: all but reading the weights' data.
+    """Open a model that is on this machine as far as a run would: all but reading the weights' data. Writes nothing.
+
+    A file that a run would convert first is read and checked in memory.
 
     Raises:
         ClipError: What a run would end with.
     """
     from clipcli.models.checkpoint import checked_weights
 
+    if is_foreign(name) and kept_conversion(name) is None:
+        inspect_foreign(name)
+        return
     files = resolve_model(name, offline=True)
     model = Model(files, RunOptions(device=device, dtype=dtype, cache=False))
     checked_weights(model.config, hub.weight_files(files.folder))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from clipcli.runtime.convert import converted_folder
+from clipcli.runtime.convert import kept_conversions
 from tests.cli.conftest import Clip
+from tests.cli.schemas import check_rows
 
 DATA = Path(__file__).parent.parent / "data" / "formats"
 CLIP_TOKENIZER = DATA / "clip-tokenizer"
@@ -87,7 +88,7 @@ def test_a_file_is_converted_once(clip: Clip, vit: Path, pictures: Path, monkeyp
         with pytest.raises(ImportError):
             clip(*arguments)
     assert clip(*arguments).stdout == first.stdout
-    assert len(list(converted_folder().iterdir())) == 1  # the older conversion is gone
+    assert len(list(kept_conversions().path.iterdir())) == 1  # the older conversion is gone
 
 
 def test_an_open_clip_folder_runs_directly(clip: Clip, pictures: Path, tmp_path: Path) -> None:
@@ -245,3 +246,85 @@ def test_a_picture_instead_of_a_model(clip: Clip, pictures: Path) -> None:
     outcome = clip("classify", pictures, "-l", "cat,dog", "-m", pictures / "a.png")
     assert (outcome.status, outcome.stdout) == (4, "")
     assert "a.png is no checkpoint" in outcome.stderr
+
+
+def test_info_reads_a_file_and_writes_nothing(clip: Clip, vit: Path) -> None:
+    outcome = clip("models", "info", vit)
+    assert (outcome.status, outcome.stderr) == (0, "")
+    (row,) = outcome.rows
+    check_rows("clipcli.model-1", [row])
+    assert (row["id"], row["family"], row["here"], row["default"]) == (str(vit), "clip", True, False)
+    assert row["files"] == {"ViT-B-32.pt": vit.stat().st_size} and row["folder"] == str(vit.parent)
+    assert row["text"]["vocab_size"] == 514 and row["converted"] is None
+    assert not kept_conversions().path.exists()
+
+
+def test_info_of_a_file_that_was_run_needs_no_second_look(
+    clip: Clip, vit: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = clip("models", "info", vit).rows[0]
+    clip("classify", pictures, "-l", "cat,dog", "-m", vit)
+    monkeypatch.delattr("clipcli.models.formats.read_foreign")
+    after = clip("models", "info", vit).rows[0]
+    assert after == {**before, "converted": str(kept_conversions().folders[0])}
+
+
+def test_path_of_a_file_is_where_its_conversion_lies(clip: Clip, vit: Path) -> None:
+    outcome = clip("models", "path", vit)
+    assert (outcome.status, outcome.stdout) == (0, f"{kept_conversions().folders[0]}\n")
+    assert clip("models", "verify", outcome.stdout.strip()).status == 0
+    assert clip("models", "path", vit, "--revision", "main").status == 2
+
+
+@pytest.mark.parametrize("name", ["openai-vit.pt", "openai-rn.pt", "open_clip", "flax"])
+def test_verify_reads_files_of_other_layouts(name: str, clip: Clip) -> None:
+    outcome = clip("models", "verify", DATA / name)
+    assert (outcome.status, outcome.stderr) == (0, "")
+    check_rows("clipcli.verify-1", outcome.rows)
+    assert {row["status"] for row in outcome.rows} == {"readable"}
+    assert not kept_conversions().path.exists()
+
+
+@pytest.mark.parametrize("name", ["openai-vit.pt", "open_clip-custom.pt"])
+def test_verify_sees_one_wrong_byte(name: str, clip: Clip, tmp_path: Path) -> None:
+    damaged = bytearray((DATA / name).read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / name).write_bytes(damaged)
+    outcome = clip("models", "verify", tmp_path / name)
+    assert outcome.status == 4
+    assert [row["status"] for row in outcome.rows] == ["damaged"]
+    assert f"{name} (damaged)" in outcome.stderr and "clip models pull" not in outcome.stderr
+
+
+def test_verify_refuses_what_is_no_checkpoint(clip: Clip, pictures: Path) -> None:
+    outcome = clip("models", "verify", pictures / "a.png")
+    assert (outcome.status, outcome.stdout) == (4, "")
+    assert "a.png is no checkpoint" in outcome.stderr
+
+
+def test_a_file_as_the_default_model(
+    clip: Clip, vit: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(vit.parent)
+    assert clip("models", "default", "ViT-B-32.pt", CLIPCLI_MODEL="").stdout == f"{vit}\n"
+    monkeypatch.chdir(tmp_path)
+    outcome = clip("classify", pictures, "-l", "cat,dog", "--json", CLIPCLI_MODEL="")
+    assert json.loads(outcome.stdout)["run"]["model"] == str(vit)
+    rows = clip("models", "list", CLIPCLI_MODEL="").rows
+    assert [row["id"] for row in rows if row["default"]] == [str(vit)]
+    assert clip("models", "info", "openai/ViT-B-32.pt", CLIPCLI_MODEL="").rows[0]["default"] is True
+
+
+def test_a_file_that_cannot_be_run_does_not_become_the_default(clip: Clip) -> None:
+    before = clip("models", "default", CLIPCLI_MODEL="").stdout
+    outcome = clip("models", "default", DATA / "openai-rn.pt", CLIPCLI_MODEL="")
+    assert outcome.status == 2
+    assert "does not say which activation" in outcome.stderr
+    assert clip("models", "default", CLIPCLI_MODEL="").stdout == before
+
+
+def test_a_file_can_be_neither_pulled_nor_removed(clip: Clip, vit: Path) -> None:
+    for command in ("pull", "rm"):
+        outcome = clip("models", command, vit)
+        assert (outcome.status, outcome.stdout) == (2, "")
+    assert vit.exists()
