@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -19,10 +20,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from types import FrameType
 
 import pytest
+from typer.testing import CliRunner
 
 from clipcli import demo, hub
+from clipcli.cli.app import app
 from clipcli.errors import ExitStatus
 from man import generate, readme
 from tests.cli.schemas import check_rows
@@ -286,9 +290,19 @@ def test_what_is_not_run_exists(page: str) -> None:
 @pytest.mark.parametrize("page", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
 def test_links_and_paths_lead_somewhere(page: str) -> None:
     paths = re.findall(r"\]\(([^)#]+)\)", page)
-    paths += re.findall(r"`((?:clipcli|prompts|tests|man)/[\w./-]*)`", page)
+    paths += re.findall(r"`((?:clipcli|prompts|tests|man)/[a-z0-9_./-]*)`", page)
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_contributing_names_commands_and_options_that_exist() -> None:
+    tree = generate.commands()
+    commands = re.findall(r"`clip ([^`]+)`", CONTRIBUTING)
+    assert commands
+    for command in commands:
+        words = command.split()
+        used = next(tree[tuple(words[:depth])] for depth in (2, 1) if tuple(words[:depth]) in tree)
+        assert {word for word in words if word.startswith("-")} <= {name for p in used.params for name in p.opts}
 
 
 def test_options_in_sentences_exist() -> None:
@@ -338,3 +352,35 @@ def test_the_picture_asks_nothing_of_the_network_and_has_colours() -> None:
     assert "url(http" not in svg and "href" not in svg
     assert len(set(re.findall(r"\.clip-r\d+ \{ fill: (#\w+)", svg))) > 2
     assert re.search(r"!\[[^]]{40,}\]\(man/classify\.svg\)", README), "it has words for those who cannot see it"
+
+
+def called_by(*arguments: object) -> set[str]:
+    """Names of the package's modules and functions that a command goes through, in all threads."""
+    seen: set[str] = set()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if event == "call" and module.startswith("clipcli."):
+            name = module.removeprefix("clipcli.")
+            seen.update((name, f"{name}.{frame.f_code.co_qualname.removesuffix('.__init__')}"))
+
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        outcome = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    assert outcome.exit_code == 0, outcome.output
+    return seen
+
+
+def test_the_ten_steps_of_classify_are_those_it_takes() -> None:
+    flow = CONTRIBUTING.partition("from argv to stdout:")[2]
+    assert re.findall(r"^(\d+)\. ", flow, re.MULTILINE) == [str(step) for step in range(1, 11)]
+    names = set(re.findall(r"`([a-z_]+(?:\.\w+)+)`", flow))
+    aside = {"labels.library"}  # not taken with --labels
+    taken = called_by("classify", SAMPLES / "cat.png", "--labels", "cat,dog", "--model", "demo")
+    assert len(names) > 15
+    assert aside <= names
+    assert sorted(names - aside - taken) == []
