@@ -70,7 +70,7 @@ def devices() -> Candidates:
     """Kinds of devices. Which of them are here only torch knows, and it takes seconds to ask."""
     yield "auto", "the first GPU, else the CPU"
     yield "cpu", "always there"
-    yield "cuda", "NVIDIA or AMD; cuda:1 is the second"
+    yield "cuda", "NVIDIA or AMD; cuda:1 is the second, cuda:all every one"
     yield "mps", "Apple"
 
 

@@ -262,7 +262,7 @@ class ModelOptions:
             "-d",
             metavar="DEVICE",
             envvar="CLIPCLI_DEVICE",
-            help="auto, cpu, cuda[:N], mps.",
+            help="auto, cpu, cuda[:N|:all], mps.",
             autocompletion=completion.devices,
             rich_help_panel=MODEL,
         ),
@@ -278,16 +278,16 @@ class ModelOptions:
         ),
     ] = "auto"
     batch_size: Annotated[
-        int | None,
+        str,
         typer.Option(
             "--batch-size",
             "-b",
-            metavar="N",
+            metavar="N|auto",
             envvar="CLIPCLI_BATCH_SIZE",
             help="Pictures computed at once.",
             rich_help_panel=MODEL,
         ),
-    ] = None
+    ] = "auto"
     workers: Annotated[
         int | None,
         typer.Option(metavar="N", envvar="CLIPCLI_WORKERS", help="Threads that decode.", rich_help_panel=MODEL),
@@ -308,12 +308,12 @@ class ModelOptions:
         from clipcli.images.decode import DecodeOptions
         from clipcli.runtime.convert import resolve_model
         from clipcli.runtime.engine import Model
-        from clipcli.runtime.parts import RunOptions
+        from clipcli.runtime.parts import RunOptions, read_batch_size
 
         options = RunOptions(
             device=self.device,
             dtype=self.dtype,
-            batch_size=self.batch_size,
+            batch_size=read_batch_size(self.batch_size),
             workers=self.workers,
             decode=DecodeOptions(
                 exif=not inputs.no_exif,

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -16,6 +17,7 @@ from clipcli.runtime.engine import Model
 from clipcli.runtime.image_pipeline import Pixels
 
 _MODEL_SECONDS = 2.0
+_WARM_UP_SECONDS = 0.1
 _LABELS = ("cat", "dog", "bird", "car", "tree", "house", "boat", "person", "food", "flower")
 _TEMPLATES = ("a photo of a {}.", "a drawing of a {}.", "a small {} in the distance.", "my favourite {}.")
 
@@ -28,7 +30,7 @@ class Benchmark:
         load_s: Seconds until the first picture was encoded: torch, weights, and rearranging them.
         pictures: Pictures of the whole run, from files to printed results.
         pictures_per_s: Its speed.
-        model_pictures_per_s: The speed of the image tower alone, from pixels, on all cores or the GPU.
+        model_pictures_per_s: The speed of the image tower alone, from pixels, on all cores or GPUs.
         prompts: Prompts encoded at once.
         prompts_per_s: Their speed.
         decode_ms: Of one picture on one core, as are the two below.
@@ -122,13 +124,21 @@ def _prepare(model: Model, sources: Sequence[ImageSource]) -> tuple[Pixels, floa
 
 
 def _time_model(model: Model, pixels: Pixels) -> float:
+    """Pictures a second with as many batches under way as the encoder takes."""
     encoder = model.image_encoder
     batch = np.resize(pixels, (encoder.batch_size, *pixels.shape[1:]))
-    encoder.encode(batch)
-    begin, encoded = time.perf_counter(), 0
-    while time.perf_counter() < begin + _MODEL_SECONDS:
-        encoder.encode(batch)
-        encoded += len(batch)
+    alone = encoder.concurrency == 1
+
+    def encode_until(end: float) -> int:
+        encoded = 0
+        while time.perf_counter() < end:
+            encoded += len(encoder.encode(batch, alone=alone))
+        return encoded
+
+    with ThreadPoolExecutor(encoder.concurrency) as pool:
+        list(pool.map(encode_until, [time.perf_counter() + _WARM_UP_SECONDS] * encoder.concurrency))
+        begin = time.perf_counter()
+        encoded = sum(pool.map(encode_until, [begin + _MODEL_SECONDS] * encoder.concurrency))
     return encoded / (time.perf_counter() - begin)
 
 

@@ -1,7 +1,9 @@
 """Which device and number format to compute with. Imports torch only inside functions."""
 
+import re
 import threading
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from clipcli.runtime.feature_cache import FeatureCache
 
+_DEVICE = r"auto|cpu|mps|cuda(:[0-9]+|:all)?"
 DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
@@ -33,8 +36,8 @@ def import_torch_ahead() -> None:
     threading.Thread(target=import_module, args=("torch",), name="import torch").start()
 
 
-def choose_device(name: str) -> "torch.device":
-    """Turn `auto`, `cpu`, `cuda`, `cuda:N` or `mps` into a device of this machine.
+def choose_devices(name: str) -> "list[torch.device]":
+    """Turn `auto`, `cpu`, `cuda`, `cuda:N`, `cuda:all` or `mps` into devices of this machine; only `cuda:all` is many.
 
     Raises:
         UsageError: The name is not one of these.
@@ -42,16 +45,19 @@ def choose_device(name: str) -> "torch.device":
     """
     import torch
 
-    kind, _, index = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (index and (kind != "cuda" or not index.isdigit())):
-        raise UsageError(f"--device {name} is not a device", hint="use auto, cpu, cuda, cuda:N or mps")
+    if not re.fullmatch(_DEVICE, name):
+        raise UsageError(f"--device {name} is not a device", hint="use auto, cpu, cuda, cuda:N, cuda:all or mps")
     devices = available_devices()
-    if name == "auto":
-        return torch.device(devices[0])
-    wanted = "cuda:0" if name == "cuda" else name
-    if wanted not in devices:
+    gpus = [device for device in devices if device.startswith("cuda")]
+    wanted = {"auto": devices[:1], "cuda": ["cuda:0"], "cuda:all": gpus or ["cuda:0"]}.get(name, [name])
+    if not set(wanted) <= set(devices):
         raise DeviceError(f"--device {name}: this machine has no such device", hint=f"it has: {', '.join(devices)}")
-    return torch.device(wanted)
+    return [torch.device(device) for device in wanted]
+
+
+def choose_device(name: str) -> "torch.device":
+    """The one device that a name means; of `cuda:all` the first. Raises as `choose_devices` does."""
+    return choose_devices(name)[0]
 
 
 def choose_dtype(name: str, device: "torch.device") -> "torch.dtype":
@@ -119,9 +125,10 @@ class Placement:
         return cls(*known) if known else None
 
     @classmethod
-    def chosen(cls, device: "torch.device", dtype: "torch.dtype") -> Self:
-        """Name what torch has."""
-        return cls(str(device), str(dtype).removeprefix("torch."))
+    def chosen(cls, devices: "Sequence[torch.device]", dtype: "torch.dtype") -> Self:
+        """Name what torch has; several devices are of one type."""
+        name = str(devices[0]) if len(devices) == 1 else f"{devices[0].type}:all"
+        return cls(name, str(dtype).removeprefix("torch."))
 
     def remember(self, device: str, dtype: str, cache: "FeatureCache") -> None:
         """Keep the answer for runs that need no torch."""

@@ -98,6 +98,7 @@ class ImageEncoder:
         self._threads = max(1, available_cores() // workers)
         self._tower: Tower | None = None
         self._lock = threading.Lock()
+        self._slots = threading.Semaphore(self.concurrency)
         self._streams = threading.local()
 
     def encode(self, pixels: Pixels, *, alone: bool = True) -> Floats:
@@ -116,10 +117,12 @@ class ImageEncoder:
             torch.set_num_threads(available_cores() if alone else self._threads)
         try:
             return self._encode(pixels, alone)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
             if len(pixels) == 1:
                 raise DeviceError(f"{self._device} has no memory left for one picture", hint="use -d cpu") from error
-        torch.cuda.empty_cache()
+        _empty_cache(self._device)
         half = len(pixels) // 2
         self.batch_size = min(self.batch_size, half)
         return np.concatenate([self.encode(pixels[:half], alone=alone), self.encode(pixels[half:], alone=alone)])
@@ -129,7 +132,8 @@ class ImageEncoder:
         tower = self._choose_tower(pixels, alone)
         batch = torch.from_numpy(pixels)
         if self._device.type == "cuda":
-            with torch.cuda.stream(self._stream()):
+            # The memory of a batch was reckoned for so many at a time.
+            with self._slots, torch.cuda.stream(self._stream()):
                 features = tower(batch.pin_memory()).cpu()
         else:
             features = tower(batch).cpu()
@@ -143,6 +147,9 @@ class ImageEncoder:
                 if plain and alone and len(pixels) < _WORTH_FUSING:
                     return self._reference_tower(self._device, self._dtype)
                 self._tower = self._checked_tower(pixels) if self._device.type == "mps" else self._make_tower()
+                if self._device.type == "cuda":
+                    # Streams do not wait for the one on which weights are copied and converted.
+                    torch.cuda.synchronize(self._device)
             return self._tower
 
     def _make_tower(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Tower:
@@ -183,6 +190,19 @@ class ImageEncoder:
             self._streams.own = torch.cuda.Stream(self._device)
         stream: torch.cuda.Stream = self._streams.own
         return stream
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a GPU has no room left; Metal raises no class of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in str(error)
+
+
+def _empty_cache(device: torch.device) -> None:
+    """Hand back what torch holds for later, so that pieces become whole."""
+    if device.type == "mps":
+        torch.mps.empty_cache()
+    else:
+        torch.cuda.empty_cache()
 
 
 def pixel_scale_and_shift(preprocessing: Preprocessing) -> tuple[tuple[float, ...], tuple[float, ...]]:

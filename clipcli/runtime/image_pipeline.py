@@ -76,7 +76,7 @@ class Encoder(Protocol):
     def concurrency(self) -> int:
         """Batches worth encoding at a time."""
 
-    def encode(self, pixels: Pixels, *, alone: bool) -> Floats:
+    def encode(self, pixels: Pixels, *, alone: bool = True) -> Floats:
         """Encode a batch; `alone` if no other work waits for a core."""
 
 
@@ -130,7 +130,7 @@ class ImagePipeline:
             if pixels and encoder is None:
                 encoder = self._make_encoder()
                 self._ahead = 2 * self._workers + encoder.batch_size * (encoder.concurrency + 1)
-            full = encoder is not None and pixels == encoder.batch_size
+            full = encoder is not None and pixels >= encoder.batch_size  # it may shrink meanwhile
             if full or len(batch) - pixels >= _REMEMBERED_AT_ONCE:
                 encoding.append(pool.submit(self._finish, batch, encoder))
                 batch, pixels = [], 0

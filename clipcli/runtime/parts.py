@@ -3,7 +3,8 @@
 Everything is read or made when first asked for, each tower by itself; torch is imported then and not before.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from clipcli.models.config import ModelConfig, TextConfig, read_config, read_jso
 from clipcli.runtime.device import Placement, import_torch_ahead
 from clipcli.runtime.digests import checkpoint_digest
 from clipcli.runtime.feature_cache import FeatureCache, open_cache
-from clipcli.runtime.image_pipeline import default_workers
+from clipcli.runtime.image_pipeline import Encoder, default_workers
 from clipcli.scoring import Floats
 from clipcli.text.tokenizer import TextTokenizer, load_tokenizer
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import torch
 
     from clipcli.models.dual_encoder import DualEncoder
-    from clipcli.runtime.image_encoder import ImageEncoder
     from clipcli.runtime.text_encoder import TextEncoder
 
 
@@ -34,9 +34,10 @@ class RunOptions:
     """How to run a model, whatever the question.
 
     Attributes:
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`, or `cuda:all` for a process on every GPU; a script that asks for
+            it must do so under `if __name__ == "__main__"`, as whatever starts processes.
         dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8` (the image tower on the CPU).
-        batch_size: Pictures a batch; None chooses.
+        batch_size: Pictures a batch; None chooses, on a GPU by its free memory.
         workers: Threads that decode; None chooses.
         decode: How pictures are read.
         cache: Read and write remembered features.
@@ -58,6 +59,19 @@ class RunOptions:
         for flag, value in (("--batch-size", self.batch_size), ("--workers", self.workers)):
             if value is not None and value < 1:
                 raise UsageError(f"{flag} must be 1 or more, not {value}")
+
+
+def read_batch_size(text: str) -> int | None:
+    """Read `--batch-size`: a number, or None for `auto`.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"--batch-size must be auto or a whole number, not {text}")
+    return int(text)
 
 
 class ModelParts:
@@ -110,11 +124,16 @@ class ModelParts:
         return tokenizer
 
     @cached_property
-    def device(self) -> "torch.device":
-        """Where the networks run."""
-        from clipcli.runtime.device import choose_device
+    def devices(self) -> "Sequence[torch.device]":
+        """Where pictures are encoded: one device, or several of a type."""
+        from clipcli.runtime.device import choose_devices
 
-        return choose_device(self.options.device)
+        return choose_devices(self.options.device)
+
+    @property
+    def device(self) -> "torch.device":
+        """Where texts are encoded, too few to be shared out: the first device."""
+        return self.devices[0]
 
     @cached_property
     def dtype(self) -> "torch.dtype":
@@ -157,10 +176,16 @@ class ModelParts:
         return TextEncoder(network, self.tokenizer.pad_token_id)
 
     @cached_property
-    def image_encoder(self) -> "ImageEncoder":
+    def image_encoder(self) -> Encoder:
         """The image tower, ready for pixels."""
         from clipcli.runtime.image_encoder import ImageEncoder
 
+        if len(self.devices) > 1:
+            from clipcli.runtime.image_processes import ImageProcesses
+
+            self.placement = self._place()
+            options = [replace(self.options, device=str(device), cache=False) for device in self.devices]
+            return ImageProcesses(self.files, options)
         return ImageEncoder(
             self.config,
             lambda: self._load(image=True, text=False),
@@ -180,7 +205,7 @@ class ModelParts:
         return load_network(self.config, weights, image=image, text=text)
 
     def _place(self) -> Placement:
-        placement = Placement.chosen(self.device, self.dtype)
+        placement = Placement.chosen(self.devices, self.dtype)
         placement.remember(self.options.device, self.options.dtype, self.cache)
         return placement
 

@@ -78,6 +78,7 @@ def test_a_label_set_file(text: str, line: int, words: str, clip: Clip, pictures
         (["--json", "--format", "csv"], "--json and --format csv do not go together"),
         (["-0"], "--null says how --from-file is written"),
         (["--batch-size", "0"], "--batch-size must be 1 or more"),
+        (["--batch-size", "many"], "--batch-size must be auto or a whole number, not many"),
         (["--workers", "0"], "--workers must be 1 or more"),
         (["--device", "gpu"], "--device gpu is not a device"),
         (["--dtype", "float8"], "--dtype float8 is not known"),

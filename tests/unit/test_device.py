@@ -5,12 +5,12 @@ import torch
 
 from clipcli.errors import ClipWarning, DeviceError, UsageError
 from clipcli.runtime import device as device_module
-from clipcli.runtime.device import choose_device, choose_dtype, text_dtype
+from clipcli.runtime.device import Placement, choose_device, choose_devices, choose_dtype, text_dtype
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", "cuda:-1"])
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", "cuda:-1", "cuda:", "cpu:all", "cuda:all:1"])
 def test_names_that_are_no_devices_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="--device"):
         choose_device(name)
@@ -29,9 +29,35 @@ def test_auto_takes_the_best_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("cuda:1") == torch.device("cuda:1")
 
 
+@pytest.mark.parametrize(
+    ("here", "chosen"), [(["cuda:0", "cuda:1", "cpu"], ["cuda:0", "cuda:1"]), (["cuda:0", "cpu"], ["cuda:0"])]
+)
+def test_all_gpus_are_as_many_as_there_are(here: list[str], chosen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_module, "available_devices", lambda: here)
+    assert choose_devices("cuda:all") == [torch.device(name) for name in chosen]
+    assert choose_device("cuda:all") == CUDA
+    assert choose_devices("cuda") == choose_devices("auto") == [CUDA]
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:all", "cuda:0"])
+def test_without_a_gpu_every_name_of_one_is_the_same_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_module, "available_devices", lambda: ["mps", "cpu"])
+    with pytest.raises(DeviceError, match=f"--device {name}: this machine has no such device") as raised:
+        choose_devices(name)
+    assert raised.value.hint == "it has: mps, cpu"
+
+
+def test_a_placement_names_one_device_or_all_of_a_kind() -> None:
+    assert Placement.chosen([CUDA], torch.float16) == Placement("cuda:0", "float16")
+    several = Placement.chosen([CUDA, torch.device("cuda:1")], torch.float16)
+    assert several == Placement("cuda:all", "float16")
+    assert several.numerics == Placement("cuda:0", "float16").numerics
+
+
 def test_auto_is_exact_on_the_cpu_and_fast_elsewhere() -> None:
     assert choose_dtype("auto", CPU) is torch.float32
     assert choose_dtype("auto", CUDA) is torch.float16
+    assert choose_dtype("auto", torch.device("mps")) is torch.float16
 
 
 def test_an_unknown_dtype_is_refused() -> None:

@@ -1,3 +1,8 @@
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -66,31 +71,108 @@ def test_wrong_features_are_reported(checkpoint: Checkpoint) -> None:
         encoder.encode(PIXELS)
 
 
-def small_device(encoder: ImageEncoder, capacity: int, sizes: list[int]) -> Tower:
+NO_MEMORY = [torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("MPS backend out of memory (...)")]
+
+
+def small_device(capacity: int, error: Exception) -> Tower:
     def tower(batch: Tensor) -> Tensor:
-        sizes.append(len(batch))
         if len(batch) > capacity:
-            raise torch.OutOfMemoryError
+            raise error
         return batch[:, 0, 0].float()
 
-    encoder._tower = tower
     return tower
 
 
-def test_a_batch_that_does_not_fit_is_halved(checkpoint: Checkpoint) -> None:
-    encoder, sizes = checkpoint.encoder(batch_size=9), []  # type: ignore[var-annotated]
-    small_device(encoder, 2, sizes)
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_a_batch_that_does_not_fit_is_halved(checkpoint: Checkpoint, error: Exception) -> None:
+    encoder = checkpoint.encoder(batch_size=9)
+    encoder._tower = small_device(2, error)
     whole = encoder.encode(PIXELS)
     rows = PIXELS[:, 0, 0].astype(np.float32)
     np.testing.assert_allclose(whole, rows / np.linalg.norm(rows, axis=1, keepdims=True), rtol=1e-6)
     assert encoder.batch_size <= 2  # later batches are small at once
 
 
-def test_a_single_picture_that_does_not_fit_is_an_error_with_a_way_out(checkpoint: Checkpoint) -> None:
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_a_single_picture_that_does_not_fit_is_an_error_with_a_way_out(
+    checkpoint: Checkpoint, error: Exception
+) -> None:
     encoder = checkpoint.encoder()
-    small_device(encoder, 0, [])
+    encoder._tower = small_device(0, error)
     with pytest.raises(DeviceError, match="no memory left for one picture"):
         encoder.encode(PIXELS)
+
+
+def test_other_failures_of_a_device_are_not_taken_for_a_lack_of_memory(checkpoint: Checkpoint) -> None:
+    encoder = checkpoint.encoder()
+    encoder._tower = small_device(2, RuntimeError("an illegal memory access was encountered"))
+    with pytest.raises(RuntimeError, match="illegal"):
+        encoder.encode(PIXELS)
+    assert encoder.batch_size > 2
+
+
+class FakeGpu:
+    """Stands in for `torch.cuda`: notes what happens, and in which stream."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events: list[str] = []
+        self.pinned: list[Tensor] = []
+        self.streams: set[int] = set()
+        self.at_once = self.most_at_once = 0
+        self._lock = threading.Lock()
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8 * 2**30, 8 * 2**30))
+        monkeypatch.setattr(torch.cuda, "Stream", lambda device: object())
+        monkeypatch.setattr(torch.cuda, "stream", self.in_stream)
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda device: self.events.append("synchronize"))
+        monkeypatch.setattr(Tensor, "pin_memory", lambda batch: self.pin(batch))
+
+    def pin(self, batch: Tensor) -> Tensor:
+        self.pinned.append(batch)
+        return batch
+
+    @contextmanager
+    def in_stream(self, stream: object) -> Iterator[None]:
+        with self._lock:
+            self.streams.add(id(stream))
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        yield
+        with self._lock:
+            self.at_once -= 1
+
+    def make_tower(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Tower:
+        self.events.append("weights")
+
+        def tower(batch: Tensor) -> Tensor:
+            self.events.append("batch")
+            time.sleep(0.02)
+            return batch[:, 0, 0].float()
+
+        return tower
+
+
+def test_bytes_travel_to_a_gpu_from_pinned_memory_while_another_batch_is_computed(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = FakeGpu(monkeypatch)
+    encoder = checkpoint.encoder(torch.float16, torch.device("cuda:0"), workers=16)
+    monkeypatch.setattr(encoder, "_make_tower", gpu.make_tower)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: encoder.encode(PIXELS, alone=False), range(12)))
+    assert gpu.events == ["weights", "synchronize", *["batch"] * 12]
+    assert {batch.dtype for batch in gpu.pinned} == {torch.uint8}
+    assert len(gpu.pinned) == 12
+    assert len(gpu.streams) > 1
+    assert gpu.most_at_once == encoder.concurrency == 2  # what the size of a batch was reckoned for
+
+
+@pytest.mark.parametrize(("free_bytes", "batch"), [(80 * 2**30, 256), (2**30, 63), (2**26, 3), (0, 1)])
+def test_batches_on_a_gpu_are_what_its_free_memory_holds(
+    free_bytes: int, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_bytes, 80 * 2**30))
+    config = ModelConfig("clip", VisionConfig(image_size=224, patch_size=16), None, 512)
+    assert choose_batch_size(config, torch.device("cuda:0")) == batch
 
 
 @pytest.mark.parametrize(("wrong", "warnings"), [((torch.float16,), 1), ((torch.float16, torch.float32), 2)])

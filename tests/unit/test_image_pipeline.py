@@ -72,6 +72,18 @@ def test_batches_are_full_and_only_the_last_one_has_all_cores() -> None:
     assert sorted(encoder.batches) == [(2, True), (4, False), (4, False)]
 
 
+def test_batches_may_shrink_in_the_middle_of_a_run() -> None:
+    class Shrinking(FakeEncoder):
+        def encode(self, pixels: Pixels, *, alone: bool) -> Floats:
+            self.batch_size = 2  # while the next batch has more already
+            return super().encode(pixels, alone=alone)
+
+    encoder = Shrinking(batch_size=5)
+    results = run([str(i) for i in range(60)], encoder)
+    assert [float(item.features[0]) for item in results if item.features is not None] == [*range(60)]
+    assert max(size for size, _ in encoder.batches[8:]) == 2
+
+
 def test_no_encoder_is_made_when_everything_is_remembered() -> None:
     def never() -> FakeEncoder:
         raise AssertionError
