@@ -54,7 +54,7 @@ _Device = Annotated[
         "-d",
         metavar="DEVICE",
         envvar="CLIPCLI_DEVICE",
-        help="auto, cpu, cuda[:N|:all], mps.",
+        help="auto, cpu, cuda[:N], mps.",
         autocompletion=completion.devices,
     ),
 ]

@@ -11,9 +11,9 @@ from clipcli.cli.render.rows import Column, dump
 
 if TYPE_CHECKING:
     from clipcli.hub import Checkpoint, StoredModel
+    from clipcli.models.config import ModelConfig
 
 _SHOWN_LANGUAGES = 2
-    from clipcli.models.config import ModelConfig
 _WIDE = 120
 
 
@@ -50,27 +50,27 @@ def model_rows() -> list[ModelRow]:
     rows = [_row(row, stored.pop(row.hub_id.casefold(), None), default) for row in hub.CHECKPOINTS]
     rows.extend(_row(None, model, default) for model in stored.values())
     rows.append(_demo_row(default))
-    return rows
-
     if not any(row.default for row in rows) and hub.is_local(default):
         rows.append(_path_row(default))
+    return rows
+
 
 def describe_model(name: str, revision: str | None) -> dict[str, Any]:
     """Everything known of one model; what its files say is added if they are here.
 
     Raises:
+        UsageError: A file of another layout does not say which activation its network has.
         ModelNotFoundError: It is neither in the registry nor on this machine.
         ModelError: Its files are damaged or not supported.
-        UsageError: A file of another layout does not say which activation its network has.
     """
     from clipcli import hub
     from clipcli.models.config import read_config
-
-    known = hub.find_checkpoint(name)
     from clipcli.runtime.convert import is_foreign
-    stored = next((row for row in model_rows() if known and row.id == known.hub_id), None)
+
     if revision is None and is_foreign(name):
         return _describe_foreign(name)
+    known = hub.find_checkpoint(name)
+    stored = next((row for row in model_rows() if known and row.id == known.hub_id), None)
     if stored is not None and stored.folder is None and revision is None:
         return asdict(stored)
     model = hub.find_model(name, revision=revision)
@@ -159,6 +159,14 @@ def _demo_row(default: str) -> ModelRow:
         alias=hub.DEMO,
         id=hub.DEMO,
         family=None if missing else read_config(folder).family,
+        default=default == hub.DEMO,
+        here=not missing,
+        missing=missing,
+        folder=str(folder),
+        size_bytes=sum(path.stat().st_size for path in folder.glob("*") if path.is_file()),
+    )
+
+
 def _path_row(name: str) -> ModelRow:
     """A folder or file outside the hub's cache, not looked into."""
     from clipcli import hub
@@ -201,14 +209,6 @@ def _networks(row: ModelRow, config: "ModelConfig") -> dict[str, Any]:
         "vision": asdict(config.vision) if config.vision else None,
         "text": asdict(config.text) if config.text else None,
     }
-
-
-        default=default == hub.DEMO,
-        here=not missing,
-        missing=missing,
-        folder=str(folder),
-        size_bytes=sum(path.stat().st_size for path in folder.glob("*") if path.is_file()),
-    )
 
 
 def _languages(codes: Sequence[str]) -> str:

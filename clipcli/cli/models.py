@@ -41,12 +41,12 @@ _ModelName = Annotated[
         show_default=False,
     ),
 ]
-_Revision = Annotated[
-    str | None,
 _HubName = Annotated[
     str,
     typer.Argument(metavar="ID", help="Alias or hub id.", autocompletion=completion.models, show_default=False),
 ]
+_Revision = Annotated[
+    str | None,
     typer.Option(metavar="REV", envvar="CLIPCLI_REVISION", help="Branch, tag or commit on the hub."),
 ]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
@@ -99,10 +99,10 @@ def path(name: _ModelName, revision: _Revision = None) -> None:
     cp -rL "$(clip models path vit-b32)" /media/stick/vit-b32
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
+    from clipcli.runtime.convert import is_foreign, resolve_model
 
     model = (resolve_model if is_foreign(name) else hub.find_model)(name, revision=revision)
     typer.echo(model.folder)
-    from clipcli.runtime.convert import is_foreign, resolve_model
 
 
 @models_app.command(cls=GroupedCommand)
@@ -128,15 +128,15 @@ def verify(options: FormatOptions, name: _ModelName, revision: _Revision = None)
     \b
     clip models verify vit-b32
     clip models verify ./my-model
+    clip models verify ViT-B-32.pt
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
-    clip models verify ViT-B-32.pt
+    from clipcli.runtime.convert import is_foreign, verify_foreign
 
     if revision is None and is_foreign(name):
         checks = verify_foreign(name)
     else:
         checks = hub.verify_files(hub.model_folder(name, revision=revision))
-    from clipcli.runtime.convert import is_foreign, verify_foreign
     rows = [{"file": check.name, "size_bytes": check.size_bytes, "status": check.status} for check in checks]
     table = [
         Column("file", [check.name for check in checks]),
@@ -149,9 +149,9 @@ def verify(options: FormatOptions, name: _ModelName, revision: _Revision = None)
         again = (
             "fetch or copy it again" if hub.is_local(name) else f"`clip models pull {name}` fetches such files again"
         )
-
-
         raise DamagedModelError(f"{name} is damaged: {', '.join(bad)}", hint=again)
+
+
 @models_app.command(cls=GroupedCommand)
 @handles_errors
 def rm(
@@ -200,20 +200,20 @@ def default(
 ) -> None:
     """Show the model that is used when --model is not given, or set it.
 
+    A folder or file is checked, a file of another layout converted as for --model, and its absolute path stored.
+
     \b
     clip models default
     clip models default chinese-b16
+    clip models default ~/.cache/clip/ViT-B-32.pt
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
-    A folder or file is checked, a file of another layout converted as for --model, and its absolute path stored.
-
+    from clipcli.runtime.convert import resolve_model
 
     if name is not None:
         chosen = name
-    clip models default ~/.cache/clip/ViT-B-32.pt
         if not hub.is_local(name):
             chosen = hub.hub_id_of(name)
-    from clipcli.runtime.convert import resolve_model
         elif name != hub.DEMO:
             resolve_model(name)
             chosen = os.path.abspath(os.path.expanduser(name))
