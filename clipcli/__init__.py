@@ -1,6 +1,7 @@
 """Zero-shot vision on the command line and from Python: CLIP, Chinese-CLIP and AltCLIP.
 
-`import clipcli` is cheap: `clipcli.load` brings in what it needs when it is called.
+`import clipcli` is cheap: `clipcli.load` brings in what it needs when it is called. The folders here are rooms that
+import downwards only; CONTRIBUTING.md has their plan, and the way of a picture through them.
 """
 
 from typing import TYPE_CHECKING, Any

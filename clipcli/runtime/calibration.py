@@ -1,4 +1,4 @@
-"""Thresholds from pictures whose labels are known. numpy only."""
+"""Thresholds for the tagger, fitted to pictures whose labels are known. numpy only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
