@@ -52,7 +52,7 @@ def _model(checkpoint: hub.Checkpoint) -> str:
             checkpoint.hub_id,
             "" if size is None else f"{size / 1e9:.1f} GB",
             ", ".join(names[code] for code in languages) if len(languages) < 3 else f"{len(languages)} languages",
-            "" if top1 is None else f"{top1:.1f}",
+            "" if top1 is None else f"{top1:g}",
             checkpoint.licence or "",
         ]
     )
