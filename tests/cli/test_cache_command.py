@@ -49,9 +49,11 @@ def test_info_keeps_to_its_schema_in_every_format(clip: Clip, old_pictures: Path
     clip("classify", old_pictures, *LABELS)
     check_document("clipcli.cache-1", json.loads(clip("cache", "info", "--json").stdout))
     check_rows("clipcli.cache-1", clip("cache", "info").rows)
-    assert clip("cache", "info", "-f", "csv").stdout.startswith("path,size_bytes,limit_bytes,files,image,text\n")
+    assert clip("cache", "info", "-f", "csv").stdout.startswith(
+        "path,size_bytes,limit_bytes,files,image,text,converted\n"
+    )
     table = clip("cache", "info", "-f", "table").stdout
-    assert "texts   3 features, 192 B; 0 found, 3 not found\n" in table
+    assert "texts      3 features, 192 B; 0 found, 3 not found\n" in table
 
 
 def test_clear_takes_one_kind_or_all(clip: Clip, old_pictures: Path) -> None:
@@ -201,7 +203,7 @@ class TestPromptBar:
     @pytest.fixture
     def terminal(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, float]]:
         clock = {"now": 0.0}
-        monkeypatch.setattr(progress, "_on_terminal", lambda: True)
+        monkeypatch.setattr(progress, "can_show_bars", lambda: True)
         monkeypatch.setattr(progress.time, "monotonic", lambda: clock["now"])
         yield clock
 

@@ -328,3 +328,54 @@ def test_a_file_can_be_neither_pulled_nor_removed(clip: Clip, vit: Path) -> None
         outcome = clip("models", command, vit)
         assert (outcome.status, outcome.stdout) == (2, "")
     assert vit.exists()
+
+
+@pytest.fixture
+def converted(clip: Clip, vit: Path) -> Path:
+    """A model that was converted and is kept, beside a folder of the user's that only looks like ours."""
+    assert clip("models", "path", vit).status == 0
+    (kept_conversions().path / "my-models").mkdir()
+    return kept_conversions().folders[0]
+
+
+def test_cache_info_counts_converted_models(clip: Clip, converted: Path) -> None:
+    (row,) = clip("cache", "info").rows
+    check_rows("clipcli.cache-1", [row])
+    size = sum(path.stat().st_size for path in converted.iterdir())
+    assert row["converted"] == {"path": str(converted.parent), "models": 1, "size_bytes": size}
+    assert "1 model, " in clip("cache", "info", "-f", "table").stdout
+
+
+@pytest.mark.parametrize("arguments", [["--converted"], []])
+def test_converted_models_are_cleared(arguments: list[str], clip: Clip, converted: Path) -> None:
+    (converted.parent / f".{converted.name}.1.tmp").mkdir()  # of a run that was killed
+    outcome = clip("cache", "clear", *arguments)
+    assert (outcome.status, outcome.stdout) == (0, "")
+    assert "2 converted models" in outcome.stderr and ("feature" in outcome.stderr) is (not arguments)
+    assert [path.name for path in converted.parent.iterdir()] == ["my-models"]
+    assert clip("cache", "info").rows[0]["converted"]["models"] == 0
+
+
+@pytest.mark.parametrize("arguments", [["--images"], ["--text"]])
+def test_converted_models_stay_when_features_go(arguments: list[str], clip: Clip, converted: Path) -> None:
+    assert "converted" not in clip("cache", "clear", *arguments).stderr
+    assert converted.is_dir()
+
+
+def test_a_model_that_was_cleared_is_converted_again(clip: Clip, converted: Path, vit: Path) -> None:
+    clip("cache", "clear", "--quiet")
+    assert clip("models", "path", vit).stdout == f"{converted}\n"
+
+
+def test_doctor_looks_at_a_file_and_writes_nothing(clip: Clip, vit: Path) -> None:
+    outcome = clip("doctor", "--json", "-m", vit)
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert json.loads(outcome.stdout)["job"]["model"] == str(vit)
+    assert not kept_conversions().path.parent.exists()
+
+
+def test_doctor_sees_a_file_without_a_tokenizer(clip: Clip) -> None:
+    outcome = clip("doctor", "-m", DATA / "openai-vit.pt")
+    assert outcome.status == 1
+    assert "openai-vit.pt carries no tokenizer" in outcome.stderr
+    assert not kept_conversions().path.exists()
