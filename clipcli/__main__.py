@@ -27,7 +27,7 @@ def main() -> None:
 
         app(prog_name="clip")
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        sys.stderr.write("clip: interrupted\n")
         sys.exit(_INTERRUPTED)
     except SystemExit as end:
         if end.code == _INTERRUPTED:

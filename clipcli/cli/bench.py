@@ -49,8 +49,7 @@ def bench(
 
 
 def _write_nowhere(batch: "list[Classification]") -> None:
-    from clipcli.cli.render.json import as_json
-    from clipcli.cli.render.rows import dump
+    from clipcli.cli.render.json import as_json, dump
 
     for record in batch:
         dump(as_json(record))

@@ -7,12 +7,13 @@ traceback. Typer renders neither Click's exceptions nor subclasses of its own, s
 import functools
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 import typer
 
 from clipcli.cli.render.destination import send_nowhere
+from clipcli.cli.terminal import printable
 from clipcli.errors import ClipError, ClipWarning, ExitStatus
 
 P = ParamSpec("P")
@@ -43,13 +44,12 @@ def handles_errors(command: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
-def say(message: str, hint: str | None = None) -> None:
-    """Talk to the user on stderr; data goes to stdout only."""
+def say(message: str, hint: str | None = None, details: Iterable[str] = ()) -> None:
+    """Talk to the user on stderr, in lines that hold no control characters; data goes to stdout only."""
     if sys.stderr is None:  # closed by whoever started us
         return
-    lines = [f"clip: {message}", *([f"  hint: {hint}"] if hint else [])]
-    text = "\n".join(lines) + "\n"
-    sys.stderr.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    lines = [f"clip: {message}", *([f"  hint: {hint}"] if hint else []), *(f"  {detail}" for detail in details)]
+    sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
     sys.stderr.flush()
 
 

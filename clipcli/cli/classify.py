@@ -71,7 +71,7 @@ def classify(
     label_set, templates, sources = labels.read(), labels.templates(), inputs.sources()
     if label_set is None and hub.find_checkpoint(model.model or hub.default_model()):
         raise no_labels()  # said before a download: none of the published checkpoints has classes of its own
-    engine = model.open(inputs, quiet=output.quiet or output.no_progress)
+    engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
     classifier = engine.classifier(
         label_set,
         options,

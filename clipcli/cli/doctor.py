@@ -17,9 +17,10 @@ import typer
 
 from clipcli.cli import completion
 from clipcli.cli.boundary import handles_errors
-from clipcli.cli.model_rows import size_text
 from clipcli.cli.render.destination import open_destination
-from clipcli.cli.render.rows import dump
+from clipcli.cli.render.json import dump
+from clipcli.cli.terminal import printable, wants_colour
+from clipcli.cli.wording import size_text
 from clipcli.errors import ClipError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ _Device = Annotated[
         "-d",
         metavar="DEVICE",
         envvar="CLIPCLI_DEVICE",
-        help="auto, cpu, cuda[:N], mps.",
+        help="auto, cpu, cuda[:N|:all], mps.",
         autocompletion=completion.devices,
     ),
 ]
@@ -95,7 +96,7 @@ def doctor(
     job, problem = _job(model, device, dtype, checks, hub_report)
     report = _report(job, problem, checks, hub_report)
     with open_destination(None) as destination:
-        destination.write((dump(report, indent=1) if json else "\n".join(_as_text(report))) + "\n")
+        destination.write((dump(report, indent=1) if json else "\n".join(map(printable, _as_text(report)))) + "\n")
     if problem is not None:
         raise ClipError(str(problem), hint=problem.hint)  # status 1, whatever a job would end with
 
@@ -155,7 +156,7 @@ def _refuse_wrong_numbers(job: Mapping[str, Any], checks: "list[DeviceCheck]") -
 def _refuse_unfetchable(name: str, hub_report: Mapping[str, Any]) -> None:
     if not hub_report["reachable"]:
         why = (
-            "--offline forbids to fetch it"
+            "--offline forbids fetching it"
             if hub_report["offline"]
             else f"the hub is not there: {hub_report['failure']}"
         )
@@ -256,7 +257,7 @@ def _terminal() -> Report:
         "stdout": stdout,
         "stderr": stderr,
         "columns": shutil.get_terminal_size().columns,
-        "colour": stdout and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
+        "colour": wants_colour(sys.stdout),
         "encoding": getattr(sys.stdout, "encoding", None),
     }
 
@@ -289,7 +290,9 @@ def _as_text(report: Report) -> Iterator[str]:
     yield from _section("terminal", {key: _yes_or_no(value) for key, value in terminal.items()})
     job = report["job"]
     yield from _section("default job", {key: _yes_or_no(value) for key, value in job.items() if value is not None})
-    yield "" if report["problem"] else "\nready"
+    yield ""
+    if not report["problem"]:
+        yield "ready"
 
 
 def _section(title: str, lines: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,10 @@ from clipcli.cli.boundary import handles_errors, say
 from clipcli.cli.help import CommandGroup, GroupedCommand
 from clipcli.cli.options import Format, FormatOptions, expand_options
 from clipcli.cli.render.destination import open_destination
-from clipcli.cli.render.rows import Column, Row, dump, print_rows
+from clipcli.cli.render.json import dump
+from clipcli.cli.render.rows import Column, Row, print_rows
+from clipcli.cli.terminal import printable
+from clipcli.cli.wording import counted
 from clipcli.errors import ExitStatus, LabelSetError
 
 if TYPE_CHECKING:
@@ -125,9 +128,9 @@ def check(
             say(f"error: {error}", error.hint)
             wrong = True
             continue
-        parts = [_count(len(found.labels), "label")] if isinstance(found, LabelSet) else []
-        parts.append(_count(len(found.templates), "template") if found.templates else "default templates")
-        typer.echo(f"{file}: ok ({', '.join(parts)})")
+        parts = [counted(len(found.labels), "label")] if isinstance(found, LabelSet) else []
+        parts.append(counted(len(found.templates), "template") if found.templates else "default templates")
+        typer.echo(f"{printable(file)}: ok ({', '.join(parts)})")
     if wrong:
         raise typer.Exit(ExitStatus.USAGE)
 
@@ -194,10 +197,6 @@ def _row(entry: "Entry", found: "LabelSet | TemplateFile", counts: dict[str, int
     }
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def _label_rows(label_set: "LabelSet") -> list[Row]:
     return [
         {"label": label.name, "group": label.group, "threshold": label.threshold, "prompts": list(label.prompts)}
@@ -250,5 +249,5 @@ def _say_about(label_set: "LabelSet") -> None:
     for key, value in _about(label_set).items():
         if value:
             lines = [key + ":", *value] if isinstance(value, list) else [f"{key}: {value}"]
-            typer.echo("\n  ".join(lines), err=True)
+            typer.echo("\n  ".join(map(printable, lines)), err=True)
     typer.echo(err=True)

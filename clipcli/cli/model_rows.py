@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cli.render.rows import Column, dump
+from clipcli.cli.render.json import dump
+from clipcli.cli.render.rows import Column
+from clipcli.cli.wording import size_text
 
 if TYPE_CHECKING:
     from clipcli.hub import Checkpoint, StoredModel
@@ -109,16 +111,6 @@ def info_table(description: Mapping[str, Any]) -> list[Column]:
     """Two columns: what, and its value; what is not known is left out."""
     shown = {key: value for key, value in description.items() if value not in (None, (), [])}
     return [Column("", [*shown]), Column("", [_text(key, value) for key, value in shown.items()])]
-
-
-def size_text(size_bytes: int | None) -> str:
-    """A size in MB or GB (powers of ten, as disks are sold); empty for None."""
-    if size_bytes is None:
-        return ""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= 0.9995 * factor:
-            return f"{size_bytes / factor:.3g} {unit}"
-    return f"{size_bytes} B"
 
 
 def _row(checkpoint: "Checkpoint | None", stored: "StoredModel | None", default: str) -> ModelRow:

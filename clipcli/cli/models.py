@@ -14,9 +14,11 @@ from clipcli.cli import completion
 from clipcli.cli.boundary import handles_errors, say
 from clipcli.cli.convert import convert
 from clipcli.cli.help import CommandGroup, GroupedCommand
-from clipcli.cli.model_rows import describe_model, info_table, list_table, model_rows, size_text
+from clipcli.cli.model_rows import describe_model, info_table, list_table, model_rows
 from clipcli.cli.options import FormatOptions, expand_options
 from clipcli.cli.render.rows import Column, print_rows
+from clipcli.cli.terminal import printable
+from clipcli.cli.wording import size_text
 from clipcli.errors import ClipError, DamagedModelError, UsageError
 
 models_app = typer.Typer(
@@ -82,7 +84,7 @@ def pull(name: _HubName, revision: _Revision = None, quiet: _Quiet = False) -> N
     from clipcli import hub
     from clipcli.cli.progress import download_bar
 
-    with download_bar(quiet=quiet) as on_progress:
+    with download_bar(name, quiet=quiet) as on_progress:
         model = hub.pull_model(name, revision=revision, on_progress=on_progress)
     if not quiet:
         say(f"{model.id} is ready (commit {model.revision})")
@@ -174,7 +176,10 @@ def rm(
 
     for name in names:
         if hub.is_local(name):
-            raise UsageError(f"{name} is not in the hub's cache: only models that were fetched can be removed")
+            raise UsageError(
+                f"{name} was not fetched from the hub, so it is not removed",
+                hint="`clip models list --here` shows what can be removed; a folder of your own is yours to delete",
+            )
     removals = [hub.plan_removal(hub.hub_id_of(name)) for name in names]
     for removal in removals:
         freed = f"{removal.hub_id}: {size_text(removal.frees_bytes)} in {removal.folder}"
@@ -220,7 +225,7 @@ def default(
         say(f"default model set in {hub.set_default_model(chosen)}")
     override = os.environ.get("CLIPCLI_MODEL")
     if override:
-        say(f"CLIPCLI_MODEL={override} goes before it")
+        say(f"CLIPCLI_MODEL={override} is set, and goes before it")
     typer.echo(hub.default_model())
 
 
@@ -229,9 +234,9 @@ models_app.command(cls=GroupedCommand)(convert)
 
 def _confirm(what: str) -> None:
     if not _somebody_is_there():
-        raise UsageError(f"nobody to ask before removing {what}", hint="give --yes")
-    if not typer.confirm(f"Remove {what}?", err=True):
-        raise ClipError("nothing removed")
+        raise UsageError(f"nobody to ask before removing {what}", hint="add --yes to remove without being asked")
+    if not typer.confirm(printable(f"Remove {what}?"), err=True):
+        raise ClipError("nothing was removed")
 
 
 def _somebody_is_there() -> bool:

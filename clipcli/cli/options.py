@@ -140,7 +140,10 @@ class InputOptions:
             UsageError: `--null` without a list; `--max-megapixels` would refuse every picture, or is no number.
         """
         if self.null_separated and self.from_file is None:
-            raise UsageError("--null says how --from-file is written", hint="add --from-file FILE, or - for stdin")
+            raise UsageError(
+                "--null needs --from-file: it says how the paths in that list end",
+                hint="add --from-file FILE, or --from-file - for stdin",
+            )
         if not self.max_megapixels > 0:
             raise UsageError(f"--max-megapixels must be a number above 0, not {self.max_megapixels:g}")
 
@@ -301,8 +304,14 @@ class ModelOptions:
         typer.Option("--no-cache", envvar="CLIPCLI_NO_CACHE", help="Use and keep no features.", rich_help_panel=MODEL),
     ] = False
 
-    def open(self, inputs: InputOptions, *, quiet: bool) -> "Model":
-        """Find the model, fetching it with a progress bar if it must be, and make it ready."""
+    def open(self, inputs: InputOptions, *, quiet: bool, bars: bool = True) -> "Model":
+        """Find the model, fetching it if it must be, and make it ready.
+
+        Args:
+            inputs: How pictures are read.
+            quiet: Say nothing.
+            bars: Whether what takes long may show a bar.
+        """
         from clipcli import hub
         from clipcli.cli.progress import download_bar, prompt_bar
         from clipcli.images.decode import DecodeOptions
@@ -324,9 +333,17 @@ class ModelOptions:
             cache=not self.no_cache,
         )
         name = self.model or hub.default_model()
-        with download_bar(quiet=quiet) as on_progress:
+        with download_bar(name, quiet=quiet, bars=bars) as on_progress:
             files = resolve_model(name, revision=self.revision, offline=self.offline, on_progress=on_progress)
-        return Model(files, options, text_progress=partial(prompt_bar, quiet=quiet))
+        return Model(files, options, text_progress=partial(prompt_bar, quiet=quiet or not bars))
+
+
+def decide_format(format: Format, output: str | None) -> Format:
+    """What `auto` means: a table for people, JSON Lines for programs."""
+    if format is not Format.auto:
+        return format
+    on_terminal = output in (None, "-") and sys.stdout is not None and sys.stdout.isatty()
+    return Format.table if on_terminal else Format.jsonl
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,22 +361,21 @@ class FormatOptions:
     ] = None
 
     def __post_init__(self) -> None:
-        """Check what goes together.
+        """Check what goes together, and where results shall go, before anything slow begins.
 
         Raises:
             UsageError: `--json` with another format.
+            ClipError: `--output` cannot be written.
         """
+        from clipcli.cli.render.destination import check_destination
+
         if self.json and self.format not in (Format.auto, Format.json):
             raise UsageError(f"--json and --format {self.format} do not go together", hint="use one of them")
+        check_destination(self.output)
 
     def chosen_format(self) -> Format:
         """The format, `auto` decided."""
-        if self.json:
-            return Format.json
-        if self.format is not Format.auto:
-            return self.format
-        on_terminal = self.output in (None, "-") and sys.stdout is not None and sys.stdout.isatty()
-        return Format.table if on_terminal else Format.jsonl
+        return Format.json if self.json else decide_format(self.format, self.output)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,67 +1,79 @@
-"""Progress on stderr: bars on a terminal, nothing elsewhere."""
+"""Progress on stderr: bars on a terminal that can redraw a line; elsewhere a line in words, or nothing."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from clipcli.cli.boundary import say
+from clipcli.cli.terminal import can_redraw, wants_colour
+from clipcli.cli.wording import size_text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Report = Callable[[int, int], None]
 
 _PATIENCE_S = 1.0
 
 
+def make_progress(*columns: Any, **options: Any) -> "Progress":
+    """A display on stderr that vanishes when it ends, with rich's columns (a text stands for itself)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True, color_system="standard" if wants_colour(sys.stderr) else None)
+    return Progress(*columns, console=console, transient=True, **options)
+
+
+def can_show_bars() -> bool:
+    """Whether stderr is a terminal that bars can be drawn on."""
+    return can_redraw(sys.stderr)
+
+
 @contextmanager
-def download_bar(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+def download_bar(name: str, *, quiet: bool = False, bars: bool = True) -> Iterator[Report]:
     """Show one bar over all files of a download; it appears with the first byte.
+
+    Where there can be no bar, or shall be none, a line says what is fetched: it may take minutes.
+
+    Args:
+        name: The model.
+        quiet: Say nothing.
+        bars: Whether a bar may be shown.
 
     Yields:
         A function to call with bytes done and bytes in all.
     """
-    if quiet or not _on_terminal():
-        yield lambda done, total: None
+    if quiet or not bars or not can_show_bars():
+        yield _silent if quiet else _announcement(name)
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn("fetching"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = progress.add_task("fetching", total=None)
-
-    def show(done: int, total: int) -> None:
-        progress.start()
-        progress.update(task, completed=done, total=total)
-
-    try:
-        yield show
-    finally:
-        progress.stop()
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with _late_bar("fetching", columns, lambda done, total: True) as report:
+        yield report
 
 
 @contextmanager
-def prompt_bar(*, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+def prompt_bar(*, quiet: bool = False) -> Iterator[Report]:
     """Show a bar over prompts if encoding them takes longer than a second.
 
     Yields:
         A function to call with prompts done and prompts in all.
     """
-    if quiet or not _on_terminal():
-        yield lambda done, total: None
+    if quiet or not can_show_bars():
+        yield _silent
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
-    columns = (TextColumn("encoding prompts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = progress.add_task("encoding prompts", total=None)
     began = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        if done < total and time.monotonic() - began > _PATIENCE_S:
-            progress.start()
-        progress.update(task, completed=done, total=total)
-
-    try:
-        yield show
-    finally:
-        progress.stop()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with _late_bar(
+        "encoding prompts", columns, lambda done, total: done < total and time.monotonic() - began > _PATIENCE_S
+    ) as report:
+        yield report
 
 
 @contextmanager
@@ -71,14 +83,13 @@ def picture_counter(*, shown: bool) -> Iterator[Callable[[int], None]]:
     Yields:
         A function to call with the number of pictures just finished.
     """
-    if not shown or not _on_terminal():
+    if not shown or not can_show_bars():
         yield lambda count: None
         return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import SpinnerColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.completed} pictures{task.fields[rate]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    columns = (SpinnerColumn(), "{task.completed} pictures{task.fields[rate]}", TimeElapsedColumn())
+    with make_progress(*columns) as progress:
         task = progress.add_task("pictures", total=None, rate="")
 
         def advance(count: int) -> None:
@@ -88,5 +99,33 @@ def picture_counter(*, shown: bool) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
-def _on_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
+@contextmanager
+def _late_bar(text: str, columns: tuple[Any, ...], is_due: Callable[[int, int], bool]) -> Iterator[Report]:
+    progress = make_progress(text, *columns)
+    task = progress.add_task(text, total=None)
+
+    def report(done: int, total: int) -> None:
+        if is_due(done, total):
+            progress.start()
+        progress.update(task, completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        progress.stop()
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+def _announcement(name: str) -> Report:
+    said = False
+
+    def report(done: int, total: int) -> None:
+        nonlocal said
+        if not said:
+            say(f"fetching {name} ({size_text(total)})")
+        said = True
+
+    return report

@@ -56,19 +56,21 @@ def print_results(
             # Nothing is written before the first batch is there: a run that fails at once prints no half document.
             first = list(islice(batches, 1))
             renderer.start(schema, run)
-            for batch in chain(first, batches):
-                if output.fail_fast:
-                    batch = until_failure(batch)
-                renderer.write(batch)
-                failed += sum(record.error is not None for record in batch)
-                ok += sum(record.error is None for record in batch)
-                count(len(batch))
-                if failed and output.fail_fast:
-                    break
-            renderer.finish({"images": ok + failed, "ok": ok, "failed": failed})
+            try:
+                for batch in chain(first, batches):
+                    if output.fail_fast:
+                        batch = until_failure(batch)
+                    renderer.write(batch)
+                    failed += sum(record.error is not None for record in batch)
+                    ok += sum(record.error is None for record in batch)
+                    count(len(batch))
+                    if failed and output.fail_fast:
+                        break
+            finally:  # after Ctrl-C, too, the document is whole
+                renderer.finish({"images": ok + failed, "ok": ok, "failed": failed})
     if failed:
         if not output.quiet:
-            _say_failures(ok, failed, output)
+            say(stopped_text(ok) if output.fail_fast else failures_text(failed, ok + failed))
         raise typer.Exit(ExitStatus.PARTIAL)
 
 
@@ -78,8 +80,16 @@ def until_failure(batch: Sequence[R]) -> Sequence[R]:
     return batch[: first + 1]
 
 
-def _say_failures(ok: int, failed: int, output: OutputOptions) -> None:
-    if output.fail_fast:
-        say(f"stopped at the first picture that failed (--fail-fast), after {ok} that did not")
-    else:
-        say(f"{failed} of {ok + failed} pictures failed; see the rows with an error")
+def stopped_text(ok: int) -> str:
+    """What is said where `--fail-fast` has ended a run."""
+    return f"stopped at the first picture that could not be used (--fail-fast), after {ok:,} that could"
+
+
+def failures_text(failed: int, images: int) -> str:
+    """What is said of pictures that failed: "2 of 5 pictures could not be used; their rows say why"."""
+    if images == 1:
+        return "the picture could not be used; its row says why"
+    if failed == images:
+        return f"none of the {images:,} pictures could be used; their rows say why"
+    rows = "its row says" if failed == 1 else "their rows say"
+    return f"{failed:,} of {images:,} pictures could not be used; {rows} why"

@@ -47,19 +47,22 @@ def score(
     options = ClassifyOptions(scoring=scoring.value, temperature=temperature)
     texts = _checked(text or [])
     sources = inputs.sources()
-    engine = model.open(inputs, quiet=output.quiet or output.no_progress)
+    engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
     run = describe_run(engine, label_set=None, labels=texts, templates=None)
     print_results("clipcli.score/1", run, engine.iter_score(sources, texts, options), output)
 
 
+_EXAMPLE = 'use --text "a rock concert", once or several times'
+
+
 def _checked(texts: list[str]) -> list[str]:
     if not texts:
-        raise UsageError("no text is given", hint='use --text "a rock concert", once or several times')
+        raise UsageError("no text is given", hint=_EXAMPLE)
     for i, text in enumerate(texts):
         if not text.strip():
-            raise UsageError("a --text is empty")
+            raise UsageError("a --text is empty", hint=_EXAMPLE)
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise UsageError(f"--text {text!r} is not UTF-8 text")
+            raise UsageError(f"--text {text!r} is not UTF-8 text", hint="check the encoding of your terminal or script")
         if text in texts[:i]:
             raise UsageError(f"--text {text!r} is given twice", hint="give each text once")
     return texts

@@ -208,8 +208,8 @@ def _why_offline(offline: bool) -> str | None:
     from huggingface_hub import constants
 
     if offline:
-        return "--offline forbids to fetch it"
-    return "HF_HUB_OFFLINE forbids to fetch it" if constants.HF_HUB_OFFLINE else None
+        return "--offline forbids fetching it"
+    return "HF_HUB_OFFLINE forbids fetching it" if constants.HF_HUB_OFFLINE else None
 
 
 def _is_hub_id(name: str) -> bool:

@@ -97,9 +97,11 @@ def find_images(
     """
     options = options or FindOptions()
     if not inputs and from_file is None:
-        raise UsageError("no pictures were named", hint="Name files, folders or quoted globs, or use --from-file.")
+        raise UsageError("no pictures were named", hint="name files, folders or quoted globs, or use --from-file")
     if [*inputs, from_file].count("-") > 1:
-        raise UsageError("standard input (-) can be read once only, as a picture or as the --from-file list")
+        raise UsageError(
+            "standard input (-) can be read once only, as a picture or as the --from-file list", hint="use - once"
+        )
     stdin = stdin or sys.stdin.buffer
     listed = iter(()) if from_file is None else _read_list(from_file, b"\0" if null_separated else b"\n", stdin)
     return _find(inputs, listed, options, stdin)
@@ -128,11 +130,11 @@ def _nothing_found(inputs: Sequence[str], options: FindOptions) -> ClipError:
     but = " that --exclude leaves" if options.exclude else ""
     folders = [path for path in inputs if os.path.isdir(path)]
     if not folders:
-        return ClipError(f"the inputs name no picture{but}")
+        return ClipError(f"the inputs name no picture{but}", hint="name at least one file or folder that is there")
     return ClipError(
-        f"{', '.join(folders)}: no picture in here{but}",
-        hint="Pictures in folders are known by their extension and hidden ones are skipped (--include-hidden); "
-        "files that are named themselves are always taken.",
+        f"{', '.join(folders)}: no picture in it{but}",
+        hint="pictures in folders are known by their extension and hidden ones are skipped (--include-hidden); "
+        "files that are named themselves are always taken",
     )
 
 

@@ -71,7 +71,7 @@ def test_it_becomes_a_row_and_the_rest_is_finished(
         assert outcome.rows[1]["error"]["type"] == kind
         assert outcome.rows[1]["error"]["message"].startswith(str(bad))
         assert words in outcome.rows[1]["error"]["message"]
-        assert outcome.stderr == "clip: 1 of 3 pictures failed; see the rows with an error\n"
+        assert outcome.stderr == "clip: 1 of 3 pictures could not be used; its row says why\n"
         check_rows(f"clipcli.{command[0]}-1", outcome.rows)
 
 
@@ -79,7 +79,7 @@ def test_when_every_picture_fails_the_status_is_the_same(clip: Clip, tmp_path: P
     outcome = clip("classify", tmp_path / "x.jpg", tmp_path / "y.jpg", "-l", "cat,dog")
     assert outcome.status == 3
     assert [row["status"] for row in outcome.rows] == ["error", "error"]
-    assert "2 of 2 pictures failed" in outcome.stderr
+    assert "none of the 2 pictures could be used; their rows say why" in outcome.stderr
 
 
 def test_quiet_leaves_the_row_and_the_status(clip: Clip, pictures: Path) -> None:
@@ -94,7 +94,9 @@ def test_fail_fast_stops_after_the_first_bad_picture(batch_size: int, clip: Clip
     outcome = clip("classify", *inputs, "-l", "cat,dog", "--fail-fast", "-b", batch_size)
     assert outcome.status == 3
     assert [row["status"] for row in outcome.rows] == ["ok", "error"]
-    assert outcome.stderr == "clip: stopped at the first picture that failed (--fail-fast), after 1 that did not\n"
+    assert outcome.stderr == (
+        "clip: stopped at the first picture that could not be used (--fail-fast), after 1 that could\n"
+    )
 
 
 def test_fail_fast_leaves_a_whole_document(clip: Clip, pictures: Path) -> None:
@@ -109,7 +111,7 @@ def test_a_folder_without_pictures(clip: Clip, tmp_path: Path) -> None:
     for format in ("json", "jsonl", "csv", "table"):
         outcome = clip("classify", tmp_path / "photos", "-l", "cat,dog", "-f", format)
         assert (outcome.status, outcome.stdout) == (1, "")
-        assert f"{tmp_path / 'photos'}: no picture in here" in outcome.stderr
+        assert f"{tmp_path / 'photos'}: no picture in it" in outcome.stderr
         assert "hint:" in outcome.stderr
 
 
@@ -133,16 +135,16 @@ def test_a_file_that_may_not_be_read(program: Program, pictures: Path, tmp_path:
     folder = tmp_path / "photos"
     shutil.copytree(pictures, folder)
     (folder / "b.jpg").chmod(0)
-    process = program("classify", folder, "-l", "cat,dog", "-f", "csv", preexec_fn=_may_not_read_everything)
+    process = program("classify", folder, "-l", "cat,dog", "-f", "csv", preexec_fn=may_not_read_everything)
     stdout, stderr = process.communicate(timeout=60)
     lines = stdout.decode().splitlines()
     assert process.returncode == 3
     assert f"{folder / 'b.jpg'},,,,,,error,PermissionDenied: {folder / 'b.jpg'}: permission denied" in lines
     assert len([line for line in lines if line.endswith(",ok,")]) == 4
-    assert b"1 of 3 pictures failed" in stderr
+    assert b"1 of 3 pictures could not be used" in stderr
 
 
-def _may_not_read_everything() -> None:
+def may_not_read_everything() -> None:
     """Give up root's right to read any file (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH), which tests in CI often have."""
     if os.geteuid() == 0:
         import ctypes
@@ -161,7 +163,7 @@ def test_a_name_that_is_not_utf8(program: Program, pictures: Path, tmp_path: Pat
         process = program("classify", name, bad, "-l", "cat,dog", "-f", format)
         outputs[format], stderr = process.communicate(timeout=60)
         assert process.returncode == 3
-        assert stderr == b"clip: 1 of 2 pictures failed; see the rows with an error\n"
+        assert stderr == b"clip: 1 of 2 pictures could not be used; its row says why\n"
     first, second = outputs["jsonl"].splitlines()
     assert [json.loads(line)["path"] for line in (first, second)] == [name, bad]
     assert b"bad\\udcff.png" in second

@@ -27,7 +27,7 @@ def test_ctrl_c_while_the_program_is_imported(
     with pytest.raises(SystemExit) as end:
         __main__.main()
     assert end.value.code == 130
-    assert capsys.readouterr() == ("", "interrupted\n")
+    assert capsys.readouterr() == ("", "clip: interrupted\n")
 
 
 def test_ctrl_c_does_not_wait_for_what_threads_are_doing(program: Program, tmp_path: Path) -> None:

@@ -17,6 +17,18 @@ from tests.cli.schemas import check_document
 
 QUESTION = ("-l", 'cat,"dog, wet",鸟', "-q")
 BAD = "no\twhere.jpg"
+MISSING = ("-m", "no-such-model")
+COMMANDS = (
+    ("classify", "x.jpg", "-l", "cat,dog", *MISSING),
+    ("score", "x.jpg", "--text", "a cat", *MISSING),
+    ("tag", "x.jpg", "-l", "cat,dog", *MISSING),
+    ("models", "info", "no-such-model"),
+    ("models", "verify", "no-such-model"),
+    ("models", "list"),
+    ("labels", "show", "no-such-set"),
+    ("labels", "list"),
+    ("cache", "info"),
+)
 
 
 def test_every_format_tells_the_same(clip: Clip, pictures: Path) -> None:
@@ -112,15 +124,36 @@ def test_output_to_a_named_pipe_leaves_it_a_pipe(clip: Clip, pictures: Path, tmp
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("nowhere/out.jsonl", "No such file or directory"), ("", "Is a directory")]
+    ("name", "words", "hint"),
+    [
+        ("nowhere/out.jsonl", "No such file or directory", "make the folder first (mkdir -p {folder}/nowhere), or"),
+        ("", "Is a directory", "name a file in a folder you may write to"),
+        ("file/out.jsonl", "Not a directory", "name a file in a folder you may write to"),
+    ],
 )
-def test_output_that_cannot_be_written(name: str, words: str, clip: Clip, pictures: Path, tmp_path: Path) -> None:
-    outcome = clip("classify", pictures, *QUESTION, "-o", tmp_path / name)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_output_that_cannot_be_written_is_noticed_before_anything_is_loaded(
+    name: str, words: str, hint: str, command: tuple[str, ...], clip: Clip, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    outcome = clip(*command, "-o", tmp_path / name)
     assert (outcome.status, outcome.stdout) == (1, "")
-    assert outcome.stderr == (
-        f"clip: error: --output {tmp_path / name}: {words}\n  hint: name a file in a folder you may write to\n"
+    error, next_step = outcome.stderr.splitlines()
+    assert error == f"clip: error: --output {tmp_path / name}: {words}"
+    assert next_step.startswith("  hint: " + hint.format(folder=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "option", [("--report",), ("--sort-into",), ("--calibrate", "labelled", "--calibrate-into")], ids=lambda o: o[-1]
+)
+def test_so_is_every_other_place_that_tag_writes_to(option: tuple[str, ...], clip: Clip, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = clip("tag", "x.jpg", "-l", "cat,dog", *MISSING, *option, tmp_path / "file" / "there")
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith(
+        f"clip: error: {option[-1]} {tmp_path}/file/there: Not a directory\n  hint: name a"
     )
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_fails_leaves_the_old_file(clip: Clip, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_closed_descriptor(descriptor: int, program: Program, pictures: Path, 
     process = program("classify", pictures, "nowhere.jpg", *LABELS, "-o", output, preexec_fn=close)
     _, stderr = process.communicate(timeout=WAIT_S)
     assert process.returncode == 3
-    assert stderr == (b"" if descriptor == 2 else b"clip: 1 of 4 pictures failed; see the rows with an error\n")
+    assert stderr == (b"" if descriptor == 2 else b"clip: 1 of 4 pictures could not be used; its row says why\n")
     assert len(output.read_text().splitlines()) == 4
 
 

@@ -270,7 +270,7 @@ def test_calibrate(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) ->
     tagged = clip("tag", labelled / "rain", "-s", into)
     given = sum("rain" in labels_of(row) for row in tagged.rows)
     assert given / 2 == outcome.rows[1]["recall"]
-    assert "3 labels without pictures keep theirs" in outcome.stderr
+    assert "unchanged, for want of pictures: 3 labels" in outcome.stderr
 
 
 def test_calibrate_with_a_csv(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:

@@ -25,10 +25,24 @@ def picture(path: str, labels: Sequence[str], best: float = 0.9) -> Classificati
     return Classification(path, predictions[0].label, predictions[0].score, predictions)
 
 
+class Terminal(io.BytesIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def terminal_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
 def render(
-    records: Sequence[Classification | ImageTextScores], labels: Sequence[str], schema: str = "clipcli.classify/1"
+    records: Sequence[Classification | ImageTextScores],
+    labels: Sequence[str],
+    schema: str = "clipcli.classify/1",
+    stream: io.BytesIO | None = None,
 ) -> list[str]:
-    stream = io.BytesIO()
+    stream = Terminal() if stream is None else stream
     renderer = TableRenderer(Destination(stream, "standard output"))
     renderer.start(schema, {"labels": list(labels)})
     renderer.write(records[:2])
@@ -43,13 +57,13 @@ def test_every_number_ends_in_the_same_cell(
     columns: int, labels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    lines = render([picture(path, labels) for path in PATHS], labels)
-    assert len(lines) == 1 + 3 * 3
-    assert {cell_len(line) for line in lines} == {cell_len(lines[0])}
-    assert cell_len(lines[0]) <= columns
+    head, *lines = render([picture(path, labels) for path in PATHS], labels)
+    assert all(cell_len(line) <= cell_len(head) <= columns for line in lines)
+    with_numbers = [line for line in lines if cell_len(line) == cell_len(head)]
+    assert len(with_numbers) == 3 * 3
     for word in ("cosine", "score"):
-        end = cell_len(lines[0][: lines[0].index(word) + len(word)])
-        for line in lines[1:]:
+        end = cell_len(head[: head.index(word) + len(word)])
+        for line in with_numbers:
             assert _cut(line, end)[-1].isdigit()
             assert _cut(line, end + 1)[-1] == " "
 
@@ -63,23 +77,81 @@ def _cut(line: str, cells: int) -> str:
     return kept
 
 
-def test_at_80_columns_a_path_keeps_its_end_and_a_label_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    lines = render([picture(PATHS[1], LONG)], LONG)
-    assert "DSC_0001.JPG" in lines[1]
-    assert lines[1].startswith("…")
-    assert "label number 0 w" in lines[1]
-    assert "…" in lines[1][20:]
-    lines = render([picture(PATHS[1], ENGLISH)], ENGLISH)
-    assert "olidays/DSC_0001.JPG" in lines[1]
+def columns_of(lines: Sequence[str]) -> tuple[str, str]:
+    """What stands under "picture" and under "label", put together again."""
+    left, right = lines[0].index("label"), lines[0].index("score")
+    pictures, labels = [], []
+    for line in lines[1:]:
+        pictures.append(_cut(line, left).strip())
+        labels.append(_cut(line, right)[len(_cut(line, left)) :].rstrip(" " + "▏▎▍▌▋▊▉█"))
+    return "".join(pictures), " ".join("".join(labels).split())
 
 
-def test_what_is_cut_shows_it_in_every_script(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("labels", [CHINESE, LONG], ids=["chinese", "long"])
+@pytest.mark.parametrize("path", PATHS)
+def test_at_80_columns_nothing_is_lost(path: str, labels: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    path, label = "照片" * 9 + ".jpg", "一只在草地上奔跑的金毛寻回犬"
-    line = render([picture(path, (label, "狗", "鸟"))], (label, "狗", "鸟"))[1]
-    assert line.startswith("…")
-    assert line.split("  ")[1].endswith("…")
+    lines = render([picture(path, labels)], labels)
+    shown_path, shown_labels = columns_of(lines)
+    assert shown_path.replace(" ", "") == path.replace(" ", "")
+    assert shown_labels.replace(" ", "") == "".join(labels).replace(" ", "")
+
+
+def test_a_long_path_goes_on_below_beside_the_other_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = render([picture(PATHS[1], ("cat", "dog", "cow"))], ("cat", "dog", "cow"))
+    assert len(lines) == 1 + 3
+    assert lines[1].startswith("/home/me/pictures/2024/  ")
+    assert lines[2].startswith("summer holidays/DSC_0001.JPG  ")
+
+
+@pytest.mark.parametrize("columns", [20, 40, 50, 59])
+def test_narrow_terminals_get_paths_on_lines_of_their_own(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    records = [picture(PATHS[1], ENGLISH), Classification("x.jpg", error=Failure("MissingFile", "x.jpg: no such file"))]
+    lines = render(records, ENGLISH)
+    assert all(cell_len(line) <= max(columns, 40) for line in lines)
+    assert lines[0] == "picture"
+    assert lines[1].split() == ["label", "score", "cosine", "logit"]
+    assert all(len(line.split()) >= 4 for line in lines if "0.2718" in line)
+    text = "".join(lines)
+    assert PATHS[1] in text
+    assert lines[-2:] == ["x.jpg", "  no such file"]
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown", None])
+def test_where_no_bar_can_be_drawn_there_are_words_and_numbers(
+    term: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dumb terminal, or none at all: what a screen reader is given."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR")
+    if term is not None:
+        monkeypatch.setenv("TERM", term)
+    lines = render([picture(PATHS[0], ENGLISH)], ENGLISH, stream=Terminal() if term else io.BytesIO())
+    assert "".join(lines).isascii() and "".join(lines).isprintable()
+    assert lines[0].split() == ["picture", "label", "score", "cosine", "logit"]
+    assert lines[1].split() == ["a.jpg", "cat", "0.900", "0.2718", "27.18"]
+
+
+def test_joined_emoji_combining_marks_and_spaces_of_all_widths_stay_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    labels = ("👨\u200d👩\u200d👧 family", "cafe\u0301 \u0e01\u0e47", "全角\u3000空白")
+    head, *lines = render([picture("a.jpg", labels)], labels)
+    assert [cell_len(line) for line in lines] == [cell_len(head)] * 3
+    for label in labels:
+        assert any(label in line for line in lines)
+
+
+def test_right_to_left_labels_do_not_pull_their_numbers_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two left-to-right marks, a terminal that turns Hebrew around leaves the rest of the line alone."""
+    monkeypatch.setenv("COLUMNS", "80")
+    labels = ("חתול", "قطة", "می\u200cخواهم")
+    head, *lines = render([picture("a.jpg", labels)], labels)
+    assert [cell_len(line) for line in lines] == [cell_len(head)] * 3
+    for line, label in zip(lines, labels, strict=True):
+        assert f"\u200e{label}\u200e" in line
+    assert "\u200e" not in "".join(render([picture("a.jpg", ENGLISH)], ENGLISH))
 
 
 def test_at_200_columns_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +198,13 @@ def test_a_name_cannot_move_the_cursor() -> None:
     assert "\r" not in text
     assert r"\x1b[2Jevil\r\n.jpg" in text
     assert r"a\x07b" in text
+
+
+@pytest.mark.parametrize("name", ["\x9b31mred.jpg", "exe\u202egpj.jpg", "a\u2028b.jpg", "a\x7fb.jpg"])
+def test_nor_can_it_turn_the_direction_or_look_like_another(name: str) -> None:
+    text = "".join(render([picture(name, ENGLISH)], ENGLISH))
+    assert text.isprintable()
+    assert name.encode("unicode_escape").decode() in text
 
 
 def test_markup_in_names_is_text() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from clipcli.cli.tagging.journal import Journal
+from clipcli.cli.tagging.run_file import RunFile
 from clipcli.errors import ClipError, UsageError
 from clipcli.images.find import ImageSource
 from clipcli.results import Failure, Tag, TaggedImage
@@ -58,7 +59,7 @@ def batches(pending: Iterator[ImageSource], generation: str = "") -> Iterator[li
 def run(
     output: Path, paths: list[Path], *, resume: bool = True, stop_after: int | None = None, new: str = ""
 ) -> Journal:
-    journal = Journal(str(output), SETTINGS)
+    journal = Journal(RunFile(str(output)), SETTINGS)
     if resume:
         journal.resume()
     for number, batch in enumerate(batches(journal.pending(sources(paths)), new)):
@@ -139,7 +140,7 @@ def test_nothing_is_done_twice(tmp_path: Path, pictures: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
     run(output, pictures)
     before = output.read_bytes()
-    journal = Journal(str(output), SETTINGS)
+    journal = Journal(RunFile(str(output)), SETTINGS)
     journal.resume()
     assert list(journal.pending(sources(pictures))) == []
     journal.put_in_order()
@@ -210,7 +211,7 @@ def test_failures_that_may_pass_are_tried_again_and_lasting_ones_are_not(tmp_pat
     paths = [late, *pictures]
     run(output, paths)
     assert rows(output)[0]["status"] == "error"
-    journal = Journal(str(output), SETTINGS)
+    journal = Journal(RunFile(str(output)), SETTINGS)
     journal.resume()
     again = [source.path for source in journal.pending(sources(paths))]
     assert str(late) in again and str(pictures[5]) not in again
@@ -234,7 +235,7 @@ def test_other_settings_are_refused_with_what_differs(tmp_path: Path, pictures: 
     before = output.read_bytes()
     other = {"--model": "large", "labels": [("cat", 0.5), ("dog", 0.6)], "--top": 3}
     with pytest.raises(UsageError) as caught:
-        Journal(str(output), other).resume()
+        Journal(RunFile(str(output)), other).resume()
     assert "--model was tiny, now large; labels changed; --top was not given, now 3" in str(caught.value)
     assert "--resume" in str(caught.value.hint)
     assert output.read_bytes() == before
@@ -249,7 +250,7 @@ def test_a_file_of_unknown_settings_is_refused(content: bytes | None, tmp_path: 
     else:
         (tmp_path / "tags.jsonl.run").write_bytes(content)
     with pytest.raises(UsageError, match=r"tags\.jsonl\.run is missing or damaged"):
-        Journal(str(output), SETTINGS).resume()
+        Journal(RunFile(str(output)), SETTINGS).resume()
 
 
 def test_without_resume_a_run_begins_anew_with_its_first_batch(tmp_path: Path, pictures: list[Path]) -> None:

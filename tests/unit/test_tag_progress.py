@@ -32,9 +32,9 @@ def test_a_line_every_30_seconds_in_a_log(capsys: pytest.CaptureFixture[str]) ->
             clock.now += 10
             advance(200)
     assert capsys.readouterr().err.splitlines() == [
-        "clip: 1000 of 10000 pictures, 20.0/s, 7 min 30 s left",
-        "clip: 1600 of 10000 pictures, 20.0/s, 7 min 0 s left",
-        "clip: 2200 of 10000 pictures, 20.0/s, 6 min 30 s left",
+        "clip: 1,000 of 10,000 pictures, 20.0/s, 7 min 30 s left",
+        "clip: 1,600 of 10,000 pictures, 20.0/s, 7 min 0 s left",
+        "clip: 2,200 of 10,000 pictures, 20.0/s, 6 min 30 s left",
     ]
 
 
@@ -73,9 +73,9 @@ def test_the_summary() -> None:
     tally.sidecars.update(written=2)
     tally.started -= 2
     lines = tally.lines(before=1)
-    assert lines[0] == "  pictures  5, of which 1 were finished before"
-    assert lines[1] == "  tags      2, none on 1 pictures"
-    assert lines[2].startswith("  speed     2.0 pictures/s")
-    assert lines[3:] == ["  sidecars  2 written", "  failures  2 X, 1 MissingFile"]
+    assert lines[0] == "pictures  5, of which 1 was finished before"
+    assert lines[1] == "tags      2, none on 1 picture"
+    assert lines[2].startswith("speed     2.0 pictures/s")
+    assert lines[3:] == ["sidecars  2 written", "failures  2 X, 1 MissingFile"]
     tally.recount([{"status": "ok", "tags": [1]}])
     assert (tally.images, tally.tags, tally.failed) == (1, 1, 0)

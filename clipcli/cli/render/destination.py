@@ -1,6 +1,8 @@
 """Where results go: stdout, or a file that appears only when it is complete."""
 
+import errno
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from clipcli.cli.terminal import can_redraw, wants_colour
 from clipcli.errors import ClipError
 
 
@@ -23,6 +26,16 @@ class Destination:
     def is_terminal(self) -> bool:
         """Whether a person is looking."""
         return self._stream.isatty()
+
+    @property
+    def can_redraw(self) -> bool:
+        """Whether bars may be drawn."""
+        return can_redraw(self._stream)
+
+    @property
+    def wants_colour(self) -> bool:
+        """Whether to colour."""
+        return wants_colour(self._stream)
 
     def write(self, text: str) -> None:
         """Write text.
@@ -43,12 +56,18 @@ class Destination:
         except OSError as error:
             raise self._abandon(error) from error
 
+    def duplicate(self) -> BinaryIO:
+        """The same open file once more: it stays open when this one is closed, with the locks that it has."""
+        return os.fdopen(os.dup(self._stream.fileno()), "ab")
+
     def _abandon(self, error: OSError) -> Exception:
         """Give the stream up: what is still buffered would only fail a second time when it is closed."""
         send_nowhere(self._stream)
         if isinstance(error, BrokenPipeError):
             return error
-        return ClipError(f"{self._name} cannot be written: {error.strerror}")
+        return ClipError(
+            f"{self._name} cannot be written: {error.strerror}", hint="write to another place with --output"
+        )
 
 
 def send_nowhere(stream: IO[Any]) -> None:
@@ -59,10 +78,14 @@ def send_nowhere(stream: IO[Any]) -> None:
 
 
 @contextmanager
-def open_destination(path: str | None) -> Iterator[Destination]:
+def open_destination(path: str | None, option: str = "--output") -> Iterator[Destination]:
     """Open stdout, or a file beside its final name that takes that name at the end.
 
     Links are followed; a device or a named pipe is written to as it is.
+
+    Args:
+        path: The file; None or - for stdout.
+        option: What errors call it.
 
     Raises:
         ClipError: The file cannot be written.
@@ -76,17 +99,15 @@ def open_destination(path: str | None) -> Iterator[Destination]:
     target = Path(os.path.realpath(path))
     temporary: str | None = None
     try:
-        if target.exists() and not target.is_file():
+        if _is_special(target):
             handle = os.open(target, os.O_WRONLY)
         else:
-            handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            handle, temporary = _temporary_beside(target)
     except OSError as error:
-        raise ClipError(
-            f"--output {path}: {error.strerror}", hint="name a file in a folder you may write to"
-        ) from error
+        raise _unwritable(option, path, error) from error
     try:
         with os.fdopen(handle, "wb") as stream:
-            destination = Destination(stream, f"--output {path}")
+            destination = Destination(stream, f"{option} {path}")
             yield destination
             destination.flush()
         if temporary is not None:
@@ -96,6 +117,60 @@ def open_destination(path: str | None) -> Iterator[Destination]:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def check_destination(path: str | None, option: str = "--output") -> None:
+    """Find out, before anything slow begins, whether `open_destination` will succeed. Leaves nothing behind.
+
+    Raises:
+        ClipError: It will not.
+    """
+    if path is None or path == "-":
+        return
+    target = Path(os.path.realpath(path))
+    try:
+        if not _is_special(target):
+            handle, temporary = _temporary_beside(target)
+            os.close(handle)
+            os.unlink(temporary)
+        elif target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        elif not os.access(target, os.W_OK):  # it is not opened: a named pipe would wait for its reader
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unwritable(option, path, error) from error
+
+
+def check_folder(path: str | None, option: str) -> None:
+    """Find out whether a folder can be written to, or be made. Leaves nothing behind.
+
+    Raises:
+        ClipError: It cannot.
+    """
+    if path is None:
+        return
+    target = Path(os.path.abspath(path))
+    existing = next(place for place in (target, *target.parents) if place.exists())
+    number = errno.ENOTDIR if not existing.is_dir() else errno.EACCES if not os.access(existing, os.W_OK) else None
+    if number is not None:
+        raise ClipError(f"{option} {path}: {os.strerror(number)}", hint="name a folder that you may write to")
+
+
+def _is_special(target: Path) -> bool:
+    """Whether this is there and no file: a device, a pipe, a folder."""
+    return target.exists() and not target.is_file()
+
+
+def _temporary_beside(target: Path) -> tuple[int, str]:
+    return tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+
+
+def _unwritable(option: str, path: str, error: OSError) -> ClipError:
+    hint = "name a file in a folder you may write to"
+    folder = os.path.dirname(path)
+    if folder and not os.path.exists(folder):
+        hint = f"make the folder first (mkdir -p {shlex.quote(folder)}), or name a file in another"
+    return ClipError(f"{option} {path}: {error.strerror}", hint=hint)
 
 
 def _umask() -> int:

@@ -2,15 +2,21 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from clipcli.cli.options import Format, FormatOptions
 from clipcli.cli.render.destination import Destination, open_destination
+from clipcli.cli.render.json import dump
+from clipcli.cli.terminal import held_in_place, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Row = Mapping[str, Any]
+
+_LEAST_FOLDED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,6 @@ def print_rows(schema: str, rows: Sequence[Row], table: Sequence[Column], option
         destination.flush()
 
 
-def dump(value: object, indent: int | None = None) -> str:
-    """Write JSON, letters of every script as themselves."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-
-
 def _separated(rows: Sequence[Row], delimiter: str) -> str:
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
@@ -67,16 +68,52 @@ def _cell(value: object) -> object:
 
 def _print_table(columns: Sequence[Column], destination: Destination) -> None:
     from rich.console import Console
+
+    coloured = destination.wants_colour
+    console = Console(color_system="standard" if coloured else None, force_terminal=coloured or None)
+    columns = [replace(column, cells=[_shown(cell) for cell in column.cells]) for column in columns]
+    with console.capture() as capture:
+        if _fit(columns, console.width):
+            _print_grid(columns, console)
+        else:
+            _print_blocks(columns, console)
+    destination.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+
+
+def _shown(cell: str) -> str:
+    return "\n".join(held_in_place(printable(line)) for line in cell.split("\n"))
+
+
+def _fit(columns: Sequence[Column], width: int) -> bool:
+    """Whether the columns stand side by side, the widest one folded where need be, but not to shreds."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, (column.heading, *"\n".join(column.cells).split("\n")))) for column in columns]
+    widest = max(widths)
+    return sum(widths) - widest + min(widest, _LEAST_FOLDED) + len(widths) - 1 <= width
+
+
+def _print_grid(columns: Sequence[Column], console: "Console") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(force_terminal=None if destination.is_terminal else False)
     headed = any(column.heading for column in columns)
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=headed)
     for column in columns:
         table.add_column(column.heading, justify="right" if column.right else "left", overflow="fold")
     for cells in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*map(Text, cells))  # text as it is: a label may hold [brackets]
-    with console.capture() as capture:
-        console.print(table)
-    destination.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+    console.print(table)
+
+
+def _print_blocks(columns: Sequence[Column], console: "Console") -> None:
+    """Print a block of lines a row, for narrow terminals: its first cell, then what the others are and hold."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for first, *cells in zip(*(column.cells for column in columns), strict=True):
+        console.print(Text(first, style="bold", overflow="fold"))
+        for column, cell in zip(columns[1:], cells, strict=True):
+            if cell:
+                named = f"{column.heading}: {cell}" if column.heading else cell
+                console.print(Padding(Text(named, overflow="fold"), (0, 0, 0, 2)))

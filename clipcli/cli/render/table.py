@@ -1,11 +1,13 @@
 """A table for people: one block a picture, a bar for each score, aligned in every script.
 
-Lines are laid out in fixed columns rather than by rich's Table, so that a folder streams as it is finished.
+Lines are laid out in fixed columns rather than by rich's Table, so that a folder streams as it is finished. Nothing is
+cut: what is too long for its column goes on below. Where no bars can be drawn (a pipe, a file, a dumb terminal, which
+screen readers may have) there are words and numbers alone.
 """
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from rich.cells import cell_len, chop_cells, set_cell_size
@@ -13,10 +15,14 @@ from rich.console import Console
 from rich.text import Text
 
 from clipcli.cli.render.destination import Destination
+from clipcli.cli.terminal import held_in_place, printable
 from clipcli.results import ImageTextScores, Record, TaggedImage
 
 _SCORE, _COSINE, _LOGIT = 6, 7, 7
 _GAP = 2
+_NUMBERS = _SCORE + _COSINE + _LOGIT + 3 * _GAP
+# Below the first, paths get lines of their own; below the second, lines are left to the terminal.
+_NARROW, _NARROWEST = 60, 40
 _NOTHING = "(nothing reached the threshold)"
 _Entry = tuple[str, float | None, float | None, float | None]
 _BAR_PARTS = " ▏▎▍▌▋▊▉█"
@@ -24,31 +30,37 @@ _BAR_PARTS = " ▏▎▍▌▋▊▉█"
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Widths in terminal cells."""
+    """Widths in terminal cells. Without a column of paths, a path has lines of its own and the rest is indented."""
 
     path: int
     label: int
     bar: int
 
     @classmethod
-    def for_width(cls, width: int, paths: Iterable[str] = (), labels: Iterable[str] = ()) -> "_Columns":
+    def for_width(
+        cls, width: int, paths: Iterable[str] = (), labels: Iterable[str] = (), *, bars: bool = True
+    ) -> "_Columns":
         """Share a terminal's width: half for labels and half for paths, less where they need less."""
-        room = max(width, 60) - _SCORE - _COSINE - _LOGIT - 5 * _GAP
-        bar = min(max(room // 6, 6), 24)
-        label = min(_longest(labels, least=len("label")), (room - bar) // 2)
+        if width < _NARROW:
+            return cls(0, max(width, _NARROWEST) - _GAP - _NUMBERS, 0)
+        room = width - _NUMBERS - _GAP
+        bar = min(max((room - _GAP) // 6, 6), 24) if bars else 0
+        room -= bar + _GAP if bars else 0
+        label = min(_longest(labels, least=len("label")), room // 2)
         # Later paths may be longer than those of the first batch, which are all that is known here.
-        return cls(min(_longest(paths, least=40), room - bar - label), label, bar)
+        return cls(min(_longest(paths, least=40), room - label), label, bar)
 
 
 class TableRenderer:
     """Blocks of lines: picture, label, bar, score, cosine, logit."""
 
     def __init__(self, destination: Destination) -> None:
-        """Write to a destination; colours only where a terminal shows them."""
+        """Write to a destination; colours and bars only where they are welcome."""
         self._destination = destination
-        coloured = destination.is_terminal and not os.environ.get("NO_COLOR")
-        self._console = Console(color_system="auto" if coloured else None)
-        self._columns = _Columns.for_width(self._console.width)
+        coloured = destination.wants_colour
+        self._console = Console(color_system="standard" if coloured else None, force_terminal=coloured or None)
+        self._bars = coloured or destination.can_redraw
+        self._columns = _Columns.for_width(self._console.width, bars=self._bars)
         self._labels: tuple[str, ...] | None = None
         self._heading = "label"
 
@@ -63,9 +75,11 @@ class TableRenderer:
         lines: list[Text] = []
         if self._labels is not None:
             paths = (record.path for record in records)
-            self._columns = _Columns.for_width(self._console.width, paths, self._labels)
-            lines.append(self._line("picture", self._heading, Text(), "score", "cosine", "logit"))
-            lines[0].stylize("bold")
+            self._columns = _Columns.for_width(self._console.width, paths, self._labels, bars=self._bars)
+            heading = self._entry_lines(self._heading, Text(), "score", "cosine", "logit")
+            lines.extend(self._beside("picture", heading))
+            for line in lines:
+                line.stylize("bold")
             self._labels = None
         self._print([*lines, *(line for record in records for line in self._block(record))])
 
@@ -80,7 +94,7 @@ class TableRenderer:
         self._destination.write(capture.get())
         self._destination.flush()
 
-    def _block(self, record: Record) -> list[Text]:
+    def _block(self, record: Record) -> Iterator[Text]:
         if record.error is not None:
             return self._remark(record.path, record.error.message.removeprefix(f"{record.path}: "), "red")
         if isinstance(record, ImageTextScores):
@@ -94,29 +108,46 @@ class TableRenderer:
             entries = [(p.label, p.score, p.cosine, p.logit) for p in record.predictions]
         if not entries:
             return self._remark(record.path, _NOTHING)
-        lines = []
+        lines: list[Text] = []
         for i, (label, score, cosine, logit) in enumerate(entries):
             bar = self._bar(cosine if score is None else score)
-            numbers = (_number(score, 3), _number(cosine, 4), _number(logit, 2))
-            line = self._line(record.path if i == 0 else "", label, bar, *numbers)
-            if i == best:
-                line.stylize("bold", self._columns.path + _GAP)
-            lines.append(line)
-        return lines
+            entry = self._entry_lines(label, bar, _number(score, 3), _number(cosine, 4), _number(logit, 2))
+            for line in entry if i == best else ():
+                line.stylize("bold")
+            lines.extend(entry)
+        return self._beside(record.path, lines)
 
-    def _line(self, path: str, label: str, bar: Text, score: str, cosine: str, logit: str) -> Text:
+    def _entry_lines(self, label: str, bar: Text, score: str, cosine: str, logit: str) -> list[Text]:
+        """A label and its numbers; the lines after the first hold the rest of a long label."""
         columns, gap = self._columns, " " * _GAP
-        line = Text(_fit_path(path, columns.path) + gap + _fit(label, columns.label) + gap)
-        line.append(bar).append(" " * (columns.bar - bar.cell_len))
-        numbers = (score.rjust(_SCORE), cosine.rjust(_COSINE), logit.rjust(_LOGIT))
-        return line.append("".join(gap + number for number in numbers))
+        first, *rest = self._folded(label, columns.label)
+        line = Text(set_cell_size(first, columns.label))
+        if columns.bar:
+            line.append(gap).append(bar).append(" " * (columns.bar - bar.cell_len))
+        for number, width in ((score, _SCORE), (cosine, _COSINE), (logit, _LOGIT)):
+            line.append(gap + number.rjust(width))
+        return [line, *map(Text, rest)]
 
-    def _remark(self, path: str, message: str, style: str = "") -> list[Text]:
-        """Words in place of numbers, wrapped so that they stay right of the paths."""
-        left, gap = self._columns.path, " " * _GAP
-        wrapped = Text(_printable(message)).wrap(self._console, max(self._console.width, 60) - left - _GAP)
-        heads = [Text(_fit_path(path, left), style=style), *(Text(" " * left) for _ in wrapped[1:])]
-        return [head.append(gap).append(text) for head, text in zip(heads, wrapped, strict=True)]
+    def _remark(self, path: str, message: str, style: str = "") -> Iterator[Text]:
+        """Words in place of numbers."""
+        left = self._columns.path + _GAP if self._columns.path else _GAP
+        width = max(self._console.width, _NARROWEST) - left
+        return self._beside(path, [Text(line) for line in self._folded(message, width)], style)
+
+    def _beside(self, path: str, lines: list[Text], style: str = "") -> Iterator[Text]:
+        """Put a path left of lines, or above them where it is narrow."""
+        gap = Text(" " * _GAP)
+        if not self._columns.path:
+            width = max(self._console.width, _NARROWEST)
+            yield from (Text(part, style=style) for part in _folded_path(path, width))
+            yield from (gap + line for line in lines)
+            return
+        for part, line in zip_longest(_folded_path(path, self._columns.path), lines):
+            yield Text(set_cell_size(part or "", self._columns.path), style=style) + gap + (line or Text())
+
+    def _folded(self, text: str, width: int) -> list[str]:
+        """A text on lines of a width in cells, parted between words where it can be."""
+        return [held_in_place(line.plain) for line in Text(printable(text)).wrap(self._console, width)] or [""]
 
     def _bar(self, share: float | None) -> Text:
         """A bar in eighths of a cell; a share outside [0, 1] is cut."""
@@ -125,31 +156,24 @@ class TableRenderer:
         return Text("█" * full + (_BAR_PARTS[rest] if rest else ""), style="cyan")
 
 
+def _folded_path(path: str, width: int) -> list[str]:
+    """A path on lines of a width in cells, parted after a slash where that leaves no line half empty."""
+    path = printable(path)
+    parts = []
+    while cell_len(path) > width:
+        part = chop_cells(path, width)[0]
+        folders = part[: part.rfind("/") + 1]
+        if 2 * cell_len(folders) > width:
+            part = folders
+        parts.append(part)
+        path = path[len(part) :]
+    return [held_in_place(part) for part in (*parts, path)]
+
+
 def _longest(texts: Iterable[str], *, least: int) -> int:
     """Width in cells of the widest text."""
-    return max(least, max((cell_len(_printable(text)) for text in texts), default=0))
+    return max(least, max((cell_len(printable(text)) for text in texts), default=0))
 
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _printable(text: str) -> str:
-    """Control characters, and bytes that are not UTF-8, as escapes: a name must not move the cursor."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-    return shown.encode("utf-8", "backslashreplace").decode()
-
-
-def _fit(text: str, width: int) -> str:
-    """Cut at the end to a width in cells, or fill up with spaces."""
-    text = _printable(text)
-    return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
-
-
-def _fit_path(path: str, width: int) -> str:
-    """Cut at the front: the end of a path tells pictures apart."""
-    path = _printable(path)
-    if cell_len(path) <= width:
-        return set_cell_size(path, width)
-    tail = chop_cells(path[::-1], width - 1)[0][::-1]
-    return set_cell_size("…" + tail, width)

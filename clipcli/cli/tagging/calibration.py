@@ -14,6 +14,7 @@ from clipcli.cli.options import FormatOptions
 from clipcli.cli.render.destination import open_destination
 from clipcli.cli.render.rows import Column, print_rows
 from clipcli.cli.tagging.options import TagOutputOptions
+from clipcli.cli.wording import counted
 from clipcli.errors import ExitStatus, UsageError
 from clipcli.images.find import FindOptions, ImageSource, find_images
 from clipcli.labels.label_set import LabelSet
@@ -24,17 +25,18 @@ from clipcli.runtime.tagger import Tagger
 
 Labelled = dict[str, set[str]]
 
+_CSV = "the file begins with the line path,label and is saved as UTF-8; each line after it is one label of one picture"
+
 
 def calibrate(
-    engine: Model, tagger: Tagger, label_set: LabelSet, labelled: str, into: str, output: TagOutputOptions
+    engine: Model, tagger: Tagger, label_set: LabelSet, truth: Labelled, into: str, output: TagOutputOptions
 ) -> None:
     """Fit thresholds, write a label set that has them, and print how well they do.
 
     Raises:
-        UsageError: The pictures' labels cannot be read, or are not those of the label set.
+        UsageError: Not one picture can be used.
         typer.Exit: With `PARTIAL` if a picture could not be used.
     """
-    truth = _read_labelled(labelled, label_set.names)
     known: list[set[str]] = []
     scores = []
     failed = 0
@@ -46,20 +48,29 @@ def calibrate(
         known.append(truth[item.source.path])
         scores.append(tagger.scores(item.features[None])[0][0])
     if not scores:
-        raise UsageError(f"--calibrate {labelled}: not one picture could be read")
+        raise UsageError(
+            "--calibrate: none of the labelled pictures could be used",
+            hint="the lines above say what is wrong with each",
+        )
     table = np.array([[name in labels for name in label_set.names] for labels in known])
     fits = fit_thresholds(label_set.names, np.stack(scores), table)
     _write(into, label_set, fits)
     _print(fits, output)
     unfitted = sum(fit.threshold is None for fit in fits)
     if not output.quiet:
-        rest = f"; {unfitted} labels without pictures keep theirs" if unfitted else ""
-        say(f"{into}: thresholds of {len(fits) - unfitted} labels, from {len(scores)} pictures{rest}")
+        fitted, used = counted(len(fits) - unfitted, "label"), counted(len(scores), "picture")
+        rest = f"; unchanged, for want of pictures: {counted(unfitted, 'label')}" if unfitted else ""
+        say(f"{into}: thresholds of {fitted}, from {used}{rest}")
     if failed:
         raise typer.Exit(ExitStatus.PARTIAL)
 
 
-def _read_labelled(labelled: str, names: tuple[str, ...]) -> Labelled:
+def read_labelled(labelled: str, names: tuple[str, ...]) -> Labelled:
+    """Read which labels each picture has, from folders or a CSV.
+
+    Raises:
+        UsageError: They cannot be read, or are not those of the label set.
+    """
     pairs = _read_folder(labelled) if os.path.isdir(labelled) else _read_csv(labelled)
     truth: Labelled = {}
     for path, label, place in pairs:
@@ -70,7 +81,10 @@ def _read_labelled(labelled: str, names: tuple[str, ...]) -> Labelled:
             )
         truth.setdefault(path, set()).add(label)
     if not truth:
-        raise UsageError(f"--calibrate {labelled}: no picture in here")
+        raise UsageError(
+            f"--calibrate {labelled}: no labelled picture in it",
+            hint="put pictures into one folder a label, like labelled/cat/1.jpg, or list them in a CSV of path,label",
+        )
     return truth
 
 
@@ -88,14 +102,14 @@ def _read_csv(file: str) -> Iterator[tuple[str, str, str]]:
         with open(file, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             if not {"path", "label"} <= set(reader.fieldnames or ()):
-                raise UsageError(f"--calibrate {file}: the first line must name the columns path and label")
+                raise UsageError(f"--calibrate {file}: the first line must name the columns path and label", hint=_CSV)
             for row in reader:
                 path = str(Path(file).parent / (row["path"] or ""))
                 yield path, row["label"] or "", f"line {reader.line_num}:"
     except OSError as error:
         raise UsageError(f"--calibrate {file}: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"--calibrate {file}: this is no CSV in UTF-8 ({error})") from error
+        raise UsageError(f"--calibrate {file}: this is no CSV in UTF-8 ({error})", hint=_CSV) from error
 
 
 def _write(into: str, label_set: LabelSet, fits: list[Fit]) -> None:
@@ -103,7 +117,7 @@ def _write(into: str, label_set: LabelSet, fits: list[Fit]) -> None:
         label if fit.threshold is None else replace(label, threshold=fit.threshold)
         for label, fit in zip(label_set.labels, fits, strict=True)
     )
-    with open_destination(into) as destination:
+    with open_destination(into, "--calibrate-into") as destination:
         destination.write(to_yaml(replace(label_set, labels=labels, name=Path(into).stem)))
 
 

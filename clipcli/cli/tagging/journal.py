@@ -1,8 +1,7 @@
 """The output file of `clip tag` as a journal: it grows by whole batches, and an interrupted run goes on with it.
 
 A line is one picture's row together with size and modification time of the file that it was made of. A file beside
-them, `tags.jsonl.run`, begins with the settings and then holds, one a line, where each batch of rows ends. Whatever
-kills the run, at any moment:
+them holds the settings and where each batch of rows ends, see `run_file`. Whatever kills the run, at any moment:
 
 - Rows that are torn, or not part of a whole batch, are cut off and done again.
 - Pictures that have changed are done again, together with those that shared their batch: the last digit of a number
@@ -24,15 +23,13 @@ from typing import Any, BinaryIO
 
 from clipcli.cli.render.destination import open_destination
 from clipcli.cli.render.json import as_json, dump
-from clipcli.errors import ClipError, UsageError
+from clipcli.cli.tagging.run_file import RunFile
 from clipcli.images.find import ImageSource
 from clipcli.results import TaggedImage
 
 Row = dict[str, Any]
 Stamp = tuple[int, int]
 
-RUN_SUFFIX = ".run"
-_SCHEMA = "clipcli.tag-run/1"
 # Failures that lie in the picture, which fails again as long as it does not change. All others are tried again.
 _LASTING_FAILURES = ("UnreadableImage", "ImageTooLarge")
 
@@ -40,19 +37,17 @@ _LASTING_FAILURES = ("UnreadableImage", "ImageTooLarge")
 class Journal:
     """Rows in a file, in the end in the order of the sources."""
 
-    def __init__(self, path: str, settings: Mapping[str, Any]) -> None:
-        """Name the file; nothing is touched yet.
+    def __init__(self, run_file: RunFile, settings: Mapping[str, Any]) -> None:
+        """Nothing is touched yet.
 
         Args:
-            path: Where rows go.
+            run_file: Knows where rows go.
             settings: All that a row depends on besides the picture, by the words that errors use.
         """
-        self._name = path
-        self._path = Path(os.path.realpath(path))
-        self._run_path = self._path.with_name(self._path.name + RUN_SUFFIX)
+        self._run_file = run_file
+        self._path = run_file.rows_path
         self._settings: Row = json.loads(dump(dict(settings)))  # as it comes back from the file: lists for tuples
         self._rows: BinaryIO | None = None
-        self._ends: BinaryIO | None = None
         self._kept: dict[int, int] = {}  # hash of the path -> where its row begins
         self._stamps: list[Stamp | None] = []  # of the sources handed out, until their rows are written
         self._order = array("q")  # where the row of each source begins; -1 while it is yet to be written
@@ -74,9 +69,9 @@ class Journal:
         if not self._path.exists() or self._path.stat().st_size == 0:
             return
         try:
-            self._keep(self._read_ends())
+            self._keep(self._run_file.read(self._settings))
         except OSError as error:
-            raise self._error(error) from error
+            raise self._run_file.error(error) from error
 
     def pending(self, sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
         """Yield the sources that are left to do, and note what `write` will need."""
@@ -103,21 +98,21 @@ class Journal:
             self._added.append(self._size)
             self._size += len(lines[-1])
         try:
-            if self._rows is None or self._ends is None:
-                self._rows, self._ends = self._open()
-            for stream, data in ((self._rows, b"".join(lines)), (self._ends, b"%d\n" % self._size)):
-                stream.write(data)
-                stream.flush()
+            if self._rows is None:
+                self._rows = self._open()
+            self._rows.write(b"".join(lines))
+            self._rows.flush()
+            self._run_file.add(self._size)
         except OSError as error:
-            raise self._error(error) from error
+            raise self._run_file.error(error) from error
 
     def finish(self, summary: Mapping[str, int] | None = None) -> None:
         """Close the file and leave it as it is, for another run to go on."""
-        for stream in (self._rows, self._ends):
-            if stream is not None:
-                with suppress(OSError):  # every batch was flushed, and would have said so
-                    stream.close()
-        self._rows = self._ends = None
+        if self._rows is not None:
+            with suppress(OSError):  # every batch was flushed, and would have said so
+                self._rows.close()
+        self._rows = None
+        self._run_file.close()
 
     def put_in_order(self) -> None:
         """Bring the rows of a complete run into the order of the sources, and drop those that are no source's.
@@ -132,35 +127,14 @@ class Journal:
         if len(order) == rows and all(a < b for a, b in pairwise(order)):
             return
         try:
-            self._rewrite(order, self._read_ends())
+            self._rewrite(order, self._run_file.read(self._settings))
         except OSError as error:
-            raise self._error(error) from error
+            raise self._run_file.error(error) from error
 
     def rows(self) -> Iterator[Row]:
         """Read all rows back."""
         with open(self._path, "rb") as file:
             yield from (json.loads(line) for line in file)
-
-    def _read_ends(self) -> "array[int]":
-        """Where batches end, once the settings are found to be the same."""
-        again = "leave --resume out to start anew, or give another --output"
-        try:
-            with open(self._run_path, "rb") as file:
-                header = json.loads(file.readline())
-                if header["schema"] != _SCHEMA:
-                    raise ValueError(header["schema"])
-                earlier = dict(header["settings"])
-                ends = array("q", (int(line) for line in file if line.endswith(b"\n") and line.strip().isdigit()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"--resume: {self._run_path.name} is missing or damaged, so nothing tells how {self._name} was made",
-                hint=again,
-            ) from error
-        differing = [key for key, value in self._settings.items() if value != earlier.get(key)]
-        if differing:
-            changes = "; ".join(_difference(key, earlier.get(key), self._settings[key]) for key in differing)
-            raise UsageError(f"--resume: {self._name} was made with other settings: {changes}", hint=again)
-        return ends
 
     def _keep(self, ends: "array[int]") -> None:
         kept = array("q")
@@ -178,7 +152,7 @@ class Journal:
             self._kept = _index(self._path)
         else:
             os.truncate(self._path, position)
-            self._write_run(end for end in ends if end <= position)
+            self._run_file.write(self._settings, (end for end in ends if end <= position))
         self._size = position
 
     def _rewrite(self, offsets: Sequence[int], ends: Sequence[int]) -> None:
@@ -192,27 +166,16 @@ class Journal:
                     destination.write(line.decode("utf-8"))
                     size += len(line)
                 new_ends.append(size)
-        self._write_run(new_ends)
+        self._run_file.write(self._settings, new_ends)
 
-    def _write_run(self, ends: Iterable[int]) -> None:
-        with open_destination(str(self._run_path)) as destination:
-            destination.write(json.dumps({"schema": _SCHEMA, "settings": self._settings}) + "\n")
-            for end in ends:
-                destination.write(f"{end}\n")
-
-    def _open(self) -> tuple[BinaryIO, BinaryIO]:
+    def _open(self) -> BinaryIO:
         """Open for the first batch: at the end of what was kept, or anew."""
         if not self._kept:
             # Old rows go before the new settings come: those two must never be seen together.
             with open_destination(str(self._path)):
                 pass
-            self._write_run([])
-        return open(self._path, "ab"), open(self._run_path, "ab")
-
-    def _error(self, error: OSError) -> ClipError:
-        return ClipError(
-            f"--output {self._name}: {error.strerror or error}", hint="name a file in a folder you may write to"
-        )
+            self._run_file.write(self._settings, [])
+        return open(self._path, "ab")
 
 
 def _stamp(source: ImageSource) -> Stamp | None:
@@ -280,16 +243,3 @@ def _line_at(file: BinaryIO, offset: int) -> bytes:
 def _end_of_line(path: Path, offset: int) -> int:
     with open(path, "rb") as file:
         return offset + len(_line_at(file, offset))
-
-
-def _difference(key: str, earlier: object, now: object) -> str:
-    simple = str | int | float | None
-    if isinstance(earlier, simple) and isinstance(now, simple):
-        return f"{key} was {_said(earlier)}, now {_said(now)}"
-    return f"{key} changed"
-
-
-def _said(value: object) -> str:
-    if value is None or value is False:
-        return "not given"
-    return "given" if value is True else str(value)

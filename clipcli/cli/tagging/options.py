@@ -1,12 +1,13 @@
 """Options that only `clip tag` has, in groups. Imports no room that needs numpy, PIL or torch."""
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
 import typer
 
-from clipcli.cli.options import OUTPUT, SCORING, Format, OutputOptions
+from clipcli.cli.options import OUTPUT, SCORING, Format, OutputOptions, decide_format
 from clipcli.errors import UsageError
 
 Way = Literal["link", "copy", "move"]
@@ -76,7 +77,9 @@ class SidecarOptions:
             UsageError: It cannot be part of a keyword.
         """
         if any(not character.isprintable() for character in self.prefix):
-            raise UsageError(f"--prefix {self.prefix!r} holds a character that no keyword has")
+            raise UsageError(
+                f"--prefix {self.prefix!r} holds a line break or another control character", hint="leave it out"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +102,16 @@ class SortOptions:
 
         Raises:
             UsageError: More than one way to sort, or one without a folder.
+            ClipError: `--sort-into` cannot be written.
         """
+        from clipcli.cli.render.destination import check_folder
+
         ways = [name for name in ("link", "copy", "move") if getattr(self, name)]
         if len(ways) > 1:
             raise UsageError(f"--{ways[0]} and --{ways[1]} do not go together", hint="use one of them")
         if ways and self.sort_into is None:
-            raise UsageError(f"--{ways[0]} needs --sort-into DIR")
+            raise UsageError(f"--{ways[0]} needs --sort-into DIR", hint="name the folder that gets one folder a label")
+        check_folder(self.sort_into, "--sort-into")
 
     @property
     def way(self) -> Way:
@@ -134,12 +141,16 @@ class CalibrationOptions:
 
         Raises:
             UsageError: One of the two without the other.
+            ClipError: `--calibrate-into` cannot be written.
         """
+        from clipcli.cli.render.destination import check_destination
+
         if (self.calibrate is None) != (self.calibrate_into is None):
             raise UsageError(
                 "--calibrate and --calibrate-into go together",
                 hint="clip tag --label-set pets --calibrate labelled/ --calibrate-into my-pets.yaml",
             )
+        check_destination(self.calibrate_into, "--calibrate-into")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +175,12 @@ class TagOutputOptions(OutputOptions):
 
         Raises:
             UsageError: `--resume` without a file of JSON Lines.
+            ClipError: `--output` or `--report` cannot be written.
         """
+        from clipcli.cli.render.destination import check_destination
+
         OutputOptions.__post_init__(self)
+        check_destination(self.report, "--report")
         if self.resume and not self.is_journal:
             raise UsageError(
                 "--resume needs --output FILE in the format jsonl", hint="clip tag ... --output tags.jsonl --resume"
@@ -173,13 +188,16 @@ class TagOutputOptions(OutputOptions):
 
     @property
     def is_journal(self) -> bool:
-        """Whether rows go to a file that a later run can go on with."""
-        return self.output not in (None, "-") and self.chosen_format() is Format.jsonl
+        """Whether rows go to a file that a later run can go on with: a pipe or a device is none."""
+        if self.output in (None, "-") or self.chosen_format() is not Format.jsonl:
+            return False
+        return os.path.isfile(self.output) or not os.path.exists(self.output)
 
     def chosen_format(self) -> Format:
         """The format, `auto` decided. `exiftool` is not among them: see `is_exiftool`."""
-        format = Format.json if self.is_exiftool else Format(self.format.value)
-        return OutputOptions(format=format, json=self.json, output=self.output).chosen_format()
+        if self.json or self.is_exiftool:
+            return Format.json
+        return decide_format(Format(self.format.value), self.output)
 
     @property
     def is_exiftool(self) -> bool:

@@ -1,12 +1,13 @@
 """How far a long run is: a bar on a terminal, a line every 30 seconds in a log."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from clipcli.cli.boundary import say
+from clipcli.cli.progress import can_show_bars, make_progress
+from clipcli.cli.wording import counted
 from clipcli.errors import ClipError
 
 LOG_INTERVAL_S = 30.0
@@ -29,7 +30,7 @@ def show_progress(
     """
     if not shown:
         yield lambda count: None
-    elif sys.stderr is not None and sys.stderr.isatty():
+    elif can_show_bars():
         with _bar(done, count_all) as advance:
             yield advance
     else:
@@ -38,17 +39,10 @@ def show_progress(
 
 @contextmanager
 def _bar(done: int, count_all: Callable[[], int] | None) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("tagging"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=60) as progress:
+    columns = ("tagging", BarColumn(), MofNCompleteColumn(), "{task.fields[speed]}", TimeRemainingColumn())
+    with make_progress(*columns, speed_estimate_period=60) as progress:
         task = progress.add_task("tagging", total=None, completed=done, speed="")
         total = _counted(count_all)
 
@@ -77,10 +71,10 @@ class _LogLines:
         rate = (self._done - self._before) / (now - self._start)
         total = self._total()
         if total is None:
-            say(f"{self._done} pictures, {rate:.1f}/s")
+            say(f"{counted(self._done, 'picture')}, {rate:.1f}/s")
         else:
             left = max(total - self._done, 0) / rate
-            say(f"{self._done} of {total} pictures, {rate:.1f}/s, {_duration(left)} left")
+            say(f"{self._done:,} of {counted(total, 'picture')}, {rate:.1f}/s, {_duration(left)} left")
 
 
 def _counted(count_all: Callable[[], int] | None) -> Callable[[], int | None]:

@@ -50,7 +50,7 @@ def write_report(path: str, run: Mapping[str, Any], options: DecodeOptions, rows
     middle, _, tail = rest.partition("/*ROWS*/")
     folder = os.path.dirname(os.path.abspath(path))
     row_of = partial(_page_row, folder=folder, options=replace(options, exact=False))
-    with open_destination(path) as destination, ThreadPoolExecutor(default_workers()) as pool:
+    with open_destination(path, "--report") as destination, ThreadPoolExecutor(default_workers()) as pool:
         destination.write(head + _embedded({key: run[key] for key in ("version", "model", "label_set")}) + middle)
         iterator = iter(rows)
         while batch := list(islice(iterator, _ROWS_AT_ONCE)):

@@ -1,6 +1,7 @@
 """From the options of `clip tag` to a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -9,10 +10,11 @@ from clipcli.cli.run import describe_run
 from clipcli.cli.tagging.journal import Journal
 from clipcli.cli.tagging.options import SidecarOptions, SortOptions, TagOutputOptions, ThresholdOptions
 from clipcli.cli.tagging.run import Step, TagRun
+from clipcli.cli.tagging.run_file import RunFile
 from clipcli.cli.tagging.sidecar_step import SidecarStep
 from clipcli.cli.tagging.summary import Tally
 from clipcli.errors import UsageError
-from clipcli.images.find import PICTURE_EXTENSIONS
+from clipcli.images.find import PICTURE_EXTENSIONS, ImageSource
 from clipcli.labels.background import background_of
 from clipcli.results import TaggedImage
 from clipcli.runtime.engine import Model
@@ -56,8 +58,14 @@ class TagRequest:
         """
         self._refuse_contradictions(sidecars, sorting)
         sources = self._inputs.sources()
-        engine = self._model.open(self._inputs, quiet=self._output.quiet or self._output.no_progress)
-        journal = self._journal(engine, sidecars)
+        with self._run_file() as run_file:  # a second run is refused before the model is loaded
+            self._tag(sources, run_file, sidecars, sorting)
+
+    def _tag(
+        self, sources: Iterator[ImageSource], run_file: RunFile | None, sidecars: SidecarOptions, sorting: SortOptions
+    ) -> None:
+        engine = self._model.open(self._inputs, quiet=self._output.quiet, bars=not self._output.no_progress)
+        journal = self._journal(engine, run_file, sidecars)
         if journal is not None:
             sources = journal.pending(sources)
         tally = Tally()
@@ -76,12 +84,13 @@ class TagRequest:
 
     def calibrate(self, labelled: str, into: str) -> None:
         """Fit thresholds to pictures whose labels are known, and write them into a label set."""
-        from clipcli.cli.tagging.calibration import calibrate
+        from clipcli.cli.tagging.calibration import calibrate, read_labelled
 
         if self._inputs.images or self._inputs.from_file:
             raise UsageError("--calibrate takes no other pictures", hint="leave them out")
-        engine = self._model.open(self._inputs, quiet=self._output.quiet or self._output.no_progress)
-        calibrate(engine, self._tagger(engine), self._label_set, labelled, into, self._output)
+        truth = read_labelled(labelled, self._label_set.names)
+        engine = self._model.open(self._inputs, quiet=self._output.quiet, bars=not self._output.no_progress)
+        calibrate(engine, self._tagger(engine), self._label_set, truth, into, self._output)
 
     def _tagger(self, engine: Model) -> Tagger:
         label_features = engine.encode_labels(self._label_set, self._templates)
@@ -92,7 +101,9 @@ class TagRequest:
         wishes = {"--write-sidecars": sidecars.write_sidecars, "--sort-into": sorting.sort_into is not None}
         wished = next((name for name, wish in wishes.items() if wish), None)
         if wished is not None and "-" in (self._inputs.images or []):
-            raise UsageError(f"{wished} needs files, and a picture on standard input is none")
+            raise UsageError(
+                f"{wished} needs files, and a picture on standard input is none", hint="name the picture's file"
+            )
         if sorting.move and self._output.resume:
             raise UsageError(
                 "--resume and --move do not go together: pictures that have moved away would lose their rows",
@@ -105,10 +116,14 @@ class TagRequest:
             return None
         return lambda: sum(1 for _ in self._inputs.sources())
 
-    def _journal(self, engine: Model, sidecars: SidecarOptions) -> Journal | None:
-        if not self._output.is_journal or self._output.output is None:
+    def _run_file(self) -> AbstractContextManager[RunFile | None]:
+        output = self._output
+        return RunFile(output.output) if output.is_journal and output.output is not None else nullcontext()
+
+    def _journal(self, engine: Model, run_file: RunFile | None, sidecars: SidecarOptions) -> Journal | None:
+        if run_file is None:
             return None
-        journal = Journal(self._output.output, self._settings(engine, sidecars))
+        journal = Journal(run_file, self._settings(engine, sidecars))
         if self._output.resume:
             journal.resume()
         return journal

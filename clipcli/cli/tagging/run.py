@@ -12,7 +12,7 @@ import typer
 
 from clipcli.cli.boundary import say
 from clipcli.cli.render.json import as_json, dump
-from clipcli.cli.run import until_failure
+from clipcli.cli.run import stopped_text, until_failure
 from clipcli.cli.tagging.interrupt import stop_on_interrupt
 from clipcli.cli.tagging.journal import Journal
 from clipcli.cli.tagging.options import TagOutputOptions
@@ -20,6 +20,7 @@ from clipcli.cli.tagging.progress import show_progress
 from clipcli.cli.tagging.sidecar_step import SidecarStep
 from clipcli.cli.tagging.sinks import Sink, open_sink
 from clipcli.cli.tagging.summary import Tally
+from clipcli.cli.wording import counted
 from clipcli.errors import ExitStatus
 from clipcli.results import TaggedImage
 from clipcli.sidecars.keywords import Keywords
@@ -85,12 +86,13 @@ class TagRun:
             open_sink(self.output, self.journal, self.description, self.keywords_of) as (sink, seen),
             stop_on_interrupt() as stopped,
         ):
-            end = self._tag_until(stopped, batches, sink, spool, shown=not seen)
-            if self.journal is not None and end is End.done:
-                self.journal.put_in_order()
-                self.tally.recount(self.journal.rows())  # what an earlier run had finished counts too
-            tally = self.tally
-            sink.finish({"images": tally.images, "ok": tally.ok, "failed": tally.failed})
+            try:
+                end = self._tag_until(stopped, batches, sink, spool, shown=not seen)
+                if self.journal is not None and end is End.done:
+                    self.journal.put_in_order()
+                    self.tally.recount(self.journal.rows())  # what an earlier run had finished counts too
+            finally:
+                sink.finish({"images": self.tally.images, "ok": self.tally.ok, "failed": self.tally.failed})
             return end
 
     def _tag_until(
@@ -133,7 +135,7 @@ class TagRun:
             yield from (json.loads(line) for line in spool)
 
     def _say_interrupted(self) -> None:
-        done = f"interrupted after {self._before + self.tally.images} pictures"
+        done = f"interrupted after {counted(self._before + self.tally.images, 'picture')}"
         if self.journal is not None:
             say(f"{done}; {self.output.output} holds them", hint="to go on, give the same command with --resume")
         else:
@@ -141,8 +143,8 @@ class TagRun:
 
     def _say_summary(self, end: End) -> None:
         if end is End.failed:
-            say(f"stopped at the first picture that failed (--fail-fast), after {self.tally.ok} that did not")
-        say("\n".join(["done" if end is End.done else "so far", *self.tally.lines(before=self._before)]))
+            say(stopped_text(self.tally.ok))
+        say("done" if end is End.done else "so far", details=self.tally.lines(before=self._before))
 
 
 @contextmanager

@@ -19,11 +19,13 @@ from typing import IO, Any
 from clipcli.cli.boundary import say
 from clipcli.cli.render.json import dump
 from clipcli.cli.tagging.options import Way
+from clipcli.cli.wording import counted
 from clipcli.errors import ClipError, UsageError
 
 MANIFEST_NAME = "clip-manifest"
 _SCHEMA = "clipcli.sorted/1"
 _WAYS: dict[str, Way] = {"link": "link", "copy": "copy", "move": "move"}
+_WHICH = f"a sorting leaves {MANIFEST_NAME}.jsonl in its folder"
 _ERRORS = (OSError, shutil.Error)
 # What Windows does not allow in names; a slash is one on every system.
 _FORBIDDEN = '<>:"/\\|?*'
@@ -78,10 +80,10 @@ class Sorter:
                     done += self._sort_one(row["path"], row["tags"][0]["label"], manifest)
                 except _ERRORS as error:
                     failed += 1
-                    say(f"{row['path']} is not sorted: {_reason(error)}")
+                    say(f"{row['path']} could not be sorted: {_reason(error)}")
         if not self._quiet and not self._dry_run:
             hint = f"to take it back: clip tag --undo {manifest.name}" if done else None
-            say(f"{done} pictures sorted into {self._folder}", hint=hint)
+            say(f"{counted(done, 'picture')} sorted into {self._folder}", hint=hint)
         return failed
 
     def _sort_one(self, path: str, label: str, manifest: IO[str]) -> bool:
@@ -146,10 +148,13 @@ def undo(manifest: str, *, dry_run: bool, quiet: bool) -> None:
     _remove_empty_folders(moves, os.path.dirname(os.path.abspath(manifest)))
     if left:
         _write_manifest(Path(manifest), left[::-1])
-        raise ClipError(f"{len(left)} of {len(moves)} steps of {manifest} could not be taken back")
+        raise ClipError(
+            f"{len(left)} of {len(moves)} steps of {manifest} could not be taken back",
+            hint="the lines above say why; mend that, and give the same command again",
+        )
     os.unlink(manifest)
     if not quiet:
-        say(f"{done} files taken back")
+        say(f"{counted(done, 'file')} taken back")
 
 
 def _folder_name(level: str) -> str:
@@ -249,7 +254,9 @@ def _new_manifest(folder: str, *, dry_run: bool) -> IO[str]:
         name = next(name for name in names if name not in taken)
         file = open(os.path.join(folder, name), "x", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise ClipError(f"--sort-into {folder}: {error.strerror or error}") from error
+        raise ClipError(
+            f"--sort-into {folder}: {error.strerror or error}", hint="name a folder that you may write to"
+        ) from error
     file.write(dump({"schema": _SCHEMA}) + "\n")
     return file
 
@@ -270,14 +277,16 @@ def _read_manifest(manifest: str) -> list[Move]:
     try:
         lines = Path(manifest).read_bytes().splitlines(keepends=True)
     except OSError as error:
-        raise UsageError(f"--undo {manifest}: {error.strerror or error}") from error
+        raise UsageError(f"--undo {manifest}: {error.strerror or error}", hint=_WHICH) from error
     rows = list(_parsed(lines))
     if not rows or rows[0] != {"schema": _SCHEMA}:
-        raise UsageError(f"--undo {manifest}: this is no manifest of clip tag --sort-into")
+        raise UsageError(f"--undo {manifest}: this is no manifest of clip tag --sort-into", hint=_WHICH)
     try:
         moves = [Move(_WAYS[row["way"]], str(row["source"]), str(row["target"])) for row in rows[1:]]
     except (KeyError, TypeError) as error:
-        raise UsageError(f"--undo {manifest}: this manifest is damaged") from error
+        raise UsageError(
+            f"--undo {manifest}: this manifest is damaged", hint="nothing was taken back; its lines tell what was done"
+        ) from error
     return moves
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clipcli.cli.wording import counted
+
 
 @dataclass
 class Tally:
@@ -51,15 +53,16 @@ class Tally:
             before: How many of the pictures an earlier run had finished.
         """
         rate = (self.images - before) / max(time.monotonic() - self.started, 1e-9)
+        was = "was" if before == 1 else "were"
         rows = {
-            "pictures": f"{self.images}" + (f", of which {before} were finished before" if before else ""),
-            "tags": f"{self.tags}, none on {self.untagged} pictures",
+            "pictures": f"{self.images:,}" + (f", of which {before:,} {was} finished before" if before else ""),
+            "tags": f"{self.tags:,}, none on {counted(self.untagged, 'picture')}",
             "speed": f"{rate:.1f} pictures/s",
             "sidecars": _counts(self.sidecars),
             "failures": _counts(self.failures),
         }
-        return [f"  {name:<9} {text}" for name, text in rows.items() if text]
+        return [f"{name:<9} {text}" for name, text in rows.items() if text]
 
 
 def _counts(counter: Counter[str]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in counter.most_common() if count)
+    return ", ".join(f"{count:,} {kind}" for kind, count in counter.most_common() if count)
