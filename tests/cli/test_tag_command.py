@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import Clip, Program
 from tests.cli.schemas import check_document, check_rows
-from tests.cli.test_bad_pictures import _may_not_read_everything
+from tests.cli.test_bad_pictures import may_not_read_everything
 from tests.unit.test_sidecars import HIERARCHICAL, LIGHTROOM, SUBJECT, TAGS_LIST, values
 
 LABEL_SET = r"""
@@ -154,7 +154,7 @@ def test_a_sidecar_that_cannot_be_written_is_an_error_row_with_tags(clip: Clip, 
 def test_a_folder_that_takes_no_sidecars(program: Program, photos: Path, label_set: Path) -> None:
     photos.chmod(0o555)
     try:
-        process = program("tag", photos, "-s", label_set, "--write-sidecars", preexec_fn=_may_not_read_everything)
+        process = program("tag", photos, "-s", label_set, "--write-sidecars", preexec_fn=may_not_read_everything)
         stdout, _ = process.communicate(timeout=60)
     finally:
         photos.chmod(0o755)
