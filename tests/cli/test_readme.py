@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -40,8 +42,8 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 SAMPLES = Path(demo.__file__).parent / "samples"
 KINDS = sorted(path.name for path in SAMPLES.glob("*.*"))
 
-# Not run: they would install, run the tests inside the tests, or measure for minutes. Checked in other ways below.
-ELSEWHERE = ("make ", "pip install ", "python -m tests.bench.")
+# Not run: they would install, run the tests inside the tests, or measure for minutes. That they exist is checked below.
+NOT_RUN = ("make ", "python -m tests.bench.")
 # Named without arguments, to speak of them; `bench` has tests of its own.
 ONLY_NAMED = ("clip tag", "clip bench")
 
@@ -71,8 +73,11 @@ def blocks() -> Iterator[Block]:
 
 BLOCKS = tuple(blocks())
 SCRIPTS = {block.heading: block.text for block in BLOCKS if block.language == "sh"}
-COMMANDS = [line for block in BLOCKS if block.language == "sh" for line in block.text.splitlines()]
-RUN = {heading: text for heading, text in SCRIPTS.items() if not text.startswith(ELSEWHERE)}
+RUN = {
+    heading: text
+    for heading, text in SCRIPTS.items()
+    if not all(line.startswith(NOT_RUN) for line in text.splitlines())
+}
 INLINE = dict.fromkeys(re.findall(r"`(clip [^`]+)`", README))
 
 
@@ -112,11 +117,10 @@ def endpoint(clip_checkpoint: Path, chinese_clip_checkpoint: Path) -> Iterator[s
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PATH with `clip`, and what a machine may lack; ExifTool only where it is really missing."""
     folder = tmp_path_factory.mktemp("bin")
-    commands = {name: f"{Path(__file__).with_name('stand_ins.py')} {name}" for name in ("jq", "curl", "inotifywait")}
-    if shutil.which("exiftool") is None:
-        commands["exiftool"] = f"{Path(__file__).with_name('stand_ins.py')} exiftool"
-    for name, command in {**commands, "clip": "-m clipcli"}.items():
-        (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} {command} "$@"\n')
+    python, stand_ins = (shlex.quote(str(path)) for path in (sys.executable, Path(__file__).with_name("stand_ins.py")))
+    missing = ("jq", "curl", "inotifywait", *(() if shutil.which("exiftool") else ("exiftool",)))
+    for name, command in {"clip": "-m clipcli", **{name: f"{stand_ins} {name}" for name in missing}}.items():
+        (folder / name).write_text(f'#!/bin/sh\nexec {python} {command} "$@"\n')
         (folder / name).chmod(0o755)
     return folder
 
@@ -153,22 +157,22 @@ def home(tmp_path: Path, endpoint: str, programs: Path, features: Path) -> Home:
     return Home(tmp_path, {**kept, **settings})
 
 
-def lines(text: str) -> list[str]:
-    return text.splitlines()
-
-
-def sees_all(home: Home, out: str) -> None:
-    rows = [json.loads(line) for line in out.splitlines()]
-    check_rows("clipcli.tag-1", rows)
-    assert [Path(row["path"]).name for row in rows] == KINDS
+def rows_of(text: str, schema: str = "clipcli.classify-1") -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in text.splitlines()]
+    check_rows(schema, rows)
+    return rows
 
 
 def check_counts(home: Home, out: str) -> None:
-    assert sum(int(line.split()[0]) for line in lines(out)) == len(KINDS)
+    assert sum(int(line.split()[0]) for line in out.splitlines()) == len(KINDS)
 
 
-def check_dogs(home: Home, out: str) -> None:
-    assert lines(out) == [f"{home.folder}/photos/dog.jpg"]
+def check_found(home: Home, out: str) -> None:
+    *pipeline, _ = RUN["Whatever find finds"].rstrip().split("|\n")
+    rows = rows_of(home.script("|\n".join(pipeline)))
+    assert {Path(row["path"]).name for row in rows} == {name for name in KINDS if name.endswith(".jpg")}
+    assert out.splitlines() == [row["path"] for row in rows if row["label"] == "car"]
+    assert f"{home.folder}/photos/car.jpg" in out.splitlines()
 
 
 def check_cats(home: Home, out: str) -> None:
@@ -176,18 +180,18 @@ def check_cats(home: Home, out: str) -> None:
 
 
 def check_ranking(home: Home, out: str) -> None:
-    cosines = [float(line.split("\t")[0]) for line in lines(out)]
+    cosines = [float(line.split("\t")[0]) for line in out.splitlines()]
     assert len(cosines) == 5
     assert cosines == sorted(cosines, reverse=True)
 
 
 def check_sorting(home: Home, out: str) -> None:
-    tagged = {Path(row["path"]).name for row in map(json.loads, lines(out)) if row["tags"]}
+    tagged = {Path(row["path"]).name for row in rows_of(out, "clipcli.tag-1") if row["tags"]}
+    folder = home.folder / "sorted"
     assert tagged
-    assert os.listdir(home.folder / "sorted") == []
-    manifest = RUN["Sort pictures into folders, and back"].splitlines()[0]
-    home.script(manifest)
-    assert {path.name for path in (home.folder / "sorted").rglob("*.*") if path.is_symlink()} == tagged
+    assert os.listdir(folder) == []
+    home.script(RUN["Sort pictures into folders, and back"].splitlines()[0])
+    assert {path.name for path in folder.glob("*/*") if path.is_symlink()} == tagged
 
 
 def check_spreadsheet(home: Home, out: str) -> None:
@@ -196,36 +200,36 @@ def check_spreadsheet(home: Home, out: str) -> None:
 
 
 def check_sidecars(home: Home, out: str) -> None:
-    tagged, shown = out.splitlines()[: len(KINDS)], out.splitlines()[len(KINDS) :]
-    tags = {Path(row["path"]).stem: [tag["label"] for tag in row["tags"]] for row in map(json.loads, tagged)}
-    keywords = {name: words for name, words in (line.split("\t") for line in shown)}
-    assert keywords == {f"{stem}.xmp": ", ".join(words) for stem, words in tags.items() if words}
+    printed = out.splitlines()
+    rows = rows_of("\n".join(printed[: len(KINDS)]), "clipcli.tag-1")
+    shown = dict(line.split("\t") for line in printed[len(KINDS) :])
+    keywords = {Path(row["path"]).stem: ", ".join(tag["label"] for tag in row["tags"]) for row in rows}
+    assert shown == {f"{stem}.xmp": words for stem, words in keywords.items() if words}
 
 
 def check_resumed(home: Home, out: str) -> None:
     whole = (home.folder / "tags.jsonl").read_text()
-    sees_all(home, whole)
+    assert [Path(row["path"]).name for row in rows_of(whole, "clipcli.tag-1")] == KINDS
     home.script(RUN["A large library, in several sittings"])
     assert (home.folder / "tags.jsonl").read_text() == whole
     assert (home.folder / "tags.html").read_text().startswith("<!doctype html>")
 
 
 def check_inbox(home: Home, out: str) -> None:
-    rows = [json.loads(line) for line in lines(out)]
-    check_rows("clipcli.classify-1", rows)
-    assert [row["path"] for row in rows] == [f"{home.folder}/inbox/{name}" for name in ("car.jpg", "dog.jpg")]
+    assert [row["path"] for row in rows_of(out)] == [f"{home.folder}/inbox/{name}" for name in ("car.jpg", "dog.jpg")]
 
 
 def check_network(home: Home, out: str) -> None:
     document, end = json.JSONDecoder().raw_decode(out)
     assert document["results"][0]["path"] == "-"
-    assert out[end:].splitlines()[-1].startswith('{"path": "img.jpg", "status": "ok", "label": "')
-    assert {prediction["label"] for prediction in json.loads(out.splitlines()[-1])["predictions"]} == {"猫", "狗"}
+    (row,) = rows_of(out.splitlines()[-1])
+    assert end < out.index('"img.jpg"')
+    assert {prediction["label"] for prediction in row["predictions"]} == {"猫", "狗"}
 
 
 RECIPES: dict[str, Callable[[Home, str], None]] = {
     "What is in this folder, counted": check_counts,
-    "Whatever find finds": check_dogs,
+    "Whatever find finds": check_found,
     "Do something with each picture of one kind": check_cats,
     "The pictures that fit a text best": check_ranking,
     "Sort pictures into folders, and back": check_sorting,
