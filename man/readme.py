@@ -64,7 +64,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def picture() -> str:
     """The command and what it answers, as SVG that needs nothing from any network."""
-    console = Console(record=True, width=COLUMNS, file=io.StringIO())
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), no_color=False)
     console.print(Text.assemble(("$ ", "green"), COMMAND))
     console.print(Text.from_ansi(shown_on_terminal(COMMAND).rstrip()))
     svg = console.export_svg(title="clip", unique_id="clip")
@@ -72,7 +72,7 @@ def picture() -> str:
 
 
 def shown_on_terminal(command: str) -> str:
-    """What a command writes to a terminal of fixed width in the samples' folder, colours and all.
+    """What a command writes to a terminal of fixed width in the samples' folder, colours and all, without its talk.
 
     Raises:
         RuntimeError: The command failed.
@@ -85,17 +85,18 @@ def shown_on_terminal(command: str) -> str:
             env=_environment(home),
             stdin=subprocess.DEVNULL,
             stdout=its,
-            stderr=its,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         os.close(its)
         written = b""
         with suppress(OSError):  # Linux says "input/output error" when the other end is closed
             while part := terminal.read(4096):
                 written += part
-    text = written.decode().replace("\r\n", "\n")
-    if process.wait() != 0:
-        raise RuntimeError(f"{command}: exit status {process.returncode}\n{text}")
-    return text
+        talk = process.communicate()[1]
+    if process.returncode != 0:
+        raise RuntimeError(f"{command}: exit status {process.returncode}\n{talk}")
+    return written.decode().replace("\r\n", "\n")
 
 
 def _environment(home: str) -> dict[str, str]:
