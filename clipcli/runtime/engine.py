@@ -279,7 +279,7 @@ def load(
 
     Every argument is what the command's option of its name is, with the same default. So features that the command has
     remembered are found, and pictures much larger than the model's input are decoded and scaled the fast way (a cosine
-    above 0.9999 with the exact features); `exact_decode` gives the pixels of `transformers`.
+    above 0.999 with the exact features); `exact_decode` gives the pixels of `transformers`.
 
     Raises:
         ModelError: It is missing, damaged or not supported.
