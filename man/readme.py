@@ -64,7 +64,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def picture() -> str:
     """The command and what it answers, as SVG that needs nothing from any network."""
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), no_color=False)
+    console = Console(record=True, width=COLUMNS, height=25, file=io.StringIO(), no_color=False)
     console.print(Text.assemble(("$ ", "green"), COMMAND))
     console.print(Text.from_ansi(shown_on_terminal(COMMAND).rstrip()))
     svg = console.export_svg(title="clip", unique_id="clip")
