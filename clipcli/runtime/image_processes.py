@@ -126,7 +126,7 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         pickle.dump(message, answers, pickle.HIGHEST_PROTOCOL)
         answers.flush()
 
-    with suppress(EOFError):
+    with suppress(EOFError, pickle.UnpicklingError):  # the other side has gone, perhaps in the middle of a batch
         try:
             files, options = pickle.load(requests)
             encoder = ModelParts(files, options).image_encoder

@@ -17,9 +17,9 @@ from clipcli.runtime.image_processes import ImageProcesses
 CPU = torch.device("cpu")
 
 
-def load_twice(checkpoint: Path) -> Model:
-    model = clipcli.load(str(checkpoint), batch_size=3, workers=2)
-    model.devices = (CPU, CPU)
+def load_twice(checkpoint: Path, device: torch.device = CPU) -> Model:
+    model = clipcli.load(str(checkpoint), device=str(device), batch_size=3, workers=2, cache=False)
+    model.devices = (device, device)
     return model
 
 
@@ -84,3 +84,11 @@ def test_batches_shrink_to_what_a_device_turned_out_to_hold(
     assert encoder.batch_size == 64
     encoder.encode(np.zeros((64, 1, 1, 3), np.uint8))
     assert encoder.batch_size == 16
+
+
+@pytest.mark.gpu
+def test_two_processes_with_a_gpu_give_the_features_of_one(clip_checkpoint: Path, paths: list[Path]) -> None:
+    gpu = torch.device("cuda:0")
+    alone = clipcli.load(str(clip_checkpoint), device="cuda", cache=False)
+    cosines = (load_twice(clip_checkpoint, gpu).encode_images(paths) * alone.encode_images(paths)).sum(axis=1)
+    assert cosines.min() > 0.9999
