@@ -34,7 +34,6 @@ _PACKAGES = ("clip", "open_clip")  # carry it
 _OLDER_WEIGHTS = ("flax_model.msgpack", "tf_model.h5")
 _PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "chinese_clip": "OFA-Sys/chinese-clip-vit-base-patch16"}
 _LAYOUT = "1"  # counts up when what is written for the same file changes
-_FOLDER = "converted"
 _OURS = re.compile(r"\.?[0-9a-f]{20}-[0-9a-f]{20}(\.\d+\.tmp)?")
 
 
@@ -164,7 +163,7 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
 
 def kept_conversions() -> KeptConversions:
     """What files named with `--model` were converted into: a folder each in the user's cache, which need not exist."""
-    path = cache_path().parent / _FOLDER
+    path = _kept_in()
     folders = tuple(sorted(folder for folder in path.glob("*") if _OURS.fullmatch(folder.name) and folder.is_dir()))
     sizes = (file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
     return KeptConversions(path, folders, sum(sizes))
@@ -202,6 +201,10 @@ def _read(source: Path, activation: str | None = None) -> "tuple[HubCheckpoint, 
     return checkpoint, config
 
 
+def _kept_in() -> Path:
+    return cache_path().parent / "converted"
+
+
 def _kept_folder(source: Path) -> Path:
     """Where a file as it is now is converted into: named by its path, and by the state of all that is read."""
     beside = (source.parent / name for name in ("open_clip_config.json", *hub.TOKENIZER_FILES))
@@ -211,9 +214,7 @@ def _kept_folder(source: Path) -> Path:
     except OSError as error:
         raise ClipError(f"{error.filename} cannot be read: {error.strerror}") from error
     names = (str(source.resolve()), repr((_LAYOUT, stamps)))
-    return (
-        cache_path().parent / _FOLDER / "-".join(hashlib.sha256(os.fsencode(name)).hexdigest()[:20] for name in names)
-    )
+    return _kept_in() / "-".join(hashlib.sha256(os.fsencode(name)).hexdigest()[:20] for name in names)
 
 
 def _forget_older(folder: Path) -> None:
@@ -297,6 +298,10 @@ def _new_folder(target: Path) -> Iterator[Path]:
         os.replace(temporary, target)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ClipError(f"{target} cannot be written: {reason}", hint="name a folder on a disk with room") from error
+        kept = target.parent == _kept_in()
+        raise ClipError(
+            f"{target} cannot be written: {reason}",
+            hint=f"{'set CLIPCLI_CACHE_DIR to' if kept else 'name'} a folder of your own, on a disk with room",
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,16 @@ def truncated_weights(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1000])
 
 
+def huge_header(folder: Path) -> None:
+    with (folder / "model.safetensors").open("r+b") as stream:
+        stream.write((10 * 10**9).to_bytes(8, "little"))
+
+
+def dangling_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("../../blobs/gone")
+
+
 def without_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
@@ -83,6 +94,8 @@ DAMAGES = [
     (without_tensor, "visual_projection.weight is missing"),
     (wrong_shape, "vision_model.encoder.layers.0.mlp.fc1.bias has shape [64], config.json means [48]"),
     (truncated_weights, "model.safetensors cannot be read"),
+    (huge_header, "model.safetensors cannot be read"),
+    (dangling_weights, "has no usable model.safetensors"),
     (without_weights, "has no usable model.safetensors"),
     (without_preprocessing, "has no usable preprocessor_config.json"),
     (without_tokenizer, "has no usable tokenizer.json"),
@@ -128,6 +141,32 @@ def test_a_device_that_is_not_there(clip: Clip, pictures: Path, monkeypatch: pyt
     assert (outcome.status, outcome.stdout) == (1, "")
     assert outcome.stderr.startswith("clip: error: --device cuda:7: this machine has no such device\n  hint: it has: ")
     assert outcome.stderr.endswith("cpu\n")
+
+
+def test_a_file_whose_header_claims_10_gigabytes(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((10 * 10**9).to_bytes(8, "little") + b'{"a": 1}')
+    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", path)
+    assert (outcome.status, outcome.stdout) == (4, "")
+    assert f"{path} cannot be read" in outcome.stderr
+
+
+def test_a_zip_with_a_path_that_climbs_out(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "inside" / "model.pt"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", b"")
+        archive.writestr("../outside", b"x")
+    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", path)
+    assert (outcome.status, outcome.stdout) == (4, "")
+    assert f"{path} holds a path that climbs out of it: '../outside'" in outcome.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == ["inside"]
+
+
+def test_a_misspelled_model_names_its_neighbours(clip: Clip, pictures: Path) -> None:
+    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", "chinese-b61")
+    assert (outcome.status, outcome.stdout) == (4, "")
+    assert "no model called chinese-b61" in outcome.stderr and "chinese-b16" in outcome.stderr
 
 
 @pytest.fixture(scope="session")

@@ -220,7 +220,18 @@ def test_a_full_disk_leaves_nothing_behind(
     outcome = clip("models", "convert", vit, tmp_path / "disk" / "out")
     assert (outcome.status, outcome.stdout) == (1, "")
     assert "disk/out cannot be written: No space left on device" in outcome.stderr
+    assert "hint: name a folder of your own" in outcome.stderr
     assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written(clip: Clip, vit: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()  # in place of a folder without permission, which nothing is to root
+    outcome = clip(
+        "classify", pictures, "-l", "cat,dog", "-m", vit, "--no-cache", CLIPCLI_CACHE_DIR=str(tmp_path / "file")
+    )
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert "cannot be written: Not a directory" in outcome.stderr
+    assert "hint: set CLIPCLI_CACHE_DIR to a folder of your own" in outcome.stderr
 
 
 def test_a_network_that_does_not_hang_together(clip: Clip, tmp_path: Path) -> None:

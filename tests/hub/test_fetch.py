@@ -19,6 +19,7 @@ from clipcli.errors import (
 )
 from clipcli.hub import fetch, pull_model, resolve_model
 from clipcli.hub.registry import usual_revisions
+from clipcli.hub.remote import Listing, RemoteFile
 from tests.hub.conftest import B32, WEIGHTS, checkpoint_files
 from tests.hub_server import HubServer
 
@@ -458,14 +459,25 @@ def test_too_small_a_disk_is_seen_before_the_download(hub: HubServer, monkeypatc
 
 def test_a_disk_that_fills_up_while_downloading(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add(B32, checkpoint_files())
+    hub.cut("model.safetensors", 1 << 20)
+    append, started = fetch._append, []
 
-    def write(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def until_full(listing: Listing, file: RemoteFile, partial: Path, progress: fetch._Progress) -> None:
+        started.append(file.name)
+        if started.count("model.safetensors") == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(listing, file, partial, progress)
 
-    monkeypatch.setattr(fetch, "_append", write)
-    with pytest.raises(ClipError, match="the disk is full") as caught:
-        resolve_model(B32)
-    assert "clip models rm" in (caught.value.hint or "")
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch, "_append", until_full)
+        with pytest.raises(ClipError, match="the disk is full") as caught:
+            resolve_model(B32)
+    assert caught.value.exit_status == 1
+    assert "clip models rm" in (caught.value.hint or "") and "is kept" in (caught.value.hint or "")
+
+    hub.requests.clear()
+    assert (resolve_model(B32).folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert [r.headers.get("Range") for r in hub.fetched("model.safetensors")] == ["bytes=1048576-"]
 
 
 def test_a_cache_without_permission(hub: HubServer, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
