@@ -27,11 +27,13 @@ class ClipError(Exception):
     """
 
     exit_status = ExitStatus.FAILED
+    usual_hint: str | None = None
+    """What to do next where no hint is given."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         """Keep the message for `str()` and the hint beside it."""
         super().__init__(message)
-        self.hint = hint
+        self.hint = self.usual_hint if hint is None else hint
 
 
 class UsageError(ClipError):
@@ -57,9 +59,13 @@ class ModelNotFoundError(ModelError):
 class UnsupportedModelError(ModelError):
     """The checkpoint is of a family, activation or layout that this program does not run."""
 
+    usual_hint = "`clip models list` names models that are known to work"
+
 
 class DamagedModelError(ModelError):
     """A file of the checkpoint is missing, truncated, or does not fit its own config."""
+
+    usual_hint = "fetch or copy the model again; `clip models verify` tells which of its files are damaged"
 
 
 class DeviceError(ClipError):

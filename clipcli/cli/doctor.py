@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcli.cli import completion
 from clipcli.cli.boundary import handles_errors
+from clipcli.cli.options import DeviceName, DtypeName, ModelName
 from clipcli.cli.render.destination import open_destination
 from clipcli.cli.render.json import dump
 from clipcli.cli.terminal import printable, wants_colour
@@ -37,44 +37,12 @@ _TIMEOUT_S = 3.0
 
 Report = dict[str, Any]
 
-_Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="ID|ALIAS|PATH",
-        envvar="CLIPCLI_MODEL",
-        help="Instead of the default.",
-        autocompletion=completion.models,
-    ),
-]
-_Device = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        "-d",
-        metavar="DEVICE",
-        envvar="CLIPCLI_DEVICE",
-        help="auto, cpu, cuda[:N|:all], mps.",
-        autocompletion=completion.devices,
-    ),
-]
-_Dtype = Annotated[
-    str,
-    typer.Option(
-        metavar="DTYPE",
-        envvar="CLIPCLI_DTYPE",
-        help="auto, float32, bfloat16, float16, int8.",
-        autocompletion=completion.dtypes,
-    ),
-]
-
 
 @handles_errors
 def doctor(
-    model: _Model = None,
-    device: _Device = "auto",
-    dtype: _Dtype = "auto",
+    model: ModelName = None,
+    device: DeviceName = "auto",
+    dtype: DtypeName = "auto",
     offline: Annotated[
         bool, typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Do not ask whether the hub is there.")
     ] = False,
@@ -156,7 +124,7 @@ def _refuse_wrong_numbers(job: Mapping[str, Any], checks: "list[DeviceCheck]") -
 def _refuse_unfetchable(name: str, hub_report: Mapping[str, Any]) -> None:
     if not hub_report["reachable"]:
         why = (
-            "--offline forbids fetching it"
+            "fetching it is forbidden (--offline or HF_HUB_OFFLINE)"
             if hub_report["offline"]
             else f"the hub is not there: {hub_report['failure']}"
         )

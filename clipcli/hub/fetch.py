@@ -202,7 +202,9 @@ def _writing(hub_id: str, folder: Path) -> Iterator[None]:
                 f"the model cache cannot be written: {error.filename or folder}: {error.strerror}",
                 hint="set HF_HOME (or HF_HUB_CACHE) to a folder of your own, or mend its permissions",
             ) from error
-        raise ClipError(f"{hub_id} could not be stored in {folder}: {error}") from error
+        raise ClipError(
+            f"{hub_id} could not be stored in {folder}: {error}", hint="set HF_HOME to a folder on another disk"
+        ) from error
 
 
 def _disk_full(hub_id: str, folder: Path, what: str) -> ClipError:

@@ -96,7 +96,7 @@ def pull_model(
         ClipError: It cannot be stored.
     """
     if is_local(name):
-        raise UsageError(f"{name} is on this machine already: only hub models can be pulled")
+        raise UsageError(f"{name} is on this machine already: only hub models can be pulled", hint="use it as it is")
     hub_id, revisions = _hub_reference(name, revision)
     reason = _why_offline(offline=False)
     if reason is not None:
@@ -171,7 +171,9 @@ def _as_path(name: str) -> Path:
 
 def _local_model(name: str, revision: str | None) -> ModelFiles:
     if revision is not None:
-        raise UsageError(f"--revision {revision} does not go with {name}: only hub models have revisions")
+        raise UsageError(
+            f"--revision {revision} does not go with {name}: only hub models have revisions", hint="leave it out"
+        )
     bundled = name == DEMO
     folder = demo_folder() if bundled else _as_path(name)
     missing = cache.missing_files(folder)
@@ -199,7 +201,7 @@ def _hub_reference(name: str, revision: str | None) -> tuple[str, tuple[str, ...
     if revision is None:
         return hub_id, usual_revisions(hub_id)
     if not all(part.strip(".") for part in revision.split("/")):
-        raise UsageError(f"--revision {revision} is no branch, tag or commit")
+        raise UsageError(f"--revision {revision} is no branch, tag or commit", hint="leave it out for the usual one")
     return hub_id, (revision,)
 
 

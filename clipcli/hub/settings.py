@@ -53,7 +53,10 @@ def set_default_model(name: str) -> Path:
         temporary.write_text(line + "".join(kept), encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
-        raise ClipError(f"{error.filename or path} cannot be written: {error.strerror}") from error
+        raise ClipError(
+            f"{error.filename or path} cannot be written: {error.strerror}",
+            hint="mend its permissions, or set CLIPCLI_MODEL",
+        ) from error
     return path
 
 
@@ -63,6 +66,8 @@ def _read(path: Path) -> dict[str, object]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ClipError(f"{path} cannot be read: {error.strerror}") from error
+        raise ClipError(
+            f"{path} cannot be read: {error.strerror}", hint="mend its permissions, or delete it"
+        ) from error
     except ValueError as error:
         raise ClipError(f"{path} is not valid TOML: {error}", hint="mend or delete it") from error

@@ -4,13 +4,14 @@ Called from several threads at once, so nothing here changes a setting of Pillow
 Pillow and numpy are imported inside functions; torch never is.
 """
 
+import ctypes
 import io
 import logging
 import math
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Literal
 
@@ -86,6 +87,19 @@ def _silence_pillow() -> None:
     if _NO_REMARKS not in warnings.filters:
         warnings.filterwarnings("ignore", module=_NO_REMARKS[3].pattern)
         logging.getLogger("PIL").addHandler(logging.NullHandler())
+        _silence_libtiff()
+
+
+def _silence_libtiff() -> None:
+    """Unset libtiff's own printer of errors: it writes to stderr what Pillow then raises without its words.
+
+    It is found through Pillow's module, which has it loaded, whether it comes with Pillow or with the system. Where it
+    is part of that module, and so out of reach, damaged TIFFs stay noisy.
+    """
+    from PIL import _imaging
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 @contextmanager

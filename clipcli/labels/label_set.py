@@ -176,5 +176,5 @@ def parents(labels: Sequence[Label], depth: int) -> tuple[str, ...]:
         LabelSetError: If the depth is less than 1.
     """
     if depth < 1:
-        raise LabelSetError(f"depth must be at least 1, not {depth}")
+        raise LabelSetError(f"--depth must be 1 or more, not {depth}")
     return tuple("/".join(label.path[:depth]) for label in labels)

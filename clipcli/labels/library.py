@@ -111,7 +111,7 @@ def _find(name: str, kind: str, entries: Callable[[], list[Entry]]) -> Path:
     if _is_path(name):
         path = Path(name).expanduser()
         if not path.is_file():
-            raise LabelSetError(f"{kind} {name}: no such file")
+            raise LabelSetError(f"{kind} {name}: no such file", hint="`clip labels list` shows those that have a name")
         return path
     found = {entry.name: entry.path for entry in entries()}
     if name not in found:

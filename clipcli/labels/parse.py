@@ -34,7 +34,7 @@ def parse_labels(values: Sequence[str]) -> LabelSet:
             raise LabelSetError(f"{place}: label {name!r} is there twice{first}", hint="give each label once")
         labels[name] = place
     if not labels:
-        raise LabelSetError("--labels gives no label", hint="--labels cat,dog")
+        raise LabelSetError("--labels gives no label", hint="write them with commas: --labels cat,dog")
     return LabelSet(name="labels", labels=tuple(Label(name) for name in labels))
 
 
@@ -75,7 +75,7 @@ def _split(value: str) -> list[str]:
 def _read_lines(name: str) -> Iterator[tuple[str, str]]:
     """Yield the labels of a text file, each with `file:line`."""
     if not name:
-        raise LabelSetError("--labels @ needs a file name", hint="--labels @labels.txt")
+        raise LabelSetError("--labels @ needs a file name", hint="like this: --labels @labels.txt")
     if Path(name).suffix.lower() in {".yaml", ".yml"}:
         raise LabelSetError(f"--labels @{name}: this is a label-set file", hint=f"use --label-set {name}")
     try:

@@ -121,7 +121,9 @@ class ImageEncoder:
             if not _is_out_of_memory(error):
                 raise
             if len(pixels) == 1:
-                raise DeviceError(f"{self._device} has no memory left for one picture", hint="use -d cpu") from error
+                raise DeviceError(
+                    f"{self._device} has no memory left for one picture", hint="use --device cpu, or a smaller model"
+                ) from error
         _empty_cache(self._device)
         half = len(pixels) // 2
         self.batch_size = min(self.batch_size, half)

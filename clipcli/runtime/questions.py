@@ -66,5 +66,8 @@ def head_classifier(
     if options.scoring == "cosine":
         given = ["--scoring cosine", *given]
     if given:
-        raise UsageError(f"{model_id} has classes of its own, which {' and '.join(given)} cannot change")
+        raise UsageError(
+            f"{model_id} has classes of its own, which {' and '.join(given)} cannot change",
+            hint="leave them out, or use a checkpoint with both towers",
+        )
     return LabelClassifier(class_names, np.empty((0, 0), dtype=np.float32), 1.0, options)

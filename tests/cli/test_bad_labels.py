@@ -26,7 +26,7 @@ from tests.cli.conftest import Clip
         (["-l", "cat,dog", "-t", "foto"], "no template file is named 'foto'", None),
         (["-l", "cat,dog", "--none-text", "cat"], "label 'cat' is there twice", None),
         (["-l", "cat,dog", "--none-text", ""], "empty", None),
-        (["-l", "cat,dog", "--depth", "0"], "depth must be at least 1", None),
+        (["-l", "cat,dog", "--depth", "0"], "--depth must be 1 or more", None),
         (["-l", "cat,dog", "--depth", "1", "--scoring", "sigmoid"], "--depth sums softmax scores", None),
         (["-l", "caf\udce9"], "is not UTF-8 text", None),
     ],

@@ -63,7 +63,7 @@ def test_no_model_and_no_network(clip: Clip) -> None:
     assert outcome.status == 1
     report = report_of(outcome)
     assert (report["job"]["model"], report["job"]["here"]) == ("vit-b32", False)
-    assert outcome.stderr.startswith("clip: error: vit-b32 is not on this machine, and --offline forbids")
+    assert outcome.stderr.startswith("clip: error: vit-b32 is not on this machine, and fetching it is forbidden")
     assert "--model demo" in outcome.stderr
     assert "ready" not in clip("doctor", "-m", "vit-b32").stdout
 

@@ -347,3 +347,24 @@ def test_pillow_says_nothing_on_stderr(tmp_path: Path) -> None:
     )
     assert (done.stdout, done.stderr) == ("2\n", "")
     assert logging.getLogger("PIL").level == logging.NOTSET
+
+
+def test_libtiff_says_nothing_on_stderr(tmp_path: Path) -> None:
+    """Its own messages go past Python, to the descriptor."""
+    for compression in ("tiff_lzw", "tiff_deflate", "zstd"):
+        data = bytearray(save(gradient(), "TIFF", compression=compression))
+        data[8 : len(data) // 2] = bytes(byte ^ 0x5A for byte in data[8 : len(data) // 2])
+        (tmp_path / f"{compression}.tif").write_bytes(data)
+    program = (
+        "import sys\n"
+        "from clipcli.errors import UnreadableImage\n"
+        "from clipcli.images.find import find_images\n"
+        "from clipcli.images.decode import DecodeOptions, decode\n"
+        "for source in find_images(sys.argv[1:]):\n"
+        "    try:\n"
+        "        decode(source, DecodeOptions())\n"
+        "    except UnreadableImage:\n"
+        "        print('unreadable')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (3 * "unreadable\n", "")

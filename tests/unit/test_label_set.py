@@ -191,5 +191,5 @@ def test_parents() -> None:
     assert parents(labels, 2) == ("animal/dog", "animal/dog", "animal/cat", "car", "AC/DC")
     assert parents(labels, 3) == tuple(label.name for label in labels)
     assert LabelSet("x", labels).depth == 3
-    with pytest.raises(LabelSetError, match="at least 1"):
+    with pytest.raises(LabelSetError, match="1 or more"):
         parents(labels, 0)

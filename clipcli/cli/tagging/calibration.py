@@ -25,6 +25,7 @@ from clipcli.runtime.tagger import Tagger
 
 Labelled = dict[str, set[str]]
 
+_EXAMPLE = "put pictures into one folder a label, like labelled/cat/1.jpg, or list them in a CSV of path,label"
 _CSV = "the file begins with the line path,label and is saved as UTF-8; each line after it is one label of one picture"
 
 
@@ -83,7 +84,7 @@ def read_labelled(labelled: str, names: tuple[str, ...]) -> Labelled:
     if not truth:
         raise UsageError(
             f"--calibrate {labelled}: no labelled picture in it",
-            hint="put pictures into one folder a label, like labelled/cat/1.jpg, or list them in a CSV of path,label",
+            hint=_EXAMPLE,
         )
     return truth
 
@@ -107,7 +108,7 @@ def _read_csv(file: str) -> Iterator[tuple[str, str, str]]:
                 path = str(Path(file).parent / (row["path"] or ""))
                 yield path, row["label"] or "", f"line {reader.line_num}:"
     except OSError as error:
-        raise UsageError(f"--calibrate {file}: {error.strerror or error}") from error
+        raise UsageError(f"--calibrate {file}: {error.strerror or error}", hint=_EXAMPLE) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"--calibrate {file}: this is no CSV in UTF-8 ({error})", hint=_CSV) from error
 
