@@ -15,7 +15,7 @@ from clipcli.cli.boundary import handles_errors, say
 from clipcli.cli.convert import convert
 from clipcli.cli.help import CommandGroup, GroupedCommand
 from clipcli.cli.model_rows import describe_model, info_table, list_table, model_rows
-from clipcli.cli.options import FormatOptions, expand_options
+from clipcli.cli.options import FormatOptions, Revision, expand_options
 from clipcli.cli.render.rows import Column, print_rows
 from clipcli.cli.terminal import printable
 from clipcli.cli.wording import size_text
@@ -47,10 +47,6 @@ _HubName = Annotated[
     str,
     typer.Argument(metavar="ID", help="Alias or hub id.", autocompletion=completion.models, show_default=False),
 ]
-_Revision = Annotated[
-    str | None,
-    typer.Option(metavar="REV", envvar="CLIPCLI_REVISION", help="Branch, tag or commit on the hub."),
-]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 
@@ -74,7 +70,7 @@ def list_models(
 
 @models_app.command(cls=GroupedCommand)
 @handles_errors
-def pull(name: _HubName, revision: _Revision = None, quiet: _Quiet = False) -> None:
+def pull(name: _HubName, revision: Revision = None, quiet: _Quiet = False) -> None:
     """Fetch a model, or bring it up to date: what is here is checked, what is new or damaged is fetched.
 
     \b
@@ -93,7 +89,7 @@ def pull(name: _HubName, revision: _Revision = None, quiet: _Quiet = False) -> N
 
 @models_app.command(cls=GroupedCommand)
 @handles_errors
-def path(name: _ModelName, revision: _Revision = None) -> None:
+def path(name: _ModelName, revision: Revision = None) -> None:
     """Print the folder of a model that is on this machine. A file of another layout is converted first, as for --model.
 
     \b
@@ -110,7 +106,7 @@ def path(name: _ModelName, revision: _Revision = None) -> None:
 @models_app.command(cls=GroupedCommand)
 @handles_errors
 @expand_options
-def info(options: FormatOptions, name: _ModelName, revision: _Revision = None) -> None:
+def info(options: FormatOptions, name: _ModelName, revision: Revision = None) -> None:
     """Show what is known of one model: from the registry, and from its files if it is here.
 
     \b
@@ -124,7 +120,7 @@ def info(options: FormatOptions, name: _ModelName, revision: _Revision = None) -
 @models_app.command(cls=GroupedCommand)
 @handles_errors
 @expand_options
-def verify(options: FormatOptions, name: _ModelName, revision: _Revision = None) -> None:
+def verify(options: FormatOptions, name: _ModelName, revision: Revision = None) -> None:
     """Check every file of a model against its hash, without the network; where no hash is known, that it can be read.
 
     \b

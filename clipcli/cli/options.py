@@ -236,50 +236,57 @@ class LabelOptions:
         return tuple(found)
 
 
+# Options by themselves, for commands that take some of a group.
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="ID|ALIAS|PATH",
+        envvar="CLIPCLI_MODEL",
+        help="Hub id, alias (`clip models list`), folder or file.",
+        autocompletion=completion.models,
+        rich_help_panel=MODEL,
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REV", envvar="CLIPCLI_REVISION", help="Branch, tag or commit on the hub.", rich_help_panel=MODEL
+    ),
+]
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        "-d",
+        metavar="DEVICE",
+        envvar="CLIPCLI_DEVICE",
+        help="auto, cpu, cuda[:N|:all], mps.",
+        autocompletion=completion.devices,
+        rich_help_panel=MODEL,
+    ),
+]
+DtypeName = Annotated[
+    str,
+    typer.Option(
+        metavar="DTYPE",
+        envvar="CLIPCLI_DTYPE",
+        help="auto, float32, bfloat16, float16, int8.",
+        autocompletion=completion.dtypes,
+        rich_help_panel=MODEL,
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
     """Which model, and how to run it."""
 
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="ID|ALIAS|PATH",
-            envvar="CLIPCLI_MODEL",
-            help="Hub id, alias (`clip models list`), folder or file.",
-            autocompletion=completion.models,
-            rich_help_panel=MODEL,
-        ),
-    ] = None
-    revision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REV", envvar="CLIPCLI_REVISION", help="Branch, tag or commit on the hub.", rich_help_panel=MODEL
-        ),
-    ] = None
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device",
-            "-d",
-            metavar="DEVICE",
-            envvar="CLIPCLI_DEVICE",
-            help="auto, cpu, cuda[:N|:all], mps.",
-            autocompletion=completion.devices,
-            rich_help_panel=MODEL,
-        ),
-    ] = "auto"
-    dtype: Annotated[
-        str,
-        typer.Option(
-            metavar="DTYPE",
-            envvar="CLIPCLI_DTYPE",
-            help="auto, float32, bfloat16, float16, int8.",
-            autocompletion=completion.dtypes,
-            rich_help_panel=MODEL,
-        ),
-    ] = "auto"
+    model: ModelName = None
+    revision: Revision = None
+    device: DeviceName = "auto"
+    dtype: DtypeName = "auto"
     batch_size: Annotated[
         str,
         typer.Option(
