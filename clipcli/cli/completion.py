@@ -11,16 +11,26 @@ from collections.abc import Iterator
 Candidates = Iterator[str | tuple[str, str]]
 
 _REQUEST = "_CLIP_COMPLETE"
+_OF_SCRIPTS = {"--install-completion", "--show-completion"}
 
 
 def prepare() -> None:
-    """Make ready for an answer to the shell, if that is what this process was started for.
+    """Make ready for an answer to the shell, or for its script, if that is what this process was started for.
 
     Typer takes rich's markup out of the help it shows beside candidates, if rich can be found. Ours has none (brackets
     are brackets), and the import of rich alone would take longer than the rest of the answer.
     """
     if os.environ.get(_REQUEST):
         sys.modules["rich"] = None  # type: ignore[assignment] # Python's own way to say: not there
+    elif _OF_SCRIPTS & {*sys.argv[1:]}:
+        _answer_the_first_tab_in_zsh()
+
+
+def _answer_the_first_tab_in_zsh() -> None:
+    """Let the script answer when zsh loads it, at the first Tab of a session; Typer's only registers itself then."""
+    from typer._completion_shared import _completion_scripts
+
+    _completion_scripts["zsh"] += '[[ $zsh_eval_context[-1] == loadautofunc ]] && %(complete_func)s "$@"\n'
 
 
 def models() -> Candidates:

@@ -137,3 +137,10 @@ def test_neither_torch_nor_rich_is_imported(shell: str) -> None:
 def test_the_script_that_is_installed_asks_this_program(shell: str) -> None:
     done = run({"_CLIP_COMPLETE": f"source_{shell}"}, "main()")
     assert f"_CLIP_COMPLETE=complete_{shell}" in done.stdout
+
+
+def test_zsh_answers_while_it_loads_the_script() -> None:
+    code = "import sys; sys.argv[1:] = ['--show-completion', 'zsh']; main()"
+    script = run({"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}, code).stdout.splitlines()
+    assert script[0] == "#compdef clip"
+    assert script[-1] == '[[ $zsh_eval_context[-1] == loadautofunc ]] && _clip_completion "$@"'

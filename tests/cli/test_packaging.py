@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import select
 import shutil
 import site
 import subprocess
@@ -14,7 +16,11 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SHELLS = [name for name in ("bash", "zsh", "fish") if shutil.which(name)]
 READERS = [name for name in ("man", "mman") if shutil.which(name)]  # man-db's or the system's own, and mandoc's
+
+PROMPT = "ready> "
+HANGS_AFTER_S = 120
 
 Done = "subprocess.CompletedProcess[str]"
 
@@ -166,6 +172,53 @@ def test_man_shows_its_pages(installed: Path) -> None:
         assert "CLIP-LABELS(5)" in run(installed, reader, "5", "clip-labels", MANPATH=f"{folder}:").stdout
     if "man" in READERS:
         assert run(installed, "man", "-w", "clip").stdout.strip() == str(folder / "man1" / "clip.1")
+
+
+@pytest.fixture
+def home() -> Path:
+    """The user's folder, which `user_folders` has made."""
+    path = Path(os.environ["HOME"])
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def press_tab(shell: str, line: str, expected: str, environment: Path) -> None:
+    """Type a line into a shell at a terminal, press Tab once, and wait for what it should become."""
+    terminal, end = pty.openpty()
+    variables = active(environment, TERM="xterm")
+    process = subprocess.Popen([shell, "-i"], stdin=end, stdout=end, stderr=end, env=variables, start_new_session=True)
+    os.close(end)
+    try:
+        read_until(PROMPT, terminal)
+        os.write(terminal, line.encode())
+        read_until(line, terminal)
+        os.write(terminal, b"\t")
+        read_until(expected, terminal)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+
+
+def read_until(expected: str, terminal: int) -> None:
+    seen = b""
+    while expected.encode() not in seen:
+        assert select.select([terminal], [], [], HANGS_AFTER_S)[0], seen
+        seen += os.read(terminal, 4096)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_first_tab_in_a_shell(shell: str, installed: Path, home: Path) -> None:
+    # The shell that asks is found by name among the parents; without the second command it would make place for clip.
+    done = run(installed, shell, "-c", "clip --install-completion; true")
+    assert f"{shell} completion installed in {home}" in done.stdout
+    if shell == "fish":  # can say by itself what Tab would offer
+        assert run(installed, shell, "-c", "complete -C 'clip labels show pet'").stdout.split()[0] == "pets"
+        return
+    with (home / f".{shell}rc").open("a") as settings:
+        settings.write(f"\nPS1={PROMPT!r}\n")
+    press_tab(shell, "clip labels show photo-su", "bjects", installed)
+    press_tab(shell, "clip classify --devi", "ce", installed)
 
 
 def test_a_script_of_a_user_is_checked_against_its_types(wheel: Path, tmp_path: Path) -> None:
