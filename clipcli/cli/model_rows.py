@@ -21,7 +21,10 @@ _WIDE = 120
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """One model. What is not known is None, or empty; the last five say what is on this machine."""
+    """One model. What is not known is None, or empty; the last five say what is on this machine.
+
+    `pinned` is the commit that is fetched; None means the branch `main`.
+    """
 
     alias: str | None
     id: str
@@ -33,6 +36,7 @@ class ModelRow:
     licence: str | None = None
     imagenet_top1: float | None = None
     imagenet_source: str | None = None
+    pinned: str | None = None
     default: bool = False
     here: bool = False
     missing: tuple[str, ...] = ()
@@ -127,6 +131,7 @@ def _row(checkpoint: "Checkpoint | None", stored: "StoredModel | None", default:
             "licence": checkpoint.licence,
             "imagenet_top1": checkpoint.imagenet_top1,
             "imagenet_source": checkpoint.imagenet_source,
+            "pinned": checkpoint.revision,
         }
     elif stored is not None:
         known = {"alias": None, "id": stored.hub_id, "family": stored.family}

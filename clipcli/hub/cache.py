@@ -59,9 +59,14 @@ def repo_folder(hub_id: str) -> Path:
     return cache_folder() / "--".join(["models", *hub_id.split("/")])
 
 
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a commit, written in full."""
+    return _COMMIT.fullmatch(revision) is not None
+
+
 def cached_commit(hub_id: str, revision: str) -> str | None:
     """The commit that a branch or tag meant when it was last fetched, or None if it never was."""
-    if _COMMIT.fullmatch(revision):
+    if is_commit(revision):
         return revision
     try:
         return (repo_folder(hub_id) / "refs" / revision).read_text(encoding="ascii").strip() or None

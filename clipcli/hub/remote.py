@@ -64,7 +64,7 @@ def list_files(hub_id: str, revision: str) -> Listing:
     Without a network it fails at once: retrying would only make a user wait for the advice to work offline.
 
     Raises:
-        ModelError: The answer is not the hub's.
+        ModelError: The answer is not the hub's, or of another commit than was asked for.
         huggingface_hub.errors.HfHubHTTPError: The hub refuses.
         httpx2.TransportError: It cannot be reached.
     """
@@ -82,7 +82,13 @@ def list_files(hub_id: str, revision: str) -> Listing:
         retry_on_status_codes=_RETRY_STATUSES,
     )
     hf_raise_for_status(response)
-    return _parse_listing(hub_id, url, response.content)
+    listing = _parse_listing(hub_id, url, response.content)
+    if cache.is_commit(revision) and listing.commit != revision:
+        raise ModelNotFoundError(
+            f"{constants.ENDPOINT} was asked for commit {revision} of {hub_id} and answers with {listing.commit}",
+            hint="--revision main takes what it has",
+        )
+    return listing
 
 
 def needed_files(listing: Listing) -> tuple[RemoteFile, ...]:

@@ -153,6 +153,7 @@ def test_list_says_what_is_where(cache_dir: Path) -> None:
     assert rows["me/finetuned"]["alias"] is None and rows["me/finetuned"]["family"] == "clip"
     assert rows["BAAI/AltCLIP"]["here"] is False and rows["BAAI/AltCLIP"]["folder"] is None
     assert rows["demo"]["alias"] == "demo"
+    assert rows["BAAI/AltCLIP"]["pinned"] is None and len(rows[B32]["pinned"]) == 40
     here = [row["id"] for row in map(json.loads, invoke("list", "--here").stdout.splitlines())]
     assert {B32, "me/finetuned"} <= set(here) and "BAAI/AltCLIP" not in here
 

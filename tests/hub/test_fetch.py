@@ -307,6 +307,17 @@ def test_a_mirror_without_the_pinned_commit(hub: HubServer) -> None:
     assert resolve_model("vit-b32").revision == "0" * 40
 
 
+def test_a_mirror_that_knows_no_revisions(hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    newer = hub.add(B32, checkpoint_files(b"newer"))
+    hub.models[B32].refs[PINNED] = newer
+
+    with pytest.raises(ModelNotFoundError, match=f"asked for commit {PINNED} .* answers with {newer}") as caught:
+        resolve_model("vit-b32")
+    assert "--revision main" in (caught.value.hint or "")
+    assert hub.fetched("model.safetensors") == []
+
+
 def test_a_branch_that_moved_on_is_followed_only_when_pulled(hub: HubServer) -> None:
     first = hub.add("me/mine", checkpoint_files())
     resolve_model("me/mine")
