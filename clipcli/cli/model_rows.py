@@ -183,7 +183,7 @@ def _path_row(name: str) -> ModelRow:
 def _describe_foreign(name: str) -> dict[str, Any]:
     """A checkpoint of another layout, read from what it was converted into if it was, else from itself."""
     from clipcli.models.config import read_config
-    from clipcli.runtime.convert import inspect_foreign, kept_conversion
+    from clipcli.runtime.convert import foreign_config, kept_conversion
 
     row, kept = _path_row(name), kept_conversion(name)
     path = Path(os.path.expanduser(name))
@@ -191,7 +191,7 @@ def _describe_foreign(name: str) -> dict[str, Any]:
     files = {source.name: source.stat().st_size for source in sources if source.is_file()}
     return {
         **asdict(row),
-        **_networks(row, read_config(kept) if kept else inspect_foreign(name)),
+        **_networks(row, read_config(kept) if kept else foreign_config(name)),
         "size_bytes": sum(files.values()),
         "files": files,
         "converted": str(kept) if kept else None,

@@ -1,7 +1,7 @@
 """Checkpoints of other layouts, written into folders in the hub's layout, so that all else knows only that one.
 
 `resolve_model` is the seam: what a user names with `--model` becomes a folder of that layout, whatever it was. A
-file is converted once and kept in the user's cache; `inspect_foreign` looks at it and writes nothing. Imports torch
+file is converted once and kept in the user's cache; `check_foreign` looks at it and writes nothing. Imports torch
 only inside functions: a file that was converted before costs no more than a folder.
 """
 
@@ -97,17 +97,25 @@ def kept_conversion(name: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def inspect_foreign(name: str) -> ModelConfig:
-    """Read a checkpoint of another layout and check all that a run needs of it, writing nothing.
+def foreign_config(name: str) -> ModelConfig:
+    """Read what networks a checkpoint of another layout holds, writing nothing.
+
+    Raises:
+        UsageError: It does not say which activation its network has.
+        ModelError: It is damaged or not supported.
+    """
+    return _read(Path(os.path.expanduser(name)))[1]
+
+
+def check_foreign(name: str) -> None:
+    """Check all that a run needs of a checkpoint of another layout, its tokenizer too, writing nothing.
 
     Raises:
         UsageError: It does not say which activation its network has.
         ModelError: As `convert`.
     """
     source = Path(os.path.expanduser(name))
-    checkpoint, config = _read(source)
-    _find_tokenizer(checkpoint, source, None)
-    return config
+    _find_tokenizer(_read(source)[0], source, None)
 
 
 def verify_foreign(name: str) -> tuple[hub.FileCheck, ...]:

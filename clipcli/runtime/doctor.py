@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clipcli import hub
-from clipcli.runtime.convert import inspect_foreign, is_foreign, kept_conversion, resolve_model
+from clipcli.runtime.convert import check_foreign, is_foreign, kept_conversion, resolve_model
 from clipcli.runtime.device import available_devices
 from clipcli.runtime.engine import Model
 from clipcli.runtime.parts import RunOptions
@@ -65,7 +65,7 @@ def check_job(name: str, *, device: str = "auto", dtype: str = "auto") -> None:
     from clipcli.models.checkpoint import checked_weights
 
     if is_foreign(name) and kept_conversion(name) is None:
-        inspect_foreign(name)
+        check_foreign(name)
         return
     files = resolve_model(name, offline=True)
     model = Model(files, RunOptions(device=device, dtype=dtype, cache=False))

@@ -270,6 +270,12 @@ def test_info_reads_a_file_and_writes_nothing(clip: Clip, vit: Path) -> None:
     assert not kept_conversions().path.exists()
 
 
+def test_info_needs_no_tokenizer(clip: Clip) -> None:
+    outcome = clip("models", "info", DATA / "chinese-rn.pt")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert outcome.rows[0]["family"] == "chinese_clip"
+
+
 def test_info_of_a_file_that_was_run_needs_no_second_look(
     clip: Clip, vit: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
