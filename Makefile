@@ -21,6 +21,7 @@ check: setup
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy clipcli && $(BIN)/lint-imports
 
 bench: setup
+	$(BIN)/pip install -q -c constraints.txt onnx onnxruntime
 	$(BIN)/python -m tests.bench.compare --cold
 
 format: setup
