@@ -20,16 +20,12 @@ app = typer.Typer(
     rich_markup_mode=None,  # the import of rich takes longer than the whole of --help without it
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Zero-shot vision: names what is on pictures, with labels that you make up on the spot.
-
-    Nothing is trained, and pictures never leave this machine. A model that is not here is fetched once; the one named
-    demo comes along, small and for a first try. `clip COMMAND --help` has examples, `man clip` the whole story.
+    help="""Zero-shot vision: names what is on pictures, with labels that you make up.
+    Pictures never leave this machine; a missing model is fetched once.
 
     \b
-    clip classify img.jpg --labels cat,dog
     clip classify img.jpg --labels cat,dog --model demo
     clip tag ~/photos --label-set photo-subjects --output tags.jsonl
-    clip score poster.png --text "a rock concert" --text "a wedding"
     """,
 )
 app.command(cls=GroupedCommand)(classify)

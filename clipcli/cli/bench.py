@@ -27,7 +27,9 @@ def bench(
     ] = 12,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Measure pictures and prompts a second on this machine, with nothing remembered.
+    """Measure how fast a model runs on this machine.
+
+    Counted are pictures and prompts a second, with nothing remembered.
 
     \b
     clip bench

@@ -48,8 +48,9 @@ def doctor(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check this machine: versions, devices and their arithmetic, caches, the hub, extras, models, the terminal.
+    """Check this machine, and whether a job would run on it.
 
+    Shown are versions, devices and their arithmetic, caches, the hub, extras, models and the terminal.
     Exit status 0 means that a job with these settings would run; 1 that it would not, with the first thing to mend.
 
     \b

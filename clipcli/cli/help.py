@@ -21,6 +21,8 @@ from clipcli.errors import ExitStatus
 
 _ARGUMENTS, _OTHERS = "Arguments", "Options"
 _MARK = "\b"
+# For those who install completion by hand; the first page has no line to spare.
+_UNSHOWN = ("show_completion",)
 # Typer's words for what is wrong with arguments, and ours.
 _WORDS = (
     (r"^No such", "no such"),
@@ -80,7 +82,8 @@ class _Readable:
         """Write one section a group of options."""
         for title, parameters in option_groups(self, ctx).items():
             with formatter.section(title):
-                formatter.write_dl([_row(parameter, ctx) for parameter in parameters])
+                shown = (parameter for parameter in parameters if parameter.name not in _UNSHOWN)
+                formatter.write_dl([_row(parameter, ctx) for parameter in shown])
 
 
 class GroupedCommand(_Readable, TyperCommand):

@@ -25,7 +25,7 @@ models_app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="""List, fetch, convert, check and remove models; choose the default one.
+    help="""List, fetch, convert, check and remove models. One of them is the default.
 
     \b
     clip models list

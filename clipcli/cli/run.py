@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from clipcli.cli.boundary import say
+from clipcli.cli.interrupt import undisturbed
 from clipcli.cli.options import OutputOptions
 from clipcli.cli.progress import picture_counter
 from clipcli.cli.render import make_renderer
@@ -60,9 +61,10 @@ def print_results(
                 for batch in chain(first, batches):
                     if output.fail_fast:
                         batch = until_failure(batch)
-                    renderer.write(batch)
-                    failed += sum(record.error is not None for record in batch)
-                    ok += sum(record.error is None for record in batch)
+                    with undisturbed():  # the counts are those of the rows
+                        renderer.write(batch)
+                        failed += sum(record.error is not None for record in batch)
+                        ok += sum(record.error is None for record in batch)
                     count(len(batch))
                     if failed and output.fail_fast:
                         break

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Program
+from tests.cli.schemas import check_document
 
 LABELS = ("-l", "cat,dog")
 WAIT_S = 60
@@ -61,6 +62,22 @@ def test_ctrl_c(program: Program, pictures: Path) -> None:
     stdout, stderr = process.communicate(timeout=WAIT_S)
     assert (process.returncode, stderr) == (130, b"clip: interrupted\n")
     assert all(json.loads(line)["status"] == "ok" for line in stdout.splitlines())
+
+
+@pytest.mark.parametrize("command", [("classify", *LABELS), ("score", "--text", "a cat"), ("tag", *LABELS)])
+def test_ctrl_c_leaves_a_whole_document(command: tuple[str, ...], program: Program, pictures: Path) -> None:
+    process = program(*command, "--from-file", "-", "--json", "-b", 2, stdin=subprocess.PIPE)
+    feed(process, pictures / "a.png", 21)
+    assert process.stdout is not None
+    start = [process.stdout.readline() for _ in range(8)]
+    process.send_signal(signal.SIGINT)
+    if command[0] == "tag":  # which finishes the batch that it waits for
+        feed(process, pictures / "a.png", 2)
+    document = json.loads(b"".join(start) + process.stdout.read())
+    assert process.wait(timeout=WAIT_S) == 130
+    check_document(f"clipcli.{command[0]}-1", document)
+    assert document["summary"] == {"images": len(document["results"]), "ok": len(document["results"]), "failed": 0}
+    assert len(document["results"]) >= 4
 
 
 def test_ctrl_c_leaves_no_half_written_file(program: Program, pictures: Path, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """`clip tag --resume` after a real end: killed at a random moment, or stopped by Ctrl-C."""
 
 import json
+import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -90,3 +92,68 @@ def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(
     outcome = clip("tag", library, *OPTIONS, "-o", output, "--resume")
     assert f"of which {len(there)} were finished before" in outcome.stderr
     assert len(rows(output)) == PICTURES + DAMAGED
+
+
+def test_a_second_run_into_the_same_file_is_refused(
+    clip: Clip, program: Program, pictures: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "tags.jsonl"
+    arguments = ("tag", "--from-file", "-", *OPTIONS, "-o", output)
+    process = program(*arguments, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(bytes(pictures / "a.png") + b"\n")
+    process.stdin.flush()
+    wait_for_rows(process, output, 1)
+    for more in ((), ("--resume",)):
+        second = clip("tag", pictures, "-l", "other", "-o", output, *more, "--model", "no-such-model")
+        assert (second.status, second.stdout) == (1, "")
+        assert second.stderr.startswith(f"clip: error: --output {output} is being written by another run of clip tag\n")
+    assert clip("tag", pictures, *OPTIONS, "-o", tmp_path / "other.jsonl").status == 0
+    process.stdin.write(bytes(pictures / "b.jpg") + b"\n")
+    assert process.communicate(timeout=60)[1].startswith(b"clip: done\n")
+    assert process.returncode == 0
+    written = [json.loads(line) for line in rows(output)]
+    assert [row["path"] for row in written] == [str(pictures / "a.png"), str(pictures / "b.jpg")]
+    assert [row["size"] for row in written] == [(pictures / name).stat().st_size for name in ("a.png", "b.jpg")]
+    assert sorted(path.name for path in tmp_path.glob("tags*")) == ["tags.jsonl", "tags.jsonl.run"]
+
+
+def test_a_run_that_was_killed_leaves_no_lock(clip: Clip, program: Program, pictures: Path, tmp_path: Path) -> None:
+    output = tmp_path / "tags.jsonl"
+    process = program("tag", "--from-file", "-", *OPTIONS, "-o", output, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(bytes(pictures / "a.png") + b"\n")
+    process.stdin.flush()
+    wait_for_rows(process, output, 1)
+    process.kill()
+    process.wait()
+    assert clip("tag", pictures, *OPTIONS, "-o", output, "--resume").status == 0
+    assert len(rows(output)) == 3
+
+
+def test_a_run_that_cannot_begin_leaves_nothing_beside_its_output(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    assert clip("tag", pictures, *OPTIONS, "-o", tmp_path / "tags.jsonl", "-m", "no-such-model").status == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_that_comes_through_a_pipe_is_read_once(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    """Not a second time to count the pictures, which would take them from the run."""
+    pipe = tmp_path / "list"
+    os.mkfifo(pipe)
+    names = [str(pictures / "a.png")] * 300
+    threading.Thread(target=lambda: pipe.write_text("\n".join(names)), daemon=True).start()
+    outcome = clip("tag", "--from-file", pipe, *OPTIONS, "-f", "jsonl")
+    assert outcome.status == 0
+    assert len(outcome.rows) == 300
+
+
+def test_a_pipe_is_no_file_to_go_on_with(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    assert clip("tag", pictures, *OPTIONS, "-o", pipe).status == 0
+    reader.join(timeout=60)
+    assert received[0].count(b"\n") == 3
+    assert list(tmp_path.iterdir()) == [pipe]

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from clipcli.cli.render.destination import open_destination
 from clipcli.cli.render.json import as_json, dump
 from clipcli.cli.tagging.run_file import RunFile
-from clipcli.images.find import ImageSource
+from clipcli.images.find import PAUSE, ImageSource
 from clipcli.results import TaggedImage
 
 Row = dict[str, Any]
@@ -76,6 +76,9 @@ class Journal:
     def pending(self, sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
         """Yield the sources that are left to do, and note what `write` will need."""
         for source in sources:
+            if source is PAUSE:  # no picture, so there will be no row
+                yield source
+                continue
             offset = self._kept.get(hash(source.path))
             self._order.append(-1 if offset is None else offset)
             if offset is None:

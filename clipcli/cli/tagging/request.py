@@ -1,5 +1,6 @@
 """From the options of `clip tag` to a run."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -111,8 +112,9 @@ class TagRequest:
             )
 
     def _count_all(self) -> Callable[[], int] | None:
-        """Walks the inputs once more to count them; None where standard input gives them only once."""
-        if self._inputs.from_file == "-" or "-" in (self._inputs.images or []):
+        """Walks the inputs once more to count them; None where standard input or a pipe gives them only once."""
+        listed = self._inputs.from_file
+        if "-" in (self._inputs.images or []) or (listed is not None and not os.path.isfile(listed)):
             return None
         return lambda: sum(1 for _ in self._inputs.sources())
 

@@ -11,9 +11,9 @@ from typing import IO, Any
 import typer
 
 from clipcli.cli.boundary import say
+from clipcli.cli.interrupt import stop_on_interrupt
 from clipcli.cli.render.json import as_json, dump
 from clipcli.cli.run import stopped_text, until_failure
-from clipcli.cli.tagging.interrupt import stop_on_interrupt
 from clipcli.cli.tagging.journal import Journal
 from clipcli.cli.tagging.options import TagOutputOptions
 from clipcli.cli.tagging.progress import show_progress

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the batch under way is finished first."""
+"""Ctrl-C as a request: what is under way is finished first, and a second one interrupts at once."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -29,3 +29,23 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold the first Ctrl-C back until the end of a block."""
+    held = False
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        nonlocal held
+        if held:
+            raise KeyboardInterrupt
+        held = True
+
+    before = signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
