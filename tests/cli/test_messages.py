@@ -1,0 +1,361 @@
+"""What people are told, and how: on terminals of all kinds, in pipes, by names that hold control characters."""
+
+import ast
+import fcntl
+import io
+import os
+import pty
+import re
+import shlex
+import struct
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import pytest
+
+import clipcli
+from clipcli.cli import progress
+from clipcli.cli.boundary import say
+from clipcli.cli.help import split_help
+from clipcli.cli.run import failures_text
+from clipcli.cli.terminal import can_redraw, printable, wants_colour
+from tests.cli.conftest import Clip, Program
+from tests.cli.test_help import TREE
+
+LABELS = ("-l", "cat,dog")
+BLOCKS = re.compile("[\u2500-\u259f⠀-⣿]")
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+WAIT_S = 60
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Screen:
+    """A terminal of 80 columns that keeps all that is written to it."""
+
+    def __init__(self) -> None:
+        self._keyboard, self.end = pty.openpty()
+        fcntl.ioctl(self.end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self._written = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                block = os.read(self._keyboard, 1 << 16)
+            except OSError:  # Linux says so when the last writer is gone
+                return
+            if not block:
+                return
+            self._written += block
+
+    def text(self) -> str:
+        os.close(self.end)
+        self._reader.join(WAIT_S)
+        os.close(self._keyboard)
+        return self._written.decode().replace("\r\n", "\n")
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(program: Program, clip: Clip, pictures: Path) -> Run:
+    """Run `clip` with its streams named in `terminals` on terminals of their own; features are remembered already."""
+    assert clip("classify", pictures, *LABELS, "-q").status == 0
+
+    def run(*arguments: object, terminals: tuple[str, ...] = (), **environment: str) -> tuple[int, str, str]:
+        screens = {name: Screen() for name in terminals}
+        settings = {"TERM": "xterm-256color", **environment}
+        streams = {name: screen.end for name, screen in screens.items()}
+        process = program(*arguments, environment=settings, **streams)
+        written = dict(zip(("stdout", "stderr"), process.communicate(timeout=WAIT_S), strict=True))
+        shown = {name: (screens[name].text() if name in screens else written[name].decode()) for name in written}
+        return process.returncode, shown["stdout"], shown["stderr"]
+
+    return run
+
+
+BOTH = ("stdout", "stderr")
+
+
+def test_a_terminal_gets_colour_and_bars_whatever_becomes_of_stderr(run: Run, pictures: Path) -> None:
+    status, stdout, stderr = run("classify", pictures, "nowhere.jpg", *LABELS, terminals=("stdout",))
+    assert status == 3
+    assert "\x1b[1mpicture" in stdout and "█" in stdout and "\x1b[31mnowhere.jpg" in stdout
+    assert stderr == "clip: 1 of 4 pictures could not be used; its row says why\n"
+
+
+def test_a_counter_on_stderr_whatever_becomes_of_stdout(run: Run, pictures: Path) -> None:
+    status, stdout, stderr = run("classify", pictures, *LABELS, terminals=("stderr",))
+    assert status == 0
+    assert "\x1b" not in stdout and len(stdout.splitlines()) == 3
+    assert "3 pictures" in stderr and "\x1b[" in stderr
+
+
+def test_no_color_leaves_bars_but_no_colour(run: Run, pictures: Path, tmp_path: Path) -> None:
+    status, stdout, stderr = run("classify", pictures, *LABELS, terminals=BOTH, NO_COLOR="1")
+    assert (status, stderr) == (0, "")
+    assert "\x1b" not in stdout and "█" in stdout
+    status, _, stderr = run("classify", pictures, *LABELS, "-o", tmp_path / "rows", terminals=BOTH, NO_COLOR="1")
+    assert status == 0
+    assert "3 pictures" in stderr and not COLOUR.search(stderr)
+
+
+def test_an_empty_no_color_is_as_good_as_none(run: Run, pictures: Path) -> None:
+    assert COLOUR.search(run("classify", pictures, *LABELS, terminals=BOTH, NO_COLOR="")[1])
+
+
+@pytest.mark.parametrize("setting", [{"FORCE_COLOR": "1"}, {"CLICOLOR_FORCE": "1"}])
+def test_colour_can_be_asked_for_in_a_pipe(setting: dict[str, str], run: Run, pictures: Path) -> None:
+    status, stdout, stderr = run("classify", pictures, *LABELS, "-f", "table", **setting)
+    assert (status, stderr) == (0, "")
+    assert "\x1b[1mpicture" in stdout and "█" in stdout
+    assert not COLOUR.search(run("classify", pictures, *LABELS, "-f", "table", **setting, NO_COLOR="1")[1])
+    assert "\x1b" not in run("classify", pictures, *LABELS, "-f", "jsonl", **setting)[1]
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_dumb_terminal_gets_lines_of_words(term: str, run: Run, pictures: Path, tmp_path: Path) -> None:
+    """Also what a screen reader has: no colour, no bars, no cursor that moves."""
+    status, stdout, stderr = run("classify", pictures, "nowhere.jpg", *LABELS, terminals=BOTH, TERM=term)
+    assert status == 3
+    assert "\x1b" not in stdout + stderr and "\r" not in stdout + stderr
+    assert not BLOCKS.search(stdout + stderr)
+    assert stdout.split()[:5] == ["picture", "label", "score", "cosine", "logit"]
+    assert run("classify", pictures, *LABELS, "-o", tmp_path / "x", terminals=BOTH, TERM=term) == (0, "", "")
+    for arguments in (("models", "list"), ("labels", "list"), ("cache", "info")):
+        shown = run(*arguments, terminals=BOTH, TERM=term)[1]
+        assert shown.splitlines() and "\x1b" not in shown and not BLOCKS.search(shown)
+
+
+def test_a_pipe_gets_lines_of_words(run: Run, pictures: Path) -> None:
+    status, stdout, stderr = run("classify", pictures, *LABELS, "-f", "table")
+    assert (status, stderr) == (0, "")
+    assert "\x1b" not in stdout and not BLOCKS.search(stdout)
+
+
+@pytest.mark.parametrize("flag", ["--no-progress", "--quiet"])
+def test_no_progress_means_none(flag: str, run: Run, pictures: Path, tmp_path: Path) -> None:
+    status, stdout, stderr = run("tag", pictures, *LABELS, "-o", tmp_path / "x", flag, terminals=BOTH)
+    assert (status, stdout) == (0, "")
+    assert "\x1b" not in stderr and not BLOCKS.search(stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), (), ("classify", "-h"), ("clasify",), ("classify", "x.jpg"), ("models", "path", "none")]
+)
+def test_help_and_errors_are_plain_on_every_terminal(arguments: tuple[str, ...], run: Run) -> None:
+    _, stdout, stderr = run(*arguments, terminals=BOTH, FORCE_COLOR="1")
+    assert stdout + stderr
+    assert "\x1b" not in stdout + stderr and not BLOCKS.search(stdout + stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "whole"),
+    [
+        (("models", "list"), ("chinese-l14-336", "download", "1.63 GB")),
+        (("labels", "list"), ("image-medium", "templates", "What kind of image it is")),
+        (("labels", "show", "pets", "--prompts"), ("guinea pig",)),
+    ],
+    ids=lambda value: " ".join(value),
+)
+@pytest.mark.parametrize("columns", [40, 80])
+def test_lists_are_readable_on_narrow_terminals(
+    columns: int, arguments: tuple[str, ...], whole: tuple[str, ...], clip: Clip
+) -> None:
+    shown = clip(*arguments, "-f", "table", COLUMNS=str(columns)).stdout
+    assert all(len(line) <= columns for line in shown.splitlines())
+    assert all(words in shown for words in whole)
+
+
+ESCAPES = "\x1b[31mred\x9b2J\u202egpj"
+ESCAPED = r"\x1b[31mred\x9b2J\u202egpj"
+
+
+@pytest.fixture
+def odd_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(f"{ESCAPES}.yaml").write_text("labels: [cat, dog]\n")
+    Path(f"bad{ESCAPES}.yaml").write_text("labls: [cat]\n")
+    Path(f"{ESCAPES}.jpg").write_text("text")
+
+
+@pytest.mark.usefixtures("odd_places")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("classify", f"{ESCAPES}.jpg", *LABELS, "-f", "table"),
+        ("classify", "x.jpg", "-s", f"bad{ESCAPES}.yaml"),
+        ("classify", "x.jpg", *LABELS, "-o", f"{ESCAPES}/x"),
+        ("classify", "x.jpg", *LABELS, "-m", ESCAPES),
+        ("classify", "x.jpg", *LABELS, "-m", f"./{ESCAPES}"),
+        ("classify", "x.jpg", *LABELS, "-d", ESCAPES),
+        ("classify", "x.jpg", *LABELS, "-f", ESCAPES),
+        ("classify", f"--{ESCAPES}"),
+        ("classify", "--from-file", ESCAPES, *LABELS),
+        ("score", "x.jpg", "--text", ESCAPES, "--text", ESCAPES),
+        (ESCAPES,),
+        ("labels", "check", f"{ESCAPES}.yaml"),
+        ("labels", "check", f"bad{ESCAPES}.yaml"),
+        ("tag", "--undo", ESCAPES),
+    ],
+    ids=lambda value: " ".join(value).replace(ESCAPES, "ESC"),
+)
+def test_control_characters_do_not_reach_the_terminal(arguments: tuple[str, ...], clip: Clip) -> None:
+    outcome = clip(*arguments, NO_COLOR="1", COLUMNS="120")
+    shown = outcome.stdout + outcome.stderr
+    assert ESCAPED in shown or r"\x1b[31mred" in shown
+    assert [line for line in shown.splitlines() if not line.isprintable()] == []
+
+
+def test_what_is_said_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\nclip: error: made up", hint="b\rc", details=["d\te"])
+    assert capsys.readouterr().err == "clip: a\\nclip: error: made up\n  hint: b\\rc\n  d\\te\n"
+
+
+def test_json_holds_no_raw_control_character(clip: Clip) -> None:
+    stdout = clip("classify", f"{ESCAPES}\x7f.jpg", *LABELS, "-q").stdout
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", stdout)
+
+
+@pytest.mark.parametrize(
+    "text", ["naïve", "鸟 全角\u3000", "שלום", "می\u200cخواهم", "👨\u200d👩\u200d👧 ❤️", "e\u0301 ก็", "\u00a0"]
+)
+def test_letters_of_all_scripts_are_printable(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("environment", "terminal", "colour", "redraw"),
+    [
+        ({}, True, True, True),
+        ({"NO_COLOR": "1"}, True, False, True),
+        ({"NO_COLOR": ""}, True, True, True),
+        ({"TERM": "dumb"}, True, False, False),
+        ({}, False, False, False),
+        ({"FORCE_COLOR": "1"}, False, True, False),
+        ({"FORCE_COLOR": "0"}, False, False, False),
+        ({"FORCE_COLOR": ""}, False, False, False),
+        ({"CLICOLOR_FORCE": "1", "TERM": "dumb"}, True, True, False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False, True),
+    ],
+)
+def test_what_a_stream_is_offered(
+    environment: dict[str, str], terminal: bool, colour: bool, redraw: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm", **environment}.items():
+        monkeypatch.setenv(name, value)
+    stream = Tty() if terminal else io.StringIO()
+    assert (wants_colour(stream), can_redraw(stream)) == (colour, redraw)
+
+
+@pytest.fixture(params=["pipe", "dumb", "no bars"])
+def no_bar(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[io.StringIO, bool]:
+    """A stderr where a download shows no bar, and whether bars were welcome."""
+    monkeypatch.setenv("TERM", "dumb" if request.param == "dumb" else "xterm")
+    stream = io.StringIO() if request.param == "pipe" else Tty()
+    return stream, request.param != "no bars"
+
+
+def test_a_download_without_a_bar_is_announced_once(no_bar: tuple[io.StringIO, bool]) -> None:
+    stream, bars = no_bar
+    with redirect_stderr(stream), progress.download_bar("openai/clip-vit-base-patch32", bars=bars) as report:
+        assert stream.getvalue() == ""
+        for done in (0, 1_000_000, 605_000_000):
+            report(done, 605_000_000)
+    assert stream.getvalue() == "clip: fetching openai/clip-vit-base-patch32 (605 MB)\n"
+
+
+def test_a_quiet_download_is_not(no_bar: tuple[io.StringIO, bool]) -> None:
+    stream, bars = no_bar
+    with redirect_stderr(stream), progress.download_bar("x/y", quiet=True, bars=bars) as report:
+        report(0, 100)
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("failed", "images", "text"),
+    [
+        (1, 1, "the picture could not be used; its row says why"),
+        (1, 5, "1 of 5 pictures could not be used; its row says why"),
+        (2, 5, "2 of 5 pictures could not be used; their rows say why"),
+        (2, 2, "none of the 2 pictures could be used; their rows say why"),
+        (2, 3000, "2 of 3,000 pictures could not be used; their rows say why"),
+    ],
+)
+def test_numbers_agree_with_their_words(failed: int, images: int, text: str) -> None:
+    assert failures_text(failed, images) == text
+
+
+def spoken() -> Iterator[tuple[str, str]]:
+    """Every message and hint of an error in the program, with its place; what is filled in is {}."""
+    for path in sorted(Path(clipcli.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(getattr(node, "func", None), "id", "")
+            if isinstance(node, ast.Call) and (name in ERRORS or name == "say"):
+                hints = [keyword.value for keyword in node.keywords if keyword.arg == "hint"]
+                for text in [*node.args[:1], *hints]:
+                    if isinstance(text, ast.Constant | ast.JoinedStr):
+                        parts = getattr(text, "values", [text])
+                        words = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
+                        yield f"{path.name}:{node.lineno}", words
+
+
+ERRORS = {name for name, value in vars(sys.modules["clipcli.errors"]).items() if isinstance(value, type)}
+
+
+def test_messages_begin_small_and_end_without_a_full_stop() -> None:
+    names = re.compile(r"[A-Z_]{2}|CLIP|Pillow|HEIC")
+    spoken_words = list(spoken())
+    assert len(spoken_words) > 250
+    assert [(place, text) for place, text in spoken_words if text[:1].isupper() and not names.match(text)] == []
+    assert [(place, text) for place, text in spoken_words if re.search(r"(?<!\.\.)\.$", text)] == []
+
+
+def test_no_message_blames_or_shouts() -> None:
+    words = re.compile(r"\b(invalid|illegal|you must|you did|failed to|oops|sorry|please|fatal|unexpected)\b", re.I)
+    assert [(place, text) for place, text in spoken() if words.search(text)] == []
+
+
+EXAMPLES = dict.fromkeys(example for _, command in sorted(TREE.items()) for example in split_help(command.help)[1])
+# These need the network, a file of other programs, the time of a benchmark, or are there with one more option.
+ELSEWHERE = re.compile(
+    r"tags.jsonl$|pull|rm |models convert|vit-|ViT-|altclip|cuda|models default c|^clip bench|clip models verify"
+)
+
+
+@pytest.mark.parametrize("example", [example for example in EXAMPLES if not ELSEWHERE.search(example)])
+def test_examples_run_as_they_are_printed(
+    example: str, clip: Clip, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path(os.environ["HOME"])
+    monkeypatch.chdir(tmp_path)
+    picture = (pictures / "a.png").read_bytes()
+    for place in (home / "photos", tmp_path / "labelled" / "cat", tmp_path / "labelled" / "dog"):
+        place.mkdir(parents=True)
+        (place / "a.jpg").write_bytes(picture)
+    for name in ("img.jpg", "poster.png"):
+        Path(name).write_bytes(picture)
+    for folder in (tmp_path, home / ".config" / "clipcli" / "prompts"):
+        folder.mkdir(parents=True, exist_ok=True)
+        if "labels new" not in example:
+            (folder / "my-labels.yaml").write_text('labels: [cat, dog]\ntemplates: ["a {}."]\n')
+    words = re.search(r"clip (.*?)(?=[|)]|$)", example)
+    assert words is not None
+    arguments = [os.path.expanduser(word) for word in shlex.split(words[1])]
+    arguments = [
+        str(path) for word in arguments for path in (sorted(Path("/").glob(word[1:])) if "*" in word else [word])
+    ]
+    outcome = clip(*arguments, stdin=picture)
+    assert outcome.status == 0, outcome.stderr
