@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from clipcli.cli.tagging import run_file
 from clipcli.cli.tagging.journal import Journal
 from clipcli.cli.tagging.run_file import RunFile
 from clipcli.errors import ClipError, UsageError
@@ -268,3 +269,30 @@ def test_without_resume_a_run_begins_anew_with_its_first_batch(tmp_path: Path, p
 def test_a_folder_that_does_not_take_the_file(tmp_path: Path, pictures: list[Path]) -> None:
     with pytest.raises(ClipError, match="nowhere"):
         run(tmp_path / "nowhere" / "tags.jsonl", pictures)
+
+
+def test_one_run_at_a_time(tmp_path: Path, pictures: list[Path]) -> None:
+    output = str(tmp_path / "tags.jsonl")
+    with RunFile(output) as first:
+        with pytest.raises(ClipError, match="being written by another run"), RunFile(output):
+            pass
+        first.write(SETTINGS, [])  # another file takes its place
+        first.add(7)
+        with pytest.raises(ClipError, match="being written by another run"), RunFile(output):
+            pass
+    with RunFile(output) as second:
+        assert list(second.read(json.loads(json.dumps(SETTINGS)))) == [7]
+
+
+def test_a_claim_without_rows_leaves_nothing(tmp_path: Path) -> None:
+    with RunFile(str(tmp_path / "tags.jsonl")):
+        assert (tmp_path / "tags.jsonl.run").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_there_are_no_locks_runs_go_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_file, "fcntl", None)
+    with RunFile(str(tmp_path / "tags.jsonl")) as first, RunFile(str(tmp_path / "tags.jsonl")) as second:
+        first.write(SETTINGS, [])
+        second.add(3)
+    assert (tmp_path / "tags.jsonl.run").read_bytes().endswith(b"\n3\n")

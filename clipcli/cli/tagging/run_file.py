@@ -71,7 +71,7 @@ class RunFile:
         """Let others go on with the output; a run that wrote nothing leaves nothing."""
         self.close()
         if self._claim is not None:
-            if os.fstat(self._claim.fileno()).st_size == 0:
+            if os.fstat(self._claim.fileno()).st_size == 0 and _is_still(self._path, self._claim):
                 with suppress(OSError):
                     self._path.unlink()
             self._claim.close()
