@@ -16,7 +16,7 @@ TEXTS = ["cat", "a photo of a hot dog.", "a cat and a bicycle", "sousaphone, naÃ
 
 @pytest.fixture(scope="module")
 def model() -> clipcli.Model:
-    return clipcli.load("demo", device="cpu", dtype="float32")
+    return clipcli.load("demo", device="cpu", dtype="float32", exact_decode=True)
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ class Reference:
 @pytest.fixture(scope="module", params=["clip", "chinese_clip", "altclip"])
 def pair(request: pytest.FixtureRequest) -> tuple[clipcli.Model, Reference]:
     folder = request.getfixturevalue(f"{request.param}_checkpoint")
-    return clipcli.load(str(folder)), Reference(folder)
+    return clipcli.load(str(folder), exact_decode=True), Reference(folder)
 
 
 def test_image_features(pair: tuple[clipcli.Model, Reference], pictures: list[Path]) -> None:

@@ -125,7 +125,7 @@ def test_a_picture_that_has_vanished(photos: Path, capsys: pytest.CaptureFixture
     rows = [tagged(photos / "gone.jpg", "dog"), tagged(photos / "other.png", "dog")]
     assert sort(photos, rows, "move") == 1
     assert set(tree(photos.parent / "sorted")) == {"dog/other.png"}
-    assert "gone.jpg is not sorted: it has vanished" in capsys.readouterr().err
+    assert "gone.jpg could not be sorted: it has vanished" in capsys.readouterr().err
 
 
 def test_sidecars_go_with_their_picture(photos: Path) -> None:
