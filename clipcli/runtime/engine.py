@@ -285,8 +285,14 @@ def load(
         ModelError: It is missing, damaged or not supported.
     """
     files = resolve_model(name, revision=revision, offline=offline)
-    decode_options = DecodeOptions(exact=exact_decode)
-    options = RunOptions(device, dtype, batch_size, workers, decode_options, cache)
+    options = RunOptions(
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+        decode=DecodeOptions(exact=exact_decode),
+        cache=cache,
+    )
     return Model(files, options)
 
 

@@ -293,7 +293,7 @@ def test_what_is_not_run_exists(page: str) -> None:
 
 @pytest.mark.parametrize("page", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
 def test_links_and_paths_lead_somewhere(page: str) -> None:
-    paths = re.findall(r"\]\(([^)#]+)\)", page)
+    paths = re.findall(r"\]\((?!https://)([^)#]+)\)", page)
     paths += re.findall(r"`((?:clipcli|prompts|tests|man)/[a-z0-9_./-]*)`", page)
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
