@@ -220,3 +220,11 @@ def test_large_pictures_may_be_scaled_in_two_steps(size: dict[str, Any]) -> None
 def test_pictures_of_less_than_six_times_the_size_are_scaled_in_one_step() -> None:
     preprocessing, picture = _read(size=32, crop_size=32), noise(191, 191)
     assert np.array_equal(preprocessing.pixels(picture), preprocessing.pixels(picture, exact=False))
+
+
+@pytest.mark.parametrize(("size", "most"), [((1000, 750), 1e-3), ((750, 1003), 1e-3), ((640, 480), 0), ((100, 640), 0)])
+def test_of_large_pictures_only_what_the_crop_keeps_is_scaled(size: tuple[int, int], most: float) -> None:
+    preprocessing, picture = _read(size=224, crop_size=224), noise(*size)
+    exact, fast = (preprocessing.pixels(picture, exact=exact).astype(int) for exact in (True, False))
+    assert exact.shape == fast.shape
+    assert np.abs(exact - fast).max() <= 1 and (exact != fast).mean() <= most
