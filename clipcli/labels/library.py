@@ -111,7 +111,9 @@ def _find(name: str, kind: str, entries: Callable[[], list[Entry]]) -> Path:
     if _is_path(name):
         path = Path(name).expanduser()
         if not path.is_file():
-            raise LabelSetError(f"{kind} {name}: no such file", hint="`clip labels list` shows those that have a name")
+            known = path.stem in {entry.name for entry in entries()}
+            hint = f"did you mean {path.stem}?" if known else "`clip labels list` shows those that have a name"
+            raise LabelSetError(f"{kind} {name}: no such file", hint=hint)
         return path
     found = {entry.name: entry.path for entry in entries()}
     if name not in found:

@@ -56,6 +56,9 @@ def test_a_path_is_read_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(find_label_set("cifar10").labels) == 10
     with pytest.raises(LabelSetError, match=r"label set cifar11.yaml: no such file"):
         find_label_set("cifar11.yaml")
+    with pytest.raises(LabelSetError) as caught:
+        find_label_set("cifar100.yaml")
+    assert caught.value.hint == "did you mean cifar100?"
 
 
 def test_a_typo_names_the_nearest(user: Path) -> None:
