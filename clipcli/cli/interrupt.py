@@ -9,8 +9,13 @@ from clipcli.cli.boundary import say
 
 
 @contextmanager
-def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+def stop_on_interrupt(
+    message: str | None = "finishing this batch; Ctrl-C again stops at once",
+) -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into an answer to a question; the second interrupts at once.
+
+    Args:
+        message: What the first one is answered with; None for nothing.
 
     Yields:
         Whether the user has asked to stop.
@@ -22,7 +27,8 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        say("finishing this batch; Ctrl-C again stops at once")
+        if message:
+            say(message)
 
     before = signal.signal(signal.SIGINT, ask)
     try:
@@ -34,18 +40,7 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Hold the first Ctrl-C back until the end of a block."""
-    held = False
-
-    def hold(number: int, frame: FrameType | None) -> None:
-        nonlocal held
-        if held:
-            raise KeyboardInterrupt
-        held = True
-
-    before = signal.signal(signal.SIGINT, hold)
-    try:
+    with stop_on_interrupt(message=None) as asked:
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
+    if asked():
         raise KeyboardInterrupt

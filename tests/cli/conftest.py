@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,17 @@ _HANGS_AFTER_S = 120
 
 Clip = Callable[..., Outcome]
 Program = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@contextmanager
+def reading(pipe: Path) -> Iterator[list[bytes]]:
+    """Make a named pipe and read it to its end; what came out is in the list after the block."""
+    os.mkfifo(pipe)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    yield received
+    reader.join(timeout=60)
 
 
 @pytest.fixture

@@ -5,14 +5,13 @@ import io
 import json
 import os
 import stat
-import threading
 from pathlib import Path
 
 import pytest
 
 from clipcli.cli.render.destination import Destination
 from clipcli.errors import ClipError
-from tests.cli.conftest import Clip
+from tests.cli.conftest import Clip, reading
 from tests.cli.schemas import check_document
 
 QUESTION = ("-l", 'cat,"dog, wet",鸟', "-q")
@@ -113,12 +112,8 @@ def test_output_follows_a_link(clip: Clip, pictures: Path, tmp_path: Path) -> No
 
 def test_output_to_a_named_pipe_leaves_it_a_pipe(clip: Clip, pictures: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    received: list[bytes] = []
-    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
-    reader.start()
-    assert clip("classify", pictures, *QUESTION, "-o", pipe).status == 0
-    reader.join(timeout=60)
+    with reading(pipe) as received:
+        assert clip("classify", pictures, *QUESTION, "-o", pipe).status == 0
     assert received[0].decode() == clip("classify", pictures, *QUESTION).stdout
     assert pipe.is_fifo()
 

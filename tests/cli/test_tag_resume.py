@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import Clip, Program
+from tests.cli.conftest import Clip, Program, reading
 
 # With damaged pictures between, so that batches end at odd places; the last batch is full.
 PICTURES, DAMAGED, BATCH = 96, 5, 4
@@ -149,11 +149,7 @@ def test_a_list_that_comes_through_a_pipe_is_read_once(clip: Clip, pictures: Pat
 
 def test_a_pipe_is_no_file_to_go_on_with(clip: Clip, pictures: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    received: list[bytes] = []
-    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
-    reader.start()
-    assert clip("tag", pictures, *OPTIONS, "-o", pipe).status == 0
-    reader.join(timeout=60)
+    with reading(pipe) as received:
+        assert clip("tag", pictures, *OPTIONS, "-o", pipe).status == 0
     assert received[0].count(b"\n") == 3
     assert list(tmp_path.iterdir()) == [pipe]

@@ -102,7 +102,8 @@ def test_labels_of_equal_tokens_are_refused_also_when_both_are_remembered() -> N
 
 
 def test_labels_that_share_some_prompts_are_no_mistake() -> None:
-    Encoder(FeatureCache.disabled()).features([("dog", "puppy"), ("puppy",)], ["dog", "puppy"])
+    dog, puppy = Encoder(FeatureCache.disabled()).features([("dog", "puppy"), ("puppy",)], ["dog", "puppy"])
+    assert not np.array_equal(dog.features, puppy.features)
 
 
 def test_which_prompt_was_cut_is_remembered() -> None:
