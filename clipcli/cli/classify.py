@@ -13,7 +13,9 @@ from clipcli.cli.options import (
     LabelOptions,
     ModelOptions,
     OutputOptions,
+    Scoring,
     ScoringName,
+    Temperature,
     expand_options,
 )
 from clipcli.cli.run import describe_run, print_results
@@ -29,9 +31,7 @@ class AnswerOptions:
     top: Annotated[
         int, typer.Option("--top", "-k", metavar="N", help="Show the N best labels.", rich_help_panel=SCORING)
     ] = 5
-    scoring: Annotated[ScoringName, typer.Option(help="How logits become scores.", rich_help_panel=SCORING)] = (
-        ScoringName.softmax
-    )
+    scoring: Scoring = ScoringName.softmax
     threshold: Annotated[
         float | None, typer.Option(metavar="X", help="Leave out labels that score less.", rich_help_panel=SCORING)
     ] = None
@@ -42,9 +42,7 @@ class AnswerOptions:
         str | None,
         typer.Option(metavar="TEXT", help="Word --none-of-these yourself.", rich_help_panel=SCORING),
     ] = None
-    temperature: Annotated[
-        float, typer.Option(metavar="T", help="Above 1 flattens the scores.", rich_help_panel=SCORING)
-    ] = 1.0
+    temperature: Temperature = 1.0
 
 
 @handles_errors
@@ -72,6 +70,7 @@ def classify(
     if label_set is None and hub.find_checkpoint(model.model or hub.default_model()):
         raise no_labels()  # said before a download: none of the published checkpoints has classes of its own
     engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
+    sources = engine.read_ahead(sources) if inputs.are_files else sources
     classifier = engine.classifier(
         label_set,
         options,

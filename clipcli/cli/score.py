@@ -7,11 +7,12 @@ import typer
 from clipcli.cli.boundary import handles_errors
 from clipcli.cli.options import (
     LABELS,
-    SCORING,
     InputOptions,
     ModelOptions,
     OutputOptions,
+    Scoring,
     ScoringName,
+    Temperature,
     expand_options,
 )
 from clipcli.cli.run import describe_run, print_results
@@ -27,12 +28,8 @@ def score(
         list[str] | None,
         typer.Option("--text", "-t", metavar="TEXT", help="A text to compare. Repeatable.", rich_help_panel=LABELS),
     ] = None,
-    scoring: Annotated[
-        ScoringName, typer.Option(help="How logits become scores.", rich_help_panel=SCORING)
-    ] = ScoringName.softmax,
-    temperature: Annotated[
-        float, typer.Option(metavar="T", help="Above 1 flattens the scores.", rich_help_panel=SCORING)
-    ] = 1.0,
+    scoring: Scoring = ScoringName.softmax,
+    temperature: Temperature = 1.0,
     model: ModelOptions,
     output: OutputOptions,
 ) -> None:
@@ -48,6 +45,7 @@ def score(
     texts = _checked(text or [])
     sources = inputs.sources()
     engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
+    sources = engine.read_ahead(sources) if inputs.are_files else sources
     run = describe_run(engine, label_set=None, labels=texts, templates=None)
     print_results("clipcli.score/1", run, engine.iter_score(sources, texts, options), output)
 

@@ -24,7 +24,7 @@ from clipcli.results import Classification, Failure, ImageTextScores
 from clipcli.runtime.classifier import ClassifyOptions, Groups, LabelClassifier, score_texts
 from clipcli.runtime.convert import resolve_model
 from clipcli.runtime.feature_cache import FeatureSpace
-from clipcli.runtime.image_memory import ImageReader, RememberingReader
+from clipcli.runtime.image_memory import ImageReader, MarkingReader, RememberingReader, read_ahead
 from clipcli.runtime.image_pipeline import ImageFeatures, ImagePipeline, Pixels
 from clipcli.runtime.label_features import LabelEncoder, LabelFeature, ProgressCallback, name_prompt, warn_cut
 from clipcli.runtime.languages import language_warning
@@ -128,6 +128,18 @@ class Model(ModelParts):
         self.preprocessing  # noqa: B018 - a damaged checkpoint is reported before the first picture is read
         pipeline = ImagePipeline(self._image_reader(), lambda: self.image_encoder, workers=self.workers)
         yield from pipeline.batches(iter(sources))
+
+    def read_ahead(self, sources: Iterator[ImageSource]) -> Iterator[ImageSource]:
+        """Begin to read the first pictures while torch is imported and labels are encoded.
+
+        Give what comes back to one of the `iter` methods. Not for names or bytes that someone may yet have to write:
+        the first are taken now. Whether a picture is remembered cannot be told until torch has said what `auto` means;
+        if it never has, the first pictures are read without looking.
+        """
+        self.preprocessing  # noqa: B018 - as in `iter_image_feature_batches`
+        untold = self.cache.usable and self.remembered_placement is None
+        reader = MarkingReader(self._read_pixels) if untold else self._image_reader()
+        return read_ahead(sources, reader, self.workers)
 
     def classifier(
         self,

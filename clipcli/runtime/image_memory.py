@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from clipcli.errors import ImageError
@@ -27,6 +28,13 @@ class _Mark:
     stamp: FileStamp | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BegunSource(ImageSource):
+    """A picture that `read_ahead` has recalled or begun to read."""
+
+    begun: Future[Prepared]
+
+
 class ImageReader:
     """Decodes pictures and remembers nothing."""
 
@@ -38,9 +46,13 @@ class ImageReader:
         """Hand everything on: nothing is remembered."""
         yield from sources
 
+    def read(self, source: ImageSource) -> Prepared:
+        """Decode and scale one picture, without a look at what is remembered."""
+        return self._read(source, None)
+
     def prepare(self, source: ImageSource) -> Prepared:
         """Decode and scale one picture."""
-        return self._read(source, None)
+        return source.begun.result() if isinstance(source, BegunSource) else self.read(source)
 
     def remember(self, prepared: list[Prepared], features: Floats) -> None:
         """Forget."""
@@ -52,7 +64,15 @@ class ImageReader:
             return Prepared(source, error=error)
 
 
-class RememberingReader(ImageReader):
+class MarkingReader(ImageReader):
+    """Decodes pictures and marks them, so that their features can be looked for and remembered later."""
+
+    def read(self, source: ImageSource) -> Prepared:
+        """Mark, decode and scale one picture, without a look at what is remembered."""
+        return self._read(source, None if source.error is not None else _mark(source))
+
+
+class RememberingReader(MarkingReader):
     """Looks for features by path and stamp, then by content; decodes what is left and remembers its features."""
 
     def __init__(self, decode: Callable[[ImageSource], Pixels], cache: FeatureCache, space: FeatureSpace) -> None:
@@ -70,23 +90,24 @@ class RememberingReader(ImageReader):
             yield from recalled
 
     def _recall(self, chunk: Sequence[ImageSource]) -> Iterator[ImageSource | Prepared]:
-        files = [source for source in chunk if source.data is None and source.error is None]
+        files = [source for source in chunk if _may_be_known(source)]
         known = zip(files, self._cache.known_digests([source.path for source in files]), strict=True)
         digests = {source.path: digest for source, digest in known if digest is not None}
         found = self._cache.get(self._space, list(digests.values()))
         for source in chunk:
-            digest = digests.get(source.path) if source.data is None else None
+            digest = digests.get(source.path) if _may_be_known(source) else None
             remembered = found.get(digest) if digest is not None else None
             yield source if remembered is None else Prepared(source, features=remembered.features)
 
     def prepare(self, source: ImageSource) -> Prepared:
         """Look for the content of one picture, and decode it if it is new."""
-        mark = None if source.error is not None else _mark(source)
-        if mark is None:
-            return self._read(source, None)
+        begun = source.begun.result() if isinstance(source, BegunSource) else None
+        mark = begun.mark if begun else None if source.error is not None else _mark(source)
+        if not isinstance(mark, _Mark):
+            return begun or self._read(source, None)
         remembered = self._cache.get(self._space, [mark.digest]).get(mark.digest)
         if remembered is None:
-            return self._read(source, mark)
+            return begun or self._read(source, mark)
         if mark.stamp is not None:
             self._cache.remember_digests([(source.path, mark.stamp, mark.digest)])
         return Prepared(source, features=remembered.features)
@@ -105,6 +126,35 @@ class RememberingReader(ImageReader):
             entries[item.mark.digest] = Remembered(row)
         self._cache.put(self._space, entries)
         self._cache.remember_digests(files)
+
+
+def read_ahead(sources: Iterator[ImageSource], reader: ImageReader, workers: int) -> Iterator[ImageSource]:
+    """Begin to read the first pictures at once, before a pipeline asks for them, and hand all of them on.
+
+    For the time in which torch is imported and labels are encoded: threads that decode need no torch.
+
+    Args:
+        sources: Pictures; the first two a thread are taken now, so nobody should have to wait for their names.
+        reader: Reads those that it does not recall.
+        workers: Threads; they end with what was begun.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="picture ahead")
+    first = [_begin(item, reader, pool) for item in reader.recall(islice(sources, 2 * workers))]
+    pool.shutdown(wait=False)
+    return chain(first, sources)
+
+
+def _begin(item: ImageSource | Prepared, reader: ImageReader, pool: ThreadPoolExecutor) -> BegunSource:
+    if isinstance(item, ImageSource):
+        return BegunSource(item.path, item.data, item.error, begun=pool.submit(reader.read, item))
+    recalled: Future[Prepared] = Future()
+    recalled.set_result(item)
+    return BegunSource(item.source.path, begun=recalled)
+
+
+def _may_be_known(source: ImageSource) -> bool:
+    """Whether to ask by path and stamp: a file, and not asked already."""
+    return source.data is None and source.error is None and not isinstance(source, BegunSource)
 
 
 def _until_pause(sources: Iterator[ImageSource], size: int) -> list[ImageSource]:

@@ -145,8 +145,12 @@ class ModelParts:
     @cached_property
     def placement(self) -> Placement:
         """Names of device and dtype: as remembered, or else as torch has them."""
-        asked = (self.options.device, self.options.dtype)
-        return Placement.remembered(*asked, self.cache) or self._place()
+        return self.remembered_placement or self._place()
+
+    @cached_property
+    def remembered_placement(self) -> Placement | None:
+        """Names of device and dtype if they are known without torch."""
+        return Placement.remembered(self.options.device, self.options.dtype, self.cache)
 
     @cached_property
     def logit_scale(self) -> float:

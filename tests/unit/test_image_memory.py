@@ -1,4 +1,5 @@
 import os
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from clipcli.errors import MissingFile, UnreadableImage
 from clipcli.images.find import ImageSource
 from clipcli.runtime.feature_cache import FeatureCache, FeatureSpace, open_cache
-from clipcli.runtime.image_memory import RememberingReader
+from clipcli.runtime.image_memory import BegunSource, MarkingReader, RememberingReader, read_ahead
 from clipcli.runtime.image_pipeline import Pixels, Prepared
 
 SPACE = FeatureSpace("image", "checkpoint", "preparation", "cpu float32")
@@ -140,3 +141,54 @@ def test_order_is_kept_over_many_lookups(reader: RememberingReader, tmp_path: Pa
         source.path for source in sources
     ]
     assert [isinstance(item, Prepared) for item in found] == [True, False] * 20
+
+
+def test_first_pictures_are_read_before_anyone_asks(
+    reader: RememberingReader, decoder: Decoder, tmp_path: Path
+) -> None:
+    known, new = write(tmp_path / "known.png", b"known"), write(tmp_path / "new.png", b"new")
+    read(reader, known)
+    decoder.decoded.clear()
+    later = iter([ImageSource("a"), ImageSource("b")])
+    first, second, *rest = read_ahead(chain([known, new], later), reader, workers=1)
+    assert isinstance(second, BegunSource)
+    assert second.begun.result().pixels is not None
+    assert decoder.decoded == [new.path]
+    assert [source.path for source in (first, second, *rest)] == [known.path, new.path, "a", "b"]
+    assert recall(reader, first, second) == [first, second]
+    assert reader.prepare(first).features is not None
+    assert read(reader, second) is second.begun.result()
+    assert decoder.decoded == [new.path]
+    assert recall(reader, new) != [new]
+
+
+def test_what_was_read_ahead_without_looking_is_looked_for_by_content(
+    reader: RememberingReader, decoder: Decoder, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "cat.png")
+    read(reader, source)
+    (begun,) = read_ahead(iter([source]), MarkingReader(decoder), workers=1)
+    assert isinstance(begun, BegunSource)
+    assert begun.begun.result().pixels is not None
+    prepared = reader.prepare(begun)
+    assert prepared.pixels is None
+    np.testing.assert_array_equal(prepared.features, ROW[0])
+
+
+def test_what_changes_after_it_was_read_ahead_is_not_remembered(
+    reader: RememberingReader, decoder: Decoder, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "cat.png")
+    (begun,) = read_ahead(iter([source]), MarkingReader(decoder), workers=1)
+    assert isinstance(begun, BegunSource)
+    begun.begun.result()
+    changed = write(tmp_path / "cat.png", b"another picture")
+    read(reader, begun)
+    assert recall(reader, changed) == [changed]
+    assert reader.prepare(source).pixels is not None
+
+
+def test_errors_of_reading_ahead_are_passed_on(reader: RememberingReader) -> None:
+    missing, named = ImageSource("missing.png"), ImageSource("folder", error=UnreadableImage("folder"))
+    for source in read_ahead(iter([missing, named]), reader, workers=1):
+        assert reader.prepare(source).error is not None

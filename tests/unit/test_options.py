@@ -1,6 +1,8 @@
 """Option groups: Typer sees each field as an option of the command, which gets the group back."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -69,3 +71,16 @@ def test_the_chosen_format() -> None:
     assert OutputOptions(json=True).chosen_format() is Format.json
     assert OutputOptions(format=Format.tsv).chosen_format() is Format.tsv
     assert OutputOptions(output="x").chosen_format() is Format.jsonl
+
+
+def test_what_someone_may_yet_write_is_no_file(tmp_path: Path) -> None:
+    pipe, listed = tmp_path / "pipe", tmp_path / "list.txt"
+    os.mkfifo(pipe)
+    listed.write_text("a.png\n")
+    for there in (["a.png", "*.jpg", str(tmp_path)], [str(listed)], None):
+        assert InputOptions(images=there).are_files
+    assert InputOptions(from_file=str(listed)).are_files
+    for awaited in (["a.png", "-"], [str(pipe)]):
+        assert not InputOptions(images=awaited).are_files
+    for awaited_list in ("-", str(pipe)):
+        assert not InputOptions(from_file=awaited_list).are_files

@@ -1,6 +1,5 @@
 """From the options of `clip tag` to a run."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -69,6 +68,8 @@ class TagRequest:
         journal = self._journal(engine, run_file, sidecars)
         if journal is not None:
             sources = journal.pending(sources)
+        if self._inputs.are_files:
+            sources = engine.read_ahead(sources)
         tally = Tally()
         keywords_of = self._keywords_of(sidecars.prefix)
         run = TagRun(
@@ -113,10 +114,7 @@ class TagRequest:
 
     def _count_all(self) -> Callable[[], int] | None:
         """Walks the inputs once more to count them; None where standard input or a pipe gives them only once."""
-        listed = self._inputs.from_file
-        if "-" in (self._inputs.images or []) or (listed is not None and not os.path.isfile(listed)):
-            return None
-        return lambda: sum(1 for _ in self._inputs.sources())
+        return (lambda: sum(1 for _ in self._inputs.sources())) if self._inputs.are_files else None
 
     def _run_file(self) -> AbstractContextManager[RunFile | None]:
         output = self._output

@@ -1,0 +1,42 @@
+"""Options that several commands share, spelled once.
+
+Each group is a frozen dataclass whose fields are Typer options. A command takes the group as one parameter, and
+`expand_options` shows Typer the fields in its place:
+
+    @app.command()
+    @expand_options
+    def classify(inputs: InputOptions, output: OutputOptions) -> None: ...
+
+Imports no room that needs numpy, PIL or torch: `clip --help` reads these modules.
+"""
+
+from clipcli.cli.options.expand import expand_options
+from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.labels import LabelOptions
+from clipcli.cli.options.model import DeviceName, DtypeName, ModelName, ModelOptions, Revision
+from clipcli.cli.options.output import Format, FormatOptions, OutputOptions, decide_format
+from clipcli.cli.options.panels import INPUTS, LABELS, MODEL, OUTPUT, SCORING
+from clipcli.cli.options.scoring import Scoring, ScoringName, Temperature
+
+__all__ = [
+    "INPUTS",
+    "LABELS",
+    "MODEL",
+    "OUTPUT",
+    "SCORING",
+    "DeviceName",
+    "DtypeName",
+    "Format",
+    "FormatOptions",
+    "InputOptions",
+    "LabelOptions",
+    "ModelName",
+    "ModelOptions",
+    "OutputOptions",
+    "Revision",
+    "Scoring",
+    "ScoringName",
+    "Temperature",
+    "decide_format",
+    "expand_options",
+]

@@ -1,0 +1,106 @@
+"""Which pictures, and how they are read."""
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipcli.cli.options.panels import INPUTS
+from clipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipcli.images.find import ImageSource
+
+
+class Alpha(StrEnum):
+    """What becomes of transparency."""
+
+    white = "white"
+    drop = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """Which pictures."""
+
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE",
+            help="Files, folders (walked recursively), quoted globs, or - for one picture on stdin.",
+            show_default=False,
+            rich_help_panel=INPUTS,
+        ),
+    ] = None
+    from_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help="Read paths from a file or stdin, one a line.", rich_help_panel=INPUTS),
+    ] = None
+    null_separated: Annotated[
+        bool, typer.Option("--null", "-0", help="Paths of --from-file end in NUL.", rich_help_panel=INPUTS)
+    ] = False
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Leave out what matches. Repeatable.", rich_help_panel=INPUTS),
+    ] = None
+    include_hidden: Annotated[
+        bool, typer.Option("--include-hidden", help="Take hidden files and folders too.", rich_help_panel=INPUTS)
+    ] = False
+    follow_symlinks: Annotated[
+        bool, typer.Option("--follow-symlinks", help="Walk into linked folders.", rich_help_panel=INPUTS)
+    ] = False
+    max_megapixels: Annotated[
+        float, typer.Option(metavar="N", help="Refuse pictures that claim more pixels.", rich_help_panel=INPUTS)
+    ] = 256
+    no_exif: Annotated[
+        bool, typer.Option("--no-exif", help="Do not turn pictures upright.", rich_help_panel=INPUTS)
+    ] = False
+    exact_decode: Annotated[
+        bool,
+        typer.Option("--exact-decode", help="Decode and scale large pictures exactly.", rich_help_panel=INPUTS),
+    ] = False
+    alpha: Annotated[Alpha, typer.Option(help="Lay transparency on white, or drop it.", rich_help_panel=INPUTS)] = (
+        Alpha.white
+    )
+
+    def __post_init__(self) -> None:
+        """Check what goes together, and the range.
+
+        Raises:
+            UsageError: `--null` without a list; `--max-megapixels` would refuse every picture, or is no number.
+        """
+        if self.null_separated and self.from_file is None:
+            raise UsageError(
+                "--null needs --from-file: it says how the paths in that list end",
+                hint="add --from-file FILE, or --from-file - for stdin",
+            )
+        if not self.max_megapixels > 0:
+            raise UsageError(f"--max-megapixels must be a number above 0, not {self.max_megapixels:g}")
+
+    @property
+    def are_files(self) -> bool:
+        """Whether all is there to be read, and read again: no standard input, and no pipe that someone may write."""
+        named = [*(self.images or []), *([] if self.from_file is None else [self.from_file])]
+        return all(path != "-" and (_is_file(path) or not os.path.exists(path)) for path in named)
+
+    def sources(self) -> "Iterator[ImageSource]":
+        """Find the pictures, lazily."""
+        from clipcli.images.find import FindOptions, find_images
+
+        options = FindOptions(tuple(self.exclude or ()), self.include_hidden, self.follow_symlinks)
+        return find_images(
+            self.images or [],
+            options,
+            from_file=self.from_file,
+            null_separated=self.null_separated,
+            stdin=sys.stdin.buffer if sys.stdin else io.BytesIO(),  # closed by whoever started us: as if empty
+        )
+
+
+def _is_file(path: str) -> bool:
+    return os.path.isfile(path) or os.path.isdir(path)

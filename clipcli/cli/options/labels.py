@@ -1,0 +1,88 @@
+"""Which labels, in which prompts."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipcli.cli import completion
+from clipcli.cli.options.panels import LABELS
+from clipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipcli.labels.label_set import LabelSet
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """Which labels, in which prompts."""
+
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--labels",
+            "-l",
+            metavar="A,B|@FILE",
+            help="Labels as CSV, or a file with one a line. Repeatable.",
+            rich_help_panel=LABELS,
+        ),
+    ] = None
+    label_set: Annotated[
+        str | None,
+        typer.Option(
+            "--label-set",
+            "-s",
+            metavar="NAME|FILE",
+            help="Labels from a file, by its path or name (`clip labels list`).",
+            autocompletion=completion.label_sets,
+            rich_help_panel=LABELS,
+        ),
+    ] = None
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--template",
+            "-t",
+            metavar="TEXT|NAME",
+            help='"a photo of a {}.", or a file of such by name. Repeatable.',
+            autocompletion=completion.templates,
+            rich_help_panel=LABELS,
+        ),
+    ] = None
+    no_template: Annotated[
+        bool, typer.Option("--no-template", help="Give labels to the model as they are.", rich_help_panel=LABELS)
+    ] = False
+
+    def read(self) -> "LabelSet | None":
+        """Read the labels; None where none are given.
+
+        Raises:
+            UsageError: Options that do not go together.
+            LabelSetError: Labels that break the rules.
+        """
+        if self.labels and self.label_set:
+            raise UsageError("--labels and --label-set do not go together", hint="use one of them")
+        if self.template and self.no_template:
+            raise UsageError("--template and --no-template do not go together", hint="use one of them")
+        if self.label_set:
+            from clipcli.labels.library import find_label_set
+
+            return find_label_set(self.label_set)
+        if self.labels:
+            from clipcli.labels.parse import parse_labels
+
+            return parse_labels(self.labels)
+        return None
+
+    def templates(self) -> tuple[str, ...] | None:
+        """Templates that take the place of the label set's own; one without `{}` names a template file."""
+        from clipcli.labels.library import find_templates
+
+        if self.no_template:
+            return ("{}",)
+        if not self.template:
+            return None
+        found: list[str] = []
+        for value in self.template:
+            found.extend([value] if "{}" in value or " " in value else find_templates(value).templates)
+        return tuple(found)

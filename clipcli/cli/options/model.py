@@ -1,0 +1,122 @@
+"""Which model, and how it is run."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipcli.cli import completion
+from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.panels import MODEL
+
+if TYPE_CHECKING:
+    from clipcli.runtime.engine import Model
+
+# Options by themselves, for commands that take some of a group.
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="ID|ALIAS|PATH",
+        envvar="CLIPCLI_MODEL",
+        help="Hub id, alias (`clip models list`), folder or file.",
+        autocompletion=completion.models,
+        rich_help_panel=MODEL,
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REV", envvar="CLIPCLI_REVISION", help="Branch, tag or commit on the hub.", rich_help_panel=MODEL
+    ),
+]
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        "-d",
+        metavar="DEVICE",
+        envvar="CLIPCLI_DEVICE",
+        help="auto, cpu, cuda[:N|:all], mps.",
+        autocompletion=completion.devices,
+        rich_help_panel=MODEL,
+    ),
+]
+DtypeName = Annotated[
+    str,
+    typer.Option(
+        metavar="DTYPE",
+        envvar="CLIPCLI_DTYPE",
+        help="auto, float32, bfloat16, float16, int8.",
+        autocompletion=completion.dtypes,
+        rich_help_panel=MODEL,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """Which model, and how to run it."""
+
+    model: ModelName = None
+    revision: Revision = None
+    device: DeviceName = "auto"
+    dtype: DtypeName = "auto"
+    batch_size: Annotated[
+        str,
+        typer.Option(
+            "--batch-size",
+            "-b",
+            metavar="N|auto",
+            envvar="CLIPCLI_BATCH_SIZE",
+            help="Pictures computed at once.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "auto"
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", envvar="CLIPCLI_WORKERS", help="Threads that decode.", rich_help_panel=MODEL),
+    ] = None
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Never fetch anything.", rich_help_panel=MODEL),
+    ] = False
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", envvar="CLIPCLI_NO_CACHE", help="Use and keep no features.", rich_help_panel=MODEL),
+    ] = False
+
+    def open(self, inputs: InputOptions, *, quiet: bool, bars: bool = True) -> "Model":
+        """Find the model, fetching it if it must be, and make it ready.
+
+        Args:
+            inputs: How pictures are read.
+            quiet: Say nothing.
+            bars: Whether what takes long may show a bar.
+        """
+        from clipcli import hub
+        from clipcli.cli.progress import download_bar, prompt_bar
+        from clipcli.images.decode import DecodeOptions
+        from clipcli.runtime.convert import resolve_model
+        from clipcli.runtime.engine import Model
+        from clipcli.runtime.parts import RunOptions, read_batch_size
+
+        options = RunOptions(
+            device=self.device,
+            dtype=self.dtype,
+            batch_size=read_batch_size(self.batch_size),
+            workers=self.workers,
+            decode=DecodeOptions(
+                exif=not inputs.no_exif,
+                alpha=inputs.alpha.value,
+                max_megapixels=inputs.max_megapixels,
+                exact=inputs.exact_decode,
+            ),
+            cache=not self.no_cache,
+        )
+        name = self.model or hub.default_model()
+        with download_bar(name, quiet=quiet, bars=bars) as on_progress:
+            files = resolve_model(name, revision=self.revision, offline=self.offline, on_progress=on_progress)
+        return Model(files, options, text_progress=partial(prompt_bar, quiet=quiet or not bars))

@@ -1,0 +1,3 @@
+"""Under which heading of `--help` an option stands."""
+
+INPUTS, LABELS, SCORING, MODEL, OUTPUT = "Inputs", "Labels", "Scoring", "Model", "Output"
