@@ -1,25 +1,29 @@
 """Image towers on several GPUs, a process each: a single interpreter could not keep them all busy.
 
 The processes are fed with batches of prepared pixels, and answer with features, as pickles through their standard input
-and output. One that finds its input closed ends, so none outlives this process, whatever ends it. Not
-`multiprocessing`: it would run a Python user's script again in each of them, and Ctrl-C would interrupt them halfway
-through their start. Imports torch only in those processes.
+and output; a batch travels while the one before is computed. A process that finds its input closed ends, so none
+outlives this one, whatever ends it. Not `multiprocessing`: it would run a Python user's script again in each of them,
+and Ctrl-C would interrupt them halfway through their start. Imports torch only in those processes.
 """
 
 import os
 import pickle
 import subprocess
 import sys
+import threading
+import traceback
 import warnings
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from itertools import count
 from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from clipcli import hub
 from clipcli.errors import ClipError, ClipWarning, DeviceError
-from clipcli.runtime.image_pipeline import Pixels
+from clipcli.runtime.image_pipeline import Encoder, Pixels
 from clipcli.scoring import Floats
 
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class ImageProcesses:
-    """An encoder for the image pipeline that hands each batch to a process that is free."""
+    """An encoder for the image pipeline that hands each batch to a process that has room for it."""
 
     def __init__(self, files: hub.ModelFiles, options: "Sequence[RunOptions]") -> None:
         """Start the processes, and wait until they have found their devices; weights are read with the first batch.
@@ -40,11 +44,14 @@ class ImageProcesses:
             ClipError: What a process ended with.
         """
         processes = [_Process(files, chosen) for chosen in options]
-        self.concurrency = len(processes)
-        self.batch_size: int = min(process.receive() for process in processes)
+        batch_sizes, depths = zip(*(process.receive() for process in processes), strict=True)
+        self.batch_size: int = min(batch_sizes)
+        self.concurrency: int = sum(depths)
         self._free: SimpleQueue[_Process] = SimpleQueue()
-        for process in processes:
-            self._free.put(process)
+        for depth in range(max(depths)):  # each has one batch before any has two
+            for process, room in zip(processes, depths, strict=True):
+                if depth < room:
+                    self._free.put(process)
 
     def encode(self, pixels: Pixels, *, alone: bool = True) -> Floats:
         """Encode a batch. Safe in several threads.
@@ -73,18 +80,37 @@ class _Process:
         command = [sys.executable, "-m", __name__]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         weakref.finalize(self, _end, self._process)
-        self._is_asked = False
+        self._sending, self._receiving = threading.Lock(), threading.Lock()
+        self._numbers = count()
+        self._asked: dict[int, Future[Any]] = {}
         self._send((files, options))
 
     def ask(self, request: object) -> Any:
-        """Send a request and wait for the answer; raises as `receive` does."""
-        if self._is_asked:  # and Ctrl-C came before the answer, which must not be taken for this request's
+        """Send a request and wait for its answer; safe in several threads, raises as `receive` does."""
+        answer: Future[Any] = Future()
+        try:
+            with self._sending:
+                number = next(self._numbers)
+                self._asked[number] = answer
+                self._send((number, request))
+            with self._receiving:
+                while not answer.done():
+                    self._take_answer()
+        except BaseException:  # Ctrl-C in the middle of a message, of which the rest would be taken for another
             self._process.kill()
-        self._is_asked = True
-        self._send(request)
-        answer = self.receive()
-        self._is_asked = False
-        return answer
+            raise
+        return answer.result()
+
+    def _take_answer(self) -> None:
+        """Hand the next answer, whosever it is, to who asked."""
+        try:
+            number, result = self.receive()
+        except ClipError as error:
+            for unanswered in self._asked.values():
+                unanswered.set_exception(error)
+            self._asked.clear()
+        else:
+            self._asked.pop(number).set_result(result)
 
     def receive(self) -> Any:
         """Wait for an answer.
@@ -118,30 +144,45 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             cast(IO[bytes], pipe).close()
 
 
-def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer until nobody asks any more; what such a process does."""
+def _serve(requests: IO[bytes], answers: IO[bytes]) -> int:
+    """Answer until nobody asks any more; what such a process does. Gives its exit status."""
     from clipcli.runtime.parts import ModelParts
 
-    def answer(message: object) -> None:
-        pickle.dump(message, answers, pickle.HIGHEST_PROTOCOL)
-        answers.flush()
+    reading, writing = threading.Lock(), threading.Lock()
 
-    with suppress(EOFError, pickle.UnpicklingError):  # the other side has gone, perhaps in the middle of a batch
-        try:
-            files, options = pickle.load(requests)
-            encoder = ModelParts(files, options).image_encoder
-            answer(encoder.batch_size)
-            while True:
-                pixels, alone = pickle.load(requests)
-                features = encoder.encode(pixels, alone=alone)
-                answer((features, encoder.batch_size))
-        except ClipError as error:
+    def answer(message: object) -> None:
+        with writing:
+            pickle.dump(message, answers, pickle.HIGHEST_PROTOCOL)
+            answers.flush()
+
+    def encode_on(encoder: Encoder) -> None:
+        while True:
+            with reading:
+                number, (pixels, alone) = pickle.load(requests)
+            answer((number, (encoder.encode(pixels, alone=alone), encoder.batch_size)))
+
+    try:
+        files, options = pickle.load(requests)
+        encoder = ModelParts(files, options).image_encoder
+        answer((encoder.batch_size, encoder.concurrency))
+        pool = ThreadPoolExecutor(encoder.concurrency)
+        running = [pool.submit(encode_on, encoder) for _ in range(encoder.concurrency)]
+        for ended in wait(running, return_when=FIRST_COMPLETED).done:
+            ended.result()
+    except (EOFError, pickle.UnpicklingError, BrokenPipeError):
+        pass  # the other side has gone, perhaps in the middle of a batch
+    except ClipError as error:
+        with suppress(BrokenPipeError):
             answer(error)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore", ClipWarning)  # whoever started this process has given them already
     own_output = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not come between answers
-    with suppress(BrokenPipeError), os.fdopen(own_output, "wb") as answers:
-        _serve(sys.stdin.buffer, answers)
+    # Not `sys.exit`: it would wait for threads that wait for requests.
+    os._exit(_serve(sys.stdin.buffer, os.fdopen(own_output, "wb")))

@@ -2,6 +2,8 @@
 
 import shutil
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +14,23 @@ from PIL import Image
 import clipcli
 from clipcli.errors import DamagedModelError, DeviceError
 from clipcli.runtime.engine import Model
-from clipcli.runtime.image_processes import ImageProcesses
+from clipcli.runtime.image_processes import ImageProcesses, _Process
 
 CPU = torch.device("cpu")
+PICTURE = np.zeros((1, 32, 32, 3), np.uint8)
 
 
 def load_twice(checkpoint: Path, device: torch.device = CPU) -> Model:
     model = clipcli.load(str(checkpoint), device=str(device), batch_size=3, workers=2, cache=False)
     model.devices = (device, device)
     return model
+
+
+def processes_of(encoder: ImageProcesses) -> list[_Process]:
+    places = [encoder._free.get() for _ in range(encoder.concurrency)]
+    for process in places:
+        encoder._free.put(process)
+    return list(dict.fromkeys(places))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +45,7 @@ def test_two_processes_give_the_features_of_one_in_input_order(clip_checkpoint: 
     model, alone = load_twice(clip_checkpoint), clipcli.load(str(clip_checkpoint), batch_size=3, cache=False)
     np.testing.assert_allclose(model.encode_images(paths), alone.encode_images(paths), atol=1e-6)
     assert isinstance(model.image_encoder, ImageProcesses)
-    assert (model.image_encoder.concurrency, model.image_encoder.batch_size) == (2, 3)
+    assert (model.image_encoder.concurrency, model.image_encoder.batch_size) == (4, 3)
     assert (model.placement.device, model.placement.numerics) == ("cpu:all", "cpu float32")
 
 
@@ -49,23 +59,68 @@ def test_an_error_in_a_process_is_the_users(clip_checkpoint: Path, paths: list[P
 def test_a_process_that_dies_is_an_error_now_and_later(clip_checkpoint: Path) -> None:
     encoder = load_twice(clip_checkpoint).image_encoder
     assert isinstance(encoder, ImageProcesses)
-    for _ in range(2):
-        process = encoder._free.get()
+    for process in processes_of(encoder):
         process._process.kill()
-        encoder._free.put(process)
-    for _ in range(3):
+    for _ in range(5):
         with pytest.raises(DeviceError, match=f"the process for cpu ended early, with status -{signal.SIGKILL:d}"):
-            encoder.encode(np.zeros((1, 32, 32, 3), np.uint8))
+            encoder.encode(PICTURE)
 
 
-def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(clip_checkpoint: Path) -> None:
+def test_a_process_computes_a_batch_while_another_travels(clip_checkpoint: Path) -> None:
+    """So it must answer each who asks with what is theirs, in whatever order batches come back."""
+    model = clipcli.load(str(clip_checkpoint), workers=2)
+    encoder = ImageProcesses(model.files, [model.options])
+    assert len(processes_of(encoder)) == 1
+    assert encoder.concurrency == 2
+    generator = np.random.default_rng(0)
+    batches = [generator.integers(0, 256, (n, 32, 32, 3), np.uint8) for n in (1, 24, 2, 16, 3, 1, 8)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(encoder.encode, batches))
+    for batch, features in zip(batches, answers, strict=True):
+        np.testing.assert_allclose(features, model.image_encoder.encode(batch), atol=1e-6)
+
+
+def test_an_error_reaches_all_who_wait(clip_checkpoint: Path) -> None:
+    model = clipcli.load(str(clip_checkpoint), workers=2)
+    encoder = ImageProcesses(model.files, [model.options])
+    (process,) = processes_of(encoder)
+    process._process.send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(encoder.encode, PICTURE) for _ in range(2)]
+        while len(process._asked) < len(waiting):
+            time.sleep(0.01)
+        process._process.kill()
+        for answer in waiting:
+            with pytest.raises(DeviceError, match="ended early"):
+                answer.result(timeout=60)
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(
+    clip_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = clipcli.load(str(clip_checkpoint))
     encoder = ImageProcesses(model.files, [model.options])
-    process = encoder._free.get()
-    process._is_asked = True  # as Ctrl-C leaves it in a notebook
-    encoder._free.put(process)
+    (process,) = processes_of(encoder)
+
+    def interrupted() -> object:
+        raise KeyboardInterrupt  # as in a notebook
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            encoder.encode(PICTURE)
     with pytest.raises(DeviceError, match="ended early"):
-        encoder.encode(np.zeros((1, 32, 32, 3), np.uint8))
+        encoder.encode(PICTURE)
+
+
+def test_a_bug_in_a_process_is_told_with_its_traceback(
+    clip_checkpoint: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = clipcli.load(str(clip_checkpoint))
+    encoder = ImageProcesses(model.files, [model.options])
+    with pytest.raises(DeviceError, match="ended early, with status 1"):
+        encoder.encode(np.zeros((1, 32, 32), np.uint8))
+    assert "Traceback" in capfd.readouterr().err
 
 
 def test_batches_shrink_to_what_a_device_turned_out_to_hold(
@@ -73,7 +128,7 @@ def test_batches_shrink_to_what_a_device_turned_out_to_hold(
 ) -> None:
     class Smaller:
         def __init__(self, files: object, options: object) -> None:
-            self.receive = lambda: 64
+            self.receive = lambda: (64, 2)
 
         def ask(self, request: tuple[np.ndarray, bool]) -> tuple[np.ndarray, int]:
             return request[0][:, 0, 0], 16
