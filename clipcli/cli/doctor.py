@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipcli.cli.boundary import handles_errors
-from clipcli.cli.options import DeviceName, DtypeName, ModelName
+from clipcli.cli.options import DeviceName, DtypeName, ModelName, Revision
 from clipcli.cli.render.destination import open_destination
 from clipcli.cli.render.json import dump
 from clipcli.cli.terminal import printable, wants_colour
@@ -41,6 +41,7 @@ Report = dict[str, Any]
 @handles_errors
 def doctor(
     model: ModelName = None,
+    revision: Revision = None,
     device: DeviceName = "auto",
     dtype: DtypeName = "auto",
     offline: Annotated[
@@ -62,7 +63,7 @@ def doctor(
 
     checks = check_devices()
     hub_report = _hub(offline)
-    job, problem = _job(model, device, dtype, checks, hub_report)
+    job, problem = _job(model, revision, device, dtype, checks, hub_report)
     report = _report(job, problem, checks, hub_report)
     with open_destination(None) as destination:
         destination.write((dump(report, indent=1) if json else "\n".join(map(printable, _as_text(report)))) + "\n")
@@ -89,7 +90,12 @@ def _report(
 
 
 def _job(
-    model: str | None, device: str, dtype: str, checks: "list[DeviceCheck]", hub_report: Mapping[str, Any]
+    model: str | None,
+    revision: str | None,
+    device: str,
+    dtype: str,
+    checks: "list[DeviceCheck]",
+    hub_report: Mapping[str, Any],
 ) -> tuple[Report, ClipError | None]:
     """What a job without more options would use, and the first thing that would stop it."""
     from clipcli import hub
@@ -102,9 +108,9 @@ def _job(
         job |= {"device": str(chosen), "dtype": str(choose_dtype(dtype, chosen)).removeprefix("torch.")}
         _refuse_wrong_numbers(job, checks)
         job["model"] = model or hub.default_model()
-        job["here"] = hub.is_here(job["model"])
+        job["here"] = hub.is_here(job["model"], revision=revision)
         if job["here"]:
-            check_job(job["model"], device=device, dtype=dtype)
+            check_job(job["model"], revision=revision, device=device, dtype=dtype)
         else:
             _refuse_unfetchable(job["model"], hub_report)
     except ClipError as error:

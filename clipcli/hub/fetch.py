@@ -36,7 +36,7 @@ def fetch_model(hub_id: str, revision: str, on_progress: ProgressCallback | None
     Args:
         hub_id: `owner/name`.
         revision: A branch, tag or commit.
-        on_progress: Called with bytes done and bytes in all, over all files together.
+        on_progress: Called with bytes done and bytes in all, over all files together, if any are fetched.
 
     Raises:
         ModelError: The hub cannot be reached, refuses, or sends what does not match its own hashes.
@@ -74,21 +74,23 @@ def file_digest(path: Path, *, is_sha256: bool) -> str:
 
 
 class _Progress:
-    """Bytes done over all files of one download."""
+    """Bytes done over all files of one download; nothing is reported where none are fetched."""
 
     def __init__(self, total: int, report: ProgressCallback | None) -> None:
         self._finished, self._total, self._report = 0, total, report
-        self.show(0)
+        self._is_fetching = False
 
     def show(self, of_this_file: int) -> None:
-        """Report how many bytes of the current file are there."""
+        """Report how many bytes of a file that is being fetched are there."""
+        self._is_fetching = True
         if self._report is not None:
             self._report(self._finished + of_this_file, self._total)
 
     def finish(self, size: int) -> None:
         """Count the current file as done."""
         self._finished += size
-        self.show(0)
+        if self._is_fetching:
+            self.show(0)
 
 
 def _bring(listing: Listing, file: RemoteFile, snapshot: Path, progress: _Progress) -> None:
@@ -113,6 +115,7 @@ def _download(listing: Listing, file: RemoteFile, blob: Path, progress: _Progres
 
     partial, stalls = blob.with_name(f"{blob.name}.incomplete"), 0
     resumed = partial.exists()
+    progress.show(_size(partial) or 0)
     while (done := _size(partial)) is None or done < file.size:
         reason: Exception | str = "the server stopped early"
         try:

@@ -151,16 +151,16 @@ def is_local(name: str) -> bool:
     return name == DEMO or (bool(name) and find_checkpoint(name) is None and os.path.exists(_as_path(name)))
 
 
-def is_here(name: str) -> bool:
+def is_here(name: str, *, revision: str | None = None) -> bool:
     """Whether a model is on this machine: bundled, a folder or a file, or whole in the cache.
 
     Raises:
         ModelNotFoundError: As `hub_id_of`.
+        UsageError: The revision is not spelled like one.
     """
     if is_local(name):
         return True
-    hub_id = hub_id_of(name)
-    snapshot, missing = cache.best_snapshot(hub_id, usual_revisions(hub_id))
+    snapshot, missing = cache.best_snapshot(*_hub_reference(name, revision))
     return snapshot is not None and not missing
 
 

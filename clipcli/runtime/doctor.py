@@ -54,7 +54,7 @@ def check_devices() -> list[DeviceCheck]:
     return [_check(device, dtype) for device in available_devices() for dtype in _TOLERANCES]
 
 
-def check_job(name: str, *, device: str = "auto", dtype: str = "auto") -> None:
+def check_job(name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto") -> None:
     """Open a model that is on this machine as far as a run would: all but reading the weights' data. Writes nothing.
 
     A file that a run would convert first is read and checked in memory.
@@ -64,10 +64,10 @@ def check_job(name: str, *, device: str = "auto", dtype: str = "auto") -> None:
     """
     from clipcli.models.checkpoint import checked_weights
 
-    if is_foreign(name) and kept_conversion(name) is None:
+    if revision is None and is_foreign(name) and kept_conversion(name) is None:
         check_foreign(name)
         return
-    files = resolve_model(name, offline=True)
+    files = resolve_model(name, revision=revision, offline=True)
     model = Model(files, RunOptions(device=device, dtype=dtype, cache=False))
     checked_weights(model.config, hub.weight_files(files.folder))
     _ = model.preprocessing, model.class_names or model.tokenizer  # a classification head reads no texts

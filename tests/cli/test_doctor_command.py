@@ -78,6 +78,18 @@ def test_a_model_that_can_be_fetched(clip: Clip, hub: HubServer) -> None:
     assert all("authorization" not in {key.lower() for key in request.headers} for request in hub.requests)
 
 
+def test_another_revision_is_another_model(clip: Clip, hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    hub.add(B32, checkpoint_files(b"tagged"), revision="v2")
+    assert clip("models", "pull", "vit-b32", "--quiet", CLIPCLI_REVISION="v2").status == 0
+    for arguments, environment in ((["--revision", "v2"], {}), ([], {"CLIPCLI_REVISION": "v2"})):
+        assert report_of(clip("doctor", "--json", "-m", "vit-b32", *arguments, **environment))["job"]["here"]
+    assert not report_of(clip("doctor", "--json", "-m", "vit-b32"))["job"]["here"]
+    outcome = clip("doctor", "-m", "demo", "--revision", "v2")
+    assert outcome.status == 1
+    assert "--revision v2 does not go with demo" in outcome.stderr
+
+
 def test_nobody_is_asked_with_offline(clip: Clip, hub: HubServer) -> None:
     assert clip("doctor", "--offline", "-m", "vit-b32").status == 1
     assert hub.requests == []
