@@ -174,11 +174,13 @@ class VendorExam:
         sets = np.concatenate([np.arange(TRIALS)[:, None], rivals], axis=1)
         return together, pick(images, joint, sets)
 
-    def unknown(self) -> float:
-        """5-way accuracy on the concepts never trained, among trained distractors."""
-        held = np.array([index for index in self.examiner.held_out if index in self.drawings]).repeat(20)
+    def unknown(self) -> list[float]:
+        """5-way accuracy on the concepts never trained, among trained distractors; empty if none of them is drawn."""
+        held = np.array([index for index in self.examiner.held_out if index in self.drawings], dtype=int).repeat(20)
+        if not held.size:
+            return []
         sets = choices(held, self.examiner.trained, 5, SEED)
-        return pick(self.features(held), self.examiner.bare, sets)
+        return [pick(self.features(held), self.examiner.bare, sets)]
 
     def confidence(self) -> tuple[float, float]:
         """Mean probability of the winner among ten labels, and how often it is right."""
@@ -241,14 +243,14 @@ def tables(examiner: Examiner, vendors: Sequence[Vendor]) -> str:
     measures: list[tuple[str, Callable[[VendorExam], Sequence[float]]]] = [
         ("two on a canvas: both lead ten labels / joint caption leads ten", lambda exam: exam.several(2)),
         ("three on a canvas: all lead ten labels / joint caption leads ten", lambda exam: exam.several(3)),
-        ("concepts never trained, 5-way (chance is 20)", lambda exam: [exam.unknown()]),
+        ("concepts never trained, 5-way (chance is 20)", lambda exam: exam.unknown()),
         ("mean probability of the winner of ten / how often it is right", lambda exam: exam.confidence()),
         (
             "ten labels and none of these: right answer / none, if the right label is missing",
             lambda exam: exam.with_none(),
         ),
     ]
-    rows = [[title, *(" / ".join(per_cent(*measure(exam))) for exam in tests)] for title, measure in measures]
+    rows = [[title, *(" / ".join(per_cent(*measure(exam))) or "-" for exam in tests)] for title, measure in measures]
     parts.append("**Beyond one known pictogram**\n\n" + markdown(["", *(e.vendor.name for e in tests)], rows))
     quiet, first = per_cent(*nothing(examiner))
     parts.append(
