@@ -28,20 +28,20 @@ def main() -> None:
         app(prog_name="clip")
     except KeyboardInterrupt:
         sys.stderr.write("clip: interrupted\n")
-        sys.exit(_INTERRUPTED)
+        _leave_at_once(_INTERRUPTED)
     except SystemExit as end:
-        if end.code == _INTERRUPTED:
-            _leave_at_once()
+        if end.code and isinstance(end.code, int):
+            _leave_at_once(end.code)
         raise
 
 
-def _leave_at_once() -> None:
-    """End without waiting for threads, which may be seconds deep in a batch that nobody wants any more."""
+def _leave_at_once(status: int) -> None:
+    """End without waiting for threads, which may be seconds deep in pictures that nobody wants any more."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with suppress(OSError):  # whoever read it may be gone too
                 stream.flush()
-    os._exit(_INTERRUPTED)
+    os._exit(status)
 
 
 if __name__ == "__main__":

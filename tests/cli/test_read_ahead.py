@@ -95,11 +95,15 @@ def test_answers_are_those_of_a_run_that_reads_later(pictures: Path, clip: Clip)
     assert ahead.rows[-1]["status"] != "ok"
 
 
-def test_a_pipe_is_not_waited_for(program: Program, clip_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", ["pipe", "*/pip?", "list"])
+def test_a_pipe_is_not_waited_for(named: str, program: Program, tmp_path: Path) -> None:
     """A mistake is told at once, whoever may yet write the picture."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    process = program("classify", pipe, "--labels", "Cat,cat", "--no-template")
+    (tmp_path / "list").write_text(f"{pipe}\n")
+    inputs = ["--from-file", tmp_path / "list"] if named == "list" else [tmp_path.parent / named]
+    inputs = [pipe] if named == "pipe" else inputs
+    process = program("classify", *inputs, "--labels", "Cat,cat", "--no-template")
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert b"are the same to this model" in said
