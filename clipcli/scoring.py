@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Scoring = Literal["softmax", "sigmoid", "cosine"]
 SCORINGS: tuple[Scoring, ...] = ("softmax", "sigmoid", "cosine")
+LEAST_TEMPERATURE = 1e-6
+"""Sharper than any answer needs. Far below, logits divided by it would overflow."""
 
 
 def normalize(features: Floats) -> Floats:
@@ -51,14 +53,14 @@ def scores(logits: Floats, scoring: Scoring, *, temperature: float = 1.0, logit_
     Args:
         logits: Cosines times the checkpoint's scale.
         scoring: How to score.
-        temperature: Divides the logits first: above 1 flattens, below 1 sharpens.
+        temperature: Divides the logits first: above 1 flattens, below 1 sharpens. At least `LEAST_TEMPERATURE`.
         logit_scale: The checkpoint's scale, used by `cosine` only.
     """
     if scoring == "cosine":
         return np.asarray(logits / np.float32(logit_scale), dtype=np.float32)
     scaled = logits.astype(np.float64) / temperature
     if scoring == "sigmoid":
-        return np.asarray(1.0 / (1.0 + np.exp(-scaled)), dtype=np.float32)
+        return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)), dtype=np.float32)  # 1 / (1 + exp(-x)) that cannot overflow
     exps = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(exps / exps.sum(axis=-1, keepdims=True), dtype=np.float32)
 

@@ -36,8 +36,11 @@ class ClassifyOptions:
         """Check the ranges."""
         if self.top < 1:
             raise UsageError(f"--top must be 1 or more, not {self.top}")
-        if not 0 < self.temperature < math.inf:
-            raise UsageError(f"--temperature must be a number above 0, not {self.temperature:g}")
+        if not scoring.LEAST_TEMPERATURE <= self.temperature < math.inf:
+            raise UsageError(
+                f"--temperature must be a number from {scoring.LEAST_TEMPERATURE:g} up, not {self.temperature:g}",
+                hint="1 changes nothing; above 1 flattens the scores, below 1 sharpens them",
+            )
         if self.scoring not in scoring.SCORINGS:
             raise UsageError(f"--scoring {self.scoring} is not known", hint=f"use {', '.join(scoring.SCORINGS)}")
         lowest = -1 if self.scoring == "cosine" else 0

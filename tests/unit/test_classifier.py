@@ -109,6 +109,7 @@ def test_texts_keep_their_order_and_one_alone_has_no_score() -> None:
     [
         ({"top": 0}, "--top"),
         ({"temperature": 0.0}, "--temperature"),
+        ({"temperature": 1e-310}, "--temperature must be a number from 1e-06 up"),
         ({"temperature": math.nan}, "--temperature"),
         ({"temperature": math.inf}, "--temperature"),
         ({"temperature": 2.0, "scoring": "cosine"}, "--temperature"),

@@ -1,3 +1,6 @@
+import sys
+import warnings
+
 import numpy as np
 import pytest
 
@@ -40,6 +43,24 @@ def test_sigmoid_judges_each_label_alone() -> None:
     one = scoring.scores(np.array([[2.0]], dtype=np.float32), "sigmoid")
     two = scoring.scores(np.array([[2.0, 9.0]], dtype=np.float32), "sigmoid")
     assert one[0, 0] == two[0, 0] == pytest.approx(1 / (1 + np.exp(-2)))
+
+
+@pytest.mark.parametrize("scoring_name", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("temperature", [scoring.LEAST_TEMPERATURE, sys.float_info.max])
+def test_no_temperature_is_too_extreme(scoring_name: scoring.Scoring, temperature: float) -> None:
+    most = np.finfo(np.float32).max
+    logits = np.array([[most, 100, 0, -100, -most]], dtype=np.float32)
+    with warnings.catch_warnings(), np.errstate(over="raise", invalid="raise", divide="raise"):
+        warnings.simplefilter("error")
+        found = scoring.scores(logits, scoring_name, temperature=temperature)[0]
+    flat = {"softmax": [0.2] * 5, "sigmoid": [0.5] * 5}
+    sharp = {"softmax": [1.0, 0, 0, 0, 0], "sigmoid": [1, 1, 0.5, 0, 0]}
+    np.testing.assert_allclose(found, (sharp if temperature < 1 else flat)[scoring_name])
+
+
+def test_a_small_sigmoid_keeps_its_digits() -> None:
+    found = scoring.scores(np.array([[-40.0]], dtype=np.float32), "sigmoid")[0, 0]
+    assert found == pytest.approx(np.exp(-40), rel=1e-6)
 
 
 def test_cosine_scoring_gives_cosines_back() -> None:
