@@ -60,7 +60,7 @@ def scores(logits: Floats, scoring: Scoring, *, temperature: float = 1.0, logit_
         return np.asarray(logits / np.float32(logit_scale), dtype=np.float32)
     scaled = logits.astype(np.float64) / temperature
     if scoring == "sigmoid":
-        return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)), dtype=np.float32)  # 1 / (1 + exp(-x)) that cannot overflow
+        return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)), dtype=np.float32)  # 1 / (1 + exp(-x))
     exps = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(exps / exps.sum(axis=-1, keepdims=True), dtype=np.float32)
 
