@@ -151,6 +151,54 @@ def test_so_is_every_other_place_that_tag_writes_to(option: tuple[str, ...], cli
     )
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("name", ["cat.png", "CAT.JPG", "link.jsonl"])
+def test_output_never_takes_the_place_of_a_picture(
+    name: str, command: tuple[str, ...], clip: Clip, tmp_path: Path
+) -> None:
+    (tmp_path / "cat.png").write_bytes(b"a photo")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "cat.png")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    outcome = clip(*command, "-o", tmp_path / name)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert outcome.stderr.startswith("clip: error: --output ")
+    assert "picture's name" in outcome.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("option", [("--report",), ("--calibrate", "labelled", "--calibrate-into")])
+def test_nor_does_a_report_or_a_label_set(option: tuple[str, ...], clip: Clip, tmp_path: Path) -> None:
+    outcome = clip("tag", "x.jpg", "-l", "cat,dog", *MISSING, *option, tmp_path / "b.jpg")
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert outcome.stderr.startswith(f"clip: error: {option[-1]} {tmp_path}/b.jpg: this is a picture's name")
+
+
+@pytest.mark.parametrize("command", ["classify", "tag"])
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_a_file_that_is_replaced_keeps_its_permissions(
+    command: str, format: str, clip: Clip, pictures: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out"
+    target.touch(mode=0o600)
+    assert clip(command, pictures, *QUESTION, "-f", format, "-o", target).status == 0
+    assert target.read_text()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_read_only_file_is_not_replaced(command: tuple[str, ...], clip: Clip, tmp_path: Path) -> None:
+    target = tmp_path / "my results.jsonl"
+    target.write_text("old")
+    target.chmod(0o444)
+    outcome = clip(*command, "-o", target)
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert outcome.stderr == (
+        f"clip: error: --output {target}: it is read-only\n"
+        f"  hint: name another file, or allow writing (chmod u+w '{target}')\n"
+    )
+    assert target.read_text() == "old"
+
+
 def test_a_run_that_fails_leaves_the_old_file(clip: Clip, tmp_path: Path) -> None:
     target = tmp_path / "out.jsonl"
     target.write_text("old")

@@ -3,15 +3,18 @@
 import errno
 import os
 import shlex
+import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from clipcli.cli.terminal import can_redraw, wants_colour
-from clipcli.errors import ClipError
+from clipcli.errors import ClipError, UsageError
+
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 class Destination:
@@ -81,7 +84,7 @@ def send_nowhere(stream: IO[Any]) -> None:
 def open_destination(path: str | None, option: str = "--output") -> Iterator[Destination]:
     """Open stdout, or a file beside its final name that takes that name at the end.
 
-    Links are followed; a device or a named pipe is written to as it is.
+    Links are followed; a device or a named pipe is written to as it is; a file that is there keeps its permissions.
 
     Args:
         path: The file; None or - for stdout.
@@ -102,6 +105,7 @@ def open_destination(path: str | None, option: str = "--output") -> Iterator[Des
         if _is_special(target):
             handle = os.open(target, os.O_WRONLY)
         else:
+            _refuse_read_only(target, option, path)
             handle, temporary = _temporary_beside(target)
     except OSError as error:
         raise _unwritable(option, path, error) from error
@@ -111,7 +115,7 @@ def open_destination(path: str | None, option: str = "--output") -> Iterator[Des
             yield destination
             destination.flush()
         if temporary is not None:
-            os.chmod(temporary, 0o666 & ~_umask())
+            os.chmod(temporary, _mode_of(target))
             os.replace(temporary, target)
     except BaseException:
         if temporary is not None:
@@ -123,13 +127,16 @@ def check_destination(path: str | None, option: str = "--output") -> None:
     """Find out, before anything slow begins, whether `open_destination` will succeed. Leaves nothing behind.
 
     Raises:
-        ClipError: It will not.
+        UsageError: It has a picture's name: a slip of the pen, or a glob right behind the option.
+        ClipError: It will not succeed.
     """
     if path is None or path == "-":
         return
     target = Path(os.path.realpath(path))
+    _refuse_picture((Path(path), target), option)
     try:
         if not _is_special(target):
+            _refuse_read_only(target, option, path)
             handle, temporary = _temporary_beside(target)
             os.close(handle)
             os.unlink(temporary)
@@ -156,6 +163,26 @@ def check_folder(path: str | None, option: str) -> None:
         raise ClipError(f"{option} {path}: {os.strerror(number)}", hint="name a folder that you may write to")
 
 
+def _refuse_picture(names: Iterable[Path], option: str) -> None:
+    from clipcli.images.find import PICTURE_EXTENSIONS
+
+    for name in names:
+        if name.suffix.lower() in PICTURE_EXTENSIONS:
+            raise UsageError(
+                f"{option} {name}: this is a picture's name, and pictures are never written over",
+                hint=f"{option} takes the next word as the file to write: give it a name with another ending",
+            )
+
+
+def _refuse_read_only(target: Path, option: str, path: str) -> None:
+    """Replacing a file would get around the protection that somebody gave it."""
+    if target.exists() and not (target.stat().st_mode & _WRITABLE and os.access(target, os.W_OK)):
+        raise ClipError(
+            f"{option} {path}: it is read-only",
+            hint=f"name another file, or allow writing (chmod u+w {shlex.quote(path)})",
+        )
+
+
 def _is_special(target: Path) -> bool:
     """Whether this is there and no file: a device, a pipe, a folder."""
     return target.exists() and not target.is_file()
@@ -171,6 +198,11 @@ def _unwritable(option: str, path: str, error: OSError) -> ClipError:
     if folder and not os.path.exists(folder):
         hint = f"make the folder first (mkdir -p {shlex.quote(folder)}), or name a file in another"
     return ClipError(f"{option} {path}: {error.strerror}", hint=hint)
+
+
+def _mode_of(target: Path) -> int:
+    """The permissions of a file that is there, else those that a new one gets."""
+    return stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
 
 
 def _umask() -> int:
