@@ -74,24 +74,23 @@ class _Process:
     """A process, as this one sees it."""
 
     def __init__(self, files: hub.ModelFiles, options: "RunOptions") -> None:
-        """Start it; `receive` then gives the size of its batches."""
+        """Start it; `receive` then gives the size of its batches, and how many it takes at once."""
         self._device = options.device
         # A session of its own, because a terminal sends Ctrl-C to all processes of one.
         command = [sys.executable, "-m", __name__]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         weakref.finalize(self, _end, self._process)
-        self._sending, self._receiving = threading.Lock(), threading.Lock()
+        self._sending, self._receiving, self._asking = threading.Lock(), threading.Lock(), threading.Lock()
         self._numbers = count()
-        self._asked: dict[int, Future[Any]] = {}
+        self._asked: dict[int, Future[Any]] = {}  # by `_asking`, as is the next
+        self._failure: ClipError | None = None
         self._send((files, options))
 
     def ask(self, request: object) -> Any:
         """Send a request and wait for its answer; safe in several threads, raises as `receive` does."""
-        answer: Future[Any] = Future()
+        number, answer = self._expect_answer()
         try:
             with self._sending:
-                number = next(self._numbers)
-                self._asked[number] = answer
                 self._send((number, request))
             with self._receiving:
                 while not answer.done():
@@ -101,16 +100,28 @@ class _Process:
             raise
         return answer.result()
 
+    def _expect_answer(self) -> tuple[int, Future[Any]]:
+        with self._asking:
+            if self._failure is not None:
+                raise self._failure
+            number, answer = next(self._numbers), Future[Any]()
+            self._asked[number] = answer
+        return number, answer
+
     def _take_answer(self) -> None:
-        """Hand the next answer, whosever it is, to who asked."""
+        """Hand the next answer, whosever it is, to who asked; a failure to all."""
         try:
             number, result = self.receive()
         except ClipError as error:
-            for unanswered in self._asked.values():
-                unanswered.set_exception(error)
-            self._asked.clear()
+            with self._asking:
+                self._failure = error
+                unanswered, self._asked = self._asked, {}
+            for answer in unanswered.values():
+                answer.set_exception(error)
         else:
-            self._asked.pop(number).set_result(result)
+            with self._asking:
+                answer = self._asked.pop(number)
+            answer.set_result(result)
 
     def receive(self) -> Any:
         """Wait for an answer.

@@ -1,10 +1,14 @@
 """`--device cuda:all`, with the CPU standing in for every GPU."""
 
+import os
+import pickle
 import shutil
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +17,9 @@ from PIL import Image
 
 import clipcli
 from clipcli.errors import DamagedModelError, DeviceError
+from clipcli.runtime import parts
 from clipcli.runtime.engine import Model
-from clipcli.runtime.image_processes import ImageProcesses, _Process
+from clipcli.runtime.image_processes import ImageProcesses, _Process, _serve
 
 CPU = torch.device("cpu")
 PICTURE = np.zeros((1, 32, 32, 3), np.uint8)
@@ -66,8 +71,35 @@ def test_a_process_that_dies_is_an_error_now_and_later(clip_checkpoint: Path) ->
             encoder.encode(PICTURE)
 
 
-def test_a_process_computes_a_batch_while_another_travels(clip_checkpoint: Path) -> None:
-    """So it must answer each who asks with what is theirs, in whatever order batches come back."""
+def test_a_process_computes_as_many_batches_at_once_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(2)
+
+    class Slow:
+        batch_size, concurrency = 5, 2
+
+        def encode(self, pixels: np.ndarray, *, alone: bool) -> np.ndarray:
+            together.wait(60)  # for ever alone, if one batch must be finished before the next is begun
+            return pixels
+
+    monkeypatch.setattr(parts, "ModelParts", lambda files, options: SimpleNamespace(image_encoder=Slow()))
+    requests, answers = os.pipe(), os.pipe()
+    with ThreadPoolExecutor(1) as pool, open(answers[0], "rb") as read:
+        serving = pool.submit(_serve, open(requests[0], "rb"), open(answers[1], "wb"))
+        with open(requests[1], "wb") as write:
+            pickle.dump(("files", "options"), write)
+            for number in (7, 8):
+                pickle.dump((number, (PICTURE + number, False)), write)
+            write.flush()
+            assert pickle.load(read) == (5, 2)
+            received = dict(pickle.load(read) for _ in range(2))
+        assert {number: (int(pixels.max()), size) for number, (pixels, size) in received.items()} == {
+            7: (7, 5),
+            8: (8, 5),
+        }
+        assert serving.result(60) == 0
+
+
+def test_each_who_asks_gets_what_is_theirs(clip_checkpoint: Path) -> None:
     model = clipcli.load(str(clip_checkpoint), workers=2)
     encoder = ImageProcesses(model.files, [model.options])
     assert len(processes_of(encoder)) == 1
@@ -78,6 +110,18 @@ def test_a_process_computes_a_batch_while_another_travels(clip_checkpoint: Path)
         answers = list(pool.map(encoder.encode, batches))
     for batch, features in zip(batches, answers, strict=True):
         np.testing.assert_allclose(features, model.image_encoder.encode(batch), atol=1e-6)
+
+
+def test_who_asks_while_a_failure_is_told_hears_it_too(clip_checkpoint: Path) -> None:
+    model = clipcli.load(str(clip_checkpoint), workers=2)
+    (process,) = processes_of(ImageProcesses(model.files, [model.options]))
+    process._process.kill()
+    waiting, heard = [process._expect_answer()[1] for _ in range(2)], []
+    with ThreadPoolExecutor(1) as pool:
+        waiting[0].add_done_callback(lambda _: heard.append(pool.submit(process.ask, (PICTURE, False)).exception(60)))
+        with pytest.raises(DeviceError, match="ended early"):
+            process.ask((PICTURE, False))
+    assert all(isinstance(error, DeviceError) for error in (heard[0], *(answer.exception(0) for answer in waiting)))
 
 
 def test_an_error_reaches_all_who_wait(clip_checkpoint: Path) -> None:
