@@ -66,6 +66,16 @@ def properties(node: Any) -> Iterator[str]:
         yield from properties(part)
 
 
+def test_every_document_has_its_schema() -> None:
+    """All but the manifest of `clip tag --sort-into`, which is for `--undo` alone."""
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "clipcli").rglob("*.py"))
+    named = set(re.findall(r"\bclipcli\.[a-z_]+/\d+\b", sources)) - {"clipcli.sorted/1"}
+    described = {path: json.loads(path.read_text())["properties"] for path in generate.SCHEMAS.glob("*.json")}
+    assert {path.stem.replace("-", "/") for path in described} == named
+    for path, fields in described.items():
+        assert fields["schema"] == {"const": path.stem.replace("-", "/")}
+
+
 def test_every_field_of_every_schema_is_listed() -> None:
     page = PAGES["clip-output.5"]
     for path in generate.SCHEMAS.glob("*.json"):

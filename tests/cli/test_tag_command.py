@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from clipcli import demo
 from tests.cli.conftest import Clip, Program
 from tests.cli.schemas import check_document, check_rows
 from tests.cli.test_bad_pictures import may_not_read_everything
@@ -72,6 +73,22 @@ def test_a_score_does_not_depend_on_the_other_labels(clip: Clip, photos: Path) -
     together = scores("cat,dog,tree")
     for label in together:
         assert scores(label)[label] == pytest.approx(together[label], rel=1e-5)
+
+
+def test_the_demo_model_warns_of_words_of_the_user_only(clip: Clip, tmp_path: Path) -> None:
+    def warnings(*arguments: object) -> list[str]:
+        outcome = clip("tag", *arguments, "--model", "demo")
+        assert outcome.status == 0, outcome.stderr
+        return [line for line in outcome.stderr.splitlines() if "warning" in line]
+
+    picture = demo.samples()[0]
+    own = tmp_path / "own.yaml"
+    own.write_text("background: [a sousaphone.]\nlabels: [cat, dog]\n")
+    assert warnings(picture, "-l", "cat,dog") == []
+    (warning,) = warnings(picture, "-s", own)
+    assert "never seen the word 'sousaphone'" in warning
+    shutil.copytree(picture.parent, tmp_path / "labelled" / "cat")
+    assert warnings("-l", "cat,dog", "--calibrate", tmp_path / "labelled", "--calibrate-into", own) == []
 
 
 def test_formats(clip: Clip, photos: Path, label_set: Path) -> None:
@@ -264,6 +281,9 @@ def test_calibrate(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) ->
         shutil.copy(photos / name, labelled / folder)
     outcome = clip("tag", "-s", label_set, "--calibrate", labelled, "--calibrate-into", into)
     assert outcome.status == 0, outcome.stderr
+    check_rows("clipcli.calibration-1", outcome.rows)
+    document = clip("tag", "-s", label_set, "--calibrate", labelled, "--calibrate-into", into, "--json").stdout
+    check_document("clipcli.calibration-1", json.loads(document))
     assert [(row["label"], row["pictures"]) for row in outcome.rows] == [("animal/dog", 1), ("rain", 2)]
     for row in outcome.rows:
         assert 0 < row["threshold"] < 1 and row["recall"] > 0
