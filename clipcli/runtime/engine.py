@@ -62,12 +62,17 @@ class Model(ModelParts):
         super().__init__(files, options)
         self._text_progress = text_progress
 
-    def encode_texts(self, texts: Sequence[str]) -> Floats:
+    def encode_texts(self, texts: Sequence[str], *, warn_foreign: bool = True) -> Floats:
         """Encode texts as they are, without templates.
+
+        Args:
+            texts: The texts.
+            warn_foreign: Warn (`ClipWarning`) of words that the model does not understand; not for texts of our own.
 
         Shapes: M texts -> (M, P) float32, unit length. Warns (`ClipWarning`) once if texts were cut.
         """
-        self._warn_foreign(texts, None)
+        if warn_foreign:
+            self._warn_foreign(texts, None)
         with self._text_progress() as on_progress:
             encoded = self._label_encoder(on_progress).features([(text,) for text in texts])
         warn_cut([f"text {text!r}" for text in texts], encoded, self.text_config().context_length)

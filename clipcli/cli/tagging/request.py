@@ -96,7 +96,8 @@ class TagRequest:
 
     def _tagger(self, engine: Model) -> Tagger:
         label_features = engine.encode_labels(self._label_set, self._templates)
-        background = engine.encode_texts(self._background)
+        # The default background is ours: whoever named labels alone can mend nothing in it.
+        background = engine.encode_texts(self._background, warn_foreign=bool(self._label_set.background))
         return Tagger(self._label_set, label_features, background, engine.logit_scale, self._options)
 
     def _refuse_contradictions(self, sidecars: SidecarOptions, sorting: SortOptions) -> None:
