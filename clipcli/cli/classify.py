@@ -19,6 +19,7 @@ from clipcli.cli.options import (
     expand_options,
 )
 from clipcli.cli.run import describe_run, print_results
+from clipcli.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class AnswerOptions:
     """What is made of the numbers."""
 
     depth: Annotated[
-        int | None, typer.Option(metavar="N", help="Sum labels like animal/dog at a level.", rich_help_panel=LABELS)
+        int | None,
+        typer.Option(metavar="N", help="Sum labels like animal/dog of a set at a level.", rich_help_panel=LABELS),
     ] = None
     top: Annotated[
         int, typer.Option("--top", "-k", metavar="N", help="Show the N best labels.", rich_help_panel=SCORING)
@@ -69,6 +71,8 @@ def classify(
     label_set, templates, sources = labels.read(), labels.templates(), inputs.sources()
     if label_set is None and hub.find_checkpoint(model.model or hub.default_model()):
         raise no_labels()  # said before a download: none of the published checkpoints has classes of its own
+    if answer.depth is not None and label_set is not None and label_set.depth == 1:
+        raise _nothing_to_sum(labels)
     engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
     sources = engine.read_ahead(sources) if inputs.are_files else sources
     classifier = engine.classifier(
@@ -87,3 +91,11 @@ def classify(
         templates=list(engine.templates_for(label_set, templates)) if label_set else None,
     )
     print_results("clipcli.classify/1", run, engine.iter_classify(sources, classifier), output)
+
+
+def _nothing_to_sum(labels: LabelOptions) -> UsageError:
+    given = f"--label-set {labels.label_set}" if labels.label_set else "--labels"
+    return UsageError(
+        f"--depth sums labels of several levels, and those of {given} have one",
+        hint="levels, as in animal/dog, come from a file for --label-set; in --labels a slash is an ordinary character",
+    )

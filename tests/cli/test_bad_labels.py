@@ -26,8 +26,10 @@ from tests.cli.conftest import Clip
         (["-l", "cat,dog", "-t", "foto"], "no template file is named 'foto'", None),
         (["-l", "cat,dog", "--none-text", "cat"], "label 'cat' is there twice", None),
         (["-l", "cat,dog", "--none-text", ""], "empty", None),
-        (["-l", "cat,dog", "--depth", "0"], "--depth must be 1 or more", None),
-        (["-l", "cat,dog", "--depth", "1", "--scoring", "sigmoid"], "--depth sums softmax scores", None),
+        (["-s", "animals", "--depth", "0"], "--depth must be 1 or more", None),
+        (["-s", "animals", "--depth", "1", "--scoring", "sigmoid"], "--depth sums softmax scores", None),
+        (["-l", "animal/cat,animal/dog,car", "--depth", "1"], "and those of --labels have one", "--label-set"),
+        (["-s", "pets", "--depth", "1"], "and those of --label-set pets have one", "as in animal/dog"),
         (["-l", "caf\udce9"], "is not UTF-8 text", None),
     ],
 )
