@@ -1,5 +1,6 @@
 """Which device and number format to compute with. Imports torch only inside functions."""
 
+import os
 import re
 import threading
 import warnings
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from clipcli.runtime.feature_cache import FeatureCache
 
 _DEVICE = r"auto|cpu|mps|cuda(:[0-9]+|:all)?"
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, and Windows' under its Linux
+_VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
@@ -32,7 +35,7 @@ def available_devices() -> list[str]:
 
 
 def import_torch_ahead() -> None:
-    """Import torch in a thread of its own, while this one does something that leaves a core free."""
+    """Import torch in a thread of its own, for a run that is sure to need it and has something else to do first."""
     threading.Thread(target=import_module, args=("torch",), name="import torch").start()
 
 
@@ -136,7 +139,12 @@ class Placement:
 
 
 def _question(device: str, dtype: str) -> str:
-    """What was asked, and of which installation of torch; finding it does not import it."""
+    """What was asked, of which installation of torch, and in sight of which drivers; torch is not imported for it.
+
+    So the answer of a machine with a GPU is not taken for that of one without that shares its cache.
+    """
     spec = find_spec("torch")
     installed = Path(spec.origin).stat().st_mtime_ns if spec and spec.origin else 0
-    return f"{device} {dtype} {installed}"
+    drivers = [path for path in _DRIVERS if os.path.exists(path)]
+    hidden = [f"{name}={os.environ[name]}" for name in _VISIBLE if name in os.environ]
+    return " ".join((device, dtype, str(installed), *drivers, *hidden))

@@ -23,6 +23,7 @@ from clipcli.labels.templates import default_templates
 from clipcli.results import Classification, Failure, ImageTextScores
 from clipcli.runtime.classifier import ClassifyOptions, Groups, LabelClassifier, score_texts
 from clipcli.runtime.convert import resolve_model
+from clipcli.runtime.device import import_torch_ahead
 from clipcli.runtime.feature_cache import FeatureSpace
 from clipcli.runtime.image_memory import ImageReader, MarkingReader, RememberingReader, read_ahead
 from clipcli.runtime.image_pipeline import ImageFeatures, ImagePipeline, Pixels
@@ -142,6 +143,8 @@ class Model(ModelParts):
         if it never has, the first pictures are read without looking.
         """
         self.preprocessing  # noqa: B018 - as in `iter_image_feature_batches`
+        if self.remembered_placement is None:
+            import_torch_ahead()
         untold = self.cache.usable and self.remembered_placement is None
         reader = MarkingReader(self._read_pixels) if untold else self._image_reader()
         return read_ahead(sources, reader, self.workers)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli import hub
-from clipcli.errors import DamagedModelError, UnsupportedModelError, UsageError
+from clipcli.errors import DamagedModelError, DeviceError, UnsupportedModelError, UsageError
 from clipcli.images.decode import DecodeOptions
 from clipcli.images.preprocess import Preprocessing
 from clipcli.models.config import ModelConfig, TextConfig, read_config, read_json
@@ -187,7 +187,7 @@ class ModelParts:
         if len(self.devices) > 1:
             from clipcli.runtime.image_processes import ImageProcesses
 
-            self.placement = self._place()
+            self._confirm_placement()
             options = [replace(self.options, device=str(device), cache=False) for device in self.devices]
             return ImageProcesses(self.files, options)
         return ImageEncoder(
@@ -205,8 +205,22 @@ class ModelParts:
         from clipcli.models.checkpoint import load_network
 
         weights = hub.weight_files(self.files.folder)
-        self.placement = self._place()  # what was remembered may no longer be so
+        self._confirm_placement()
         return load_network(self.config, weights, image=image, text=text)
+
+    def _confirm_placement(self) -> None:
+        """Ask torch before the first feature is computed, if a memory was relied upon so far.
+
+        Raises:
+            DeviceError: It chooses otherwise now; features that were remembered for the other may be in use already.
+        """
+        expected, self.placement = self.placement, self._place()
+        if self.placement.numerics != expected.numerics:
+            raise DeviceError(
+                f"--device {self.options.device} meant {expected.device} in {expected.dtype} when it was last asked "
+                f"for, and now means {self.placement.device} in {self.placement.dtype}",
+                hint="give the same command again; if that is not what you want, see `clip doctor`",
+            )
 
     def _place(self) -> Placement:
         placement = Placement.chosen(self.devices, self.dtype)

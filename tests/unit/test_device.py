@@ -6,6 +6,7 @@ import torch
 from clipcli.errors import ClipWarning, DeviceError, UsageError
 from clipcli.runtime import device as device_module
 from clipcli.runtime.device import Placement, choose_device, choose_devices, choose_dtype, text_dtype
+from clipcli.runtime.feature_cache import open_cache
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
@@ -84,3 +85,15 @@ def test_a_format_that_the_processor_lacks_is_slow_and_said_to_be(monkeypatch: p
 def test_texts_are_encoded_in_float32_where_pictures_are_in_int8() -> None:
     assert text_dtype(torch.int8) is torch.float32
     assert text_dtype(torch.bfloat16) is torch.bfloat16
+
+
+def test_what_a_machine_with_a_gpu_chose_is_not_taken_for_one_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = open_cache()
+    Placement("cuda:0", "float16").remember("auto", "auto", cache)
+    assert Placement.remembered("auto", "auto", cache) == Placement("cuda:0", "float16")
+    with monkeypatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        assert Placement.remembered("auto", "auto", cache) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(device_module, "_DRIVERS", (__file__,))
+        assert Placement.remembered("auto", "auto", cache) is None

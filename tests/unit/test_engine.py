@@ -13,6 +13,7 @@ from clipcli.errors import ClipWarning, DeviceError, LabelSetError, MissingFile,
 from clipcli.images.find import ImageSource
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.runtime.classifier import ClassifyOptions
+from clipcli.runtime.device import Placement
 from clipcli.runtime.engine import Model
 
 COLOURS = ["red", "green", "blue", "white", "black", "yellow", "purple"]
@@ -211,3 +212,25 @@ def test_a_checkpoint_is_read_only_when_it_is_needed(clip_checkpoint: Path, tmp_
     folder = shutil.copytree(clip_checkpoint, tmp_path / "checkpoint")
     (folder / "model.safetensors").write_bytes(b"damaged")
     assert clipcli.load(str(folder)).templates_for(LabelSet("set", (Label("cat"),))) == ("a photo of a {}.",)
+
+
+@pytest.mark.parametrize("known", ["labels", "picture"])
+def test_no_answer_is_made_of_what_two_devices_computed(
+    known: str, clip_checkpoint: Path, pictures: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPCLI_CACHE_DIR", str(tmp_path))
+    first, second = pictures[:2]
+    # As if another machine that shares the cache had chosen so, and had seen one of the two already.
+    elsewhere = clipcli.load(str(clip_checkpoint), dtype="bfloat16")
+    elsewhere.classify([first], ["cat", "dog"])
+    Placement("cpu", "bfloat16").remember("auto", "auto", elsewhere.cache)
+    question = ([second], ["cat", "dog"]) if known == "labels" else ([first], ["bird", "cow"])
+    model = clipcli.load(str(clip_checkpoint))
+    with pytest.raises(DeviceError, match=r"--device auto meant cpu in bfloat16 .* now means cpu in float32"):
+        model.classify(*question)
+    expected = clipcli.load(str(clip_checkpoint), cache=False).classify(*question)
+    assert model.classify(*question) == expected
+    assert clipcli.load(str(clip_checkpoint)).classify(*question) == expected
+    halved = clipcli.load(str(clip_checkpoint), dtype="bfloat16")
+    uncached = clipcli.load(str(clip_checkpoint), dtype="bfloat16", cache=False)
+    assert halved.classify(*question) == uncached.classify(*question)
