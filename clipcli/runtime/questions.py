@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clipcli.errors import LabelSetError, UsageError
-from clipcli.labels.label_set import Label, LabelSet
+from clipcli.labels.label_set import Label, LabelSet, clean_text
 from clipcli.labels.templates import language_of
 from clipcli.runtime.classifier import ClassifyOptions, LabelClassifier
 
@@ -20,9 +20,16 @@ def labels_of(names: Sequence[str]) -> LabelSet:
 
 
 def none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
-    """The label that stands for none of the others: worded by the user, by the label set, or by us."""
+    """The label that stands for none of the others: worded by the user, by the label set, or by us.
+
+    Raises:
+        LabelSetError: The user's wording breaks the rules.
+    """
     if isinstance(none_of_these, str):
-        return Label(none_of_these)
+        try:
+            return Label(clean_text(none_of_these, "--none-text"))
+        except LabelSetError as error:
+            raise LabelSetError(str(error), hint='write what is there instead: --none-text "an empty room"') from error
     if not none_of_these:
         return None
     return label_set.none or _NONE_OF_THESE.get(language_of(label_set) or "", NONE_OF_THESE)
