@@ -76,7 +76,8 @@ class Batches:
         rng = random.Random(f"{self.settings.seed}-{step}")
         # One large thing on plain paper first: a network that starts with everything learns nothing for a long time.
         # Later too, some batches are easier than others.
-        ramp = min(1.0, max(0, step - self.settings.warmup) / self.settings.ramp)
+        settings = self.settings
+        ramp = min(1.0, max(0, step - settings.warmup) / (settings.ramp_share * settings.steps))
         strength = ramp * rng.uniform(self.settings.easiest, 1.0)
         shares = LARGE_SHARES if size_px == self.settings.image_px else SMALL_SHARES
         shown = [self._objects(rng, shares, strength) for _ in range(self.settings.batch)]

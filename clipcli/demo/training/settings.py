@@ -8,7 +8,8 @@ class Settings:
     """Sizes of the model and the course of its training.
 
     `small_px` is the size of the pictures up to `small_share` of the steps, `image_px` from there on: most of what is
-    to be learned shows on small pictures, at half the cost. With `mean` 1 white paper is zero.
+    to be learned shows on small pictures, at half the cost. Pictures get as hard as they will be over `ramp_share` of
+    the steps. With `mean` 1 white paper is zero.
     """
 
     seed: int = 20260101
@@ -28,7 +29,7 @@ class Settings:
     vocab_size: int = 2400
     projection: int = 128
     steps: int = 7500
-    ramp: int = 1500
+    ramp_share: float = 0.2
     easiest: float = 0.2
     batch: int = 160
     captions: int = 300
