@@ -48,11 +48,13 @@ class FindOptions:
     """Which pictures of a folder are taken.
 
     `exclude` globs are matched against the base name and against the whole path; a folder that matches is not entered.
+    `skip_folder`, a real path, is not entered either, unless it, or what is in it, is named itself.
     """
 
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
     follow_symlinks: bool = False
+    skip_folder: str | None = None
 
 
 def file_error(path: str, error: OSError | ValueError) -> ImageError:
@@ -128,6 +130,7 @@ def _find(
 
 def _nothing_found(inputs: Sequence[str], options: FindOptions) -> ClipError:
     but = " that --exclude leaves" if options.exclude else ""
+    but += f" outside {options.skip_folder}" if options.skip_folder else ""
     folders = [path for path in inputs if os.path.isdir(path)]
     if not folders:
         return ClipError(f"the inputs name no picture{but}", hint="name at least one file or folder that is there")
@@ -206,6 +209,8 @@ def _children(folder: str, options: FindOptions, hidden: bool = False) -> list[_
             if found.name.startswith(".") and not (hidden or options.include_hidden):
                 continue
             is_folder = _is_folder(found, options.follow_symlinks)
+            if is_folder and options.skip_folder is not None and os.path.realpath(path) == options.skip_folder:
+                continue
             if is_folder is not None and not _is_excluded(path, options):
                 children.append(_Entry(path, is_folder))
     return children

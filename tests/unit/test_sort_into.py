@@ -95,13 +95,30 @@ def test_dry_run_changes_nothing_and_says_everything(photos: Path, capsys: pytes
 
 
 @pytest.mark.parametrize("way", ["link", "copy"])
-def test_sorting_again_adds_nothing(way: Way, photos: Path) -> None:
+def test_sorting_again_adds_nothing(way: Way, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [tagged(photos / name, "dog") for name in THREE]
     sort(photos, rows, way)
     before = tree(photos.parent / "sorted")
+    capsys.readouterr()
     sort(photos, rows, way)
-    assert tree(photos.parent / "sorted") == before
-    assert manifest_of(photos, "clip-manifest-2.jsonl").exists()
+    folder = photos.parent / "sorted"
+    assert tree(folder) == before
+    assert capsys.readouterr().err == f"clip: 0 pictures sorted into {folder}; already there: 3 pictures\n"
+    assert [path.name for path in folder.glob("clip-manifest*")] == ["clip-manifest.jsonl"]
+
+
+@pytest.mark.parametrize("way", ["link", "copy", "move"])
+def test_what_is_in_its_place_stays_there(way: Way, photos: Path) -> None:
+    sort(photos, [tagged(photos / name, "dog") for name in THREE], way)
+    folder = photos.parent / "sorted"
+    before = tree(folder)
+    (photos.parent / "link").symlink_to(folder)
+    for named in (folder, photos.parent / "link"):
+        sort(photos, [tagged(path, "dog") for path in sorted((named / "dog").iterdir())], way)
+        assert tree(folder) == before
+    assert not manifest_of(photos, "clip-manifest-2.jsonl").exists()
+    sort(photos, [tagged(folder / "dog" / "IMG-2.jpg", "animal/cat")], way)
+    assert tree(folder)["animal/cat/IMG-2.jpg"] == "content of b/IMG.jpg"
 
 
 def test_nothing_that_exists_is_overwritten(photos: Path) -> None:

@@ -88,11 +88,12 @@ class InputOptions:
         named = [*(self.images or []), *([] if self.from_file is None else [self.from_file])]
         return all(path != "-" and (_is_file(path) or not os.path.exists(path)) for path in named)
 
-    def sources(self) -> "Iterator[ImageSource]":
-        """Find the pictures, lazily."""
+    def sources(self, *, skip_folder: str | None = None) -> "Iterator[ImageSource]":
+        """Find the pictures, lazily; none in `skip_folder` where that lies below a folder that is named."""
         from clipcli.images.find import FindOptions, find_images
 
-        options = FindOptions(tuple(self.exclude or ()), self.include_hidden, self.follow_symlinks)
+        skipped = None if skip_folder is None else os.path.realpath(skip_folder)
+        options = FindOptions(tuple(self.exclude or ()), self.include_hidden, self.follow_symlinks, skipped)
         return find_images(
             self.images or [],
             options,

@@ -57,7 +57,7 @@ class TagRequest:
             typer.Exit: With the status that fits.
         """
         self._refuse_contradictions(sidecars, sorting)
-        sources = self._inputs.sources()
+        sources = self._inputs.sources(skip_folder=sorting.sort_into)
         with self._run_file() as run_file:  # a second run is refused before the model is loaded
             self._tag(sources, run_file, sidecars, sorting)
 
@@ -79,7 +79,7 @@ class TagRequest:
             journal=journal,
             sidecars=self._sidecar_step(sidecars, keywords_of, tally),
             steps=self._steps(sidecars, sorting, engine),
-            count_all=self._count_all(),
+            count_all=self._count_all(sorting.sort_into),
             tally=tally,
         )
         run.execute(iter_tag(engine, sources, self._tagger(engine)))
@@ -113,9 +113,11 @@ class TagRequest:
                 hint="tag to the end first; then --move in a run of its own, which is quick: features are remembered",
             )
 
-    def _count_all(self) -> Callable[[], int] | None:
+    def _count_all(self, skip_folder: str | None) -> Callable[[], int] | None:
         """Walks the inputs once more to count them; None where standard input or a pipe gives them only once."""
-        return (lambda: sum(1 for _ in self._inputs.sources())) if self._inputs.are_files else None
+        if not self._inputs.are_files:
+            return None
+        return lambda: sum(1 for _ in self._inputs.sources(skip_folder=skip_folder))
 
     def _run_file(self) -> AbstractContextManager[RunFile | None]:
         output = self._output

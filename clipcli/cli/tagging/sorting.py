@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -71,22 +71,26 @@ class Sorter:
         Raises:
             ClipError: The folder or its manifest cannot be written.
         """
-        done = failed = 0
-        with _new_manifest(self._folder, dry_run=self._dry_run) as manifest:
+        done = there = failed = 0
+        with closing(_Manifest(self._folder)) as manifest:
             for row in rows:
                 if not row.get("tags"):
                     continue
                 try:
-                    done += self._sort_one(row["path"], row["tags"][0]["label"], manifest)
+                    sorted_now = self._sort_one(row["path"], row["tags"][0]["label"], manifest)
+                    done += sorted_now
+                    there += not sorted_now
                 except _ERRORS as error:
                     failed += 1
                     say(f"{row['path']} could not be sorted: {_reason(error)}")
         if not self._quiet and not self._dry_run:
-            hint = f"to take it back: clip tag --undo {manifest.name}" if done else None
-            say(f"{counted(done, 'picture')} sorted into {self._folder}", hint=hint)
+            hint = f"to take it back: clip tag --undo {manifest.path}" if done else None
+            rest = f"; already there: {counted(there, 'picture')}" if there else ""
+            say(f"{counted(done, 'picture')} sorted into {self._folder}{rest}", hint=hint)
         return failed
 
-    def _sort_one(self, path: str, label: str, manifest: IO[str]) -> bool:
+    def _sort_one(self, path: str, label: str, manifest: "_Manifest") -> bool:
+        """Sort a picture; False if it is in its place."""
         source = os.path.abspath(path)
         if not os.path.exists(source):
             raise FileNotFoundError(errno.ENOENT, "it has vanished")
@@ -97,13 +101,15 @@ class Sorter:
             if self._dry_run:
                 say(f"would {move.way} {move.source} to {move.target}")
                 continue
+            manifest.note(move)
             os.makedirs(folder, exist_ok=True)
-            _note(manifest, move)
             _carry_out(move)
         return bool(moves)
 
     def _moves(self, source: str, folder: str) -> list[Move]:
         """The picture and, unless it is linked, its sidecars, under the first number that is free for all of them."""
+        if os.path.realpath(os.path.dirname(source)) == os.path.realpath(folder):
+            return []
         stem, extension = os.path.splitext(os.path.basename(source))
         sidecars = _sidecars(source) if self._way != "link" else []
         number = 0
@@ -244,9 +250,29 @@ def _remove_empty_folders(moves: Sequence[Move], root: str) -> None:
             folder = os.path.dirname(folder)
 
 
-def _new_manifest(folder: str, *, dry_run: bool) -> IO[str]:
-    if dry_run:
-        return open(os.devnull, "w", encoding="utf-8")
+class _Manifest:
+    """The steps of a sorting, in a file that is made for the first of them."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._file: IO[str] | None = None
+
+    @property
+    def path(self) -> str | None:
+        return None if self._file is None else self._file.name
+
+    def note(self, move: Move) -> None:
+        if self._file is None:
+            self._file = _new_manifest(self._folder)
+        self._file.write(dump(asdict(move)) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _new_manifest(folder: str) -> IO[str]:
     try:
         os.makedirs(folder, exist_ok=True)
         taken = {name for name in os.listdir(folder) if name.startswith(MANIFEST_NAME)}
@@ -259,11 +285,6 @@ def _new_manifest(folder: str, *, dry_run: bool) -> IO[str]:
         ) from error
     file.write(dump({"schema": _SCHEMA}) + "\n")
     return file
-
-
-def _note(manifest: IO[str], move: Move) -> None:
-    manifest.write(dump(asdict(move)) + "\n")
-    manifest.flush()
 
 
 def _write_manifest(path: Path, moves: Sequence[Move]) -> None:
