@@ -51,7 +51,7 @@ def doctor(
 ) -> None:
     """Check this machine, and whether a job would run on it.
 
-    Shown are versions, devices and their arithmetic, caches, the hub, extras, models and the terminal.
+    Shown are versions, devices and their arithmetic, caches, settings, the hub, extras, models and the terminal.
     Exit status 0 means that a job with these settings would run; 1 that it would not, with the first thing to mend.
 
     \b
@@ -82,6 +82,7 @@ def _report(
         "versions": _versions(),
         "devices": [asdict(check) for check in checks],
         "caches": _caches(),
+        "settings": _settings(),
         "hub": hub_report,
         "extras": {name: all(map(_is_installed, modules)) for name, modules in _EXTRAS.items()},
         "models": _models(),
@@ -102,7 +103,7 @@ def _job(
     from clipcli.runtime.device import choose_device, choose_dtype
     from clipcli.runtime.doctor import check_job
 
-    job: Report = {"model": model, "here": False, "device": None, "dtype": None}
+    job: Report = {"model": model, "revision": revision, "here": False, "device": None, "dtype": None}
     try:
         chosen = choose_device(device)
         job |= {"device": str(chosen), "dtype": str(choose_dtype(dtype, chosen)).removeprefix("torch.")}
@@ -112,7 +113,7 @@ def _job(
         if job["here"]:
             check_job(job["model"], revision=revision, device=device, dtype=dtype)
         else:
-            _refuse_unfetchable(job["model"], hub_report)
+            _refuse_unfetchable(job["model"], revision, hub_report)
     except ClipError as error:
         return job, error
     return job, None
@@ -128,7 +129,8 @@ def _refuse_wrong_numbers(job: Mapping[str, Any], checks: "list[DeviceCheck]") -
             )
 
 
-def _refuse_unfetchable(name: str, hub_report: Mapping[str, Any]) -> None:
+def _refuse_unfetchable(name: str, revision: str | None, hub_report: Mapping[str, Any]) -> None:
+    option = f" --revision {revision}" if revision else ""
     if not hub_report["reachable"]:
         why = (
             "fetching it is forbidden (--offline or HF_HUB_OFFLINE)"
@@ -136,8 +138,8 @@ def _refuse_unfetchable(name: str, hub_report: Mapping[str, Any]) -> None:
             else f"the hub is not there: {hub_report['failure']}"
         )
         raise ClipError(
-            f"{name} is not on this machine, and {why}",
-            hint=f"`clip models pull {name}` fetches it where there is a network (HTTPS_PROXY sets a proxy, "
+            f"{name}{f' at {revision}' if revision else ''} is not on this machine, and {why}",
+            hint=f"`clip models pull {name}{option}` fetches it where there is a network (HTTPS_PROXY sets a proxy, "
             "HF_ENDPOINT a mirror); `--model demo` works at once, without a download",
         )
     if not _is_writable(Path(hub_report["cache"])):
@@ -191,6 +193,13 @@ def _caches() -> list[Report]:
         {"name": name, "path": str(path), "size_bytes": _size(path), "writable": _is_writable(path)}
         for name, path in places.items()
     ]
+
+
+def _settings() -> Report:
+    from clipcli import hub
+
+    folder = hub.config_file().parent
+    return {"path": str(folder), "writable": _is_writable(folder)}
 
 
 def _size(path: Path) -> int:
@@ -249,6 +258,7 @@ def _as_text(report: Report) -> Iterator[str]:
     yield from _section("versions", report["versions"])
     yield from _section("devices", {f"{row['device']} {row['dtype']}": _device_text(row) for row in report["devices"]})
     yield from _section("caches", {row["name"]: _cache_text(row) for row in report["caches"]})
+    yield from _section("settings", {"folder": _folder_text(report["settings"])})
     yield from _section("hub", {report["hub"]["endpoint"]: _hub_text(report["hub"])})
     yield from _section(
         "extras",
@@ -290,7 +300,11 @@ def _error_text(error: float | None) -> str:
 
 
 def _cache_text(row: Mapping[str, Any]) -> str:
-    return f"{size_text(row['size_bytes'])} in {row['path']}" + ("" if row["writable"] else ", not writable")
+    return f"{size_text(row['size_bytes'])} in {_folder_text(row)}"
+
+
+def _folder_text(row: Mapping[str, Any]) -> str:
+    return f"{row['path']}{'' if row['writable'] else ', not writable'}"
 
 
 def _hub_text(row: Mapping[str, Any]) -> str:

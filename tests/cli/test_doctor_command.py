@@ -30,7 +30,13 @@ def test_a_machine_that_is_ready(clip: Clip, clip_checkpoint: Path) -> None:
     outcome = clip("doctor", "--json")
     assert (outcome.status, outcome.stderr) == (0, "")
     report = report_of(outcome)
-    assert report["job"] == {"model": str(clip_checkpoint), "here": True, "device": "cpu", "dtype": "float32"}
+    assert report["job"] == {
+        "model": str(clip_checkpoint),
+        "revision": None,
+        "here": True,
+        "device": "cpu",
+        "dtype": "float32",
+    }
     assert {row["device"] for row in report["devices"] if row["ok"]} == {"cpu"}
     assert report["hub"]["offline"] and not report["hub"]["reachable"]
     assert report["extras"] == dict.fromkeys(("flax", "heif", "sentencepiece", "tf"), True)
@@ -46,6 +52,7 @@ def test_for_people(clip: Clip) -> None:
         "versions",
         "devices",
         "caches",
+        "settings",
         "hub",
         "extras",
         "models",
@@ -83,11 +90,29 @@ def test_another_revision_is_another_model(clip: Clip, hub: HubServer) -> None:
     hub.add(B32, checkpoint_files(b"tagged"), revision="v2")
     assert clip("models", "pull", "vit-b32", "--quiet", CLIPCLI_REVISION="v2").status == 0
     for arguments, environment in ((["--revision", "v2"], {}), ([], {"CLIPCLI_REVISION": "v2"})):
-        assert report_of(clip("doctor", "--json", "-m", "vit-b32", *arguments, **environment))["job"]["here"]
+        job = report_of(clip("doctor", "--json", "-m", "vit-b32", *arguments, **environment))["job"]
+        assert job["here"] and job["revision"] == "v2"
+        assert "  revision  v2\n" in clip("doctor", "-m", "vit-b32", *arguments, **environment).stdout
     assert not report_of(clip("doctor", "--json", "-m", "vit-b32"))["job"]["here"]
     outcome = clip("doctor", "-m", "demo", "--revision", "v2")
     assert outcome.status == 1
     assert "--revision v2 does not go with demo" in outcome.stderr
+
+
+def test_the_hint_fetches_what_the_job_would_run(clip: Clip) -> None:
+    outcome = clip("doctor", "-m", "vit-b32", CLIPCLI_REVISION="v2")
+    assert outcome.status == 1
+    assert "clip: error: vit-b32 at v2 is not on this machine" in outcome.stderr
+    assert "`clip models pull vit-b32 --revision v2`" in outcome.stderr
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_the_folder_of_settings(writable: bool, clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: allowed(path, mode) and (writable or path != tmp_path))
+    setting = {"CLIPCLI_CONFIG_DIR": str(tmp_path)}
+    assert report_of(clip("doctor", "--json", **setting))["settings"] == {"path": str(tmp_path), "writable": writable}
+    assert f"  folder  {tmp_path}{'' if writable else ', not writable'}\n" in clip("doctor", **setting).stdout
 
 
 def test_nobody_is_asked_with_offline(clip: Clip, hub: HubServer) -> None:
