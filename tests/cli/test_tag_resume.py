@@ -79,19 +79,51 @@ def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(
     clip: Clip, program: Program, library: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "tags.jsonl"
-    process = program("tag", library, *OPTIONS, "-o", output, "--resume")
-    wait_for_rows(process, output, 4)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    there = rows(output)
-    assert 4 <= len(there) < PICTURES
-    assert all(json.loads(line)["path"] for line in there)
-    assert f"interrupted after {len(there)} pictures; {output} holds them" in stderr.decode()
-    assert "give the same command with --resume" in stderr.decode()
+    there: list[bytes] = []
+    for _ in range(2):
+        before = len(there)
+        process = program("tag", library, *OPTIONS, "-o", output, "--resume")
+        wait_for_rows(process, output, before + 4)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130
+        there = rows(output)
+        assert before + 4 <= len(there) < PICTURES
+        assert all(json.loads(line)["path"] for line in there)
+        assert f"interrupted after {len(there)} pictures; {output} holds them" in stderr.decode()
+        assert "give the same command with --resume" in stderr.decode()
     outcome = clip("tag", library, *OPTIONS, "-o", output, "--resume")
     assert f"of which {len(there)} were finished before" in outcome.stderr
     assert len(rows(output)) == PICTURES + DAMAGED
+
+
+def summary(stderr: str) -> dict[str, str]:
+    lines = [line.split(maxsplit=1) for line in stderr.splitlines() if line.startswith("  ")]
+    return {name: text for name, text in lines if name != "hint:"}
+
+
+def test_the_counts_of_a_resumed_run_that_fails(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    names, options = sorted(pictures.iterdir()), [*OPTIONS, "-o", tmp_path / "tags.jsonl", "--resume"]
+    assert clip("tag", *names, *options).status == 0
+    outcome = clip("tag", *names, "missing.png", *options, "--fail-fast")
+    assert outcome.status == 3
+    told = summary(outcome.stderr)
+    assert told["pictures"] == "4, of which 3 were finished before"
+    assert told["tags"] == "9, none on 0 pictures"
+    assert told["failures"] == "1 MissingFile"
+    assert float(told["speed"].split()[0]) > 0
+
+
+def test_the_counts_where_a_picture_is_named_twice(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+    names = [pictures / "a.png", pictures / "b.jpg", pictures / "a.png"]
+    options = [*OPTIONS, "-o", tmp_path / "tags.jsonl", "--resume"]
+    assert summary(clip("tag", *names, *options).stderr)["pictures"] == "3"
+    for _ in range(2):
+        told = summary(clip("tag", *names, *options).stderr)
+        assert told["pictures"] == "3, of which 3 were finished before"
+        assert told["speed"] == "0.0 pictures/s"
+    once = summary(clip("tag", names[0], *options).stderr)
+    assert once["pictures"] == "1, of which 1 was finished before", "rows of other inputs have gone"
 
 
 def test_a_second_run_into_the_same_file_is_refused(

@@ -67,15 +67,15 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_the_summary() -> None:
-    tally = Tally()
+    tally = Tally(before=1)
     tally.add([{"status": "ok", "tags": [1, 2]}, {"status": "ok", "tags": []}])
     tally.add([{"status": "error", "error": {"type": kind}} for kind in ("MissingFile", "X", "X")])
     tally.sidecars.update(written=2)
     tally.started -= 2
-    lines = tally.lines(before=1)
+    lines = tally.lines()
     assert lines[0] == "pictures  5, of which 1 was finished before"
     assert lines[1] == "tags      2, none on 1 picture"
     assert lines[2].startswith("speed     2.0 pictures/s")
     assert lines[3:] == ["sidecars  2 written", "failures  2 X, 1 MissingFile"]
-    tally.recount([{"status": "ok", "tags": [1]}])
-    assert (tally.images, tally.tags, tally.failed) == (1, 1, 0)
+    tally.recount([{"status": "ok", "tags": [1]}] * 7)
+    assert (tally.images, tally.before, tally.tags, tally.failed) == (7, 2, 7, 0)

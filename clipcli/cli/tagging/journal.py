@@ -49,6 +49,7 @@ class Journal:
         self._settings: Row = json.loads(dump(dict(settings)))  # as it comes back from the file: lists for tuples
         self._rows: BinaryIO | None = None
         self._kept: dict[int, int] = {}  # hash of the path -> where its row begins
+        self._kept_rows = 0  # more, where a picture was named twice
         self._stamps: list[Stamp | None] = []  # of the sources handed out, until their rows are written
         self._order = array("q")  # where the row of each source begins; -1 while it is yet to be written
         self._added = array("q")
@@ -56,8 +57,8 @@ class Journal:
 
     @property
     def kept(self) -> int:
-        """Pictures that were finished before."""
-        return len(self._kept)
+        """Rows of pictures that were finished before."""
+        return self._kept_rows
 
     def resume(self) -> None:
         """Keep what an earlier run finished, as far as its pictures have not changed since.
@@ -126,7 +127,7 @@ class Journal:
         self.finish()
         added = iter(self._added)
         order = array("q", (offset if offset >= 0 else next(added) for offset in self._order))
-        rows = len(self._kept) + len(self._added)
+        rows = self._kept_rows + len(self._added)
         if len(order) == rows and all(a < b for a, b in pairwise(order)):
             return
         try:
@@ -156,6 +157,7 @@ class Journal:
         else:
             os.truncate(self._path, position)
             self._run_file.write(self._settings, (end for end in ends if end <= position))
+        self._kept_rows = len(kept)
         self._size = position
 
     def _rewrite(self, offsets: Sequence[int], ends: Sequence[int]) -> None:

@@ -88,9 +88,10 @@ class TagRun:
         ):
             try:
                 end = self._tag_until(stopped, batches, sink, spool, shown=not seen)
-                if self.journal is not None and end is End.done:
-                    self.journal.put_in_order()
-                    self.tally.recount(self.journal.rows())  # what an earlier run had finished counts too
+                if self.journal is not None:
+                    if end is End.done:
+                        self.journal.put_in_order()
+                    self.tally.recount(self.journal.rows())
             finally:
                 sink.finish({"images": self.tally.images, "ok": self.tally.ok, "failed": self.tally.failed})
             return end
@@ -106,7 +107,8 @@ class TagRun:
     ) -> End:
         output = self.output
         shown = shown and not (output.quiet or output.no_progress)
-        with show_progress(shown=shown, done=self._before, count_all=self.count_all) as advance:
+        before = self.journal.kept if self.journal is not None else 0
+        with show_progress(shown=shown, done=before, count_all=self.count_all) as advance:
             for batch in batches:
                 batch = until_failure(batch) if output.fail_fast else batch
                 batch = self.sidecars.apply(batch) if self.sidecars else batch
@@ -122,11 +124,6 @@ class TagRun:
                     return End.failed
         return End.done
 
-    @property
-    def _before(self) -> int:
-        """Pictures that an earlier run had finished."""
-        return self.journal.kept if self.journal is not None else 0
-
     def _rows(self, spool: IO[str] | None) -> Iterator[Row]:
         if self.journal is not None:
             yield from self.journal.rows()
@@ -135,7 +132,7 @@ class TagRun:
             yield from (json.loads(line) for line in spool)
 
     def _say_interrupted(self) -> None:
-        done = f"interrupted after {counted(self._before + self.tally.images, 'picture')}"
+        done = f"interrupted after {counted(self.tally.images, 'picture')}"
         if self.journal is not None:
             say(f"{done}; {self.output.output} holds them", hint="to go on, give the same command with --resume")
         else:
@@ -144,7 +141,7 @@ class TagRun:
     def _say_summary(self, end: End) -> None:
         if end is End.failed:
             say(stopped_text(self.tally.ok))
-        say("done" if end is End.done else "so far", details=self.tally.lines(before=self._before))
+        say("done" if end is End.done else "so far", details=self.tally.lines())
 
 
 @contextmanager

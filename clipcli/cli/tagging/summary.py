@@ -11,8 +11,13 @@ from clipcli.cli.wording import counted
 
 @dataclass
 class Tally:
-    """Counts of a run, and its clock."""
+    """Counts of a run, and its clock.
 
+    Attributes:
+        before: How many of the pictures an earlier run had finished.
+    """
+
+    before: int = 0
     ok: int = 0
     untagged: int = 0
     tags: int = 0
@@ -41,21 +46,20 @@ class Tally:
             self.untagged += not row["tags"]
 
     def recount(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Forget the pictures counted so far, and count these."""
+        """Count all rows there are, those of this run and those that an earlier one had finished."""
+        of_this_run = self.images
         self.ok = self.untagged = self.tags = 0
         self.failures.clear()
         self.add(rows)
+        self.before = self.images - of_this_run
 
-    def lines(self, *, before: int) -> list[str]:
-        """The table, as lines of text.
-
-        Args:
-            before: How many of the pictures an earlier run had finished.
-        """
-        rate = (self.images - before) / max(time.monotonic() - self.started, 1e-9)
-        was = "was" if before == 1 else "were"
+    def lines(self) -> list[str]:
+        """The table, as lines of text."""
+        rate = (self.images - self.before) / max(time.monotonic() - self.started, 1e-9)
+        was = "was" if self.before == 1 else "were"
+        before = f", of which {self.before:,} {was} finished before" if self.before else ""
         rows = {
-            "pictures": f"{self.images:,}" + (f", of which {before:,} {was} finished before" if before else ""),
+            "pictures": f"{self.images:,}{before}",
             "tags": f"{self.tags:,}, none on {counted(self.untagged, 'picture')}",
             "speed": f"{rate:.1f} pictures/s",
             "sidecars": _counts(self.sidecars),
