@@ -49,6 +49,19 @@ def counts(clip: Clip) -> tuple[int, int, int]:
     return image["features"], image["hits"], image["misses"]
 
 
+@pytest.mark.usefixtures("cache")
+def test_the_limit_on_pixels_guards_decoding_not_what_is_remembered(clip: Clip, album: Path) -> None:
+    def status(*more: str) -> list[str]:
+        outcome = clip("classify", album / "a.png", "-l", "cat,dog", *more)
+        return [row["error"]["type"] if "error" in row else row["status"] for row in outcome.rows]
+
+    small = ("--max-megapixels", "0.001")
+    assert status(*small) == ["ImageTooLarge"]
+    assert status() == ["ok"]
+    assert status(*small) == ["ok"]
+    assert status(*small, "--no-cache") == ["ImageTooLarge"]
+
+
 def test_a_remembered_run_imports_no_torch_and_prints_the_same(
     clip: Clip, cache: Path, album: Path, clip_checkpoint: Path
 ) -> None:
