@@ -66,12 +66,10 @@ class SidecarWriter:
         if self._naming == "full":
             return f"{picture}.xmp"
         stem, _ = os.path.splitext(picture)
-        owner = self._owner_of(*os.path.split(stem), picture=os.path.basename(picture))
-        if owner != os.path.basename(picture):
-            raise SidecarError(
-                f"{stem}.xmp would be the sidecar of {owner} and of {os.path.basename(picture)}",
-                hint="use --sidecar-name full",
-            )
+        name = os.path.basename(picture)
+        owner = self._owner_of(*os.path.split(stem), picture=name)
+        if owner != name:  # rows have no hints
+            raise SidecarError(f"{stem}.xmp would be the sidecar of {owner} and of {name}: use --sidecar-name full")
         return f"{stem}.xmp"
 
     def _owner_of(self, folder: str, stem: str, *, picture: str) -> str:

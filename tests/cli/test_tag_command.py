@@ -160,7 +160,7 @@ def test_a_sidecar_that_cannot_be_written_is_an_error_row_with_tags(clip: Clip, 
     first, second, third, fourth = outcome.rows
     assert [row["status"] for row in outcome.rows] == ["ok", "ok", "error", "error"]
     assert third["error"]["type"] == fourth["error"]["type"] == "SidecarError"
-    assert "b.xmp would be the sidecar of b.jpg and of b.png" in third["error"]["message"]
+    assert "b.xmp would be the sidecar of b.jpg and of b.png: use --sidecar-name full" in third["error"]["message"]
     assert "c.xmp is left alone" in fourth["error"]["message"]
     assert labels_of(third) == labels_of(first) and second["tags"]
     assert (photos / "c.xmp").read_text() == "my notes"
@@ -235,7 +235,15 @@ def test_the_same_labels_in_another_edition(clip: Clip, photos: Path, label_set:
     clip("tag", photos, "-s", label_set, "-o", output)
     label_set.write_text(LABEL_SET.replace("threshold: 1", "threshold: 0.5"))
     outcome = clip("tag", photos, "-s", label_set, "-o", output, "--resume")
-    assert outcome.status == 2 and "labels changed" in outcome.stderr
+    assert outcome.status == 2 and "other settings: labels changed\n" in outcome.stderr
+
+
+def test_another_threshold_is_the_only_thing_that_is_said_to_differ(clip: Clip, photos: Path, tmp_path: Path) -> None:
+    options = ["-l", "cat,dog", "-o", tmp_path / "tags.jsonl", "--resume"]
+    assert clip("tag", photos, *options).status == 0
+    outcome = clip("tag", photos, *options, "--threshold", 0.2)
+    assert outcome.status == 2
+    assert "other settings: --threshold was not given, now 0.2\n" in outcome.stderr
 
 
 def test_a_picture_that_vanishes(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:

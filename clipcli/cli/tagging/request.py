@@ -140,7 +140,7 @@ class TagRequest:
             "revision": engine.files.revision,
             "--dtype": engine.options.dtype,
             "label set": self._label_set.name,
-            "labels": [(label.name, label.prompts, self._options.threshold_of(label)) for label in labels],
+            "labels": [(label.name, label.prompts, label.threshold) for label in labels],
             "templates": engine.templates_for(self._label_set, self._templates),
             "background": self._background,
             "--threshold": self._options.threshold,
