@@ -1,9 +1,12 @@
 """Exit statuses and the errors that carry them.
 
 Every error that a user can cause is a `ClipError`: its message says what is wrong and with which file or flag,
-its hint says what to do next. Anything else that escapes is a bug and keeps its traceback. Imports nothing.
+its hint says what to do next. Anything else that escapes is a bug and keeps its traceback. Imports nothing of the
+project.
 """
 
+import sys
+import warnings
 from enum import IntEnum
 
 
@@ -101,3 +104,11 @@ class MissingExtra(ImageError):
 
 class ClipWarning(UserWarning):
     """Something the user should know about a result that is nevertheless right. Commands print it to stderr."""
+
+
+def warn(message: str) -> None:
+    """Give a `ClipWarning` that points at the line which called this package, however deep inside it arises."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, ClipWarning, stacklevel=level)

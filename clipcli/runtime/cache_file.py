@@ -7,7 +7,6 @@ one warning. Must not import torch.
 
 import os
 import sqlite3
-import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +14,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TypeVar
 
-from clipcli.errors import ClipWarning
+from clipcli.errors import warn
 
 T = TypeVar("T")
 
@@ -143,14 +142,14 @@ class CacheFile:
                     source = Path(f"{self._path}{suffix}")
                     if source.exists():
                         os.replace(source, f"{self._aside}{suffix}")
-                _warn(f"the feature cache {self._path} {reason}: renamed to {self._aside.name}, a new one is begun")
+                warn(f"the feature cache {self._path} {reason}: renamed to {self._aside.name}, a new one is begun")
             self._open(self._path)
         except (sqlite3.DatabaseError, OSError) as error:
             self._give_up(str(error))
 
     def _give_up(self, reason: str) -> None:
         self.close()
-        _warn(f"the feature cache {self._path} cannot be used ({reason}); this run goes on without it")
+        warn(f"the feature cache {self._path} cannot be used ({reason}); this run goes on without it")
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
@@ -163,7 +162,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, ClipWarning, stacklevel=2)

@@ -3,7 +3,6 @@
 import os
 import re
 import threading
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -11,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from clipcli.errors import ClipWarning, DeviceError, UsageError
+from clipcli.errors import DeviceError, UsageError, warn
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +80,7 @@ def choose_dtype(name: str, device: "torch.device") -> "torch.dtype":
     if name == "int8" and (device.type != "cpu" or not torch.backends.mkldnn.is_available()):
         raise DeviceError(f"--dtype int8 does not run on {device}", hint="use --device cpu, or another --dtype")
     if device.type == "cpu" and not _computes_fast(name):
-        warnings.warn(f"--dtype {name} is slower than float32 on this processor", ClipWarning, stacklevel=2)
+        warn(f"--dtype {name} is slower than float32 on this processor")
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 

@@ -4,7 +4,6 @@ Batches are encoded by several threads at once, so everything here is either fix
 """
 
 import threading
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipcli.errors import ClipWarning, DeviceError, UnsupportedModelError
+from clipcli.errors import DeviceError, UnsupportedModelError, warn
 from clipcli.images.preprocess import Preprocessing
 from clipcli.models.config import ModelConfig, VisionConfig
 from clipcli.models.dual_encoder import DualEncoder
@@ -181,11 +180,7 @@ class ImageEncoder:
             if cosine >= _SAME_FEATURES:  # False for NaN too
                 return tower
             name = str(dtype).removeprefix("torch.")
-            warnings.warn(
-                f"{device} computes wrong features in {name} (cosine {cosine:.3f} with the CPU's), trying another way",
-                ClipWarning,
-                stacklevel=2,
-            )
+            warn(f"{device} computes wrong features in {name} (cosine {cosine:.3f} with the CPU's), trying another way")
         return self._make_tower(cpu, torch.float32)
 
     def _stream(self) -> "torch.cuda.Stream":
