@@ -27,7 +27,8 @@ def main() -> None:
 
         app(prog_name="clip")
     except KeyboardInterrupt:
-        sys.stderr.write("clip: interrupted\n")
+        if sys.stderr is not None:
+            sys.stderr.write("clip: interrupted\n")
         _leave_at_once(_INTERRUPTED)
     except SystemExit as end:
         if end.code and isinstance(end.code, int):

@@ -1,7 +1,5 @@
 """`clip bench`: how fast a model runs on this machine, and where the time goes."""
 
-import json as json_
-import sys
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +7,9 @@ import typer
 
 from clipcli.cli.boundary import handles_errors
 from clipcli.cli.options import InputOptions, ModelOptions, expand_options
+from clipcli.cli.render.destination import print_text
+from clipcli.cli.render.json import as_json, dump
+from clipcli.cli.terminal import printable
 
 if TYPE_CHECKING:
     from clipcli.results import Classification
@@ -47,12 +48,10 @@ def bench(
         sources = list(synthetic_pictures(pictures, (height * 4 // 3, height)))
     engine = replace(model, no_cache=True).open(inputs, quiet=True)
     report = _describe(engine, run_benchmark(engine, sources, _write_nowhere))
-    sys.stdout.write(json_.dumps(report, indent=1) + "\n" if json else _table(report))
+    print_text(dump(report, indent=1) + "\n" if json else _table(report))
 
 
 def _write_nowhere(batch: "list[Classification]") -> None:
-    from clipcli.cli.render.json import as_json, dump
-
     for record in batch:
         dump(as_json(record))
 
@@ -85,4 +84,4 @@ def _table(report: dict[str, Any]) -> str:
         ("", f"{report['model_ms']:.2f} ms in the model"),
         ("", f"{report['write_ms']:.2f} ms writing the result"),
     ]
-    return "".join(f"{name:14}{text}\n" for name, text in rows)
+    return "".join(f"{name:14}{printable(text)}\n" for name, text in rows)

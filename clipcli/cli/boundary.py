@@ -35,7 +35,6 @@ def handles_errors(command: Callable[P, R]) -> Callable[P, R]:
                 raise typer.Exit(error.exit_status) from error
             except BrokenPipeError:
                 # The reader has gone (`clip ... | head -1`) and has what it wanted.
-                send_nowhere(sys.stdout)
                 raise typer.Exit(ExitStatus.OK) from None
             except KeyboardInterrupt:
                 say("interrupted")
@@ -45,12 +44,19 @@ def handles_errors(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def say(message: str, hint: str | None = None, details: Iterable[str] = ()) -> None:
+    """Say one thing to the user, with what to do next."""
+    tell([f"clip: {message}", *([f"  hint: {hint}"] if hint else []), *(f"  {detail}" for detail in details)])
+
+
+def tell(lines: Iterable[str]) -> None:
     """Talk to the user on stderr, in lines that hold no control characters; data goes to stdout only."""
     if sys.stderr is None:  # closed by whoever started us
         return
-    lines = [f"clip: {message}", *([f"  hint: {hint}"] if hint else []), *(f"  {detail}" for detail in details)]
-    sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
-    sys.stderr.flush()
+    try:
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
+        sys.stderr.flush()
+    except OSError:  # nobody listens, which changes nothing about what is done
+        send_nowhere(sys.stderr)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

@@ -11,6 +11,7 @@ import typer
 from clipcli.cli.boundary import handles_errors, say
 from clipcli.cli.help import CommandGroup, GroupedCommand
 from clipcli.cli.options import FormatOptions, expand_options
+from clipcli.cli.render.destination import print_path
 from clipcli.cli.render.rows import Column, print_rows
 from clipcli.cli.wording import counted, size_text
 
@@ -113,4 +114,4 @@ def path() -> None:
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.runtime.feature_cache import cache_path
 
-    typer.echo(cache_path())
+    print_path(cache_path())

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from clipcli.cli.boundary import handles_errors, say
+from clipcli.cli.render.destination import print_path
 
 
 class Activation(StrEnum):
@@ -56,4 +57,4 @@ def convert(
     write_folder(source, folder, activation=activation.value if activation else None, tokenizer=tokenizer)
     if not quiet:
         say(f"{source} is converted")
-    typer.echo(folder)
+    print_path(folder)

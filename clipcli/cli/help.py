@@ -5,18 +5,20 @@ Typer can do this by itself with rich, whose Markdown reader alone takes as long
 """
 
 import inspect
+import io
 import os
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from clipcli.cli.boundary import say
+from clipcli.cli.boundary import handles_errors, say, tell
+from clipcli.cli.render.destination import print_text
 from clipcli.errors import ExitStatus
 
 _ARGUMENTS, _OTHERS = "Arguments", "Options"
@@ -64,8 +66,8 @@ class _Readable:
     """How help is laid out and mistakes are said, for commands and groups of commands alike."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Read the arguments."""
-        with _in_our_words(" ".join(filter(None, (parent and parent.command_path, info_name)))):
+        """Read the arguments. What is printed meanwhile is a page: help, the version, completion's script."""
+        with _in_our_words(" ".join(filter(None, (parent and parent.command_path, info_name)))), _as_results_go():
             return super().make_context(info_name, args, parent=parent, **extra)  # type: ignore[misc]
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
@@ -96,7 +98,7 @@ class CommandGroup(_Readable, TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments; where there are none, show what there is."""
         if not args and self.no_args_is_help and not ctx.resilient_parsing:
-            typer.echo(ctx.get_help(), err=True)
+            tell(ctx.get_help().splitlines())
             raise typer.Exit(ExitStatus.USAGE)
         return super().parse_args(ctx, args)
 
@@ -117,6 +119,18 @@ def _row(parameter: Any, ctx: Any) -> tuple[str, str]:
     name, text = parameter.get_help_record(ctx)
     # Arguments come with their Python type ("IMAGE <list[str]>"), which tells a user nothing.
     return name.partition(" ")[0] if parameter.param_type_name == "argument" else re.sub("[<>]", "", name), text
+
+
+@contextmanager
+def _as_results_go() -> Iterator[None]:
+    """Print what Typer prints as results are printed: a full disk is an error in words, a reader that left is none."""
+    page = io.StringIO()
+    try:
+        with redirect_stdout(page):
+            yield
+    finally:
+        if page.getvalue():
+            handles_errors(print_text)(page.getvalue())
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from clipcli.cli import completion
-from clipcli.cli.boundary import handles_errors, say
+from clipcli.cli.boundary import handles_errors, say, tell
 from clipcli.cli.help import CommandGroup, GroupedCommand
 from clipcli.cli.options import Format, FormatOptions, expand_options
-from clipcli.cli.render.destination import open_destination
+from clipcli.cli.render.destination import open_destination, print_path, print_text
 from clipcli.cli.render.json import dump
 from clipcli.cli.render.rows import Column, Row, print_rows
 from clipcli.cli.terminal import printable
@@ -130,7 +130,7 @@ def check(
             continue
         parts = [counted(len(found.labels), "label")] if isinstance(found, LabelSet) else []
         parts.append(counted(len(found.templates), "template") if found.templates else "default templates")
-        typer.echo(f"{printable(file)}: ok ({', '.join(parts)})")
+        print_text(f"{printable(file)}: ok ({', '.join(parts)})\n")
     if wrong:
         raise typer.Exit(ExitStatus.USAGE)
 
@@ -151,7 +151,7 @@ def new(
 
     hidden = name in {entry.name for entry in list_label_sets() if entry.built_in}
     path = write_starter(name)
-    typer.echo(path)
+    print_path(path)
     if hidden:
         say(f"from now on {name} means this file, not the built-in label set", hint=f"`include: [{name}]` takes it in")
 
@@ -249,5 +249,5 @@ def _say_about(label_set: "LabelSet") -> None:
     for key, value in _about(label_set).items():
         if value:
             lines = [key + ":", *value] if isinstance(value, list) else [f"{key}: {value}"]
-            typer.echo("\n  ".join(map(printable, lines)), err=True)
-    typer.echo(err=True)
+            tell([lines[0], *(f"  {line}" for line in lines[1:])])
+    tell([""])

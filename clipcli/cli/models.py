@@ -16,6 +16,7 @@ from clipcli.cli.convert import convert
 from clipcli.cli.help import CommandGroup, GroupedCommand
 from clipcli.cli.model_rows import describe_model, info_table, list_table, model_rows
 from clipcli.cli.options import FormatOptions, Revision, expand_options
+from clipcli.cli.render.destination import print_path
 from clipcli.cli.render.rows import Column, print_rows
 from clipcli.cli.terminal import printable
 from clipcli.cli.wording import size_text
@@ -84,7 +85,7 @@ def pull(name: _HubName, revision: Revision = None, quiet: _Quiet = False) -> No
         model = hub.pull_model(name, revision=revision, on_progress=on_progress)
     if not quiet:
         say(f"{model.id} is ready (commit {model.revision})")
-    typer.echo(model.folder)
+    print_path(model.folder)
 
 
 @models_app.command(cls=GroupedCommand)
@@ -100,7 +101,7 @@ def path(name: _ModelName, revision: Revision = None) -> None:
     from clipcli.runtime.convert import is_foreign, resolve_model
 
     model = (resolve_model if is_foreign(name) else hub.find_model)(name, revision=revision)
-    typer.echo(model.folder)
+    print_path(model.folder)
 
 
 @models_app.command(cls=GroupedCommand)
@@ -222,7 +223,7 @@ def default(
     override = os.environ.get("CLIPCLI_MODEL")
     if override:
         say(f"CLIPCLI_MODEL={override} is set, and goes before it")
-    typer.echo(hub.default_model())
+    print_path(hub.default_model())
 
 
 models_app.command(cls=GroupedCommand)(convert)
@@ -236,4 +237,5 @@ def _confirm(what: str) -> None:
 
 
 def _somebody_is_there() -> bool:
-    return sys.stdin.isatty()
+    """Whether a question can be asked and answered: `input` needs all three streams."""
+    return sys.stdin is not None and sys.stdin.isatty() and None not in (sys.stdout, sys.stderr)

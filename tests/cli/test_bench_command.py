@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,12 @@ def test_the_table_says_where_the_time_goes(clip_checkpoint: Path) -> None:
 def test_what_is_remembered_is_not_measured(clip_checkpoint: Path, tmp_path: Path) -> None:
     bench("-m", str(clip_checkpoint), "--pictures", "2", "--megapixels", "0.02")
     assert not list(tmp_path.rglob("*.sqlite"))
+
+
+def test_a_closed_standard_output_is_an_error(
+    clip_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    arguments = ["bench", "-m", str(clip_checkpoint), "--pictures", "1", "--megapixels", "0.02"]
+    assert app(arguments, standalone_mode=False) == 1
+    assert capsys.readouterr().err.startswith("clip: error: standard output is closed\n")

@@ -3,6 +3,7 @@
 import builtins
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def test_ctrl_c_while_the_program_is_imported(
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", interrupted)
+    monkeypatch.setattr(os, "_exit", sys.exit)
     with pytest.raises(SystemExit) as end:
         __main__.main()
     assert end.value.code == 130
@@ -50,10 +52,45 @@ def _open_if_read(pipe: Path) -> int | None:
         return None
 
 
-@pytest.mark.parametrize("arguments", [["labels", "show", "imagenet-1k"], ["labels", "check", "pets"]])
-def test_a_closed_pipe_ends_every_command_quietly(arguments: list[str], program: Program) -> None:
-    process = program(*arguments)
+every_kind_of_text = pytest.mark.parametrize(
+    "command",
+    ["--help", "classify -h", "--version", "--show-completion bash", "labels check pets", "cache path", "labels list"],
+)
+
+
+@every_kind_of_text
+def test_a_closed_pipe_ends_every_command_quietly(command: str, program: Program) -> None:
+    process = program(*command.split())
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     assert process.wait(timeout=60) == 0
     assert process.stderr.read() == b""
+
+
+@every_kind_of_text
+def test_text_that_cannot_be_written_is_an_error(command: str, program: Program, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    # A descriptor that is open for reading only refuses what is written, as a full disk does.
+    with (tmp_path / "file").open("rb") as refusing:
+        process = program(*command.split(), stdout=refusing)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr.decode() == (
+        "clip: error: standard output cannot be written: Bad file descriptor\n  hint: write to another place\n"
+    )
+
+
+@every_kind_of_text
+def test_a_closed_standard_output_is_an_error(command: str, program: Program) -> None:
+    process = program(*command.split(), preexec_fn=lambda: os.close(1))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr == b"clip: error: standard output is closed\n  hint: send it to a file: > FILE\n"
+
+
+@pytest.mark.parametrize("command", ["", "labels show no-such-set"])
+def test_a_standard_error_that_takes_nothing_changes_no_status(command: str, program: Program, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (tmp_path / "file").open("rb") as refusing:
+        process = program(*command.split(), stderr=refusing)
+    assert process.wait(timeout=60) == 2

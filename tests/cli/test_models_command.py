@@ -199,6 +199,20 @@ def test_rm_asks_on_a_terminal(cache_dir: Path, monkeypatch: pytest.MonkeyPatch)
     assert accepted.exit_code == 0 and not folder.exists()
 
 
+@pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr"])
+def test_rm_asks_nobody_where_a_stream_is_closed(
+    closed: str, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_model(cache_dir, B32)
+    keyboard = io.StringIO("y\n")
+    monkeypatch.setattr(keyboard, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", keyboard)
+    monkeypatch.setattr(sys, closed, None)
+    assert models_app(["rm", "vit-b32"], standalone_mode=False) == 2
+    assert ("nobody to ask" in capsys.readouterr().err) == (closed != "stderr")
+    assert folder.exists()
+
+
 @pytest.mark.usefixtures("cache_dir")
 def test_rm_takes_only_what_was_fetched(clip_checkpoint: Path) -> None:
     assert invoke("rm", str(clip_checkpoint), "--yes").exit_code == 2

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,9 @@ def feed(process: "subprocess.Popen[bytes]", path: Path, count: int) -> None:
     process.stdin.flush()
 
 
-def start_endless(program: Program, pictures: Path, *arguments: object) -> "subprocess.Popen[bytes]":
+def start_endless(program: Program, pictures: Path, *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
     """A run that has finished a few batches of two, and a half one, and waits for more paths."""
-    process = program("classify", "--from-file", "-", *LABELS, "-b", 2, *arguments, stdin=subprocess.PIPE)
+    process = program("classify", "--from-file", "-", *LABELS, "-b", 2, *arguments, stdin=subprocess.PIPE, **options)
     feed(process, pictures / "a.png", 21)
     return process
 
@@ -112,7 +113,20 @@ def test_a_closed_standard_output_without_a_file(program: Program, pictures: Pat
     process = program("classify", pictures, *LABELS, preexec_fn=lambda: os.close(1))
     _, stderr = process.communicate(timeout=WAIT_S)
     assert process.returncode == 1
-    assert stderr == b"clip: error: standard output is closed\n  hint: write to a file with --output\n"
+    assert stderr == b"clip: error: standard output is closed\n  hint: send it to a file: > FILE\n"
+
+
+def test_a_reader_of_a_named_pipe_that_leaves_needs_no_standard_output(
+    program: Program, pictures: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = start_endless(program, pictures, "-o", pipe, preexec_fn=lambda: os.close(1))
+    with pipe.open("rb") as reader:
+        reader.readline()
+    feed(process, pictures / "a.png", 20)
+    _, stderr = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, stderr) == (0, b"")
 
 
 def on_terminal(program: Program, *arguments: object, **environment: str) -> str:

@@ -8,8 +8,9 @@ import pytest
 HEAVY = ("torch", "PIL", "numpy", "transformers", "tokenizers", "safetensors", "huggingface_hub", "yaml")
 
 RUN = """
-import sys
+import os, sys
 from clipcli.__main__ import main
+os._exit = sys.exit
 sys.argv = ["clip", *sys.argv[1:]]
 try:
     main()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from clipcli.cli.terminal import can_redraw, wants_colour
+from clipcli.cli.terminal import can_redraw, printable, wants_colour
 from clipcli.errors import ClipError, UsageError
 
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
@@ -40,15 +40,19 @@ class Destination:
         """Whether to colour."""
         return wants_colour(self._stream)
 
-    def write(self, text: str) -> None:
+    def write(self, text: str, *, errors: str = "backslashreplace") -> None:
         """Write text.
+
+        Args:
+            text: What to write.
+            errors: What becomes of bytes that are not UTF-8; `surrogateescape` leaves them as they are.
 
         Raises:
             BrokenPipeError: The reader has gone.
             ClipError: Nothing more can be written, as on a full disk.
         """
         try:
-            self._stream.write(text.encode("utf-8", "backslashreplace"))
+            self._stream.write(text.encode("utf-8", errors))
         except OSError as error:
             raise self._abandon(error) from error
 
@@ -68,9 +72,7 @@ class Destination:
         send_nowhere(self._stream)
         if isinstance(error, BrokenPipeError):
             return error
-        return ClipError(
-            f"{self._name} cannot be written: {error.strerror}", hint="write to another place with --output"
-        )
+        return ClipError(f"{self._name} cannot be written: {error.strerror}", hint="write to another place")
 
 
 def send_nowhere(stream: IO[Any]) -> None:
@@ -95,9 +97,10 @@ def open_destination(path: str | None, option: str = "--output") -> Iterator[Des
     """
     if path is None or path == "-":
         if sys.stdout is None:
-            raise ClipError("standard output is closed", hint="write to a file with --output")
-        sys.stdout.flush()
-        yield Destination(sys.stdout.buffer, "standard output")
+            raise ClipError("standard output is closed", hint="send it to a file: > FILE")
+        destination = Destination(sys.stdout.buffer, "standard output")
+        yield destination
+        destination.flush()
         return
     target = Path(os.path.realpath(path))
     temporary: str | None = None
@@ -121,6 +124,24 @@ def open_destination(path: str | None, option: str = "--output") -> Iterator[Des
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def print_text(text: str) -> None:
+    """Print to stdout what is no list of results.
+
+    Raises:
+        BrokenPipeError: The reader has gone.
+        ClipError: It cannot be written.
+    """
+    with open_destination(None) as destination:
+        destination.write(text)
+
+
+def print_path(path: str | Path) -> None:
+    """Print a path on a line: byte for byte, as `$(...)` needs it, or fit for a terminal; raises as above."""
+    with open_destination(None) as destination:
+        text = printable(str(path)) if destination.is_terminal else str(path)
+        destination.write(f"{text}\n", errors="surrogateescape")
 
 
 def check_destination(path: str | None, option: str = "--output") -> None:
