@@ -31,6 +31,9 @@ def tag(
     clip tag ~/photos --label-set pets --sort-into sorted --report report.html
     clip tag --label-set pets --calibrate labelled/ --calibrate-into my-pets.yaml
     """  # noqa: D301 - \b keeps lines apart
+    from clipcli.cli.tagging.conflicts import refuse_conflicts
+
+    refuse_conflicts(inputs, thresholds, sidecars, sorting, calibration, output)
     if sorting.undo is not None:
         from clipcli.cli.tagging.sorting import undo
 

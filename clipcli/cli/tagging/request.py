@@ -13,7 +13,6 @@ from clipcli.cli.tagging.run import Step, TagRun
 from clipcli.cli.tagging.run_file import RunFile
 from clipcli.cli.tagging.sidecar_step import SidecarStep
 from clipcli.cli.tagging.summary import Tally
-from clipcli.errors import UsageError
 from clipcli.images.find import PICTURE_EXTENSIONS, ImageSource
 from clipcli.labels.background import background_of
 from clipcli.results import TaggedImage
@@ -56,7 +55,6 @@ class TagRequest:
         Raises:
             typer.Exit: With the status that fits.
         """
-        self._refuse_contradictions(sidecars, sorting)
         sources = self._inputs.sources(skip_folder=sorting.sort_into)
         with self._run_file() as run_file:  # a second run is refused before the model is loaded
             self._tag(sources, run_file, sidecars, sorting)
@@ -88,8 +86,6 @@ class TagRequest:
         """Fit thresholds to pictures whose labels are known, and write them into a label set."""
         from clipcli.cli.tagging.calibration import calibrate, read_labelled
 
-        if self._inputs.images or self._inputs.from_file:
-            raise UsageError("--calibrate takes no other pictures", hint="leave them out")
         truth = read_labelled(labelled, self._label_set.names)
         engine = self._model.open(self._inputs, quiet=self._output.quiet, bars=not self._output.no_progress)
         calibrate(engine, self._tagger(engine), self._label_set, truth, into, self._output)
@@ -99,19 +95,6 @@ class TagRequest:
         # The default background is ours: whoever named labels alone can mend nothing in it.
         background = engine.encode_texts(self._background, warn_foreign=bool(self._label_set.background))
         return Tagger(self._label_set, label_features, background, engine.logit_scale, self._options)
-
-    def _refuse_contradictions(self, sidecars: SidecarOptions, sorting: SortOptions) -> None:
-        wishes = {"--write-sidecars": sidecars.write_sidecars, "--sort-into": sorting.sort_into is not None}
-        wished = next((name for name, wish in wishes.items() if wish), None)
-        if wished is not None and "-" in (self._inputs.images or []):
-            raise UsageError(
-                f"{wished} needs files, and a picture on standard input is none", hint="name the picture's file"
-            )
-        if sorting.move and self._output.resume:
-            raise UsageError(
-                "--resume and --move do not go together: pictures that have moved away would lose their rows",
-                hint="tag to the end first; then --move in a run of its own, which is quick: features are remembered",
-            )
 
     def _count_all(self, skip_folder: str | None) -> Callable[[], int] | None:
         """Walks the inputs once more to count them; None where standard input or a pipe gives them only once."""

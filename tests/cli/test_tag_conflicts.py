@@ -1,0 +1,116 @@
+"""Options of `clip tag` that do not go together are refused before anything is read or written."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Clip
+
+CALIBRATE = ["-l", "cat", "--calibrate", "labelled", "--calibrate-into", "mine.yaml"]
+UNDO = ["--undo", "manifest.jsonl"]
+TAG = ["photos", "-l", "cat"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    # A run that is not refused would end with another status: 4.
+    monkeypatch.setenv("CLIPCLI_MODEL", "no-such-model")
+    for folder in ("photos", "labelled/cat"):
+        Path(folder).mkdir(parents=True)
+    for file in ("photos/a.png", "labelled/cat/a.png", "manifest.jsonl", "list.txt", "picture", "labels.csv"):
+        Path(file).write_text(f"content of {file}")
+
+
+def everything() -> dict[str, str]:
+    return {str(path): path.read_text() for path in Path().rglob("*") if path.is_file()}
+
+
+def refused(clip: Clip, *arguments: object) -> str:
+    before = everything()
+    outcome = clip("tag", *arguments)
+    assert (outcome.status, outcome.stdout) == (2, ""), outcome.stderr
+    assert everything() == before
+    error, hint = outcome.stderr.splitlines()
+    assert hint.startswith("  hint: ")
+    return error.removeprefix("clip: error: ")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ["photos"],
+        ["--from-file", "list.txt"],
+        ["--exclude", "x*"],
+        ["--include-hidden"],
+        ["--follow-symlinks"],
+        ["--threshold", "0.2"],
+        ["--top", "3"],
+        ["--exclusive", "weather"],
+        ["--write-sidecars"],
+        ["--sidecar-name", "full"],
+        ["--prefix", "ai/"],
+        ["--sort-into", "sorted"],
+        ["--format", "exiftool"],
+        ["-o", "tags.jsonl", "--resume"],
+        ["--report", "report.html"],
+        ["--fail-fast"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("mode", [CALIBRATE, UNDO], ids=["--calibrate", "--undo"])
+def test_what_calibrating_and_taking_back_would_ignore(mode: list[str], other: list[str], clip: Clip) -> None:
+    option = "--format exiftool" if "exiftool" in other else other[-1] if "--resume" in other else other[0]
+    name = "--undo" if mode is UNDO else "--calibrate"
+    assert refused(clip, *mode, *other) == f"{name} and {option} do not go together"
+
+
+def test_calibrating_does_nothing_that_could_be_tried(clip: Clip) -> None:
+    assert refused(clip, *CALIBRATE, "--dry-run") == "--calibrate and --dry-run do not go together"
+    assert refused(clip, *CALIBRATE, *UNDO) == "--undo and --calibrate do not go together"
+
+
+@pytest.mark.parametrize(
+    ("option", "needs"),
+    [
+        (["--sidecar-name", "full"], "--write-sidecars"),
+        (["--prefix", "ai/"], "--write-sidecars or --format exiftool"),
+        (["--prefix", "ai/", "--sort-into", "sorted"], "--write-sidecars or --format exiftool"),
+        (["--dry-run"], "--write-sidecars, --sort-into DIR or --undo MANIFEST"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_alone_do_nothing(option: list[str], needs: str, clip: Clip) -> None:
+    assert refused(clip, *TAG, *option) == f"{option[0]} needs {needs}"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([*TAG, "-o", "r.html", "--report", "r.html"], "--output and --report both write to r.html"),
+        (
+            [*TAG, "-o", "photos/../r.html", "--report", "r.html"],
+            "--output and --report both write to photos/../r.html",
+        ),
+        ([*TAG, "--report", "-"], "--output and --report both write to standard output"),
+        ([*CALIBRATE, "-o", "mine.yaml"], "--output and --calibrate-into both write to mine.yaml"),
+        ([*TAG, "picture", "-o", "./picture"], "--output ./picture: this is a picture that is to be read"),
+        ([*TAG, "picture", "--report", "picture"], "--report picture: this is a picture that is to be read"),
+        (
+            ["--from-file", "list.txt", "-l", "cat", "-o", "list.txt"],
+            "--output list.txt: this is the list of pictures",
+        ),
+        (
+            ["-l", "cat", "--calibrate", "labels.csv", "--calibrate-into", "labels.csv"],
+            "--calibrate-into labels.csv: this is what --calibrate reads",
+        ),
+    ],
+)
+def test_no_file_is_written_over_another(options: list[str], words: str, clip: Clip) -> None:
+    assert refused(clip, *options) == words
+
+
+def test_two_outputs_may_end_in_nothing(clip: Clip, pictures: Path, clip_checkpoint: Path) -> None:
+    options = ["-l", "cat", "-o", os.devnull, "--report", os.devnull]
+    assert clip("tag", pictures, *options, "--model", clip_checkpoint).status == 0
