@@ -5,9 +5,11 @@ traceback. Typer renders neither Click's exceptions nor subclasses of its own, s
 """
 
 import functools
+import os
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import ParamSpec, TypeVar
 
 import typer
@@ -31,7 +33,7 @@ def handles_errors(command: Callable[P, R]) -> Callable[P, R]:
             try:
                 return command(*args, **kwargs)
             except ClipError as error:
-                say(f"error: {error}", error.hint)
+                say(f"error: {error}", error.hint, _variables_behind(str(error)))
                 raise typer.Exit(error.exit_status) from error
             except BrokenPipeError:
                 # The reader has gone (`clip ... | head -1`) and has what it wanted.
@@ -57,6 +59,14 @@ def tell(lines: Iterable[str]) -> None:
         sys.stderr.flush()
     except OSError:  # nobody listens, which changes nothing about what is done
         send_nowhere(sys.stderr)
+
+
+def _variables_behind(message: str) -> Iterator[str]:
+    """Name the variables that may have given the options a message speaks of: nobody need have typed those."""
+    for flag in dict.fromkeys(re.findall(r"--([a-z-]+[a-z])", message)):
+        variable = f"CLIPCLI_{flag.upper().replace('-', '_')}"
+        if os.environ.get(variable):
+            yield f"{variable}={os.environ[variable]} is set, which stands for --{flag}"
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

@@ -94,6 +94,24 @@ def test_flags(arguments: list[str], words: str, clip: Clip, pictures: Path) -> 
     assert outcome.stderr.startswith(f"clip: error: {words}")
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "flag"),
+    [
+        ("CLIPCLI_BATCH_SIZE", "x", "--batch-size"),
+        ("CLIPCLI_WORKERS", "0", "--workers"),
+        ("CLIPCLI_DEVICE", "gpu", "--device"),
+        ("CLIPCLI_DTYPE", "float8", "--dtype"),
+        ("CLIPCLI_REVISION", "v2", "--revision"),
+    ],
+)
+def test_a_variable_that_gave_a_flag_is_named(variable: str, value: str, flag: str, clip: Clip, pictures: Path) -> None:
+    asked = ("classify", pictures, "-l", "cat,dog", "-m", "demo")
+    outcome = clip(*asked, **{variable: value})
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert f"  {variable}={value} is set, which stands for {flag}\n" in outcome.stderr
+    assert variable not in clip(*asked, flag, value).stderr
+
+
 @pytest.mark.parametrize("arguments", [["--formt", "json"], ["--top", "many"], ["--format", "xml"]])
 def test_flags_that_do_not_exist(arguments: list[str], clip: Clip, pictures: Path) -> None:
     outcome = clip("classify", pictures, "-l", "cat,dog", *arguments)
