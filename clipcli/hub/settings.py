@@ -5,7 +5,7 @@ import os
 import tomllib
 from pathlib import Path
 
-from clipcli.errors import ClipError
+from clipcli.errors import ClipError, UsageError
 from clipcli.hub.registry import DEFAULT_MODEL
 
 _KEY = "model"
@@ -40,10 +40,15 @@ def set_default_model(name: str) -> Path:
     """Write the default model into the settings, leaving their other lines alone, and return the file.
 
     Raises:
+        UsageError: It is a path that is not UTF-8, which the settings cannot hold.
         ClipError: The settings cannot be read or written.
     """
     path = config_file()
     _read(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{name} is not UTF-8, as {path} must be", hint="rename it, or set CLIPCLI_MODEL") from error
     line = f"{_KEY} = {json.dumps(name, ensure_ascii=False)}\n"
     try:
         old = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []

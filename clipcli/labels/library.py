@@ -109,7 +109,7 @@ def _is_path(name: str) -> bool:
 
 def _find(name: str, kind: str, entries: Callable[[], list[Entry]]) -> Path:
     if _is_path(name):
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))
         if not path.is_file():
             known = path.stem in {entry.name for entry in entries()}
             hint = f"did you mean {path.stem}?" if known else "`clip labels list` shows those that have a name"

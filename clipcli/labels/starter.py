@@ -1,5 +1,7 @@
 """The file that `clip labels new` writes: small, valid as it stands, with the rest of the format in comments."""
 
+import os
+import shlex
 from pathlib import Path
 
 from clipcli.errors import ClipError, LabelSetError
@@ -52,20 +54,24 @@ def write_starter(name_or_path: str) -> Path:
         Where it was written.
 
     Raises:
-        LabelSetError: If there is such a file already.
+        LabelSetError: If it names no file, or one that is there already.
         ClipError: If it cannot be written.
     """
-    path = Path(name_or_path).expanduser()
+    if os.path.basename(name_or_path) in ("", os.curdir, os.pardir):
+        raise LabelSetError(f"{name_or_path!r} names no file", hint="give a name, or a path that ends in .yaml")
+    path = Path(os.path.expanduser(name_or_path))
     is_name = path.name == name_or_path and path.suffix not in (".yaml", ".yml")
     if path.suffix not in (".yaml", ".yml"):
         path = path.with_name(f"{path.name}.yaml")
     if is_name:
         path = user_folder() / path
+    use = name_or_path if is_name else str(path)
+    starter = _STARTER.format(use=shlex.quote(use) if use.isprintable() else "FILE")
     try:
         if is_name:
             path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as stream:  # "x" refuses a file that is there, in one step
-            stream.write(_STARTER.format(use=name_or_path if is_name else path))
+            stream.write(starter)
     except FileExistsError as error:
         raise LabelSetError(f"{path}: already exists", hint="choose another name, or remove the file") from error
     except OSError as error:

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,36 @@ def test_new(user: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     assert run("new", str(path)).stdout.strip() == str(path)
     assert run("check", str(path)).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "folder/", "folder/.."])
+def test_new_takes_no_folder_for_a_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    result = run("new", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"clip: error: {name!r} names no file\n  hint: give a name")
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [(b"\xff.yaml", "FILE"), (b"two\nlines.yaml", "FILE"), (b"two words.yaml", "'{folder}/two words.yaml'")],
+)
+def test_new_takes_every_name_of_a_file(name: bytes, shown: str, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(name)
+    result = run("new", str(path))
+    assert result.exit_code == 0
+    assert result.stdout_bytes == os.fsencode(path) + b"\n"
+    assert f"\n# Check it after editing:  clip labels check {shown.format(folder=tmp_path)}\n" in path.read_text()
+    assert run("check", str(path)).exit_code == 0
+
+
+@pytest.mark.parametrize("command", [["new"], ["show"], ["check"]])
+def test_a_home_of_nobody_is_an_error(command: list[str]) -> None:
+    result = run(*command, "~nobody-of-that-name/set.yaml")
+    assert result.exit_code in (1, 2)
+    assert "~nobody-of-that-name/set.yaml" in result.stderr
 
 
 def test_nothing_heavy_is_imported() -> None:

@@ -238,6 +238,16 @@ def test_default(clip_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "CLIPCLI_MODEL=vit-l14" in invoke("default").stderr
 
 
+def test_a_path_that_is_not_utf8(clip_checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"mo\xff")
+    path.symlink_to(clip_checkpoint)
+    assert invoke("path", str(path)).stdout_bytes == os.fsencode(path) + b"\n"
+    refused = invoke("default", str(path))
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"clip: error: {tmp_path}/mo\\udcff is not UTF-8")
+    assert invoke("default").stdout == f"{B32}\n"
+
+
 def test_the_demo_is_a_model_like_any_other(clip_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolve_module, "demo_folder", lambda: clip_checkpoint)
 

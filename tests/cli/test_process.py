@@ -162,6 +162,11 @@ def test_no_color_means_no_escape_codes(program: Program, pictures: Path) -> Non
     assert "\x1b" not in shown
 
 
+def test_a_path_cannot_send_control_characters(program: Program, tmp_path: Path) -> None:
+    shown = on_terminal(program, "labels", "new", tmp_path / "a\x1b[31mb.yaml")
+    assert shown == f"{tmp_path}/a\\x1b[31mb.yaml\n"
+
+
 def test_a_file_from_a_terminal_is_json_lines_with_a_counter(program: Program, pictures: Path, tmp_path: Path) -> None:
     output = tmp_path / "labels.jsonl"
     shown = on_terminal(program, "classify", pictures, *LABELS, "-o", output)
