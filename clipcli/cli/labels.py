@@ -13,7 +13,7 @@ from clipcli.cli.render.destination import open_destination, print_path, print_t
 from clipcli.cli.render.json import dump
 from clipcli.cli.render.rows import Column, Row, print_rows
 from clipcli.cli.terminal import printable
-from clipcli.cli.wording import counted
+from clipcli.cli.wording import counted, listed
 from clipcli.errors import ExitStatus, LabelSetError
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _columns(rows: list[Row]) -> list[Column]:
 
 def _text(value: object) -> str:
     if isinstance(value, list):
-        return " | ".join(value)
+        return listed(value)
     return "" if value is None else str(value)
 
 

@@ -1,9 +1,16 @@
-"""Numbers in words, the same wherever something is said."""
+"""Numbers in words, and lists on a line, the same wherever something is said."""
+
+from collections.abc import Iterable
 
 
 def counted(number: int, thing: str) -> str:
     """A number of things: "1 picture", "2 pictures", "12,000 pictures"."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def listed(parts: Iterable[str]) -> str:
+    """A list where there is one cell for it: "ice cream | apple pie"."""
+    return " | ".join(parts)
 
 
 def size_text(size_bytes: int | None) -> str:

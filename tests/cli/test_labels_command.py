@@ -112,6 +112,13 @@ def test_show_as_a_table() -> None:
     assert "templates:\n  a picture that conveys {}.\n" in result.stderr
 
 
+@pytest.mark.parametrize(("format", "delimiter"), [("csv", ","), ("tsv", "\t")])
+def test_show_keeps_prompts_of_several_words_apart(format: str, delimiter: str, user: Path) -> None:
+    (user / "own.yaml").write_text("labels: [{name: sweets, prompts: [ice cream, apple pie, cake]}]")
+    (row,) = csv.DictReader(io.StringIO(run("show", "own", "-f", format).stdout), delimiter=delimiter)
+    assert row["prompts"] == "ice cream | apple pie | cake"
+
+
 def test_show_writes_to_a_file(tmp_path: Path) -> None:
     result = run("show", "cifar10", "--output", str(tmp_path / "x.jsonl"))
     assert result.exit_code == 0

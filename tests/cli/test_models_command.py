@@ -171,7 +171,7 @@ def test_list_as_a_table_and_as_csv(monkeypatch: pytest.MonkeyPatch) -> None:
 
     rows = list(csv.DictReader(io.StringIO(invoke("list", "--format", "csv").stdout)))
     assert rows[0]["parameters"] == "151277313"
-    assert next(row for row in rows if row["alias"] == "altclip")["languages"] == "en zh"
+    assert next(row for row in rows if row["alias"] == "altclip")["languages"] == "en | zh"
 
 
 @pytest.mark.usefixtures("cache_dir")

@@ -10,6 +10,7 @@ from clipcli.cli.options import Format, FormatOptions
 from clipcli.cli.render.destination import Destination, open_destination
 from clipcli.cli.render.json import dump
 from clipcli.cli.terminal import held_in_place, printable
+from clipcli.cli.wording import listed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,7 +63,7 @@ def _cell(value: object) -> object:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return " ".join(str(part) for part in value)
+        return listed(map(str, value))
     return dump(value) if isinstance(value, Mapping) else value
 
 
