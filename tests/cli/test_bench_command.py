@@ -27,6 +27,11 @@ def test_drawn_pictures_are_measured(clip_checkpoint: Path) -> None:
     assert report["prompts"] == 40
 
 
+def test_nobody_is_warned_of_words_they_did_not_write() -> None:
+    result = CliRunner().invoke(app, ["bench", "-m", "demo", "--pictures", "2", "--megapixels", "0.02"])
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 def test_pictures_that_are_named_are_taken_instead(clip_checkpoint: Path, pictures: Path) -> None:
     report = json.loads(bench(str(pictures), "-m", str(clip_checkpoint), "--pictures", "2", "--json"))
     assert report["pictures"] == 2
