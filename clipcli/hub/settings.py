@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def default_model() -> str:
 def set_default_model(name: str) -> Path:
     """Write the default model into the settings, leaving their other lines alone, and return the file.
 
+    A link is followed, and a file that is there keeps its permissions.
+
     Raises:
         UsageError: It is a path that is not UTF-8, which the settings cannot hold.
         ClipError: The settings cannot be read or written.
@@ -54,9 +57,12 @@ def set_default_model(name: str) -> Path:
         old = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         kept = [text for text in old if text.partition("=")[0].strip() != _KEY]
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        target = Path(os.path.realpath(path))
+        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         temporary.write_text(line + "".join(kept), encoding="utf-8")
-        os.replace(temporary, path)
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
     except OSError as error:
         raise ClipError(
             f"{error.filename or path} cannot be written: {error.strerror}",

@@ -38,6 +38,17 @@ def test_other_settings_stay() -> None:
     assert "# mine" in text and "[other]\nmodel_x = 1" in text and "vit-b16" not in text
 
 
+def test_a_link_stays_a_link_and_permissions_stay(tmp_path: Path) -> None:
+    path = config_file()
+    path.parent.mkdir(parents=True)
+    (tmp_path / "dotfiles.toml").touch(mode=0o600)
+    path.symlink_to(tmp_path / "dotfiles.toml")
+    set_default_model("vit-l14")
+    assert default_model() == "vit-l14"
+    assert path.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("content", ["model = ", "model = 7", 'model = ""'])
 def test_broken_settings_are_named(content: str) -> None:
     path = config_file()
