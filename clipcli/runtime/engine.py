@@ -4,7 +4,6 @@
 is first needed, each tower by itself; torch is imported then and not before.
 """
 
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from clipcli import hub
-from clipcli.errors import ClipWarning, ImageError, UsageError
+from clipcli.errors import ImageError, UsageError, warn
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
 from clipcli.labels.expand import expand
@@ -30,7 +29,7 @@ from clipcli.runtime.image_pipeline import ImageFeatures, ImagePipeline, Pixels
 from clipcli.runtime.label_features import LabelEncoder, LabelFeature, ProgressCallback, name_prompt, warn_cut
 from clipcli.runtime.languages import language_warning
 from clipcli.runtime.parts import ModelParts, RunOptions
-from clipcli.runtime.questions import head_classifier, labels_of, none_label
+from clipcli.runtime.questions import head_classifier, labels_of, none_label, refuse_single
 from clipcli.scoring import Floats
 from clipcli.text.tokenizer import tokenizer_digest
 
@@ -72,6 +71,7 @@ class Model(ModelParts):
 
         Shapes: M texts -> (M, P) float32, unit length. Warns (`ClipWarning`) once if texts were cut.
         """
+        refuse_single(texts, "texts")
         if warn_foreign:
             self._warn_foreign(texts, None)
         with self._text_progress() as on_progress:
@@ -107,6 +107,7 @@ class Model(ModelParts):
     def templates_for(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> tuple[str, ...]:
         """The templates that `encode_labels` fills in."""
         if templates is not None:
+            refuse_single(templates, "templates")
             return clean_templates(templates)
         return label_set.templates or default_templates(label_set)
 
@@ -245,7 +246,13 @@ class Model(ModelParts):
     def score(
         self, images: Iterable[str | Path], texts: Sequence[str], options: ClassifyOptions | None = None
     ) -> list[ImageTextScores]:
-        """Compare every picture with every text."""
+        """Compare every picture with every text.
+
+        Raises:
+            UsageError: There is no text.
+        """
+        if not texts:
+            raise UsageError("no text is given", hint="give a list of one text or more")
         batches = self.iter_score(_sources(images), texts, options or ClassifyOptions())
         return list(chain.from_iterable(batches))
 
@@ -280,7 +287,7 @@ class Model(ModelParts):
     def _warn_foreign(self, texts: Sequence[str], language: str | None) -> None:
         warning = language_warning(texts, language, self.files.id, self.config.family)
         if warning:
-            warnings.warn(warning, ClipWarning, stacklevel=3)
+            warn(warning)
 
 
 def load(
@@ -317,6 +324,7 @@ def load(
 
 
 def _sources(images: Iterable[str | Path]) -> Iterator[ImageSource]:
+    refuse_single(images, "images")
     return (ImageSource(str(image)) for image in images)
 
 

@@ -11,13 +11,12 @@ which two labels that say the same to the model are told. Must not import torch.
 """
 
 import struct
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from clipcli import scoring
-from clipcli.errors import ClipWarning, LabelSetError
+from clipcli.errors import LabelSetError, warn
 from clipcli.labels.label_set import SLOT, Label
 from clipcli.runtime.digests import texts_digest, tokens_digest
 from clipcli.runtime.feature_cache import FeatureCache, FeatureSpace, Remembered
@@ -130,7 +129,7 @@ def warn_cut(what: Sequence[str], encoded: Sequence[LabelFeature], context_lengt
     cut = [name for name, label in zip(what, encoded, strict=True) if label.cut is not None]
     if cut:
         more = f" and {len(cut) - 1} more" if len(cut) > 1 else ""
-        warnings.warn(f"{cut[0]}{more} is longer than {context_length} tokens and was cut", ClipWarning, stacklevel=3)
+        warn(f"{cut[0]}{more} is longer than {context_length} tokens and was cut")
 
 
 def name_prompt(label: Label, prompt: str, templates: Sequence[str]) -> str:

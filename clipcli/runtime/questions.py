@@ -1,5 +1,6 @@
 """What a classification asks, made of labels or of the classes that a checkpoint brings along. numpy only."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,8 +15,24 @@ NONE_OF_THESE = Label("none of these", prompts=("something else", "nothing in pa
 _NONE_OF_THESE = {"zh": Label("以上都不是", prompts=("别的东西", "没有特别的东西", "空白的背景"))}
 
 
+def refuse_single(value: object, what: str) -> None:
+    """Refuse one text or path where a list is meant: Python would take it letter by letter.
+
+    Raises:
+        UsageError: It is one.
+    """
+    if isinstance(value, str | bytes | os.PathLike):
+        raise UsageError(f"{what} must be a list, not {value!r} by itself", hint=f"give a list: [{value!r}]")
+
+
 def labels_of(names: Sequence[str]) -> LabelSet:
-    """Make a label set of plain names."""
+    """Make a label set of plain names.
+
+    Raises:
+        UsageError: It is a single text.
+        LabelSetError: They break the rules.
+    """
+    refuse_single(names, "labels")
     return LabelSet(name="labels", labels=tuple(Label(name) for name in names))
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,30 @@ def test_a_text_that_is_cut_is_named_once(model: Model) -> None:
 def test_no_labels(model: Model) -> None:
     with pytest.raises(LabelSetError, match="no labels"):
         model.classify([])
+
+
+@pytest.mark.parametrize(
+    ("ask", "what"),
+    [
+        (lambda model: model.classify(["a.png"], "cat"), "labels must be a list, not 'cat'"),
+        (lambda model: model.classify("a.png", ["cat", "dog"]), "images must be a list, not 'a.png'"),
+        (lambda model: model.classify(Path("a.png"), ["cat", "dog"]), "images must be a list"),
+        (lambda model: model.classify(["a.png"], ["cat", "dog"], templates="a {}"), "templates must be a list"),
+        (lambda model: model.score("a.png", ["a cat"]), "images must be a list"),
+        (lambda model: model.score(["a.png"], "a cat"), "texts must be a list, not 'a cat'"),
+        (lambda model: model.encode_images("a.png"), "images must be a list"),
+        (lambda model: model.encode_texts("a cat"), "texts must be a list"),
+    ],
+)
+def test_a_single_text_or_path_is_no_list(ask: Callable[[Model], object], what: str, model: Model) -> None:
+    with pytest.raises(UsageError, match=what) as error:
+        ask(model)
+    assert error.value.hint is not None and "give a list: [" in error.value.hint
+
+
+def test_no_texts(model: Model, pictures: list[str]) -> None:
+    with pytest.raises(UsageError, match="no text is given"):
+        model.score(pictures, [])
 
 
 def test_depth_goes_with_softmax_only(model: Model) -> None:

@@ -1,7 +1,10 @@
 """Warnings point at the line that called the package, not at a line inside it."""
 
+from pathlib import Path
+
 import pytest
 
+import clipcli
 from clipcli.errors import ClipWarning, warn
 
 
@@ -17,3 +20,12 @@ def test_nothing_but_the_package_is_left_out() -> None:
     with pytest.warns(ClipWarning) as caught:
         caller["call"](warn)
     assert [w.filename for w in caught] == ["theirs.py"]
+
+
+@pytest.mark.parametrize("ask", ["classify", "score", "encode_texts"])
+def test_what_the_model_warns_of_points_at_who_asked(ask: str, clip_checkpoint: Path) -> None:
+    model = clipcli.load(str(clip_checkpoint))
+    texts = ["cat " * 200, "猫"]
+    with pytest.warns(ClipWarning) as caught:
+        getattr(model, ask)(*([texts] if ask == "encode_texts" else [[], texts]))
+    assert [(w.filename, "is longer than" in str(w.message)) for w in caught] == [(__file__, False), (__file__, True)]
