@@ -224,11 +224,12 @@ class Model(ModelParts):
             options: How to score.
             none_of_these: Add a label for pictures that show none of the others; a text words it.
         """
+        sources = _sources(images)
         label_set = labels if labels is None or isinstance(labels, LabelSet) else labels_of(labels)
         classifier = self.classifier(
             label_set, options or ClassifyOptions(), templates=templates, none_of_these=none_of_these
         )
-        return list(chain.from_iterable(self.iter_classify(_sources(images), classifier)))
+        return list(chain.from_iterable(self.iter_classify(sources, classifier)))
 
     def iter_score(
         self, sources: Iterable[ImageSource], texts: Sequence[str], options: ClassifyOptions
