@@ -17,10 +17,10 @@ from clipcli.errors import ImageError, UsageError, warn
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
 from clipcli.labels.expand import expand
-from clipcli.labels.label_set import LabelSet, clean_templates, parents
+from clipcli.labels.label_set import LabelSet, clean_templates
 from clipcli.labels.templates import default_templates
 from clipcli.results import Classification, Failure, ImageTextScores
-from clipcli.runtime.classifier import ClassifyOptions, Groups, LabelClassifier, score_texts
+from clipcli.runtime.classifier import ClassifyOptions, LabelClassifier, score_texts
 from clipcli.runtime.convert import resolve_model
 from clipcli.runtime.device import import_torch_ahead
 from clipcli.runtime.feature_cache import FeatureSpace
@@ -29,7 +29,7 @@ from clipcli.runtime.image_pipeline import ImageFeatures, ImagePipeline, Pixels
 from clipcli.runtime.label_features import LabelEncoder, LabelFeature, ProgressCallback, name_prompt, warn_cut
 from clipcli.runtime.languages import language_warning
 from clipcli.runtime.parts import ModelParts, RunOptions
-from clipcli.runtime.questions import head_classifier, labels_of, none_label, refuse_single
+from clipcli.runtime.questions import head_classifier, labels_of, none_label, parent_groups, refuse_single
 from clipcli.scoring import Floats
 from clipcli.text.tokenizer import tokenizer_digest
 
@@ -179,18 +179,13 @@ class Model(ModelParts):
         none = none_label(label_set, none_of_these)
         if none is not None:
             label_set = replace(label_set, labels=(*label_set.labels, none), none=None)
-        groups = None
-        if depth is not None:
-            if options.scoring != "softmax":
-                raise UsageError(f"--depth sums softmax scores and does not go with --scoring {options.scoring}")
-            groups = Groups.of_parents(parents(label_set.labels, depth))
         return LabelClassifier(
             label_set.names,
             self.encode_labels(label_set, templates),
             self.logit_scale,
             options,
             none_label=none.name if none else None,
-            groups=groups,
+            groups=None if depth is None else parent_groups(label_set, none, depth, options),
         )
 
     def iter_classify(

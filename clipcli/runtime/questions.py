@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from clipcli.errors import LabelSetError, UsageError
-from clipcli.labels.label_set import Label, LabelSet, clean_text
+from clipcli.labels.label_set import Label, LabelSet, clean_text, parents
 from clipcli.labels.templates import language_of
-from clipcli.runtime.classifier import ClassifyOptions, LabelClassifier
+from clipcli.runtime.classifier import ClassifyOptions, Groups, LabelClassifier
 
 # What is left when a picture shows none of the labels: several wordings, averaged, in the labels' language.
 NONE_OF_THESE = Label("none of these", prompts=("something else", "nothing in particular", "an empty background"))
@@ -50,6 +50,29 @@ def none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
     if not none_of_these:
         return None
     return label_set.none or _NONE_OF_THESE.get(language_of(label_set) or "", NONE_OF_THESE)
+
+
+def parent_groups(label_set: LabelSet, none: Label | None, depth: int, options: ClassifyOptions) -> Groups:
+    """Sum labels into their parents at a depth, and leave the one for none of them by itself.
+
+    Args:
+        label_set: The labels, `none` being the last if there is one.
+        none: The label that stands for none of the others.
+        depth: Levels to keep, from the top.
+        options: How to score.
+
+    Raises:
+        UsageError: There is nothing to sum, or `none` would be summed into a parent.
+    """
+    if options.scoring != "softmax":
+        raise UsageError(f"--depth sums softmax scores and does not go with --scoring {options.scoring}")
+    names = parents(label_set.labels, depth)
+    if none is not None and none.name in names[:-1]:
+        raise UsageError(
+            f"{none.name!r} is to mean none of the labels, and --depth sums labels into one of that name",
+            hint="word --none-text another way, or use another --depth",
+        )
+    return Groups.of_parents(names)
 
 
 def no_labels() -> LabelSetError:

@@ -29,6 +29,7 @@ from tests.cli.conftest import Clip
         (["-l", "cat,dog", "--none-text", "a\nb"], "--none-text 'a\\nb' holds a line break", None),
         (["-s", "animals", "--depth", "0"], "--depth must be 1 or more", None),
         (["-s", "animals", "--depth", "1", "--scoring", "sigmoid"], "--depth sums softmax scores", None),
+        (["-s", "animals", "--depth", "1", "--none-text", "bird"], "'bird' is to mean none", "--none-text"),
         (["-l", "animal/cat,animal/dog,car", "--depth", "1"], "and those of --labels have one", "--label-set"),
         (["-s", "pets", "--depth", "1"], "and those of --label-set pets have one", "as in animal/dog"),
         (["-l", "caf\udce9"], "is not UTF-8 text", None),
