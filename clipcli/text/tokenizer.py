@@ -7,7 +7,7 @@ Ids equal those of `transformers` for the same folder; padding is left to the ca
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,6 +166,9 @@ def _load_class(folder: Path, settings: Mapping[str, Any], row: TokenizerClass) 
     vocabulary = read_tokenizer_json(paths[0], row.model_type) if combined else row.read(folder)
     special = read_special_tokens(folder, settings, vocabulary, row.special_tokens)
     _check_special_tokens(vocabulary, special, row, paths[0])
+    if row.model_type == "BPE":
+        known = {record if isinstance(record, str) else record["content"] for record in special.matched}
+        _check_merges(vocabulary, {*known, *row.special_tokens.values()}, paths[-1])
     backend = _build(paths, lambda: row.build(vocabulary, special.roles, settings))
     backend.add_tokens(special.added_tokens())
     first, last = special.roles[row.first], special.roles[row.last]
@@ -204,6 +207,25 @@ def _check_special_tokens(vocabulary: Vocabulary, special: SpecialTokens, row: T
                 f"{path} has no token {special.roles.get(role)!r}, which is the {role}",
                 hint="the vocabulary is cut short or of another family: fetch the checkpoint again",
             )
+
+
+def _check_merges(vocabulary: Vocabulary, special: Set[str], path: Path) -> None:
+    """Without a token's merge its words would run as smaller pieces, which the text tower never saw for them.
+
+    Every token of a byte-level BPE is one symbol, alone or at the end of a word, or made by a merge, or special.
+    """
+    made = {left + right for left, right in vocabulary.merges}
+    unmade = [
+        token
+        for token in vocabulary.ids
+        if token not in made and token not in special and len(token.removesuffix("</w>")) > 1
+    ]
+    if unmade:
+        raise DamagedModelError(
+            f"{path} has {len(vocabulary.merges)} merges, which make all but {len(unmade)} of the "
+            f"{len(vocabulary.ids)} tokens of the vocabulary; one they do not make is {unmade[0]!r}",
+            hint="the merges are cut short or of another checkpoint: fetch the checkpoint again",
+        )
 
 
 def _id(backend: Tokenizer, special: SpecialTokens, role: str, folder: Path) -> int:

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from clipcli.errors import DamagedModelError, ExitStatus, ModelError, UnsupportedModelError, UsageError
 from clipcli.text.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
+from clipcli.text.vocabulary import read_bpe
 from tests.parity.checkpoints import write_altclip_tokenizer, write_chinese_clip_tokenizer, write_clip_tokenizer
 
 WRITERS = {
@@ -202,6 +204,39 @@ def test_merges_that_do_not_fit_the_vocabulary(tmp_path: Path, line: str) -> Non
     path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
     with pytest.raises(DamagedModelError, match=r"merges\.txt"):
         load(tmp_path, "clip")
+
+
+def cut_merges(folder: Path) -> str:
+    path = folder / "merges.txt"
+    path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[:-3]) + "\n", encoding="utf-8")
+    return path.name
+
+
+def cut_merges_of_tokenizer_json(folder: Path) -> str:
+    vocabulary, path = read_bpe(folder), folder / "tokenizer.json"
+    model = {"type": "BPE", "vocab": vocabulary.ids, "merges": vocabulary.merges}
+    path.write_text(json.dumps({"model": model, "added_tokens": []}), encoding="utf-8")
+    load(folder, "clip")
+    path.write_text(json.dumps({"model": {**model, "merges": vocabulary.merges[:-3]}}), encoding="utf-8")
+    return path.name
+
+
+@pytest.mark.parametrize("cut", [cut_merges, cut_merges_of_tokenizer_json])
+def test_merges_that_are_cut_short(tmp_path: Path, cut: Callable[[Path], str]) -> None:
+    write_clip_tokenizer(tmp_path)
+    whole = read_bpe(tmp_path)
+    name = cut(tmp_path)
+    with pytest.raises(DamagedModelError) as caught:
+        load(tmp_path, "clip")
+    message = f"{tmp_path / name} has {len(whole.merges) - 3} merges, which make all but 3 of the {len(whole.ids)}"
+    assert str(caught.value).startswith(message)
+
+
+def test_a_token_added_by_a_user_needs_no_merge(tmp_path: Path) -> None:
+    tokens = write_clip_tokenizer(tmp_path)
+    edit_json(tmp_path / "vocab.json", mycat=len(tokens))
+    edit_json(tmp_path / "tokenizer_config.json", extra_special_tokens=["mycat"])
+    assert load(tmp_path, "clip").encode(["mycat"])[0].ids[1:-1] == (len(tokens),)
 
 
 def test_a_special_token_that_is_no_token(tmp_path: Path) -> None:
