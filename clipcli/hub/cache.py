@@ -16,6 +16,7 @@ from clipcli.errors import DamagedModelError
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR = "processor_config.json"  # newer; the settings for pictures are a section of it
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
@@ -32,7 +33,7 @@ TOKENIZER_FILES = (
 )
 _VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",), ("sentencepiece.bpe.model",))
 A_MODEL_FOLDER = (
-    "a model folder holds config.json, preprocessor_config.json, weights and a tokenizer "
+    "a model folder holds config.json, preprocessor_config.json or processor_config.json, weights and a tokenizer "
     f"({', or '.join(' + '.join(names) for names in _VOCABULARIES)})"
 )
 _WEIGHTS = ((SAFETENSORS, SAFETENSORS_INDEX), (PICKLE, PICKLE_INDEX))
@@ -90,6 +91,19 @@ def best_snapshot(hub_id: str, revisions: Sequence[str]) -> tuple[Path | None, t
     return next((each for each in found if not each[1]), found[0] if found else (None, ()))
 
 
+def whole_revisions(hub_id: str) -> dict[str, Path]:
+    """The snapshots of a model that can be run, newest first, by what `--revision` may call them.
+
+    That is a branch or tag that means the snapshot, else its commit.
+    """
+    refs = repo_folder(hub_id) / "refs"
+    names = [path.relative_to(refs).as_posix() for path in refs.rglob("*") if path.is_file()]
+    by_commit = {cached_commit(hub_id, name): name for name in sorted(names, key=len, reverse=True)}
+    snapshots = [path for path in (repo_folder(hub_id) / "snapshots").glob("*") if is_commit(path.name)]
+    snapshots.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return {by_commit.get(path.name, path.name): path for path in snapshots if not missing_files(path)}
+
+
 def weight_files(folder: Path) -> tuple[Path, ...]:
     """The files that hold a checkpoint's weights: safetensors before `.bin`, whole before sharded.
 
@@ -120,7 +134,7 @@ def missing_files(folder: Path) -> tuple[str, ...]:
     if architectures is None:
         return (CONFIG,)
     missing = []
-    if not architectures & _TEXT_ONLY and not _is_there(folder / PREPROCESSOR):
+    if not architectures & _TEXT_ONLY and not _has_preprocessing(folder):
         missing.append(PREPROCESSOR)
     if not architectures & _IMAGE_ONLY and not _has_tokenizer(folder):
         missing.append("tokenizer.json")
@@ -184,6 +198,13 @@ def _architectures(config: Path) -> set[str] | None:
     except (DamagedModelError, OSError):
         return None
     return {str(name) for name in names} if isinstance(names, list) else set()
+
+
+def _has_preprocessing(folder: Path) -> bool:
+    try:
+        return _is_there(folder / PREPROCESSOR) or read_json(folder / PROCESSOR).get("image_processor") is not None
+    except (DamagedModelError, OSError):
+        return False
 
 
 def _has_tokenizer(folder: Path) -> bool:

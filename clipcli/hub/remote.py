@@ -108,7 +108,8 @@ def needed_files(listing: Listing) -> tuple[RemoteFile, ...]:
         raise UnsupportedModelError(
             f"{listing.hub_id} has no {cache.CONFIG}: not a model in the hub's own format", hint=hint
         )
-    small = [by_name[name] for name in (cache.CONFIG, cache.PREPROCESSOR, *cache.TOKENIZER_FILES) if name in by_name]
+    settings = (cache.CONFIG, cache.PREPROCESSOR, cache.PROCESSOR)
+    small = [by_name[name] for name in (*settings, *cache.TOKENIZER_FILES) if name in by_name]
     for kind in _WEIGHTS:
         weights = sorted((file for file in listing.files if kind.fullmatch(file.name)), key=lambda f: f.name)
         if weights:
@@ -191,11 +192,18 @@ def unavailable(
     """The error for a model that is not whole on this machine, why it was not fetched, and every way on."""
     option = f" --revision {revision}" if revision else ""
     folder = cache.repo_folder(hub_id)
-    state = f"incomplete ({folder} lacks {', '.join(missing)})" if missing else f"not on this machine (not in {folder})"
+    here = tuple(cache.whole_revisions(hub_id))
+    if missing:
+        state = f"incomplete ({folder} lacks {', '.join(missing)})"
+    elif here:
+        state = f"on this machine at revision {' and '.join(here)} only ({folder})"
+    else:
+        state = f"not on this machine (not in {folder})"
+    use = f"--revision {here[0]} uses what is here; " if here else ""
     return ModelNotFoundError(
         f"{hub_id} is {state}" + (f" and {reason}" if reason else ""),
-        hint=f"`clip models pull {hub_id}{option}` fetches it where there is a network{_ROUTES if reason else ''}; "
-        "`--model demo` works at once, without a download",
+        hint=f"{use}`clip models pull {hub_id}{option}` fetches it where there is a network"
+        f"{_ROUTES if reason else ''}; `--model demo` works at once, without a download",
     )
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint's `preprocessor_config.json` asks for, done to a picture. Needs PIL and numpy; never torch.
+"""What the settings of a checkpoint's image processor ask for, done to a picture. Needs PIL and numpy; never torch.
 
 The steps and their integer rounding follow the PIL image processors of `transformers`, so that the pixels are the
 same bit for bit. PIL and numpy are imported inside the functions that use them: a run whose features are all
@@ -40,7 +40,7 @@ _STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_conve
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """The fields of `preprocessor_config.json`; the defaults are those of CLIP (2103.00020) and Chinese-CLIP.
+    """The settings of an image processor; the defaults are those of CLIP (2103.00020) and Chinese-CLIP.
 
     `size` is a number of pixels for the shortest edge, or (height, width). `resample` is one of PIL's filter numbers.
     Pictures reach the model with three channels whatever `do_convert_rgb` says, since `decode` makes them RGB.
@@ -60,10 +60,10 @@ class Preprocessing:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], source: str) -> "Preprocessing":
-        """Read a parsed `preprocessor_config.json`; keys that are missing or null keep their defaults.
+        """Read settings as `preprocessor_config.json` has them; keys that are missing or null keep their defaults.
 
         Args:
-            config: The parsed file.
+            config: The settings.
             source: The file's name, for messages.
 
         Raises:
@@ -96,6 +96,25 @@ class Preprocessing:
         if self.do_center_crop:
             return self.crop_size
         return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    def check_output_size(self, image_size: int, source: str, config: str) -> None:
+        """Compare the size of what pictures become with that of what the image tower takes.
+
+        Args:
+            image_size: Height and width in pixels that the tower takes.
+            source: The name of the file that these settings are from, for messages.
+            config: The name of the file that `image_size` is from.
+
+        Raises:
+            DamagedModelError: They differ.
+        """
+        height, width = self.output_size
+        if (height, width) != (image_size, image_size):
+            raise DamagedModelError(
+                f"{source} makes pictures of {height} x {width} pixels, "
+                f"but vision_config.image_size in {config} is {image_size}",
+                hint="one of the two files belongs to another checkpoint; fetch both again",
+            )
 
     @property
     def min_size(self) -> tuple[int, int] | None:
@@ -178,7 +197,8 @@ def _refuse_unknown(config: Mapping[str, Any], source: str) -> None:
                 f"{source}: {key} is {config[key]!r}, not an image processor of CLIP or Chinese-CLIP"
             )
     for key, value in config.items():
-        if key.startswith("do_") and key not in _STEPS and value not in (None, False):
+        is_step = (key.startswith("do_") and key not in _STEPS) or key == "use_square_size"
+        if is_step and value not in (None, False):
             raise UnsupportedModelError(f"{source}: {key} asks for a step that is not supported")
     size = config.get("size")
     if isinstance(size, Mapping):

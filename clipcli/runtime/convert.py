@@ -205,7 +205,9 @@ def _read(source: Path, activation: str | None = None) -> "tuple[HubCheckpoint, 
     checkpoint = read_foreign(source, activation)
     config = parse_config(checkpoint.config, source)
     check_fit(config, CheckpointWeights.of(checkpoint.tensors, f"{source}, converted,"))
-    Preprocessing.from_config(checkpoint.preprocessing, str(source))
+    preprocessing = Preprocessing.from_config(checkpoint.preprocessing, str(source))
+    if config.vision is not None:
+        preprocessing.check_output_size(config.vision.image_size, str(source), str(source))
     return checkpoint, config
 
 

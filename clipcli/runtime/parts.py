@@ -14,7 +14,8 @@ from clipcli import hub
 from clipcli.errors import DamagedModelError, DeviceError, UnsupportedModelError, UsageError
 from clipcli.images.decode import DecodeOptions
 from clipcli.images.preprocess import Preprocessing
-from clipcli.models.config import ModelConfig, TextConfig, read_config, read_json
+from clipcli.models.config import ImageTowerConfig, ModelConfig, TextConfig, read_config
+from clipcli.models.image_processor import read_image_processor
 from clipcli.runtime.device import Placement, import_torch_ahead
 from clipcli.runtime.digests import checkpoint_digest
 from clipcli.runtime.feature_cache import FeatureCache, open_cache
@@ -99,9 +100,11 @@ class ModelParts:
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """How the checkpoint wants its pictures."""
-        self.require_image_tower()
-        path = self.files.folder / "preprocessor_config.json"
-        return Preprocessing.from_config(read_json(path), str(path))
+        tower = self.require_image_tower()
+        settings, path = read_image_processor(self.files.folder)
+        preprocessing = Preprocessing.from_config(settings, str(path))
+        preprocessing.check_output_size(tower.image_size, str(path), str(self.files.folder / "config.json"))
+        return preprocessing
 
     @cached_property
     def cache(self) -> FeatureCache:
@@ -239,13 +242,18 @@ class ModelParts:
             )
         return self.config.text
 
-    def require_image_tower(self) -> None:
-        """Raise `UnsupportedModelError` if there is no image tower."""
+    def require_image_tower(self) -> ImageTowerConfig:
+        """Configuration of the image tower.
+
+        Raises:
+            UnsupportedModelError: There is none.
+        """
         if self.config.vision is None:
             raise UnsupportedModelError(
                 f"{self.files.id} has no image tower, so it cannot see pictures",
                 hint="use a checkpoint with both towers",
             )
+        return self.config.vision
 
     def checked(self, features: Floats) -> Floats:
         """Give features back if they are numbers.
@@ -254,8 +262,10 @@ class ModelParts:
             DamagedModelError: They are not.
         """
         if not np.isfinite(features).all():
+            verify = f"`clip models verify {self.files.id}` tells whether its files are whole"
+            is_half = self.placement.dtype in ("float16", "bfloat16")
             raise DamagedModelError(
                 f"{self.files.id} gives features that are not numbers",
-                hint="use --dtype float32; if that does not help, fetch the checkpoint again",
+                hint=f"use --dtype float32; if that does not help, {verify}" if is_half else verify,
             )
         return features

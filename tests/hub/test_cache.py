@@ -77,6 +77,19 @@ def test_one_tower_needs_nothing_for_the_other(tmp_path: Path, architecture: str
     assert missing_files(write(tmp_path, {"config.json": config, "model.safetensors": b"weights"})) == missing
 
 
+def test_preprocessing_in_the_newer_file(tmp_path: Path) -> None:
+    write(tmp_path, {**without("preprocessor_config.json"), "processor_config.json": b'{"image_processor": {}}'})
+
+    assert missing_files(tmp_path) == ()
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"image_processor": null}', b"{"])
+def test_a_newer_file_that_says_nothing_of_pictures(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path, {**without("preprocessor_config.json"), "processor_config.json": content})
+
+    assert missing_files(tmp_path) == ("preprocessor_config.json",)
+
+
 @pytest.mark.parametrize("names", [("tokenizer.json",), ("vocab.txt",), ("sentencepiece.bpe.model",)])
 def test_every_kind_of_tokenizer_counts(tmp_path: Path, names: tuple[str, ...]) -> None:
     write(tmp_path, {**without("vocab.json"), **dict.fromkeys(names, b"{}")})

@@ -437,6 +437,16 @@ def test_a_model_without_preprocessing_is_not_complete(hub: HubServer) -> None:
         resolve_model("me/bare")
 
 
+def test_preprocessing_in_the_newer_file(hub: HubServer) -> None:
+    files = checkpoint_files(**{"processor_config.json": b'{"image_processor": {"crop_size": 224}}'})
+    hub.add("me/between", files)
+    assert {path.name for path in resolve_model("me/between").folder.iterdir()} == NEEDED | {"processor_config.json"}
+
+    del files["preprocessor_config.json"]
+    hub.add("me/new", files)
+    assert (resolve_model("me/new").folder / "processor_config.json").is_file()
+
+
 @pytest.mark.parametrize(
     "page",
     [

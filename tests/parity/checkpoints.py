@@ -183,6 +183,15 @@ def _save(folder: Path, model_class: Any, config: Any, seed: int, *, square: boo
     return folder
 
 
+def save_again(source: Path, target: Path) -> Path:
+    """Write a checkpoint as today's `transformers` does: no `preprocessor_config.json`, one `tokenizer.json`."""
+    from transformers import AutoModel, AutoProcessor
+
+    AutoModel.from_pretrained(source).save_pretrained(target)
+    AutoProcessor.from_pretrained(source).save_pretrained(target)
+    return target
+
+
 def preprocessor_config(size: int, *, square: bool) -> dict[str, Any]:
     """What the published checkpoints of these families say, at another size."""
     edges = {"height": size, "width": size}

@@ -11,6 +11,7 @@ from PIL import Image
 
 import clipcli
 from clipcli.runtime.classifier import ClassifyOptions
+from tests.parity.checkpoints import save_again
 
 LABELS = ["cat", "dog", "a red car", "tree"]
 TEMPLATES = ["a photo of a {}.", "{}", "two {} sitting on grass"]
@@ -53,9 +54,19 @@ class Reference:
         return torch.nn.functional.normalize(features, dim=-1).numpy()
 
 
+@pytest.fixture(scope="module", params=["as published", "as saved today"])
+def is_saved_again(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param == "as saved today")
+
+
 @pytest.fixture(scope="module", params=["clip", "chinese_clip", "altclip"])
-def pair(request: pytest.FixtureRequest) -> tuple[clipcli.Model, Reference]:
+def pair(
+    request: pytest.FixtureRequest, is_saved_again: bool, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[clipcli.Model, Reference]:
     folder = request.getfixturevalue(f"{request.param}_checkpoint")
+    if is_saved_again:
+        folder = save_again(folder, tmp_path_factory.mktemp("saved"))
+        assert not (folder / "preprocessor_config.json").exists()
     return clipcli.load(str(folder), exact_decode=True), Reference(folder)
 
 

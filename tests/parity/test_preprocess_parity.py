@@ -1,18 +1,23 @@
 """Pixels against the PIL image processors of `transformers`: bit for bit, before and after normalisation."""
 
 import io
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
+from transformers import AutoImageProcessor
 from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
 from clipcli.images.preprocess import Preprocessing
+from clipcli.models.image_processor import read_image_processor
+from tests.parity.checkpoints import preprocessor_config
 from tests.unit.picture_files import VARIANT_NAMES, VARIANTS, gradient, save, variant
 
 SIZES = [(640, 480), (333, 500), (224, 224), (1, 1), (1, 100), (100, 1), (225, 224), (223, 1001), (50, 37), (17, 1000)]
@@ -64,6 +69,19 @@ def test_pixels_equal_the_reference_bit_for_bit(name: str, size: tuple[int, int]
     normalized = preprocessing.normalize(pixels[None])
     assert normalized.dtype == np.float32
     assert np.array_equal(normalized, _reference(config, image).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "newer", [{"image_processor": preprocessor_config(40, square=True)}, {"image_processor": None}, {}]
+)
+def test_of_two_files_the_one_counts_that_the_reference_reads(newer: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor_config(32, square=False)))
+    (tmp_path / "processor_config.json").write_text(json.dumps({"processor_class": "CLIPProcessor", **newer}))
+    image = gradient(90, 60)
+    want = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")(image, return_tensors="np")["pixel_values"]
+    settings, path = read_image_processor(tmp_path)
+    preprocessing = Preprocessing.from_config(settings, str(path))
+    assert np.array_equal(preprocessing.normalize(preprocessing.pixels(image)[None]), want)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,12 @@ def test_a_model_that_would_run(clip_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("model.safetensors", b"x" * 1000), ("preprocessor_config.json", b"[]"), ("vocab.json", b'{"a": 0}')],
+    [
+        ("model.safetensors", b"x" * 1000),
+        ("preprocessor_config.json", b"[]"),
+        ("preprocessor_config.json", b'{"crop_size": 48}'),
+        ("vocab.json", b'{"a": 0}'),
+    ],
 )
 def test_a_model_that_would_not(name: str, content: bytes, clip_checkpoint: Path, tmp_path: Path) -> None:
     for path in clip_checkpoint.iterdir():

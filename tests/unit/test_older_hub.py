@@ -1,5 +1,6 @@
 """Weights of Flax and TensorFlow: damaged, hostile, or without the package that reads them."""
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -120,6 +121,14 @@ def test_another_model_of_tensorflow(tensorflow: Path) -> None:
         file.create_dataset("bert/pooler/kernel:0", data=np.zeros(3, "float32"))
     with pytest.raises(DamagedModelError, match="is of no part of a CLIP"):
         read_foreign(tensorflow)
+
+
+def test_preprocessing_in_the_newer_file(flax: Path) -> None:
+    older = flax / "preprocessor_config.json"
+    settings = json.loads(older.read_text())
+    older.unlink()
+    (flax / "processor_config.json").write_text(json.dumps({"image_processor": settings}))
+    assert read_foreign(flax).preprocessing == settings
 
 
 def test_newer_weights_go_first(flax: Path) -> None:

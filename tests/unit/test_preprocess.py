@@ -45,6 +45,13 @@ def test_every_form_of_the_sizes() -> None:
     assert _read(size={"shortest_edge": 30, "longest_edge": None}).size == 30
 
 
+def test_pictures_of_a_size_that_the_tower_does_not_take() -> None:
+    _read(size=48, crop_size=32).check_output_size(32, SOURCE, "config.json")
+    for crop in (48, [32, 48], [48, 32]):
+        with pytest.raises(DamagedModelError, match=rf"^{SOURCE} makes .*image_size in config\.json is 32"):
+            _read(size=32, crop_size=crop).check_output_size(32, SOURCE, "config.json")
+
+
 def test_the_size_that_decoding_must_keep_is_that_of_the_resize_not_of_the_crop() -> None:
     assert _read(size=256, crop_size=224).min_size == (256, 256)
     assert _read(size={"height": 20, "width": 10}, do_center_crop=False).min_size == (20, 10)
@@ -89,6 +96,7 @@ def test_wrong_values_name_the_key_and_the_file(key: str, value: object) -> None
         ({"size": {"longest_edge": 224}}, "longest_edge"),
         ({"size": {"max_height": 3, "max_width": 3}}, "max_height"),
         ({"do_pad": True}, "do_pad"),
+        ({"use_square_size": True}, "use_square_size"),
         ({"image_processor_type": "ViTImageProcessor"}, "ViTImageProcessor"),
         ({"do_center_crop": False}, "do_center_crop"),
         ({"do_center_crop": False, "do_resize": False, "size": [3, 3]}, "do_center_crop"),
@@ -100,7 +108,7 @@ def test_what_would_change_the_pixels_is_refused_by_name(config: dict[str, Any],
 
 
 def test_unknown_keys_that_change_nothing_are_ignored() -> None:
-    assert _read(processor_class="CLIPProcessor", do_pad=False, do_flip=None) == Preprocessing()
+    assert _read(processor_class="CLIPProcessor", do_pad=False, do_flip=None, use_square_size=False) == Preprocessing()
 
 
 def test_one_number_stands_for_three_channels() -> None:

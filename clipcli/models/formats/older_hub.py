@@ -1,6 +1,6 @@
 """Folders of the hub's older repositories that hold weights for Flax or TensorFlow only.
 
-Their `config.json`, `preprocessor_config.json` and tokenizer are those of any hub folder; only the weights differ: a
+Their `config.json`, image processor's settings and tokenizer are those of any hub folder; only the weights differ: a
 nested msgpack map or an HDF5 file, with the frameworks' names for a layer's parts and their order of axes. msgpack and
 h5py are imported when such a file is read; neither framework is needed. Neither format can hold code.
 """
@@ -16,6 +16,7 @@ from torch import Tensor
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 from clipcli.models.config import read_config, read_json
 from clipcli.models.formats.hub_layout import HubCheckpoint, Tensors
+from clipcli.models.image_processor import read_image_processor
 
 FLAX, TENSORFLOW = "flax_model.msgpack", "tf_model.h5"
 
@@ -50,7 +51,7 @@ def read_older_hub(folder: Path, weights: Path) -> HubCheckpoint:
     family = read_config(folder).family  # refuses what is not ours, before anything large is read
     config = read_json(folder / "config.json")
     tensors = _read_flax(weights) if weights.name == FLAX else _read_tensorflow(weights)
-    return HubCheckpoint(family, config, read_json(folder / "preprocessor_config.json"), tensors)
+    return HubCheckpoint(family, config, read_image_processor(folder)[0], tensors)
 
 
 def _read_flax(path: Path) -> Tensors:
