@@ -4,7 +4,7 @@ Names and shapes of the whole checkpoint are compared before any data is read; s
 memory-mapped, so a run that needs only the image tower never reads the text tower. No pickle is executed.
 """
 
-import pickle
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +29,7 @@ _RENAMED = ((re.compile(r"^(vision_model\.encoder)\.layer\."), r"\1.layers."),)
 _LAYER = re.compile(r".*?\.layers?\.\d+\.")
 
 _LOGIT_SCALE = "logit_scale"
+_ZIP = b"PK\x03\x04"
 
 
 class Weights(Protocol):
@@ -92,17 +93,22 @@ class TensorsInMemory:
 
 
 class PickledFile(TensorsInMemory):
-    """Weights of a `pytorch_model.bin`, read with `weights_only=True`; they stay memory-mapped."""
+    """Weights of a `pytorch_model.bin`, read with `weights_only=True`.
+
+    They stay memory-mapped, but for files of torch before 1.6, which are no archives and are read as a whole.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Map the file.
+        """Map or read the file.
 
         Raises:
-            DamagedModelError: The file is no archive of tensors, or would need code to be run.
+            DamagedModelError: The file holds no tensors, or would need code to be run.
         """
         try:
-            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            with path.open("rb") as file:
+                mmap = file.read(len(_ZIP)) == _ZIP
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        except Exception as error:  # a damaged pickle may raise anything, says its documentation
             raise DamagedModelError(
                 f"{path} cannot be read as tensors only: {reason_of(error)}",
                 hint="use the checkpoint's safetensors file, or fetch it again; no code in a file is ever run",
@@ -226,16 +232,24 @@ def read_logit_scale(weight_files: Sequence[Path]) -> float:
     """Read a checkpoint's factor between cosine and logit, exp taken, in full precision whatever the rest runs in.
 
     Raises:
-        DamagedModelError: The files cannot be read, or have none.
+        DamagedModelError: The files cannot be read, or have none that is a number.
     """
     weights = CheckpointWeights.open(weight_files)
     if _LOGIT_SCALE not in weights:
         raise DamagedModelError(f"{weights.where} does not fit its config.json: {_LOGIT_SCALE} is missing")
-    return float(weights.tensors([_LOGIT_SCALE], torch.float32)[_LOGIT_SCALE].exp())
+    return _logit_scale(weights)
+
+
+def _logit_scale(weights: CheckpointWeights) -> float:
+    stored = weights.tensors([_LOGIT_SCALE], torch.float32)[_LOGIT_SCALE]
+    scale = float(stored.exp())
+    if not math.isfinite(scale):
+        raise DamagedModelError(f"{weights.where}: {_LOGIT_SCALE} is {float(stored)}, whose exp is no finite number")
+    return scale
 
 
 def checked_weights(config: ModelConfig, weight_files: Sequence[Path]) -> CheckpointWeights:
-    """Open weights that fit a configuration in every name and shape.
+    """Open weights that fit a configuration; see `check_fit`.
 
     Raises:
         DamagedModelError: They do not fit, or cannot be read.
@@ -246,13 +260,15 @@ def checked_weights(config: ModelConfig, weight_files: Sequence[Path]) -> Checkp
 
 
 def check_fit(config: ModelConfig, weights: CheckpointWeights) -> None:
-    """Compare weights with a configuration, names and shapes only.
+    """Compare weights with a configuration, names and shapes; of the numbers only `logit_scale` is looked at.
 
     Raises:
         DamagedModelError: They do not fit.
     """
     with torch.device("meta"), _NoInitialisation():
         weights.check(DualEncoder(config))
+    if _LOGIT_SCALE in weights:
+        _logit_scale(weights)
 
 
 class _NoInitialisation(TorchFunctionMode):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from tests.cli.conftest import Clip
@@ -88,6 +89,16 @@ def not_a_number(folder: Path) -> None:
     save_file(tensors, path, {"format": "pt"})
 
 
+def endless_scale(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    save_file({**load_file(path), "logit_scale": torch.tensor(200.0)}, path, {"format": "pt"})
+
+
+def pictures_of_another_size(folder: Path) -> None:
+    edges = {"height": 48, "width": 48}
+    edit_config(folder, lambda config: config.update(crop_size=edges), "preprocessor_config.json")
+
+
 DAMAGES = [
     (without_config, "has no usable config.json"),
     (config_is_no_json, "has no usable config.json"),
@@ -102,6 +113,11 @@ DAMAGES = [
     (unknown_family, "model_type 'siglip' is not a family that this program runs"),
     (unknown_activation, "text_config.hidden_act is 'mish2', which this program does not know"),
     (not_a_number, "gives features that are not numbers"),
+    (endless_scale, "model.safetensors: logit_scale is 200.0"),
+    (
+        pictures_of_another_size,
+        "preprocessor_config.json makes pictures of 48 x 48 pixels, but vision_config.image_size",
+    ),
 ]
 
 
@@ -119,6 +135,16 @@ def test_a_damaged_checkpoint(
             assert words in error
             assert str(checkpoint) in error
             assert hint.startswith("  hint: ")
+
+
+def test_features_that_are_no_numbers_in_half_precision_may_be_numbers_in_full(
+    checkpoint: Path, clip: Clip, pictures: Path
+) -> None:
+    not_a_number(checkpoint)
+    verify = f"`clip models verify {checkpoint}` tells whether its files are whole"
+    command = ["classify", pictures, "-l", "cat,dog", "-m", checkpoint, "--device", "cpu", "--dtype"]
+    assert clip(*command, "float32").stderr.endswith(f"\n  hint: {verify}\n")
+    assert clip(*command, "bfloat16").stderr.endswith(f"  hint: use --dtype float32; if that does not help, {verify}\n")
 
 
 def test_a_folder_that_is_not_there(clip: Clip, pictures: Path, tmp_path: Path) -> None:
@@ -206,7 +232,6 @@ def test_a_checkpoint_of_one_tower(towers: Path, clip: Clip, pictures: Path) -> 
 
 
 def test_a_classification_head_brings_its_own_labels(towers: Path, clip: Clip, pictures: Path) -> None:
-    import torch
     from PIL import Image
     from transformers import CLIPForImageClassification, CLIPImageProcessor
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clipcli.errors import DamagedModelError
 from clipcli.hub import weight_files
-from clipcli.models.checkpoint import load_network
+from clipcli.models.checkpoint import load_network, read_logit_scale
 from clipcli.models.config import read_config
 from clipcli.models.dual_encoder import DualEncoder
 
@@ -84,6 +84,33 @@ def test_bin_equals_safetensors(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     found = load(folder).state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_bin_of_older_versions_equals_safetensors(folder: Path) -> None:
+    expected = load(folder).state_dict()
+    tensors = load_file(folder / "model.safetensors")
+    torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    (folder / "model.safetensors").unlink()
+    found = load(folder).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("keep", [100, 3000, -100])
+def test_truncated_bin_of_older_versions(folder: Path, keep: int) -> None:
+    path = folder / "pytorch_model.bin"
+    torch.save(load_file(folder / "model.safetensors"), path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:keep])
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DamagedModelError, match=r"pytorch_model\.bin"):
+        load(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 200.0])
+def test_a_logit_scale_that_is_no_number(folder: Path, value: float) -> None:
+    change(folder, lambda w: w.update(logit_scale=torch.tensor(value)))
+    for read in (lambda: read_logit_scale(weight_files(folder)), lambda: load(folder)):
+        with pytest.raises(DamagedModelError, match=rf"model\.safetensors: logit_scale is {value}"):
+            read()
 
 
 class Intruder:
