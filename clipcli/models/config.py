@@ -1,8 +1,8 @@
 """What a checkpoint's `config.json` decides, as frozen records. Imports no torch: commands that only look use it.
 
-Keys that are absent take the default of the family's published configuration, because the files are written with
-such keys left out. Unknown keys are ignored. A value of the wrong type, an unknown `model_type` or `hidden_act` is an
-error that names it: a checkpoint never runs under a guess.
+Keys that are absent or null take the default of the family's published configuration, because the files are written
+with such keys left out. Unknown keys are ignored. A value of the wrong type, a size below 1, an unknown `model_type` or
+`hidden_act` is an error that names it: a checkpoint never runs under a guess.
 """
 
 import json
@@ -50,16 +50,14 @@ class TransformerConfig:
             DamagedModelError: A value has the wrong type, or the heads do not divide the width.
             UnsupportedModelError: `hidden_act` is not one of `ACTIVATIONS`.
         """
-        values = {
-            f.name: _typed(section, f.name, f.type, f"{where}.{f.name}") for f in fields(cls) if f.name in section
-        }
-        config = cls(**values)
+        given = {f.name: _typed(section, f.name, f.type, f"{where}.{f.name}") for f in fields(cls)}
+        config = cls(**{name: value for name, value in given.items() if value is not None})
         if config.hidden_act not in ACTIVATIONS:
             raise UnsupportedModelError(
                 f"{where}.hidden_act is {config.hidden_act!r}, which this program does not know",
                 hint=f"known activations: {', '.join(ACTIVATIONS)}",
             )
-        if config.num_attention_heads < 1 or config.hidden_size % config.num_attention_heads:
+        if config.hidden_size % config.num_attention_heads:
             raise DamagedModelError(
                 f"{where}: hidden_size {config.hidden_size} is not a multiple of "
                 f"num_attention_heads {config.num_attention_heads}"
@@ -116,11 +114,11 @@ class ResNetConfig:
         if len(layers) != 4 or not all(type(blocks) is int and blocks > 0 for blocks in layers):
             raise DamagedModelError(f"{where}.num_hidden_layers is {layers!r}, expected four numbers of blocks")
         names = ("width", "num_attention_heads", "image_size")
-        values = {name: _typed(section, name, int, f"{where}.{name}") for name in names if name in section}
-        if len(values) < len(names):
+        values = {name: _typed(section, name, int, f"{where}.{name}") for name in names}
+        if None in values.values():
             raise DamagedModelError(f"{where} lacks one of {', '.join(names)}")
         config = cls(layers=tuple(layers), **values)
-        if config.num_attention_heads < 1 or config.output_channels % config.num_attention_heads:
+        if config.output_channels % config.num_attention_heads:
             raise DamagedModelError(
                 f"{where}: 32 times width {config.width} is not a multiple of "
                 f"num_attention_heads {config.num_attention_heads}"
@@ -246,7 +244,7 @@ class Family:
 
     What else differs follows from the type of the text config: the tower (`dual_encoder.TEXT_TOWERS`) and how it counts
     positions (`bert_text.POSITIONS`). How texts become ids stands in `text/families.py`; pictures are prepared as the
-    checkpoint's `preprocessor_config.json` says, whatever the family.
+    checkpoint's image processor's settings say, whatever the family.
     """
 
     text_config: type[TextConfig]
@@ -319,7 +317,8 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise DamagedModelError(
             f"{path.parent} has no {path.name}",
-            hint="give a folder in the hub's layout (config.json, preprocessor_config.json, tokenizer files, weights)",
+            hint="give a folder in the hub's layout (config.json, preprocessor_config.json or processor_config.json, "
+            "tokenizer files, weights)",
         ) from None
     except OSError as error:
         raise DamagedModelError(f"{path} cannot be read: {error.strerror}") from error
@@ -369,10 +368,8 @@ def _unconverted_resnet(path: Path, evidence: str) -> UnsupportedModelError:
 
 
 def _projection_dim(config: Mapping[str, Any], path: Path, default: int) -> int:
-    if "projection_dim" not in config:
-        return default
-    value: int = _typed(config, "projection_dim", int, f"{path}: projection_dim")
-    return value
+    value: int | None = _typed(config, "projection_dim", int, f"{path}: projection_dim")
+    return default if value is None else value
 
 
 def _classification_labels(config: Mapping[str, Any], path: Path) -> tuple[str, ...] | None:
@@ -386,10 +383,17 @@ def _classification_labels(config: Mapping[str, Any], path: Path) -> tuple[str, 
 
 
 def _typed(section: Mapping[str, Any], key: str, kind: Any, where: str) -> Any:
-    """A value checked against the type of its field; numbers may be whole where floats are meant."""
-    value = section[key]
+    """A value checked against the type of its field, None if it is absent or null.
+
+    Numbers may be whole where floats are meant; all whole numbers but token ids are sizes or counts, so at least 1.
+    """
+    value = section.get(key)
+    if value is None or (kind is str and isinstance(value, str)):
+        return value
+    least = 0 if key.endswith("_token_id") else 1
+    if kind is int and isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if kind in (int, str) and isinstance(value, kind) and not isinstance(value, bool):
-        return value
-    raise DamagedModelError(f"{where} is {value!r}, expected {'a number' if kind is not str else 'a string'}")
+    expected = {int: f"a whole number, at least {least}", float: "a number", str: "a string"}[kind]
+    raise DamagedModelError(f"{where} is {value!r}, expected {expected}")

@@ -20,6 +20,14 @@ def test_absent_keys_take_the_published_defaults(tmp_path: Path) -> None:
     assert config.projection_dim == 512
 
 
+def test_null_means_absent(tmp_path: Path) -> None:
+    text = {"pad_token_id": None, "eos_token_id": None, "hidden_act": None}
+    config = read(tmp_path, {"model_type": "clip", "text_config": text, "projection_dim": None})
+    assert (config.text, config.projection_dim) == (ClipTextConfig(), 512)
+    padding = read(tmp_path, {"model_type": "chinese_clip", "text_config": {"pad_token_id": 0}}).text
+    assert padding is not None and padding.pad_token_id == 0
+
+
 def test_values_are_read_and_unknown_keys_ignored(tmp_path: Path) -> None:
     vision = {"hidden_size": 64, "num_attention_heads": 4, "layer_norm_eps": 1, "flavour": "vanilla"}
     config = read(tmp_path, {"model_type": "clip", "projection_dim": 7, "vision_config": vision})
@@ -44,8 +52,16 @@ def test_older_spelling_of_a_section_wins_as_a_whole(tmp_path: Path) -> None:
         ({"model_type": "clip", "text_config": {"hidden_size": True}}, DamagedModelError, "text_config.hidden_size"),
         ({"model_type": "clip", "text_config": []}, DamagedModelError, "text_config is not an object"),
         ({"model_type": "clip", "vision_config": {"num_attention_heads": 7}}, DamagedModelError, "multiple"),
-        ({"model_type": "clip", "vision_config": {"num_attention_heads": 0}}, DamagedModelError, "multiple"),
-        ({"model_type": "clip", "projection_dim": None}, DamagedModelError, "projection_dim"),
+        ({"model_type": "clip", "vision_config": {"num_attention_heads": 0}}, DamagedModelError, "at least 1"),
+        ({"model_type": "clip", "vision_config": {"patch_size": 0}}, DamagedModelError, "patch_size is 0.*at least 1"),
+        ({"model_type": "clip", "vision_config": {"num_hidden_layers": -1}}, DamagedModelError, "num_hidden_layers"),
+        ({"model_type": "clip", "projection_dim": 0}, DamagedModelError, "projection_dim is 0"),
+        ({"model_type": "clip", "text_config": {"eos_token_id": -1}}, DamagedModelError, "eos_token_id is -1"),
+        (
+            {"model_type": "clip", "text_config": {"eos_token_id": [49407]}},
+            DamagedModelError,
+            r"eos_token_id.*\[49407\]",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(config: dict[str, Any], error: type[Exception], message: str, tmp_path: Path) -> None:
