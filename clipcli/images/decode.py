@@ -9,13 +9,14 @@ import io
 import logging
 import math
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Literal
 
-from clipcli.errors import ImageTooLarge
+from clipcli.errors import ImageTooLarge, UnreadableImage
 from clipcli.images.find import ImageSource, file_error
 from clipcli.images.identify import DAMAGE, damaged_file, identify
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _ORIENTATION_TAG = 0x0112
 _NO_REMARKS = ("ignore", None, Warning, re.compile(r"(PIL|pillow_heif)\."), 0)
+_LOADING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def decode(source: ImageSource, options: DecodeOptions, min_size: tuple[int, int
     """Decode the first frame of one picture, upright, in mode RGB.
 
     Args:
-        source: What `find_images` yields.
+        source: What `find_images` yields, or an image that someone has opened or made; it is left as it is.
         options: How to decode.
         min_size: The (height, width) in pixels that the picture will be resized to: reduced decoding stays at least
             twice above both. None asks for the whole picture.
@@ -62,7 +64,9 @@ def decode(source: ImageSource, options: DecodeOptions, min_size: tuple[int, int
     if source.error is not None:
         raise source.error
     _silence_pillow()
-    name = source.path if source.data is None else "standard input"
+    if source.image is not None:
+        return _decode_image(source.image, source.path, options)
+    name = "standard input" if source.data is not None and source.path == "-" else source.path
     image: ImageFile | None = None
     with _open_file(source) as file:
         try:
@@ -116,7 +120,23 @@ def _open_file(source: ImageSource) -> Iterator[IO[bytes]]:
         yield file if file.seekable() else io.BytesIO(file.read())
 
 
-def _check_pixels(image: "ImageFile", name: str, options: DecodeOptions) -> None:
+def _decode_image(image: "Image", name: str, options: DecodeOptions) -> "Image":
+    """Decode what someone else has opened, or has made: never reduced, since the image stays in their hands."""
+    if 0 in image.size:
+        raise UnreadableImage(f"{name} is empty: {image.width} x {image.height} pixels")
+    _check_pixels(image, name, options)
+    try:
+        with _LOADING:  # both read from the image's file, and the same image may have been given twice
+            image.load()
+            _turn(image)
+        return _decode_rgb(image, options, None)
+    except MemoryError as error:
+        raise ImageTooLarge(f"{name}: not enough memory to decode it") from error
+    except DAMAGE as error:
+        raise UnreadableImage(f"{name} cannot be decoded: {error or type(error).__name__}") from error
+
+
+def _check_pixels(image: "Image", name: str, options: DecodeOptions) -> None:
     megapixels = image.width * image.height / 1e6
     if megapixels > options.max_megapixels:
         raise ImageTooLarge(
@@ -137,7 +157,7 @@ def _limit_message(megapixels: float, max_megapixels: float) -> str:
     return f"{megapixels:.4g} megapixels, more than --max-megapixels {max_megapixels:g}"
 
 
-def _decode_rgb(image: "ImageFile", options: DecodeOptions, min_size: tuple[int, int] | None) -> "Image":
+def _decode_rgb(image: "Image", options: DecodeOptions, min_size: tuple[int, int] | None) -> "Image":
     if min_size is not None and not options.exact and image.format in ("JPEG", "MPO"):
         height, width = min_size
         if options.exif and _is_sideways(_turn(image)):
@@ -195,8 +215,10 @@ def _to_rgb(image: "Image", options: DecodeOptions) -> "Image":
         if rgba.getchannel("A").getextrema() != (255, 255):  # else it costs 24 megapixels 150 ms for nothing
             rgba = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         return rgba.convert("RGB")
-    # Without it the pixels are the same, and Pillow need not warn that it cannot keep it.
-    image.info.pop("transparency", None)
+    if "transparency" in image.info:
+        # Without it the pixels are the same, and Pillow need not warn that it cannot keep it.
+        image = image.copy()
+        del image.info["transparency"]
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

@@ -7,11 +7,14 @@ import select
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from clipcli.errors import ClipError, ImageError, MissingFile, PermissionDenied, UnreadableImage, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 # What Pillow decodes by itself, and HEIC with the extra. Left out on purpose: what Pillow only recognises (BUFR, GRIB,
 # HDF5, MPEG, WMF) and EPS, for which it would start Ghostscript on a file that may be anyone's.
@@ -27,7 +30,7 @@ PICTURE_EXTENSIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """One picture to read: its path as shown to the user, its bytes if they came by stdin, or why there is none.
+    """One picture to read: its path as shown to the user, its bytes or pixels if they are here, or why there is none.
 
     Names that are not UTF-8 keep their bytes as surrogate escapes (`os.fsencode` gives them back).
     """
@@ -35,6 +38,7 @@ class ImageSource:
     path: str
     data: bytes | None = None
     error: ImageError | None = None
+    image: "Image | None" = field(default=None, kw_only=True)
 
 
 # Comes in place of a picture when a list on standard input has no more names for now. Whoever waits for a batch to

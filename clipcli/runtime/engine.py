@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 
@@ -26,10 +25,11 @@ from clipcli.runtime.device import import_torch_ahead
 from clipcli.runtime.feature_cache import FeatureSpace
 from clipcli.runtime.image_memory import ImageReader, MarkingReader, RememberingReader, read_ahead
 from clipcli.runtime.image_pipeline import ImageFeatures, ImagePipeline, Pixels
+from clipcli.runtime.inputs import ImageInput, image_sources, listed
 from clipcli.runtime.label_features import LabelEncoder, LabelFeature, ProgressCallback, name_prompt, warn_cut
 from clipcli.runtime.languages import language_warning
 from clipcli.runtime.parts import ModelParts, RunOptions
-from clipcli.runtime.questions import head_classifier, labels_of, none_label, parent_groups, refuse_single
+from clipcli.runtime.questions import head_classifier, labels_of, none_label, parent_groups
 from clipcli.scoring import Floats
 from clipcli.text.tokenizer import tokenizer_digest
 
@@ -62,7 +62,7 @@ class Model(ModelParts):
         super().__init__(files, options)
         self._text_progress = text_progress
 
-    def encode_texts(self, texts: Sequence[str], *, warn_foreign: bool = True) -> Floats:
+    def encode_texts(self, texts: Iterable[str], *, warn_foreign: bool = True) -> Floats:
         """Encode texts as they are, without templates.
 
         Args:
@@ -71,7 +71,7 @@ class Model(ModelParts):
 
         Shapes: M texts -> (M, P) float32, unit length. Warns (`ClipWarning`) once if texts were cut.
         """
-        refuse_single(texts, "texts")
+        texts = listed(texts, "texts")
         if warn_foreign:
             self._warn_foreign(texts, None)
         with self._text_progress() as on_progress:
@@ -107,20 +107,23 @@ class Model(ModelParts):
     def templates_for(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> tuple[str, ...]:
         """The templates that `encode_labels` fills in."""
         if templates is not None:
-            refuse_single(templates, "templates")
-            return clean_templates(templates)
+            return clean_templates(listed(templates, "templates"))
         return label_set.templates or default_templates(label_set)
 
-    def encode_images(self, images: Iterable[str | Path]) -> Floats:
+    def encode_images(self, images: Iterable[ImageInput]) -> Floats:
         """Encode pictures.
 
-        Shapes: N paths -> (N, P) float32, unit length.
+        Args:
+            images: Paths, PIL images, or bytes of picture files.
+
+        Shapes: N pictures -> (N, P) float32, unit length.
 
         Raises:
             ImageError: A picture cannot be used.
+            TypeError: One of `images` is neither a path nor a picture.
         """
         rows = []
-        for item in self.iter_image_features(_sources(images)):
+        for item in self.iter_image_features(image_sources(images)):
             if item.features is None:
                 raise item.error or ImageError(item.source.path)
             rows.append(item.features)
@@ -203,7 +206,7 @@ class Model(ModelParts):
 
     def classify(
         self,
-        images: Iterable[str | Path],
+        images: Iterable[ImageInput],
         labels: Sequence[str] | LabelSet | None = None,
         *,
         templates: Sequence[str] | None = None,
@@ -213,13 +216,17 @@ class Model(ModelParts):
         """Name what is on pictures. A picture that cannot be used becomes a result with `error`.
 
         Args:
-            images: Paths.
+            images: Paths, PIL images, or bytes of picture files. A result's `path` is the path, the `filename` of a PIL
+                image that has one, or else `image 0` and so on.
             labels: Label names or a label set; None for a checkpoint with a classification head.
             templates: Take the place of the label set's own; each holds `{}` once.
             options: How to score.
             none_of_these: Add a label for pictures that show none of the others; a text words it.
+
+        Raises:
+            TypeError: One of `images` is neither a path nor a picture.
         """
-        sources = _sources(images)
+        sources = image_sources(images)
         label_set = labels if labels is None or isinstance(labels, LabelSet) else labels_of(labels)
         classifier = self.classifier(
             label_set, options or ClassifyOptions(), templates=templates, none_of_these=none_of_these
@@ -227,29 +234,37 @@ class Model(ModelParts):
         return list(chain.from_iterable(self.iter_classify(sources, classifier)))
 
     def iter_score(
-        self, sources: Iterable[ImageSource], texts: Sequence[str], options: ClassifyOptions
+        self, sources: Iterable[ImageSource], texts: Iterable[str], options: ClassifyOptions
     ) -> Generator[list[ImageTextScores], None, None]:
         """Compare pictures with texts as they come, a batch at a time, in input order."""
+        texts = listed(texts, "texts")
         text_features, scale = self.encode_texts(texts), self.logit_scale
         for batch in self.iter_image_feature_batches(sources):
             yield [
-                score_texts(item.source.path, tuple(texts), item.features, text_features, scale, options)
+                score_texts(item.source.path, texts, item.features, text_features, scale, options)
                 if item.features is not None
                 else ImageTextScores(item.source.path, error=_failure(item))
                 for item in batch
             ]
 
     def score(
-        self, images: Iterable[str | Path], texts: Sequence[str], options: ClassifyOptions | None = None
+        self, images: Iterable[ImageInput], texts: Iterable[str], options: ClassifyOptions | None = None
     ) -> list[ImageTextScores]:
-        """Compare every picture with every text.
+        """Compare every picture with every text. A picture that cannot be used becomes a result with `error`.
+
+        Args:
+            images: As for `classify`.
+            texts: The texts.
+            options: How to score.
 
         Raises:
             UsageError: There is no text.
+            TypeError: One of `images` is neither a path nor a picture.
         """
+        texts = listed(texts, "texts")
         if not texts:
             raise UsageError("no text is given", hint="give a list of one text or more")
-        batches = self.iter_score(_sources(images), texts, options or ClassifyOptions())
+        batches = self.iter_score(image_sources(images), texts, options or ClassifyOptions())
         return list(chain.from_iterable(batches))
 
     def _label_encoder(self, on_progress: ProgressCallback) -> LabelEncoder:
@@ -317,11 +332,6 @@ def load(
         cache=cache,
     )
     return Model(files, options)
-
-
-def _sources(images: Iterable[str | Path]) -> Iterator[ImageSource]:
-    refuse_single(images, "images")
-    return (ImageSource(str(image)) for image in images)
 
 
 def _failure(item: ImageFeatures) -> Failure:

@@ -69,7 +69,7 @@ class MarkingReader(ImageReader):
 
     def read(self, source: ImageSource) -> Prepared:
         """Mark, decode and scale one picture, without a look at what is remembered."""
-        return self._read(source, None if source.error is not None else _mark(source))
+        return self._read(source, _mark(source))
 
 
 class RememberingReader(MarkingReader):
@@ -102,7 +102,7 @@ class RememberingReader(MarkingReader):
     def prepare(self, source: ImageSource) -> Prepared:
         """Look for the content of one picture, and decode it if it is new."""
         begun = source.begun.result() if isinstance(source, BegunSource) else None
-        mark = begun.mark if begun else None if source.error is not None else _mark(source)
+        mark = begun.mark if begun else _mark(source)
         if not isinstance(mark, _Mark):
             return begun or self._read(source, None)
         remembered = self._cache.get(self._space, [mark.digest]).get(mark.digest)
@@ -146,7 +146,7 @@ def read_ahead(sources: Iterator[ImageSource], reader: ImageReader, workers: int
 
 def _begin(item: ImageSource | Prepared, reader: ImageReader, pool: ThreadPoolExecutor) -> BegunSource:
     if isinstance(item, ImageSource):
-        return BegunSource(item.path, item.data, item.error, begun=pool.submit(reader.read, item))
+        return BegunSource(item.path, item.data, item.error, image=item.image, begun=pool.submit(reader.read, item))
     recalled: Future[Prepared] = Future()
     recalled.set_result(item)
     return BegunSource(item.source.path, begun=recalled)
@@ -154,7 +154,8 @@ def _begin(item: ImageSource | Prepared, reader: ImageReader, pool: ThreadPoolEx
 
 def _may_be_known(source: ImageSource) -> bool:
     """Whether to ask by path and stamp: a file, and not asked already."""
-    return source.data is None and source.error is None and not isinstance(source, BegunSource)
+    is_file = source.data is None and source.error is None and source.image is None
+    return is_file and not isinstance(source, BegunSource)
 
 
 def _until_pause(sources: Iterator[ImageSource], size: int) -> list[ImageSource]:
@@ -168,7 +169,12 @@ def _until_pause(sources: Iterator[ImageSource], size: int) -> list[ImageSource]
 
 
 def _mark(source: ImageSource) -> _Mark | None:
-    """Digest of a picture's bytes, and the stamp from before they were read; None where they cannot be read."""
+    """Digest of a picture's bytes, and the stamp from before they were read; None where they cannot be read.
+
+    None, too, of an image that someone has opened or made: its pixels need not be those of the file it names.
+    """
+    if source.error is not None or source.image is not None:
+        return None
     if source.data is not None:
         return _Mark(content_digest(source.data), None)
     stamp = _stamp(source.path)

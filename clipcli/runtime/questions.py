@@ -1,6 +1,5 @@
 """What a classification asks, made of labels or of the classes that a checkpoint brings along. numpy only."""
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,20 +8,11 @@ from clipcli.errors import LabelSetError, UsageError
 from clipcli.labels.label_set import Label, LabelSet, clean_text, parents
 from clipcli.labels.templates import language_of
 from clipcli.runtime.classifier import ClassifyOptions, Groups, LabelClassifier
+from clipcli.runtime.inputs import refuse_single
 
 # What is left when a picture shows none of the labels: several wordings, averaged, in the labels' language.
 NONE_OF_THESE = Label("none of these", prompts=("something else", "nothing in particular", "an empty background"))
 _NONE_OF_THESE = {"zh": Label("以上都不是", prompts=("别的东西", "没有特别的东西", "空白的背景"))}
-
-
-def refuse_single(value: object, what: str) -> None:
-    """Refuse one text or path where a list is meant: Python would take it letter by letter.
-
-    Raises:
-        UsageError: It is one.
-    """
-    if isinstance(value, str | bytes | os.PathLike):
-        raise UsageError(f"{what} must be a list, not {value!r} by itself", hint=f"give a list: [{value!r}]")
 
 
 def labels_of(names: Sequence[str]) -> LabelSet:

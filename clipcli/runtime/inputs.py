@@ -1,0 +1,75 @@
+"""What Python users give, made into what the rooms take: pictures, lists and names. Must not import torch.
+
+The command line has only texts, so it needs none of this but the check for a single one.
+"""
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+from clipcli.errors import UsageError
+from clipcli.images.find import ImageSource
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image"
+"""A path, the bytes of a picture file, or an image of Pillow's."""
+
+
+def refuse_single(value: object, what: str) -> None:
+    """Refuse one text or path where a list is meant: Python would take it letter by letter.
+
+    Raises:
+        UsageError: It is one.
+    """
+    if isinstance(value, str | bytes | os.PathLike):
+        raise _single(value, what)
+
+
+def listed(texts: Iterable[str], what: str) -> tuple[str, ...]:
+    """Take texts out of whatever holds them: a generator gives them only once.
+
+    Raises:
+        UsageError: It is a single text.
+    """
+    refuse_single(texts, what)
+    return tuple(texts)
+
+
+def image_sources(images: Iterable[ImageInput]) -> Iterator[ImageSource]:
+    """Turn pictures into sources, in order.
+
+    Raises:
+        UsageError: It is a single picture.
+        TypeError: One is neither a path nor a picture. Of a list that is told at once, of an iterator when it comes.
+    """
+    from PIL.Image import Image
+
+    if isinstance(images, Image):
+        raise _single(images, "images")
+    refuse_single(images, "images")
+    sources = (_image_source(image, f"image {i}") for i, image in enumerate(images))
+    return iter(list(sources)) if isinstance(images, Collection) else sources
+
+
+def _image_source(image: ImageInput, name: str) -> ImageSource:
+    from PIL.Image import Image
+
+    if isinstance(image, str | os.PathLike):
+        return ImageSource(os.fsdecode(image))
+    if isinstance(image, bytes):
+        return ImageSource(name, data=image)
+    if isinstance(image, Image):
+        return ImageSource(os.fsdecode(getattr(image, "filename", "") or name), image=image)
+    kind = f"{type(image).__module__}.{type(image).__qualname__}".removeprefix("builtins.")
+    raise TypeError(
+        f"{name} is neither a path nor a picture but {kind}; give a path, "
+        "a PIL image (of an array: PIL.Image.fromarray(array)) or the bytes of a picture file"
+    )
+
+
+def _single(value: object, what: str) -> UsageError:
+    # A picture's bytes would fill the screen.
+    shown = repr(value) if isinstance(value, str | os.PathLike) else f"{type(value).__name__}(...)"
+    return UsageError(f"{what} must be a list, not {shown} by itself", hint=f"give a list: [{shown}]")

@@ -1,0 +1,155 @@
+"""What a Python user gives and gets: pictures that are no files, generators, paths and torch's own names."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import clipcli
+from clipcli.errors import UnreadableImage, UsageError
+from clipcli.runtime.engine import Model
+
+ORIENTATION = 0x0112
+
+
+@pytest.fixture(scope="module")
+def model(clip_checkpoint: Path) -> Model:
+    return clipcli.load(str(clip_checkpoint))
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("photos") / "photo.png"
+    Image.effect_noise((60, 40), 90).convert("RGB").save(path)
+    return str(path)
+
+
+def noise(mode: str, size: tuple[int, int] = (50, 40)) -> Image.Image:
+    """A picture that no other seed would give twice, in any mode."""
+    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    rgba = Image.fromarray(values, "RGBA")
+    if mode == "I;16":
+        return Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+    return rgba if mode == "RGBA" else rgba.convert("RGB").convert(mode)
+
+
+def test_a_picture_is_the_same_as_path_image_and_bytes(model: Model, photo: str) -> None:
+    path, data = Path(photo), Path(photo).read_bytes()
+    copy = Image.open(photo).convert("RGB")
+    results = model.classify([photo, path, Image.open(photo), copy, data], ["cat", "dog"])
+    assert [result.path for result in results] == [photo, photo, photo, "image 3", "image 4"]
+    for result in results:
+        assert (result.error, result.label) == (None, results[0].label)
+        assert result.predictions[0].cosine == pytest.approx(results[0].predictions[0].cosine, abs=1e-6)
+    rows = model.encode_images([photo, Image.open(photo), copy, data])
+    np.testing.assert_allclose(rows, rows[:1].repeat(4, axis=0), atol=1e-6)
+    scores = model.score(iter([photo, copy]), ["a cat", "a dog"])
+    assert scores[0].scores[0].cosine == pytest.approx(scores[1].scores[0].cosine, abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "P", "1", "CMYK", "I;16"])
+def test_every_mode_is_prepared_as_its_file_is(mode: str, model: Model, tmp_path: Path) -> None:
+    image, path = noise(mode), tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    image.save(path)
+    rows = model.encode_images([path, image])
+    np.testing.assert_allclose(rows[1], rows[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [lambda image: image, lambda image: image.copy()], ids=["opened", "copied"])
+def test_an_image_is_set_upright_as_its_file_is(
+    change: Callable[[Image.Image], Image.Image], model: Model, tmp_path: Path
+) -> None:
+    image, path = noise("RGB", (90, 30)), tmp_path / "x.png"
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    image.save(path, exif=exif)
+    turned, plain, file = model.encode_images([change(Image.open(path)), image, path])
+    np.testing.assert_allclose(turned, file, atol=1e-6)
+    assert np.abs(plain - file).max() > 1e-3
+
+
+def test_the_users_image_is_left_as_it_is(model: Model) -> None:
+    image = noise("P")
+    image.info["transparency"] = 3
+    before, info = image.tobytes(), dict(image.info)
+    dropping = clipcli.load(str(model.files.folder))
+    object.__setattr__(dropping.options.decode, "alpha", "drop")
+    for each in (model, dropping):
+        each.encode_images([image])
+        assert (image.mode, image.info, image.tobytes()) == ("P", info, before)
+
+
+def test_an_image_that_was_changed_is_not_taken_for_the_file_it_came_from(model: Model, photo: str) -> None:
+    model.encode_images([photo])
+    image = Image.open(photo)
+    image.paste("red", (0, 0, *image.size))
+    changed, file = model.encode_images([image, photo])
+    np.testing.assert_allclose(changed, model.encode_images([Image.new("RGB", image.size, "red")])[0], atol=1e-6)
+    assert np.abs(changed - file).max() > 1e-3
+    assert model.encode_images([photo])[0].tolist() == file.tolist()
+
+
+def test_an_image_given_many_times_is_loaded_once(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    noise("RGB", (900, 700)).save(path)
+    image = Image.open(path)
+    rows = model.encode_images([image] * 12)
+    np.testing.assert_allclose(rows, rows[:1].repeat(12, axis=0), atol=1e-6)
+
+
+def test_pictures_in_memory_fail_one_by_one(model: Model, photo: str) -> None:
+    cut = Image.open(io.BytesIO(Path(photo).read_bytes()[:500]))
+    closed = Image.open(photo)
+    closed.close()
+    images = [cut, closed, b"no picture", b"", Image.new("RGB", (0, 0)), Image.open(photo)]
+    *failed, good = model.classify(images, ["cat", "dog"])
+    assert good.error is None
+    for i, result in enumerate(failed):
+        assert result.error is not None
+        assert result.error.type == "UnreadableImage"
+        assert result.path in (f"image {i}", photo)
+        assert result.error.message.startswith(result.path)
+        assert len(result.error.message) < 80 + len(photo)
+    with pytest.raises(UnreadableImage, match="image 0"):
+        model.encode_images(images)
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [(np.zeros((4, 4, 3), np.uint8), "numpy.ndarray"), (None, "NoneType"), (7, "int"), (io.BytesIO(), "_io.BytesIO")],
+)
+def test_what_is_no_picture_is_named_before_anything_is_computed(
+    image: object, kind: str, clip_checkpoint: Path, photo: str
+) -> None:
+    fresh = clipcli.load(str(clip_checkpoint))
+    for images in ([photo, image], (photo, image)):
+        for ask in (
+            lambda images: fresh.classify(images, ["cat", "dog"]),
+            lambda images: fresh.score(images, ["a cat"]),
+            fresh.encode_images,
+        ):
+            with pytest.raises(TypeError, match=rf"^image 1 is .* {kind}; give a path, a PIL image .*fromarray"):
+                ask(images)
+    assert not {"text_encoder", "image_encoder"} & vars(fresh).keys()
+    with pytest.raises(TypeError, match=rf"^image 1 is .* {kind}"):
+        fresh.encode_images(iter([photo, image]))
+
+
+@pytest.mark.parametrize("image", [b"picture " * 1000, Image.new("RGB", (4, 4))], ids=["bytes", "image"])
+def test_a_single_picture_is_no_list(image: object, model: Model) -> None:
+    for ask in (model.encode_images, lambda images: model.classify(images, ["cat", "dog"])):
+        with pytest.raises(UsageError, match=r"^images must be a list, not (bytes|Image)\(\.\.\.\) by itself$"):
+            ask(image)
+
+
+def test_texts_and_labels_may_come_from_generators(model: Model, photo: str) -> None:
+    texts = ["a cat", "a dog"]
+    assert np.array_equal(model.encode_texts(text for text in texts), model.encode_texts(texts))
+    assert model.score([photo], (text for text in texts)) == model.score([photo], texts)
+    with pytest.raises(UsageError, match="no text is given"):
+        model.score([photo], iter([]))
+    expected = model.classify([photo], ["cat", "dog"], templates=["a {}.", "the {}."])
+    assert model.classify([photo], iter(["cat", "dog"]), templates=iter(["a {}.", "the {}."])) == expected
