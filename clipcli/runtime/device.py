@@ -38,6 +38,26 @@ def import_torch_ahead() -> None:
     threading.Thread(target=import_module, args=("torch",), name="import torch").start()
 
 
+def check_device_name(name: str) -> None:
+    """Refuse what `--device` does not take on any machine.
+
+    Raises:
+        UsageError: It is no such name.
+    """
+    if not re.fullmatch(_DEVICE, name):
+        raise UsageError(f"--device {name} is not a device", hint="use auto, cpu, cuda, cuda:N, cuda:all or mps")
+
+
+def check_dtype_name(name: str) -> None:
+    """Refuse what `--dtype` does not take.
+
+    Raises:
+        UsageError: The name is not in `DTYPES`.
+    """
+    if name not in DTYPES:
+        raise UsageError(f"--dtype {name} is not known", hint=f"use {', '.join(DTYPES)}")
+
+
 def choose_devices(name: str) -> "list[torch.device]":
     """Turn `auto`, `cpu`, `cuda`, `cuda:N`, `cuda:all` or `mps` into devices of this machine; only `cuda:all` is many.
 
@@ -47,8 +67,7 @@ def choose_devices(name: str) -> "list[torch.device]":
     """
     import torch
 
-    if not re.fullmatch(_DEVICE, name):
-        raise UsageError(f"--device {name} is not a device", hint="use auto, cpu, cuda, cuda:N, cuda:all or mps")
+    check_device_name(name)
     devices = available_devices()
     gpus = [device for device in devices if device.startswith("cuda")]
     wanted = {"auto": devices[:1], "cuda": ["cuda:0"], "cuda:all": gpus or ["cuda:0"]}.get(name, [name])
@@ -73,8 +92,7 @@ def choose_dtype(name: str, device: "torch.device") -> "torch.dtype":
     """
     import torch
 
-    if name not in DTYPES:
-        raise UsageError(f"--dtype {name} is not known", hint=f"use {', '.join(DTYPES)}")
+    check_dtype_name(name)
     if name == "auto":
         return torch.float32 if device.type == "cpu" else torch.float16
     if name == "int8" and (device.type != "cpu" or not torch.backends.mkldnn.is_available()):

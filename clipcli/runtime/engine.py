@@ -4,10 +4,12 @@
 is first needed, each tower by itself; torch is imported then and not before.
 """
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import chain
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -28,10 +30,13 @@ from clipcli.runtime.image_pipeline import ImageFeatures, ImagePipeline, Pixels
 from clipcli.runtime.inputs import ImageInput, image_sources, listed
 from clipcli.runtime.label_features import LabelEncoder, LabelFeature, ProgressCallback, name_prompt, warn_cut
 from clipcli.runtime.languages import language_warning
-from clipcli.runtime.parts import ModelParts, RunOptions
+from clipcli.runtime.parts import ModelParts, RunOptions, read_batch_size
 from clipcli.runtime.questions import head_classifier, labels_of, none_label, parent_groups
 from clipcli.scoring import Floats
 from clipcli.text.tokenizer import tokenizer_digest
+
+if TYPE_CHECKING:
+    import torch
 
 
 @contextmanager
@@ -302,12 +307,12 @@ class Model(ModelParts):
 
 
 def load(
-    name: str = hub.DEFAULT_MODEL,
+    name: str | os.PathLike[str] = hub.DEFAULT_MODEL,
     *,
     revision: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_size: int | None = None,
+    device: "str | torch.device" = "auto",
+    dtype: "str | torch.dtype" = "auto",
+    batch_size: int | Literal["auto"] | None = None,
     workers: int | None = None,
     offline: bool = False,
     cache: bool = True,
@@ -319,19 +324,31 @@ def load(
     remembered are found, and pictures much larger than the model's input are decoded and scaled the fast way (a cosine
     above 0.999 with the exact features); `exact_decode` gives the pixels of `transformers`.
 
+    Args:
+        name: What `--model` takes, as text; a `Path` is always that of a folder or file.
+        revision: A branch, tag or commit of a hub model.
+        device: `auto`, `cpu`, `cuda`, `cuda:N`, `cuda:all` or `mps`, or torch's own.
+        dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`, or torch's own.
+        batch_size: Pictures a batch; None and `auto` choose.
+        workers: Threads that decode; None chooses.
+        offline: Never fetch.
+        cache: Read and write remembered features.
+        exact_decode: Always decode and scale the whole picture.
+
     Raises:
-        ModelError: It is missing, damaged or not supported.
+        UsageError: An argument is not known.
+        ModelError: The checkpoint is missing, damaged or not supported.
     """
-    files = resolve_model(name, revision=revision, offline=offline)
     options = RunOptions(
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
+        device=str(device),
+        dtype=str(dtype).removeprefix("torch."),
+        batch_size=None if batch_size is None else read_batch_size(str(batch_size)),
         workers=workers,
         decode=DecodeOptions(exact=exact_decode),
         cache=cache,
     )
-    return Model(files, options)
+    name = name if isinstance(name, str) else os.path.abspath(os.path.expanduser(name))
+    return Model(resolve_model(name, revision=revision, offline=offline), options)
 
 
 def _failure(item: ImageFeatures) -> Failure:

@@ -16,7 +16,7 @@ from clipcli.images.decode import DecodeOptions
 from clipcli.images.preprocess import Preprocessing
 from clipcli.models.config import ImageTowerConfig, ModelConfig, TextConfig, read_config
 from clipcli.models.image_processor import read_image_processor
-from clipcli.runtime.device import Placement, import_torch_ahead
+from clipcli.runtime.device import Placement, check_device_name, check_dtype_name, import_torch_ahead
 from clipcli.runtime.digests import checkpoint_digest
 from clipcli.runtime.feature_cache import FeatureCache, open_cache
 from clipcli.runtime.image_pipeline import Encoder, default_workers
@@ -52,11 +52,13 @@ class RunOptions:
     cache: bool = True
 
     def __post_init__(self) -> None:
-        """Check the counts.
+        """Check names and counts, as far as that goes without torch.
 
         Raises:
-            UsageError: A count is below 1.
+            UsageError: A name is not known, or a count is below 1.
         """
+        check_device_name(self.device)
+        check_dtype_name(self.dtype)
         for flag, value in (("--batch-size", self.batch_size), ("--workers", self.workers)):
             if value is not None and value < 1:
                 raise UsageError(f"{flag} must be 1 or more, not {value}")

@@ -3,13 +3,15 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import clipcli
-from clipcli.errors import UnreadableImage, UsageError
+from clipcli.errors import ModelNotFoundError, UnreadableImage, UsageError
 from clipcli.runtime.engine import Model
 
 ORIENTATION = 0x0112
@@ -153,3 +155,40 @@ def test_texts_and_labels_may_come_from_generators(model: Model, photo: str) -> 
         model.score([photo], iter([]))
     expected = model.classify([photo], ["cat", "dog"], templates=["a {}.", "the {}."])
     assert model.classify([photo], iter(["cat", "dog"]), templates=iter(["a {}.", "the {}."])) == expected
+
+
+def test_a_path_is_a_folder_whatever_it_is_called(
+    clip_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("demo").symlink_to(clip_checkpoint)
+    assert clipcli.load(Path("demo")).files.source == "folder"
+    assert clipcli.load("demo").files.source == "bundled"
+    with pytest.raises(ModelNotFoundError, match=r"no such model folder: .*nothing"):
+        clipcli.load(Path("nothing"))
+
+
+def test_torch_names_its_own_devices_and_number_formats(clip_checkpoint: Path) -> None:
+    model = clipcli.load(clip_checkpoint, device=torch.device("cpu"), dtype=torch.bfloat16, batch_size="auto")
+    assert model.options == clipcli.load(clip_checkpoint, device="cpu", dtype="bfloat16").options
+    assert (model.device, model.dtype) == (torch.device("cpu"), torch.bfloat16)
+    assert clipcli.load(clip_checkpoint, batch_size=3).options.batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dtype": "float64"}, "--dtype float64 is not known"),
+        ({"dtype": torch.float64}, "--dtype float64 is not known"),
+        ({"device": "gpu"}, "--device gpu is not a device"),
+        ({"device": 0}, "--device 0 is not a device"),
+        ({"batch_size": "many"}, "--batch-size must be auto or a whole number, not many"),
+        ({"batch_size": 2.5}, "--batch-size must be auto or a whole number, not 2.5"),
+        ({"batch_size": 0}, "--batch-size must be 1 or more"),
+    ],
+)
+def test_load_refuses_what_it_does_not_know_before_it_looks_for_the_model(
+    arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        clipcli.load("no/such-model", **arguments)
