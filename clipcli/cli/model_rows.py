@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from clipcli.models.config import ModelConfig
 
 _SHOWN_LANGUAGES = 2
+_SHOWN_OF_COMMIT = 8
 _WIDE = 120
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """One model. What is not known is None, or empty; the last five say what is on this machine.
+    """One model. What is not known is None, or empty; the last six say what is on this machine.
 
-    `pinned` is the commit that is fetched; None means the branch `main`.
+    `pinned` is the commit that is fetched; None means the branch `main`. `here` is whether --model finds it whole;
+    `only_at` is what --revision must say where only another revision is.
     """
 
     alias: str | None
@@ -41,6 +43,7 @@ class ModelRow:
     here: bool = False
     missing: tuple[str, ...] = ()
     revision: str | None = None
+    only_at: str | None = None
     folder: str | None = None
     size_bytes: int | None = None
 
@@ -137,9 +140,10 @@ def _row(checkpoint: "Checkpoint | None", stored: "StoredModel | None", default:
         known = {"alias": None, "id": stored.hub_id, "family": stored.family}
     if stored is not None:
         known |= {
-            "here": not stored.missing,
+            "here": not stored.missing and stored.only_at is None,
             "missing": stored.missing,
             "revision": stored.revision,
+            "only_at": stored.only_at,
             "folder": str(stored.folder),
             "size_bytes": stored.size_bytes,
         }
@@ -225,8 +229,14 @@ def _accuracy(row: ModelRow) -> str:
 
 
 def _presence(row: ModelRow) -> str:
-    here = "yes" if row.here else "incomplete" if row.folder else ""
+    here = "yes" if row.here else "incomplete" if row.missing else _only_at(row)
     return f"{here}, default".removeprefix(", ") if row.default else here
+
+
+def _only_at(row: ModelRow) -> str:
+    """The branch or tag that is here in place of the usual one; a commit, which is its own name, by its start."""
+    name = row.only_at or ""
+    return f"at {name[:_SHOWN_OF_COMMIT] if name == row.revision else name}" if name else ""
 
 
 def _text(key: str, value: object) -> str:

@@ -30,6 +30,7 @@ class StoredModel:
         folder: That snapshot.
         size_bytes: What the model takes on disk, with older snapshots and unfinished downloads.
         missing: Names of files that the snapshot lacks; empty when it can be run.
+        only_at: What `--revision` must say to run it, where the usual revision is not here; else None.
     """
 
     hub_id: str
@@ -38,6 +39,7 @@ class StoredModel:
     folder: Path
     size_bytes: int
     missing: tuple[str, ...]
+    only_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,12 @@ def stored_models() -> tuple[StoredModel, ...]:
     found = []
     for folder in sorted(cache.cache_folder().glob("models--*--*")):
         hub_id = folder.name.removeprefix("models--").replace("--", "/", 1)
-        snapshot = _snapshot(hub_id, folder)
+        snapshot, only_at = _snapshot(hub_id)
         family = _family(hub_id, snapshot) if snapshot is not None else None
         if snapshot is not None and family is not None:
             missing = cache.missing_files(snapshot)
-            found.append(StoredModel(hub_id, family, snapshot.name, snapshot, _bytes_under(folder), missing))
+            size = _bytes_under(folder)
+            found.append(StoredModel(hub_id, family, snapshot.name, snapshot, size, missing, only_at))
     return tuple(found)
 
 
@@ -86,7 +89,7 @@ def verify_files(folder: Path) -> tuple[FileCheck, ...]:
 
 def check_file(path: Path) -> FileCheck:
     """Check one file: against the hash that names its blob, else that it can be read."""
-    if not path.exists():
+    if not path.is_file():
         return FileCheck(path.name, 0, "missing")
     size = path.stat().st_size
     blob = Path(os.readlink(path)).name if path.is_symlink() else ""
@@ -109,10 +112,13 @@ def plan_removal(hub_id: str) -> Removal:
         raise ModelNotFoundError(
             f"{hub_id} is not in {cache.cache_folder()}", hint="`clip models list` shows what is stored"
         )
-    scan = scan_cache_dir(cache.cache_folder())
+    try:
+        scan = scan_cache_dir(cache.cache_folder())
+    except (OSError, ValueError):  # a ref of any model that is no text, or may not be read
+        return _plain_removal(hub_id, folder)
     repo = next((repo for repo in scan.repos if repo.repo_path == folder.resolve()), None)
-    if repo is None or not repo.revisions:
-        return Removal(hub_id, folder, _bytes_under(folder), lambda: _remove_folder(folder))
+    if repo is None or not repo.revisions or folder.is_symlink():
+        return _plain_removal(hub_id, folder)
     # Copies of a repository share their commits, and revisions are deleted by commit: leave only this one in sight.
     strategy = replace(scan, repos=frozenset({repo})).delete_revisions(*(r.commit_hash for r in repo.revisions))
     partial = sum(path.lstat().st_size for path in (folder / "blobs").glob("*.incomplete"))
@@ -125,13 +131,15 @@ def plan_removal(hub_id: str) -> Removal:
     return Removal(hub_id, folder, strategy.expected_freed_size + partial, execute)
 
 
-def _snapshot(hub_id: str, folder: Path) -> Path | None:
-    """The snapshot that would be used without `--revision`, else the newest one."""
+def _snapshot(hub_id: str) -> tuple[Path | None, str | None]:
+    """The snapshot that would be used without `--revision`; else the newest whole one, and what to call it."""
     meant, _ = cache.best_snapshot(hub_id, usual_revisions(hub_id))
-    if meant is not None:
-        return meant
-    snapshots = [path for path in (folder / "snapshots").glob("*") if path.is_dir()]
-    return max(snapshots, key=lambda path: path.stat().st_mtime, default=None)
+    whole = cache.whole_revisions(hub_id) if meant is None else {}
+    name = next(iter(whole), None)
+    if name is not None:
+        return whole[name], name
+    snapshots = cache.repo_folder(hub_id).glob("snapshots/*/")
+    return meant or max(snapshots, key=lambda path: path.stat().st_mtime, default=None), None
 
 
 def _family(hub_id: str, snapshot: Path) -> str | None:
@@ -168,6 +176,18 @@ def _is_readable(path: Path) -> bool:
 def _bytes_under(folder: Path) -> int:
     files = (path for path in folder.rglob("*") if not path.is_dir() and not path.is_symlink())
     return sum(path.stat().st_size for path in files)
+
+
+def _plain_removal(hub_id: str, folder: Path) -> Removal:
+    """Removal of a repository's folder; of one that was moved and linked to, the folder and the link."""
+    target = folder.resolve()
+
+    def execute() -> None:
+        _remove_folder(target)
+        if folder.is_symlink():
+            folder.unlink()
+
+    return Removal(hub_id, target, _bytes_under(target), execute)
 
 
 def _remove_folder(folder: Path) -> None:

@@ -269,6 +269,27 @@ def test_output_keeps_to_its_schemas(cache_dir: Path, clip_checkpoint: Path) -> 
 COMMIT = "0123456789" * 4
 
 
+def test_list_calls_here_only_what_the_usual_revision_finds(cache_dir: Path) -> None:
+    refs = write_model(cache_dir, "me/tagged") / "refs"
+    (refs / "main").rename(refs / "v1")
+    (write_model(cache_dir, "me/lost") / "refs" / "main").unlink()
+
+    rows = {row["id"]: row for row in json.loads(invoke("list", "--json").stdout)["results"]}
+    for name, revision in (("me/tagged", "v1"), ("me/lost", COMMIT)):
+        row = rows[name]
+        assert (row["here"], row["missing"], row["only_at"], row["revision"]) == (False, [], revision, COMMIT)
+        assert invoke("path", name).exit_code == 4
+        assert invoke("path", name, "--revision", revision).stdout == f"{row['folder']}\n"
+        refused = invoke("info", name)
+        assert (refused.exit_code, refused.stdout) == (4, "")
+        assert f"--revision {revision} uses what is here" in refused.stderr
+    table = invoke("list", "--here", "--format", "table").stdout
+    assert [line.split()[1:] for line in table.splitlines() if line.startswith("me/")] == [
+        ["at", COMMIT[:8]],
+        ["at", "v1"],
+    ]
+
+
 def write_model(cache_dir: Path, hub_id: str) -> Path:
     """A model in the cache as huggingface_hub leaves it."""
     folder = cache_dir / f"models--{hub_id.replace('/', '--')}"

@@ -1,10 +1,11 @@
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clipcli.errors import ModelNotFoundError
-from clipcli.hub import model_folder, plan_removal, resolve_model, stored_models, verify_files
+from clipcli.hub import find_model, model_folder, plan_removal, resolve_model, stored_models, verify_files
 from tests.hub.conftest import B32, WEIGHTS, checkpoint_files
 from tests.hub_server import HubServer
 
@@ -41,6 +42,56 @@ def test_a_half_written_model_is_listed_as_such(hub: HubServer) -> None:
     assert model.missing == ("config.json",)
 
 
+def test_a_model_that_is_here_at_another_revision_only(hub: HubServer) -> None:
+    hub.add("me/mine", checkpoint_files())
+    tagged = hub.add("me/mine", checkpoint_files(b"tagged"), revision="v1")
+    folder = resolve_model("me/mine", revision="v1").folder
+
+    (model,) = stored_models()
+    assert (model.only_at, model.revision, model.folder) == ("v1", tagged, folder)
+    for find in (find_model, model_folder):
+        with pytest.raises(ModelNotFoundError, match="me/mine is on this machine at revision v1 only") as caught:
+            find("me/mine")
+        assert (caught.value.hint or "").startswith("--revision v1 uses what is here; ")
+    with pytest.raises(ModelNotFoundError, match=r"at revision v1 only .* and --offline forbids"):
+        resolve_model("me/mine", offline=True)
+    with pytest.raises(ModelNotFoundError, match="at revision v1 only"):
+        find_model("me/mine", revision="v2")
+
+    resolve_model("me/mine")
+    (model,) = stored_models()
+    assert (model.only_at, model.missing) == (None, ())
+    with pytest.raises(ModelNotFoundError, match="at revision main and v1 only"):
+        find_model("me/mine", revision="v2")
+
+
+def lost(ref: Path) -> None:
+    ref.unlink()
+
+
+def empty(ref: Path) -> None:
+    ref.write_text("")
+
+
+def not_text(ref: Path) -> None:
+    ref.write_bytes(b"\xff\xfe")
+
+
+@pytest.mark.parametrize("broken", [lost, empty, not_text])
+def test_a_model_without_its_branch_is_called_by_its_commit(
+    hub: HubServer, cache_dir: Path, broken: Callable[[Path], None]
+) -> None:
+    commit = hub.add("me/mine", checkpoint_files())
+    folder = resolve_model("me/mine").folder
+    broken(cache_dir / "models--me--mine" / "refs" / "main")
+
+    (model,) = stored_models()
+    assert (model.only_at, model.folder) == (commit, folder)
+    with pytest.raises(ModelNotFoundError, match=f"at revision {commit} only"):
+        find_model("me/mine")
+    assert find_model("me/mine", revision=commit).folder == folder
+
+
 def test_verify(hub: HubServer) -> None:
     hub.add(B32, checkpoint_files())
     folder = resolve_model(B32).folder
@@ -55,6 +106,17 @@ def test_verify(hub: HubServer) -> None:
     assert status["vocab.json"] == "missing"
     assert status["config.json"] == "ok"
     assert hub.requests == []
+
+
+def test_verify_where_a_folder_stands_for_a_file(hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    config = resolve_model(B32).folder / "config.json"
+    config.unlink()
+    config.mkdir()
+
+    status = {check.name: check.status for check in verify_files(model_folder(B32))}
+    assert status["config.json"] == "missing"
+    assert status["model.safetensors"] == "ok"
 
 
 def test_verify_a_folder_without_hashes(clip_checkpoint: Path, tmp_path: Path) -> None:
@@ -127,6 +189,36 @@ def test_a_model_that_cannot_be_scanned_is_removed_too(hub: HubServer, cache_dir
 
     assert removal.frees_bytes >= len(WEIGHTS)
     assert not folder.exists()
+
+
+def test_a_broken_ref_of_another_model_is_in_nobodys_way(hub: HubServer, cache_dir: Path) -> None:
+    for hub_id in (B32, "me/mine"):
+        hub.add(hub_id, checkpoint_files())
+        resolve_model(hub_id)
+    not_text(cache_dir / "models--me--mine" / "refs" / "main")
+
+    plan_removal(B32).execute()
+    assert not (cache_dir / "models--openai--clip-vit-base-patch32").exists()
+    plan_removal("me/mine").execute()
+    assert stored_models() == ()
+
+
+def test_a_model_that_was_moved_and_linked_to_goes_with_its_link(
+    hub: HubServer, cache_dir: Path, tmp_path: Path
+) -> None:
+    hub.add(B32, checkpoint_files())
+    resolve_model(B32)
+    link, moved = cache_dir / "models--openai--clip-vit-base-patch32", tmp_path / "disk" / "moved"
+    moved.parent.mkdir()
+    link.rename(moved)
+    link.symlink_to(moved)
+
+    removal = plan_removal(B32)
+    assert removal.folder == moved
+    assert removal.frees_bytes >= len(WEIGHTS)
+    removal.execute()
+    assert not moved.exists()
+    assert not link.is_symlink()
 
 
 def test_removing_what_is_not_there(cache_dir: Path) -> None:
