@@ -1,21 +1,39 @@
-"""Zero-shot vision on the command line and from Python: CLIP, Chinese-CLIP and AltCLIP.
+"""Zero-shot vision from Python and on the command line, with CLIP, Chinese-CLIP and AltCLIP.
 
-`import clipcli` is cheap: `clipcli.load` brings in what it needs when it is called. The folders here are rooms that
-import downwards only; CONTRIBUTING.md has their plan, and the way of a picture through them.
+    model = clipcli.load("vit-b32")
+    results = model.classify(["img.jpg", "poster.png"], labels=["cat", "dog"])
+    print(results[0].label, results[0].score)
+
+`Model` also has `score`, which compares pictures with whole texts, and `encode_images` and `encode_texts`.
+`ClassifyOptions` says how many labels a picture gets and what their scores are. Whatever a user can mend is raised as
+an `errors.ClipError`. Importing the package is cheap: `load` brings in what it needs when it is called.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-__all__ = ["Model", "__version__", "load"]
+from clipcli import errors
 
 if TYPE_CHECKING:
+    from clipcli.runtime.classifier import ClassifyOptions
     from clipcli.runtime.engine import Model, load
 
+__version__ = "0.1.0"
+__all__ = ["ClassifyOptions", "Model", "__version__", "errors", "load"]
 
-def __getattr__(name: str) -> Any:
-    if name in ("Model", "load"):
-        from clipcli.runtime import engine
+# The folders here are rooms that import downwards only; CONTRIBUTING.md has their plan.
+_HOMES = {
+    "ClassifyOptions": "clipcli.runtime.classifier",
+    "Model": "clipcli.runtime.engine",
+    "load": "clipcli.runtime.engine",
+}
 
-        return getattr(engine, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

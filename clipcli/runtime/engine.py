@@ -23,7 +23,7 @@ from clipcli.labels.templates import default_templates
 from clipcli.results import Classification, Failure, ImageTextScores
 from clipcli.runtime.classifier import ClassifyOptions, LabelClassifier, score_texts
 from clipcli.runtime.convert import resolve_model
-from clipcli.runtime.device import import_torch_ahead
+from clipcli.runtime.device import Placement, import_torch_ahead
 from clipcli.runtime.feature_cache import FeatureSpace
 from clipcli.runtime.image_memory import ImageReader, MarkingReader, RememberingReader, read_ahead
 from clipcli.runtime.image_pipeline import ImageFeatures, ImagePipeline, Pixels
@@ -66,6 +66,11 @@ class Model(ModelParts):
         """
         super().__init__(files, options)
         self._text_progress = text_progress
+
+    def __repr__(self) -> str:
+        """Name the checkpoint, its family, and where it runs: as it was asked for until that has been looked up."""
+        known = vars(self).get("placement") or Placement(self.options.device, self.options.dtype)
+        return f"<clipcli model {self.files.id}: {self.config.family}, dtype={known.dtype}, device={known.device}>"
 
     def encode_texts(self, texts: Iterable[str], *, warn_foreign: bool = True) -> Floats:
         """Encode texts as they are, without templates.

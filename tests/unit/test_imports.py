@@ -52,8 +52,25 @@ def test_talk_imports_nothing_heavy(arguments: list[str], status: int) -> None:
 
 
 def test_the_package_itself_imports_nothing_heavy() -> None:
-    code = "import sys, clipcli; print(0, *{n.partition('.')[0] for n in sys.modules}, file=sys.stderr)"
-    assert not run(code)[2].intersection(HEAVY)
+    code = """
+import sys, clipcli
+print(clipcli.errors.ClipError.__name__, *dir(clipcli))
+print(0, *{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)
+"""
+    stdout, _, modules = run(code)
+    assert stdout.split() == ["ClipError", "ClassifyOptions", "Model", "__version__", "errors", "load"]
+    assert not modules.intersection(HEAVY)
+
+
+def test_a_model_says_what_it_is_without_torch() -> None:
+    code = """
+import sys, clipcli
+print(clipcli.load("demo"))
+print(0, *{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)
+"""
+    stdout, _, modules = run(code)
+    assert stdout == "<clipcli model demo: clip, dtype=auto, device=auto>\n"
+    assert "torch" not in modules
 
 
 def test_label_sets_need_no_torch() -> None:

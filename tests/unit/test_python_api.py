@@ -1,6 +1,7 @@
 """What a Python user gives and gets: pictures that are no files, generators, paths and torch's own names."""
 
 import io
+import pydoc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,27 @@ def test_load_refuses_what_it_does_not_know_before_it_looks_for_the_model(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         clipcli.load("no/such-model", **arguments)
+
+
+def test_the_package_shows_what_it_is_for() -> None:
+    assert sorted(clipcli.__all__) == dir(clipcli)
+    assert all(hasattr(clipcli, name) for name in clipcli.__all__)
+    page = pydoc.plain(pydoc.render_doc(clipcli))
+    for name in ("clipcli.load(", "class ClassifyOptions", "class Model", "classify(self", "load(name"):
+        assert name in page
+    with pytest.raises(AttributeError, match="no attribute 'lead'"):
+        getattr(clipcli, "lead")  # noqa: B009 - mypy would refuse the attribute
+
+
+def test_a_model_says_where_it_runs_once_that_is_known(clip_checkpoint: Path) -> None:
+    model = clipcli.load(str(clip_checkpoint), device="cpu")
+    assert repr(model) == f"<clipcli model {clip_checkpoint}: clip, dtype=auto, device=cpu>"
+    model.encode_texts(["a cat"])
+    assert repr(model) == f"<clipcli model {clip_checkpoint}: clip, dtype=float32, device=cpu>"
+
+
+def test_options_give_every_label(model: Model, photo: str) -> None:
+    labels = [f"label {i}" for i in range(8)]
+    assert len(model.classify([photo], labels)[0].predictions) == 5
+    (result,) = model.classify([photo], labels, options=clipcli.ClassifyOptions(top=len(labels)))
+    assert sorted(prediction.label for prediction in result.predictions) == labels
