@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from clipcli import hub
-from clipcli.errors import ImageError, UsageError, warn
+from clipcli.errors import ImageError, UnsupportedModelError, UsageError, warn
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
 from clipcli.labels.expand import expand
@@ -129,9 +129,15 @@ class Model(ModelParts):
         Shapes: N pictures -> (N, P) float32, unit length.
 
         Raises:
+            UnsupportedModelError: The checkpoint has a classification head, whose numbers are no features.
             ImageError: A picture cannot be used.
             TypeError: One of `images` is neither a path nor a picture.
         """
+        if self.class_names is not None:
+            raise UnsupportedModelError(
+                f"{self.files.id} has a classification head, which gives classes instead of features",
+                hint="use `classify`, or a checkpoint with both towers",
+            )
         rows = []
         for item in self.iter_image_features(image_sources(images)):
             if item.features is None:

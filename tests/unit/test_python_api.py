@@ -2,6 +2,7 @@
 
 import io
 import pydoc
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 import clipcli
-from clipcli.errors import ModelNotFoundError, UnreadableImage, UsageError
+from clipcli.errors import ModelNotFoundError, UnreadableImage, UnsupportedModelError, UsageError
 from clipcli.runtime.engine import Model
 
 ORIENTATION = 0x0112
@@ -217,3 +219,21 @@ def test_options_give_every_label(model: Model, photo: str) -> None:
     assert len(model.classify([photo], labels)[0].predictions) == 5
     (result,) = model.classify([photo], labels, options=clipcli.ClassifyOptions(top=len(labels)))
     assert sorted(prediction.label for prediction in result.predictions) == labels
+
+
+@pytest.fixture
+def with_head(clip_checkpoint: Path, tmp_path: Path) -> Path:
+    """A checkpoint with a classification head of its own."""
+    config = transformers.CLIPConfig.from_pretrained(clip_checkpoint, id2label={0: "cat", 1: "dog", 2: "bird"})
+    folder = shutil.copytree(clip_checkpoint, tmp_path / "head")
+    transformers.CLIPForImageClassification(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_classification_head_gives_no_features(with_head: Path, photo: str) -> None:
+    model = clipcli.load(with_head)
+    for images in ([photo], []):
+        with pytest.raises(UnsupportedModelError, match="classes instead of features"):
+            model.encode_images(images)
+    (result,) = model.classify([Image.open(photo)])
+    assert {prediction.label for prediction in result.predictions} == {"cat", "dog", "bird"}
