@@ -21,5 +21,4 @@ def background_of(label_set: LabelSet) -> tuple[str, ...]:
     """Return the set's own background, or the default in its language; in English where there is none in it."""
     if label_set.background:
         return label_set.background
-    language = (language_of(label_set) or "en").split("-")[0].lower()
-    return _DEFAULTS.get(language, _DEFAULTS["en"])
+    return _DEFAULTS.get(language_of(label_set) or "en", _DEFAULTS["en"])

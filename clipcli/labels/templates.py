@@ -51,13 +51,18 @@ def language_of_text(text: str) -> str | None:
     return _LANGUAGES.get(script_of(text))
 
 
+def base_language(tag: str) -> str:
+    """Return the language of a BCP 47 tag, without script and region: "zh" of "zh-Hans-CN"."""
+    return tag.split("-")[0].lower()
+
+
 def language_of(label_set: LabelSet) -> str | None:
-    """Return the language that the set states, or the one its labels' scripts tell.
+    """Return the base language that the set states, or the one its labels' scripts tell.
 
     Latin letters count as English. None if no script has more than half of the labels, or its language is unknown.
     """
     if label_set.language is not None:
-        return label_set.language
+        return base_language(label_set.language)
     scripts = Counter(script_of(" ".join(label.prompts)) for label in label_set.labels)
     del scripts["common"]
     if scripts["kana"]:  # Japanese also writes words in Chinese characters alone
@@ -74,4 +79,4 @@ def default_templates(label_set: LabelSet) -> tuple[str, ...]:
     They are in the set's language; a mixture of languages, or one without a template here, gets the bare label.
     """
     language = language_of(label_set)
-    return _DEFAULTS.get(language.split("-")[0].lower(), _BARE) if language else _BARE
+    return _DEFAULTS.get(language, _BARE) if language else _BARE

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from clipcli import demo, hub
-from clipcli.labels.templates import language_of_text
+from clipcli.labels.templates import base_language, language_of_text
 
 _NAMES = {"en": "English", "zh": "Chinese", "ja": "Japanese", "ko": "Korean", "ru": "Russian", "ar": "Arabic"}
 
@@ -25,7 +25,7 @@ def foreign_language(texts: Sequence[str], stated: str | None, spoken: frozenset
     written in them, because names and brands are, in any language.
     """
     if stated is not None:
-        language = stated.split("-")[0].lower()
+        language = base_language(stated)
         return None if language in spoken else (language, list(texts))
     languages = [language_of_text(text) for text in texts]
     if any(language not in ("en", None) for language in languages):

@@ -12,10 +12,13 @@ from PIL import Image
 import clipcli
 from clipcli.errors import ClipWarning, DeviceError, LabelSetError, MissingFile, UsageError
 from clipcli.images.find import ImageSource
+from clipcli.labels.background import background_of
 from clipcli.labels.label_set import Label, LabelSet
+from clipcli.labels.templates import default_templates
 from clipcli.runtime.classifier import ClassifyOptions
 from clipcli.runtime.device import Placement
 from clipcli.runtime.engine import Model
+from clipcli.runtime.questions import NONE_OF_THESE, none_label
 
 COLOURS = ["red", "green", "blue", "white", "black", "yellow", "purple"]
 
@@ -135,6 +138,16 @@ def test_none_of_these_is_one_more_label_and_no_answer_when_it_wins(model: Model
 def test_none_of_these_speaks_the_language_of_the_labels(labels: tuple[str, ...], expected: str, model: Model) -> None:
     label_set = LabelSet("set", tuple(Label(name) for name in labels))
     assert model.classifier(label_set, ClassifyOptions(), none_of_these=True).names == (*labels, expected)
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "zh-Hans", "ZH", "zh"])
+def test_none_of_these_speaks_the_language_that_is_stated_whatever_its_region(language: str) -> None:
+    label_set = LabelSet("set", (Label("IKEA"),), language=language)
+    chinese = none_label(LabelSet("set", (Label("猫"),)), none_of_these=True)
+    assert none_label(label_set, none_of_these=True) == chinese != NONE_OF_THESE
+    # As do the templates and the background of such a set.
+    assert default_templates(label_set) == default_templates(LabelSet("set", (Label("猫"),)))
+    assert background_of(label_set) == background_of(LabelSet("set", (Label("猫"),)))
 
 
 def test_threshold_leaves_labels_out(model: Model, pictures: list[str]) -> None:
