@@ -29,7 +29,10 @@ def clean_text(text: str, what: str) -> str:
     if "Cs" in categories:  # how Python carries bytes of the command line that are not UTF-8
         raise LabelSetError(f"{what} {cleaned!r} is not UTF-8 text")
     if "Cc" in categories:
-        raise LabelSetError(f"{what} {cleaned!r} holds a line break, a tab or another control character")
+        raise LabelSetError(
+            f"{what} {cleaned!r} holds a line break, a tab or another control character",
+            hint="write it on one line, with spaces",
+        )
     return cleaned
 
 

@@ -74,6 +74,9 @@ def read_label_file(path: Path) -> LabelFile:
     labels = _Labels()
     if "labels" in fields:
         labels.read(fields["labels"])
+    none = _label(fields["none"], None) if "none" in fields else None
+    if none is not None:
+        labels.claim(fields["none"], none)
     return LabelFile(
         name=about["name"] or path.stem,
         description=about["description"],
@@ -82,7 +85,7 @@ def read_label_file(path: Path) -> LabelFile:
         include=_references(fields["include"], path.parent) if "include" in fields else (),
         templates=_templates(fields["templates"], path.parent) if "templates" in fields else None,
         labels=tuple(labels.found),
-        none=_label(fields["none"], None) if "none" in fields else None,
+        none=none,
         background=_unique(fields["background"], "background", clean_text) if "background" in fields else (),
     )
 
@@ -122,6 +125,7 @@ class _Labels:
     def __init__(self) -> None:
         self.found: list[Label] = []
         self._lines: dict[str, int] = {}
+        self._prompts: dict[frozenset[str], str] = {}
         self._groups: dict[str, int] = {}
 
     def read(self, node: Node) -> None:
@@ -132,7 +136,7 @@ class _Labels:
             else:
                 self._add(item, None)
         if not self.found:
-            raise node.error("labels is empty")
+            raise node.error("labels is empty", hint="give at least one: labels: [cat, dog]")
 
     def _read_group(self, node: Node) -> None:
         fields = node.fields(GROUP_KEYS, "a group")
@@ -150,13 +154,24 @@ class _Labels:
 
     def _add(self, node: Node, group: str | None) -> None:
         label = _label(node, group)
+        self.claim(node, label)
+        self.found.append(label)
+
+    def claim(self, node: Node, label: Label) -> None:
+        """Refuse a label whose name or prompts an earlier one has; both lines are named."""
         if label.name in self._lines:
             raise node.error(
                 f"label {label.name!r} is there twice, first on line {self._lines[label.name]}",
                 hint="remove one; several wordings of one label go into its prompts",
             )
+        other = self._prompts.setdefault(frozenset(label.prompts), label.name)
+        if other != label.name:
+            raise node.error(
+                f"label {label.name!r} has the same prompts as {other!r} on line {self._lines[other]}, so nothing "
+                "could tell them apart",
+                hint="word one of them otherwise, as in {name: color/orange, prompts: [the color orange]}",
+            )
         self._lines[label.name] = node.yaml.start_mark.line + 1
-        self.found.append(label)
 
 
 def _label(node: Node, group: str | None) -> Label:

@@ -17,6 +17,8 @@ from clipcli.errors import LabelSetError
 MAX_BYTES = 10_000_000
 MAX_DEPTH = 16
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is about ten times faster, where it is built in
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_DASH_WITHOUT_SPACE = re.compile(r"\s*-(?=[^\s-])")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TYPE_NAMES = {
     "bool": "a yes/no value",
@@ -85,12 +87,12 @@ class Node:
         Raises:
             LabelSetError: If it is anything else.
         """
-        if isinstance(self.yaml, yaml.ScalarNode) and self.yaml.tag.rpartition(":")[2] in {"int", "float"}:
-            try:
-                return float(self.yaml.value)
-            except ValueError:  # YAML's other spellings: 0x1F, 1:30, .inf
-                pass
-        raise self.error(f"{what} must be a number, such as 0.5")
+        hint = None
+        if isinstance(self.yaml, yaml.ScalarNode) and _NUMBER.fullmatch(self.yaml.value):
+            if not self.yaml.style:
+                return float(self.yaml.value)  # 1e-3 too, which YAML takes for a text
+            hint = f"write it without quotes: {self.yaml.value}"
+        raise self.error(f"{what} must be a number, such as 0.5", hint=hint)
 
     def items(self, what: str) -> list["Node"]:
         """Return the members of a list.
@@ -99,6 +101,9 @@ class Node:
             LabelSetError: If it is no list.
         """
         if not isinstance(self.yaml, yaml.SequenceNode):
+            node = self.yaml
+            if isinstance(node, yaml.ScalarNode) and not node.style and _DASH_WITHOUT_SPACE.match(node.value):
+                raise _no_space_after_dash(self.file, node.start_mark.line + 1, node.value)
             raise self.error(f"{what} must be a list", hint=f'"{what}: [one, two]", or one a line after "- "')
         return [Node(self.file, node) for node in self.yaml.value]
 
@@ -111,13 +116,15 @@ class Node:
         if not isinstance(self.yaml, yaml.MappingNode):
             raise self.error(f"{what} must hold keys ({', '.join(known)})", hint='write "key: value", one a line')
         fields: dict[str, Node] = {}
+        lines: dict[str, int] = {}
         for key, value in self._pairs():
             name = key.text("key")
             if name not in known:
                 raise key.error(f"unknown key {name!r}", hint=_nearest(name, known))
             if name in fields:
-                raise key.error(f"key {name!r} is there twice, first on line {fields[name].yaml.start_mark.line + 1}")
+                raise key.error(f"key {name!r} is there twice, first on line {lines[name]}")
             fields[name] = value
+            lines[name] = key.yaml.start_mark.line + 1
         return fields
 
     def _pairs(self) -> Iterator[tuple["Node", "Node"]]:
@@ -171,6 +178,7 @@ def _line_of(position: int, data: bytes) -> int:
 def _refuse_tricks(text: str, file: str) -> None:
     """Look through the events first: composing is what expands aliases and recurses."""
     depth = 0
+    lines = text.splitlines()
     for event in yaml.parse(text, Loader=_Loader):
         place = f"{file}:{event.start_mark.line + 1 if event.start_mark else 1}"
         if isinstance(event, yaml.CollectionStartEvent):
@@ -186,6 +194,28 @@ def _refuse_tricks(text: str, file: str) -> None:
             )
         if getattr(event, "tag", None) is not None:
             raise LabelSetError(f"{place}: tags (!) are not part of the format", hint="quote a text that begins with !")
+        if isinstance(event, yaml.ScalarEvent) and not event.style:
+            _refuse_joined_entries(event, lines, file)
+
+
+def _refuse_joined_entries(text: yaml.ScalarEvent, lines: Sequence[str], file: str) -> None:
+    """Refuse list entries that YAML joins into one text because a dash stands in the wrong column or lacks a space."""
+    if text.start_mark is None or text.end_mark is None or text.start_mark.line == text.end_mark.line:
+        return
+    first = text.start_mark.line
+    for number in range(first, text.end_mark.line + 1):
+        if _DASH_WITHOUT_SPACE.match(lines[number]):
+            raise _no_space_after_dash(file, number + 1, lines[number])
+        if number > first and lines[number].lstrip().startswith("- "):
+            raise LabelSetError(
+                f"{file}:{number + 1}: the dash stands further in than that of line {first + 1}, so YAML joins the two",
+                hint="begin the entries of a list in one column, or quote a text of several lines",
+            )
+
+
+def _no_space_after_dash(file: str, number: int, line: str) -> LabelSetError:
+    hint = f'write "- {line.strip()[1:]}", or quote a text that begins with a dash'
+    return LabelSetError(f"{file}:{number}: no space after the dash", hint=hint)
 
 
 def _syntax_error(error: yaml.YAMLError, file: str, text: str) -> LabelSetError:
@@ -197,6 +227,9 @@ def _syntax_error(error: yaml.YAMLError, file: str, text: str) -> LabelSetError:
     number = min(mark.line, len(lines) - 1)  # an unclosed bracket is noticed behind the last line
     line = lines[number]
     problem = getattr(error, "problem", None) or "not valid YAML"
+    for suspect in (number, number - 1):  # YAML may only give up at the next line
+        if suspect >= 0 and _DASH_WITHOUT_SPACE.match(lines[suspect]):
+            return _no_space_after_dash(file, suspect + 1, lines[suspect])
     place = f"{file}:{number + 1}"
     if line[: len(line) - len(line.lstrip())].count("\t") or line[mark.column : mark.column + 1] == "\t":
         return LabelSetError(f"{place}: a tab, which YAML does not allow for indentation", hint="use spaces")

@@ -50,6 +50,19 @@ labels:
     )
 
 
+def test_a_text_of_several_lines(tmp_path: Path) -> None:
+    text = "description: cats -\n  and dogs - at home\nlabels:\n- a cat\n  at home\n- '-40 degrees'\n- x - y"
+    label_set = find_label_set(str(write(tmp_path, text)))
+    assert label_set.description == "cats - and dogs - at home"
+    assert label_set.names == ("a cat at home", "-40 degrees", "x - y")
+
+
+@pytest.mark.parametrize("number", ["1e-1", "1.0e-1", ".1", "0.1", "1E-1"])
+def test_spellings_of_a_threshold(tmp_path: Path, number: str) -> None:
+    (label,) = find_label_set(str(write(tmp_path, f"labels:\n- {{name: a, threshold: {number}}}"))).labels
+    assert label.threshold == 0.1
+
+
 def test_the_smallest_file(tmp_path: Path) -> None:
     label_set = find_label_set(str(write(tmp_path, "labels: [cat]")))
     assert label_set == LabelSet("pets", (Label("cat"),))
@@ -111,6 +124,27 @@ def test_the_smallest_file(tmp_path: Path) -> None:
         ("labels: [a]\ninclude: [./x.yaml]\n", 2, "x.yaml: no such file", ""),
         ("background: photo\nlabels: [a]", 1, "background must be a list", ""),
         ("labels: [a]\n---\nlabels: [b]", 2, "another document", ""),
+        ("labels:\n- cat\nlabels:\n", 3, "'labels' is there twice, first on line 1", ""),
+        ("labels:\n- cat\n- dog\nnone: dog", 4, "label 'dog' is there twice, first on line 3", "remove one"),
+        (
+            "labels:\n- fruit/orange\n- cat\n- color/orange",
+            4,
+            "'color/orange' has the same prompts as 'fruit/orange' on line 2",
+            "prompts: [",
+        ),
+        ("labels: [cat, {name: kitten, prompts: [cat]}]", 1, "'kitten' has the same prompts as 'cat' on line 1", ""),
+        ("labels: [a/cat]\nnone: cat", 2, "'cat' has the same prompts as 'a/cat' on line 1", "prompts: ["),
+        ('labels:\n- {name: a, threshold: "0.5"}', 2, "must be a number", "without quotes: 0.5"),
+        ("labels:\n- {name: a, threshold: 5e1}", 2, "between 0 and 1, not 50", ""),
+        ("labels: []", 1, "labels is empty", "labels: [cat, dog]"),
+        ("labels:\n- dog\n- |\n  a cat\n  at home", 3, "holds a line break", "on one line"),
+        ("labels:\n - cat\n   - dog\n", 3, "the dash stands further in than that of line 2", "one column"),
+        ("labels:\n- group: g\n  labels:\n  - a\n  - b\n    - c", 6, "further in than that of line 5", "one column"),
+        ("labels:\n- cat\n-dog\n", 3, "no space after the dash", '"- dog"'),
+        ("labels:\n-cat\n- dog\n", 2, "no space after the dash", '"- cat"'),
+        ("labels:\n  - cat\n    -big dog\n", 3, "no space after the dash", '"- big dog"'),
+        ("labels:\n  -cat\n", 2, "no space after the dash", '"- cat"'),
+        ("labels:\n  -cat\n  -dog\n", 2, "no space after the dash", '"- cat"'),
     ],
 )
 def test_mistakes_name_file_and_line(tmp_path: Path, text: str, line: int, message: str, hint: str) -> None:
@@ -129,9 +163,7 @@ def test_mistakes_name_file_and_line(tmp_path: Path, text: str, line: int, messa
         ("# only a comment", "the file is empty"),
         ("name: x", "key 'labels' is missing"),
         ("templates: ['a {}']", "key 'labels' is missing"),
-        ("none: b\nlabels: [b]", "label 'b' is there twice"),
-        ("labels: [animal/bat, sport/bat]", "'animal/bat' and 'sport/bat' have the same prompts"),
-        ("labels: [cat, {name: kitten, prompts: [cat]}]", "'cat' and 'kitten' have the same prompts"),
+        ("include: cifar10\nlabels: [x/cat]", "'cat' and 'x/cat' have the same prompts"),
     ],
 )
 def test_mistakes_of_the_whole_file_name_it(tmp_path: Path, text: str, message: str) -> None:
