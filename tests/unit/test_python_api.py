@@ -1,6 +1,7 @@
 """What a Python user gives and gets: pictures that are no files, generators, paths and torch's own names."""
 
 import io
+import os
 import pydoc
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from clipcli.errors import ModelNotFoundError, UnreadableImage, UnsupportedModel
 from clipcli.runtime.engine import Model
 
 ORIENTATION = 0x0112
+LONG_AGO_NS = 10**18
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,7 @@ def model(clip_checkpoint: Path) -> Model:
 def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("photos") / "photo.png"
     Image.effect_noise((60, 40), 90).convert("RGB").save(path)
+    os.utime(path, ns=(LONG_AGO_NS, LONG_AGO_NS))  # a file of just now is read each time
     return str(path)
 
 
@@ -95,6 +98,15 @@ def test_an_image_that_was_changed_is_not_taken_for_the_file_it_came_from(model:
     np.testing.assert_allclose(changed, model.encode_images([Image.new("RGB", image.size, "red")])[0], atol=1e-6)
     assert np.abs(changed - file).max() > 1e-3
     assert model.encode_images([photo])[0].tolist() == file.tolist()
+
+
+def test_bytes_are_remembered_by_content_and_images_not_at_all(clip_checkpoint: Path, photo: str) -> None:
+    data = Path(photo).read_bytes()
+    (first,) = clipcli.load(clip_checkpoint).encode_images([data])
+    for image, remembered in ((data, True), (photo, True), (Image.open(photo), False)):
+        model = clipcli.load(clip_checkpoint)
+        np.testing.assert_allclose(model.encode_images([image])[0], first, atol=1e-6)
+        assert ("image_encoder" not in vars(model)) is remembered
 
 
 def test_an_image_given_many_times_is_loaded_once(model: Model, tmp_path: Path) -> None:
