@@ -1,5 +1,7 @@
 """Label sets written back into the format that `read` reads. Comments of an earlier file are not kept."""
 
+import math
+
 import yaml
 
 from clipcli.labels.label_set import Label, LabelSet
@@ -18,7 +20,8 @@ def to_yaml(label_set: LabelSet) -> str:
     }
     document: dict[str, object] = {key: value for key, value in about.items() if value}
     document["labels"] = _labels(label_set)
-    return yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=110)
+    # A text that went on in another line could begin it with a dash, as only a list entry may.
+    return yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=math.inf)
 
 
 def _labels(label_set: LabelSet) -> list[object]:

@@ -5,6 +5,7 @@ import pytest
 from clipcli.errors import LabelSetError
 from clipcli.labels.label_set import Label, LabelSet, clean_template, clean_templates, parents
 from clipcli.labels.library import find_label_set
+from clipcli.labels.write import to_yaml
 
 
 def write(folder: Path, text: str, name: str = "pets.yaml") -> Path:
@@ -209,6 +210,13 @@ def test_templates_are_cleaned() -> None:
     assert clean_templates(["{}", "{ {}"]) == ("{}", "{ {}")
     with pytest.raises(LabelSetError, match=r"'a \{\}' is there twice"):
         clean_templates(["a {}", "a {} "])
+
+
+def test_a_long_text_is_written_so_that_it_reads_again(tmp_path: Path) -> None:
+    long = " ".join(["a cat - on the mat -"] * 20 + ["-"])
+    label_set = LabelSet("pets", (Label(long), Label("dog", ("dog", long + " dog"))), description=long)
+    path = write(tmp_path, to_yaml(label_set))
+    assert find_label_set(str(path)) == label_set
 
 
 def test_parents() -> None:

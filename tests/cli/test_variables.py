@@ -1,0 +1,79 @@
+"""What the `CLIPCLI_` variables do to a run, without their flags; that they reach a message is in `test_bad_labels`."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipcli.runtime import device, image_memory, image_pipeline
+from clipcli.runtime.image_encoder import ImageEncoder
+from tests.cli.conftest import Clip, Outcome, Program
+from tests.hub.conftest import B32
+from tests.hub_server import HubServer
+
+
+def classify(clip: Clip, pictures: Path, **variables: str) -> Outcome:
+    return clip("classify", pictures, "-l", "cat,dog", "--json", "--no-cache", **variables)
+
+
+def test_device_and_dtype(clip: Clip, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = json.loads(classify(clip, pictures, CLIPCLI_DEVICE="cpu", CLIPCLI_DTYPE="bfloat16").stdout)["run"]
+    assert (run["device"], run["dtype"]) == ("cpu", "bfloat16")
+    run = json.loads(classify(clip, pictures, CLIPCLI_DEVICE="cpu").stdout)["run"]
+    assert (run["device"], run["dtype"]) == ("cpu", "float32")
+
+    monkeypatch.setattr(device, "available_devices", lambda: ["cpu"])
+    absent = classify(clip, pictures, CLIPCLI_DEVICE="cuda:1")
+    assert (absent.status, absent.stdout) == (1, "")
+    assert absent.stderr.startswith("clip: error: --device cuda:1: this machine has no such device\n")
+
+
+def test_batch_size(clip: Clip, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    encode = ImageEncoder.encode
+
+    def noted(self: ImageEncoder, pixels: Any, **options: Any) -> Any:
+        sizes.append((self.batch_size, len(pixels)))
+        return encode(self, pixels, **options)
+
+    monkeypatch.setattr(ImageEncoder, "encode", noted)
+    assert classify(clip, pictures, CLIPCLI_BATCH_SIZE="1").status == 0
+    assert sizes == [(1, 1)] * 3
+
+
+def test_workers(clip: Clip, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    class Noted(ThreadPoolExecutor):
+        def __init__(self, max_workers: int, **options: Any) -> None:
+            threads.append(max_workers)
+            super().__init__(max_workers, **options)
+
+    for module in (image_memory, image_pipeline):
+        monkeypatch.setattr(module, "ThreadPoolExecutor", Noted)
+    assert classify(clip, pictures, CLIPCLI_WORKERS="7").status == 0
+    assert set(threads) == {7}
+
+
+def test_offline(program: Program, pictures: Path, tmp_path: Path) -> None:
+    with HubServer() as hub:
+        settings = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+
+        def run(offline: str) -> tuple[int, str, str]:
+            variables = {**settings, "CLIPCLI_OFFLINE": offline}
+            process = program("classify", pictures, "-l", "cat,dog", "-m", "vit-b32", environment=variables)
+            stdout, stderr = process.communicate()
+            return process.returncode, stdout.decode(), stderr.decode()
+
+        status, stdout, stderr = run("1")
+        assert (status, stdout) == (4, "")
+        assert stderr.startswith(f"clip: error: {B32} is not on this machine")
+        assert "--offline forbids fetching it" in stderr
+        assert "CLIPCLI_OFFLINE=1 is set, which stands for --offline" in stderr
+        assert hub.requests == []
+
+        status, stdout, stderr = run("0")
+        assert (status, stdout) == (4, "")
+        assert hub.requests, "the stand-in can be asked"
