@@ -6,7 +6,7 @@ Imports neither torch nor the hub's client at the top: `list` and `--help` need 
 import os
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from clipcli.cli.render.rows import Column, print_rows
 from clipcli.cli.terminal import printable
 from clipcli.cli.wording import size_text
 from clipcli.errors import ClipError, DamagedModelError, UsageError
+
+if TYPE_CHECKING:
+    from clipcli.hub import ModelFiles
 
 models_app = typer.Typer(
     cls=CommandGroup,
@@ -122,7 +125,9 @@ def info(options: FormatOptions, name: _ModelName, revision: Revision = None) ->
 @handles_errors
 @expand_options
 def verify(options: FormatOptions, name: _ModelName, revision: Revision = None) -> None:
-    """Check every file of a model against its hash, without the network; where no hash is known, that it can be read.
+    """Check every file of a model against its hash, without the network; where no hash is known, read it.
+
+    Settings and tokenizer of a model without hashes are also checked against each other.
 
     \b
     clip models verify vit-b32
@@ -133,9 +138,11 @@ def verify(options: FormatOptions, name: _ModelName, revision: Revision = None) 
     from clipcli.runtime.convert import is_foreign, verify_foreign
 
     if revision is None and is_foreign(name):
+        folder = None
         checks = verify_foreign(name)
     else:
-        checks = hub.verify_files(hub.model_folder(name, revision=revision))
+        folder = hub.model_folder(name, revision=revision)
+        checks = hub.verify_files(folder)
     rows = [{"file": check.name, "size_bytes": check.size_bytes, "status": check.status} for check in checks]
     table = [
         Column("file", [check.name for check in checks]),
@@ -149,6 +156,8 @@ def verify(options: FormatOptions, name: _ModelName, revision: Revision = None) 
             "fetch or copy it again" if hub.is_local(name) else f"`clip models pull {name}` fetches such files again"
         )
         raise DamagedModelError(f"{name} is damaged: {', '.join(bad)}", hint=again)
+    if folder is not None and any(check.status == "readable" for check in checks):
+        _check_together(hub.ModelFiles(name, folder, None, "folder"))
 
 
 @models_app.command(cls=GroupedCommand)
@@ -227,6 +236,21 @@ def default(
 
 
 models_app.command(cls=GroupedCommand)(convert)
+
+
+def _check_together(files: "ModelFiles") -> None:
+    """Refuse files of which each is whole, but which are no model together; the weights are not compared.
+
+    Raises:
+        ModelError: Configuration, preprocessing or tokenizer do not fit.
+    """
+    from clipcli.runtime.parts import ModelParts
+
+    parts = ModelParts(files)
+    if parts.config.vision is not None:
+        parts.preprocessing  # noqa: B018 - read to be checked
+    if parts.config.text is not None:
+        parts.tokenizer  # noqa: B018
 
 
 def _confirm(what: str) -> None:

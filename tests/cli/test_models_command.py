@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -211,6 +212,20 @@ def test_rm_asks_nobody_where_a_stream_is_closed(
     assert models_app(["rm", "vit-b32"], standalone_mode=False) == 2
     assert ("nobody to ask" in capsys.readouterr().err) == (closed != "stderr")
     assert folder.exists()
+
+
+@pytest.mark.usefixtures("cache_dir")
+def test_verify_files_that_are_whole_but_do_not_fit(clip_checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clip_checkpoint, tmp_path / "model"))
+    merges = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    assert invoke("verify", str(folder)).exit_code == 0
+    (folder / "merges.txt").write_text("\n".join(merges[:-9]) + "\n", encoding="utf-8")
+
+    result = invoke("verify", str(folder))
+
+    assert {row["status"] for row in map(json.loads, result.stdout.splitlines())} == {"readable"}
+    assert result.exit_code == 4
+    assert f"{folder / 'merges.txt'} has {len(merges) - 10} merges" in result.stderr
 
 
 @pytest.mark.usefixtures("cache_dir")
