@@ -331,9 +331,10 @@ def load(
 ) -> Model:
     """Find a checkpoint by id, alias, folder or file and make it ready.
 
-    Every argument is what the command's option of its name is, with the same default. So features that the command has
-    remembered are found, and pictures much larger than the model's input are decoded and scaled the fast way (a cosine
-    above 0.999 with the exact features); `exact_decode` gives the pixels of `transformers`.
+    Every argument is what the command's option of its name is, with the same default; only `clip models default` is not
+    asked, so that a script means the same model everywhere. Features that the command has remembered are found, and
+    pictures much larger than the model's input are decoded and scaled the fast way (a cosine above 0.999 with the exact
+    features); `exact_decode` gives the pixels of `transformers`.
 
     Args:
         name: What `--model` takes, as text; a `Path` is always that of a folder or file.
