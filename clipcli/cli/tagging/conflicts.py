@@ -88,7 +88,7 @@ def _refuse_lone(sidecars: SidecarOptions, sorting: SortOptions, output: TagOutp
     if sidecars.prefix and not (written or output.is_exiftool):
         raise UsageError(
             "--prefix needs --write-sidecars or --format exiftool",
-            hint="only they write keywords, which it goes before",
+            hint="it stands before the keywords that these write: add one of them, or leave --prefix out",
         )
     if sidecars.dry_run and not (written or sorting.sort_into is not None):
         raise UsageError(

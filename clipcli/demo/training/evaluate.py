@@ -20,7 +20,8 @@ from clipcli.demo.training.pictures import drawings_of, empty_pictures, on_canva
 from clipcli.demo.training.vendors import VENDORS, Vendor
 from clipcli.images.preprocess import Preprocessing
 from clipcli.models.checkpoint import load_network
-from clipcli.models.config import read_config, read_json
+from clipcli.models.config import read_config
+from clipcli.models.image_processor import read_image_processor
 from clipcli.runtime.questions import NONE_OF_THESE
 from clipcli.text.tokenizer import load_tokenizer
 
@@ -53,8 +54,8 @@ class Examiner:
             raise ValueError(f"{folder} has no text tower")
         self.network = load_network(config, hub.weight_files(folder))
         self.logit_scale = float(self.network.logit_scale.exp())
-        settings = folder / "preprocessor_config.json"
-        self.preprocessing = Preprocessing.from_config(read_json(settings), str(settings))
+        settings, source = read_image_processor(folder)
+        self.preprocessing = Preprocessing.from_config(settings, str(source))
         self.tokenizer = load_tokenizer(folder, config.family, context_length=config.text.context_length)
         self.trained = [index for index, concept in enumerate(concepts) if not concept.held_out]
         self.held_out = [index for index, concept in enumerate(concepts) if concept.held_out]
