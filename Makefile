@@ -30,8 +30,8 @@ format: setup
 # The demo model from nothing, or on from where it was stopped. glibc must keep freed tensors, or it spends a third of
 # the time on giving them back; one thread trains beside the one that draws the pictures.
 train-demo: setup
-	$(BIN)/pip install -q -r clipcli/demo/training/requirements.txt
-	OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 $(BIN)/python -m clipcli.demo.training
+	$(BIN)/pip install -q -r tests/demo_training/requirements.txt
+	OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 $(BIN)/python -m tests.demo_training
 
 # What the pages say of options and fields, from the program and its schemas; the rest of a page is written by hand.
 man: setup

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 from clipcli import errors
 
 if TYPE_CHECKING:
-    from clipcli.runtime.classifier import ClassifyOptions
-    from clipcli.runtime.engine import Model, load
+    from clipcli.answers.classify import ClassifyOptions
+    from clipcli.api.model import Model, load
 
 __version__ = "0.1.0"
 __all__ = ["ClassifyOptions", "Model", "__version__", "errors", "load"]
 
 # The folders here are rooms that import downwards only; CONTRIBUTING.md has their plan.
 _HOMES = {
-    "ClassifyOptions": "clipcli.runtime.classifier",
-    "Model": "clipcli.runtime.engine",
-    "load": "clipcli.runtime.engine",
+    "ClassifyOptions": "clipcli.answers.classify",
+    "Model": "clipcli.api.model",
+    "load": "clipcli.api.model",
 }
 
 

@@ -20,7 +20,7 @@ def main() -> None:
     # On its way out Python looks for cycles among all that torch has made: a tenth of the time of a first answer.
     atexit.register(gc.freeze)
     try:
-        from clipcli.cli.completion import prepare
+        from clipcli.cli.shell.completion import prepare
 
         prepare()
         from clipcli.cli.app import app

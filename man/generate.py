@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from clipcli.cli.app import app
-from clipcli.cli.help import first_sentence, option_groups, split_help
+from clipcli.cli.shell.help import first_sentence, option_groups, split_help
 
 MAN = Path(__file__).parent
 SCHEMAS = MAN.parent / "clipcli" / "schemas"

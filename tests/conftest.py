@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parity.checkpoints import write_altclip, write_chinese_clip, write_clip
+from tests.helpers.checkpoints import write_altclip, write_chinese_clip, write_clip
 
 # Read when huggingface_hub is first imported, so a fixture would come too late.
 os.environ["HF_HUB_OFFLINE"] = "1"

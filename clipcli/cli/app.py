@@ -4,15 +4,15 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli.bench import bench
-from clipcli.cli.cache import cache_app
-from clipcli.cli.classify import classify
-from clipcli.cli.doctor import doctor
-from clipcli.cli.help import CommandGroup, GroupedCommand
-from clipcli.cli.labels import labels_app
-from clipcli.cli.models import models_app
-from clipcli.cli.score import score
-from clipcli.cli.tag import tag
+from clipcli.cli.commands.bench import bench
+from clipcli.cli.commands.cache import cache_app
+from clipcli.cli.commands.classify import classify
+from clipcli.cli.commands.doctor import doctor
+from clipcli.cli.commands.labels import labels_app
+from clipcli.cli.commands.models import models_app
+from clipcli.cli.commands.score import score
+from clipcli.cli.commands.tag import tag
+from clipcli.cli.shell.help import CommandGroup, GroupedCommand
 
 app = typer.Typer(
     cls=CommandGroup,

@@ -23,11 +23,11 @@ Run = Callable[[list[str]], object]
 def clipcli(checkpoint: str, dtype: str) -> Run:
     """What `clip classify --no-cache` runs."""
     import clipcli
+    from clipcli.answers.classify import ClassifyOptions
+    from clipcli.api.model import Model
+    from clipcli.api.parts import RunOptions
     from clipcli.images.decode import DecodeOptions
     from clipcli.labels.parse import parse_labels
-    from clipcli.runtime.classifier import ClassifyOptions
-    from clipcli.runtime.engine import Model
-    from clipcli.runtime.parts import RunOptions
 
     files = clipcli.load(checkpoint).files
     model = Model(files, RunOptions(dtype=dtype, decode=DecodeOptions(exact=False), cache=False))

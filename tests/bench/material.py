@@ -27,7 +27,7 @@ def write_checkpoint(folder: Path, size: str) -> Path:
     import torch
     from transformers import CLIPConfig, CLIPModel
 
-    from tests.parity.checkpoints import preprocessor_config, write_clip_tokenizer
+    from tests.helpers.checkpoints import preprocessor_config, write_clip_tokenizer
 
     torch.manual_seed(0)
     words = len(write_clip_tokenizer(folder))

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 import clipcli
+from clipcli.compute.prefix_tree import packs
+from clipcli.compute.torch_backend.text_encoder import TextEncoder
 from clipcli.labels.library import find_label_set, find_templates
-from clipcli.models.checkpoint import load_network
-from clipcli.models.clip_text import CausalTextTransformer
-from clipcli.models.dual_encoder import DualEncoder
-from clipcli.runtime.prefix_tree import packs
-from clipcli.runtime.text_encoder import TextEncoder
+from clipcli.networks.clip_text import CausalTextTransformer
+from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.networks.loading import load_network
 from clipcli.text.tokenizer import TextTokenizer
 
 TEMPLATES, LABELS = 80, 250

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from clipcli.checkpoints.config import read_config
+from clipcli.compute.torch_backend.fused import FusedImageTower
+from clipcli.compute.torch_backend.image_encoder import pixel_scale_and_shift
 from clipcli.images.preprocess import Preprocessing
-from clipcli.models.checkpoint import load_network
-from clipcli.models.config import read_config
-from clipcli.models.dual_encoder import DualEncoder
-from clipcli.models.fused import FusedImageTower
-from clipcli.runtime.image_encoder import pixel_scale_and_shift
+from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.networks.loading import load_network
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import Clip, Program
-from tests.cli.schemas import check_rows
+from tests.helpers.schemas import check_rows
 
 
 def missing(path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clipcli.cli.app import app
-from tests.cli.schemas import check_document
+from tests.helpers.schemas import check_document
 
 
 def bench(*args: str) -> str:
@@ -17,7 +17,7 @@ def bench(*args: str) -> str:
 
 @pytest.fixture(autouse=True)
 def short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipcli.runtime.benchmark._MODEL_SECONDS", 0.01)
+    monkeypatch.setattr("clipcli.api.benchmark._MODEL_SECONDS", 0.01)
 
 
 def test_drawn_pictures_are_measured(clip_checkpoint: Path) -> None:

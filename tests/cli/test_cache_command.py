@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipcli.cli import progress
-from clipcli.runtime.feature_cache import FeatureCache, FeatureSpace, Remembered, cache_path, open_cache
+from clipcli.cli.shell import progress
+from clipcli.features.cache import FeatureCache, FeatureSpace, Remembered, cache_path, open_cache
 from tests.cli.conftest import Clip
-from tests.cli.schemas import check_document, check_rows
+from tests.helpers.schemas import check_document, check_rows
 
 LABELS = ("--labels", "cat,dog,bird")
 
@@ -89,13 +89,17 @@ def test_a_remembered_run_prints_the_same_and_imports_neither_torch_nor_the_toke
 
 def test_score_remembers_texts_too(clip: Clip, old_pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = clip("score", old_pictures, "--text", "a red car", "--text", "猫", "--json")
-    monkeypatch.setattr("clipcli.runtime.text_encoder.TextEncoder.encode", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(
+        "clipcli.compute.torch_backend.text_encoder.TextEncoder.encode", lambda *_: pytest.fail("encoded again")
+    )
     assert clip("score", old_pictures, "--text", "a red car", "--text", "猫", "--json").stdout == first.stdout
 
 
 def test_a_label_in_another_set_is_remembered(clip: Clip, old_pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip("classify", old_pictures, *LABELS)
-    monkeypatch.setattr("clipcli.runtime.text_encoder.TextEncoder.encode", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(
+        "clipcli.compute.torch_backend.text_encoder.TextEncoder.encode", lambda *_: pytest.fail("encoded again")
+    )
     assert clip("classify", old_pictures, "--labels", "bird,cat").status == 0
 
 
@@ -231,7 +235,7 @@ class TestPromptBar:
 def test_interrupted_encoding_keeps_what_is_finished(
     clip: Clip, old_pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clipcli.runtime.label_features._PROMPTS_AT_ONCE", 2)
+    monkeypatch.setattr("clipcli.features.labels._PROMPTS_AT_ONCE", 2)
     calls = []
 
     def interrupted(self: FeatureCache, space: FeatureSpace, entries: dict[bytes, Remembered]) -> None:

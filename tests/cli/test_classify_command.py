@@ -11,7 +11,7 @@ import pytest
 
 import clipcli
 from tests.cli.conftest import Clip, Outcome
-from tests.cli.schemas import check_document, check_rows
+from tests.helpers.schemas import check_document, check_rows
 
 LABELS = ("-l", "cat,dog,bird,car,tree,house")
 

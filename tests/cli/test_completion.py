@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from clipcli import hub
-from clipcli.cli import completion
 from clipcli.cli.app import app
+from clipcli.cli.shell import completion
 from clipcli.labels.library import list_label_sets, list_templates
 
 SHELLS = ("bash", "zsh", "fish")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from clipcli.runtime.convert import kept_conversions
+from clipcli.foreign.convert import kept_conversions
 from tests.cli.conftest import Clip
-from tests.cli.schemas import check_rows
+from tests.helpers.schemas import check_rows
 
 DATA = Path(__file__).parent.parent / "data" / "formats"
 CLIP_TOKENIZER = DATA / "clip-tokenizer"
@@ -27,7 +27,7 @@ def vit(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not look into whatever other packages are installed here."""
-    monkeypatch.setattr("clipcli.runtime.convert._PACKAGES", ())
+    monkeypatch.setattr("clipcli.foreign.convert._PACKAGES", ())
 
 
 def stored_model(hub_id: str, tokenizer: Path, model_type: str) -> None:
@@ -75,7 +75,7 @@ def test_a_file_runs_directly_as_its_conversion_does(clip: Clip, vit: Path, pict
 
 
 def test_a_file_is_converted_once(clip: Clip, vit: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import clipcli.models.formats as formats
+    from clipcli.foreign import recognise as formats
 
     arguments = ("classify", pictures, "-l", "cat,dog", "-m", vit)
     first = clip(*arguments)
@@ -143,7 +143,7 @@ def test_openais_vocabulary_in_an_installed_package(
     (package / "__init__.py").write_text("raise SystemExit('imported')")
     shutil.copy(DATA / "openai-bpe.txt.gz", package / "bpe_simple_vocab_16e6.txt.gz")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setattr("clipcli.runtime.convert._PACKAGES", ("open_clip",))
+    monkeypatch.setattr("clipcli.foreign.convert._PACKAGES", ("open_clip",))
     assert clip("models", "convert", DATA / "openai-vit.pt", tmp_path / "out").status == 0
 
 
@@ -281,7 +281,7 @@ def test_info_of_a_file_that_was_run_needs_no_second_look(
 ) -> None:
     before = clip("models", "info", vit).rows[0]
     clip("classify", pictures, "-l", "cat,dog", "-m", vit)
-    monkeypatch.delattr("clipcli.models.formats.read_foreign")
+    monkeypatch.delattr("clipcli.foreign.read_foreign")
     after = clip("models", "info", vit).rows[0]
     assert after == {**before, "converted": str(kept_conversions().folders[0])}
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from clipcli.runtime import doctor
+from clipcli.api import diagnose as doctor
 from tests.cli.conftest import Clip, Outcome
-from tests.cli.schemas import check_document
+from tests.helpers.hub_server import HubServer, commit_of
+from tests.helpers.schemas import check_document
 from tests.hub.conftest import cache_dir, checkpoint_files, hub
-from tests.hub_server import HubServer, commit_of
 
 __all__ = ["cache_dir", "hub"]  # fixtures
 

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from clipcli.cli.app import app
-from clipcli.cli.help import split_help
+from clipcli.cli.shell.help import split_help
 from tests.cli.conftest import Clip
 
 

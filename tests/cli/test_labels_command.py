@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from clipcli.cli.labels import labels_app
-from tests.cli.schemas import check_document, check_rows
+from clipcli.cli.commands.labels import labels_app
+from tests.helpers.schemas import check_document, check_rows
 
 
 @pytest.fixture(autouse=True)
@@ -198,7 +198,7 @@ def test_a_home_of_nobody_is_an_error(command: list[str]) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys; from clipcli.cli.labels import labels_app\n"
+        "import sys; from clipcli.cli.commands.labels import labels_app\n"
         "try: labels_app(['show', 'pets', '--format', 'jsonl'])\n"
         "except SystemExit: pass\n"
         "assert not {'torch', 'numpy', 'PIL', 'rich', 'transformers'} & set(sys.modules), sorted(sys.modules)"

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 import clipcli
-from clipcli.cli import progress
-from clipcli.cli.boundary import say
-from clipcli.cli.help import split_help
-from clipcli.cli.run import failures_text
-from clipcli.cli.terminal import can_redraw, printable, wants_colour
+from clipcli.cli.output.runner import failures_text
+from clipcli.cli.shell import progress
+from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.help import split_help
+from clipcli.cli.shell.terminal import can_redraw, printable, wants_colour
 from tests.cli.conftest import Clip, Program
 from tests.cli.test_help import TREE
 

@@ -14,11 +14,11 @@ import pytest
 from huggingface_hub import constants
 from typer.testing import CliRunner, Result
 
-from clipcli.cli.models import models_app
+from clipcli.cli.commands.models import models_app
 from clipcli.hub import resolve as resolve_module
-from tests.cli.schemas import check_document, check_rows
+from tests.helpers.hub_server import HubServer
+from tests.helpers.schemas import check_document, check_rows
 from tests.hub.conftest import B32, WEIGHTS, checkpoint_files
-from tests.hub_server import HubServer
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -191,7 +191,7 @@ def test_info_without_and_with_files(clip_checkpoint: Path) -> None:
 
 def test_rm_asks_on_a_terminal(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_model(cache_dir, B32)
-    monkeypatch.setattr("clipcli.cli.models._somebody_is_there", lambda: True)
+    monkeypatch.setattr("clipcli.cli.commands.models._somebody_is_there", lambda: True)
 
     declined = invoke("rm", "vit-b32", answer="n\n")
     assert declined.exit_code == 1 and folder.exists()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from clipcli.cli.render.destination import Destination
+from clipcli.cli.output.destination import Destination
 from clipcli.errors import ClipError
 from tests.cli.conftest import Clip, reading
-from tests.cli.schemas import check_document
+from tests.helpers.schemas import check_document
 
 QUESTION = ("-l", 'cat,"dog, wet",鸟', "-q")
 BAD = "no\twhere.jpg"

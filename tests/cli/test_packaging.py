@@ -237,5 +237,5 @@ def test_a_script_of_a_user_is_checked_against_its_types(wheel: Path, tmp_path: 
     mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull]
     done = run(environment, *mypy, "--python-executable", environment / "bin" / "python", script)
     assert done.returncode == 0, done.stdout
-    assert 'type is "clipcli.runtime.engine.Model"' in done.stdout
+    assert 'type is "clipcli.api.model.Model"' in done.stdout
     assert 'type is "numpy.ndarray[' in done.stdout

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Program
-from tests.cli.schemas import check_document
+from tests.helpers.schemas import check_document
 
 LABELS = ("-l", "cat,dog")
 WAIT_S = 60

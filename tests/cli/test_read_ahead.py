@@ -32,7 +32,7 @@ class Gate:
 
 sys.meta_path.insert(0, Gate)
 from clipcli.__main__ import main
-from clipcli.runtime import engine
+from clipcli.api import model as engine
 
 decode = engine.decode
 def decode_and_tell(*arguments):

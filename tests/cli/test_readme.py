@@ -31,8 +31,8 @@ from clipcli import demo, hub
 from clipcli.cli.app import app
 from clipcli.errors import ExitStatus
 from man import generate, readme
-from tests.cli.schemas import check_rows
-from tests.hub_server import HubServer
+from tests.helpers.hub_server import HubServer
+from tests.helpers.schemas import check_rows
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 
 import clipcli
 from tests.cli.conftest import Clip
-from tests.cli.schemas import check_document, check_rows
+from tests.helpers.schemas import check_document, check_rows
 
 TEXTS = ("--text", "a cat on grass", "--text", "two dogs", "--text", "a red car")
 

@@ -12,7 +12,7 @@ import pytest
 
 TWO_DEVICES = """
 import torch
-from clipcli.runtime import device
+from clipcli.compute import devices as device
 device.choose_devices = lambda name: [torch.device("cpu")] * 2
 from clipcli.__main__ import main
 main()

@@ -11,8 +11,8 @@ import pytest
 
 from clipcli import demo
 from tests.cli.conftest import Clip, Program
-from tests.cli.schemas import check_document, check_rows
 from tests.cli.test_bad_pictures import may_not_read_everything
+from tests.helpers.schemas import check_document, check_rows
 from tests.unit.test_sidecars import HIERARCHICAL, LIGHTROOM, SUBJECT, TAGS_LIST, values
 
 LABEL_SET = r"""

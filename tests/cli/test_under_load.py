@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipcli.runtime import engine
+from clipcli.api import model as engine
 from tests.cli.conftest import Clip, Program
 from tests.cli.test_bad_pictures import bomb, dangling_link, empty, may_not_read_everything, text_named_jpg, truncated
-from tests.parity.checkpoints import write_clip
+from tests.helpers.checkpoints import write_clip
 
 
 def noise_with_the_start_of_a_png(path: Path) -> None:

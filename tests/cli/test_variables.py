@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from clipcli.runtime import device, image_memory, image_pipeline
-from clipcli.runtime.image_encoder import ImageEncoder
+from clipcli.compute import devices as device
+from clipcli.compute.torch_backend.image_encoder import ImageEncoder
+from clipcli.features import pipeline as image_pipeline
+from clipcli.features import reader as image_memory
 from tests.cli.conftest import Clip, Outcome, Program
+from tests.helpers.hub_server import HubServer
 from tests.hub.conftest import B32
-from tests.hub_server import HubServer
 
 
 def classify(clip: Clip, pictures: Path, **variables: str) -> Outcome:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import close_session, constants
 
-from tests.hub_server import HubServer
+from tests.helpers.hub_server import HubServer
 
 WEIGHTS = bytes(range(256)) * 8192  # 2 MiB
 B32 = "openai/clip-vit-base-patch32"

@@ -5,7 +5,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from clipcli.cli.app import app
-from tests.hub_server import HubServer
+from tests.helpers.hub_server import HubServer
 
 
 def test_the_first_run_fetches_the_model_and_the_second_asks_nobody(

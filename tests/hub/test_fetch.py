@@ -20,8 +20,8 @@ from clipcli.errors import (
 from clipcli.hub import fetch, pull_model, resolve_model
 from clipcli.hub.registry import usual_revisions
 from clipcli.hub.remote import Listing, RemoteFile
+from tests.helpers.hub_server import HubServer
 from tests.hub.conftest import B32, WEIGHTS, checkpoint_files
-from tests.hub_server import HubServer
 
 PINNED = usual_revisions(B32)[0]
 NEEDED = {

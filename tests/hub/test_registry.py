@@ -2,9 +2,9 @@ import re
 
 import pytest
 
+from clipcli.checkpoints import config
 from clipcli.hub import CHECKPOINTS, DEFAULT_MODEL, checkpoints_for, find_checkpoint
 from clipcli.hub.registry import FAMILIES, MODEL_TYPES, usual_revisions
-from clipcli.models import config
 from clipcli.text import families
 
 

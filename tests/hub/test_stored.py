@@ -6,8 +6,8 @@ import pytest
 
 from clipcli.errors import ModelNotFoundError
 from clipcli.hub import find_model, model_folder, plan_removal, resolve_model, stored_models, verify_files
+from tests.helpers.hub_server import HubServer
 from tests.hub.conftest import B32, WEIGHTS, checkpoint_files
-from tests.hub_server import HubServer
 
 B16 = "openai/clip-vit-base-patch16"
 

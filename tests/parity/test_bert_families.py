@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from clipcli.checkpoints.config import BertTextConfig, XlmRobertaTextConfig, read_config
 from clipcli.hub import weight_files
-from clipcli.models.checkpoint import load_network
-from clipcli.models.config import BertTextConfig, XlmRobertaTextConfig, read_config
-from clipcli.models.dual_encoder import DualEncoder
+from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.networks.loading import load_network
 from clipcli.text.tokenizer import TextTokenizer, load_tokenizer
-from tests.parity.checkpoints import WRITERS, write_altclip, write_chinese_clip
+from tests.helpers.checkpoints import WRITERS, write_altclip, write_chinese_clip
 
 FAMILIES = ("chinese_clip", "altclip")
 TOLERANCE = 1e-5

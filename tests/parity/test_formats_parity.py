@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clipcli.models.checkpoint import load_network
-from clipcli.models.config import ResNetConfig, read_config
-from clipcli.runtime.convert import convert
+from clipcli.checkpoints.config import ResNetConfig, read_config
+from clipcli.foreign.convert import convert
+from clipcli.networks.loading import load_network
 
 DATA = Path(__file__).parent.parent / "data" / "formats"
 TOLERANCE = 2e-6
@@ -96,8 +96,8 @@ def test_tokenizer_and_preprocessing_are_read_the_same_way(name: str, folders: d
     from PIL import Image
     from transformers import AutoTokenizer, CLIPImageProcessorPil
 
+    from clipcli.checkpoints.config import read_json
     from clipcli.images.preprocess import Preprocessing
-    from clipcli.models.config import read_json
     from clipcli.text.tokenizer import load_tokenizer
 
     folder = folders[name]

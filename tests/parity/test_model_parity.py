@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from clipcli.checkpoints.config import read_config
 from clipcli.hub import weight_files
-from clipcli.models.checkpoint import load_network
-from clipcli.models.config import read_config
-from clipcli.models.dual_encoder import DualEncoder
-from tests.parity.checkpoints import WRITERS, write_clip
+from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.networks.loading import load_network
+from tests.helpers.checkpoints import WRITERS, write_clip
 
 TOLERANCE = 1e-5
 

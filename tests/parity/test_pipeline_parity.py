@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 import clipcli
-from clipcli.runtime.classifier import ClassifyOptions
-from tests.parity.checkpoints import save_again
+from clipcli.answers.classify import ClassifyOptions
+from tests.helpers.checkpoints import save_again
 
 LABELS = ["cat", "dog", "a red car", "tree"]
 TEMPLATES = ["a photo of a {}.", "{}", "two {} sitting on grass"]

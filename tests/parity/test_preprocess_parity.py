@@ -13,12 +13,12 @@ from transformers import AutoImageProcessor
 from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from clipcli.checkpoints.image_processor import read_image_processor
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
 from clipcli.images.preprocess import Preprocessing
-from clipcli.models.image_processor import read_image_processor
-from tests.parity.checkpoints import preprocessor_config
-from tests.unit.picture_files import VARIANT_NAMES, VARIANTS, gradient, save, variant
+from tests.helpers.checkpoints import preprocessor_config
+from tests.helpers.image_files import VARIANT_NAMES, VARIANTS, gradient, save, variant
 
 SIZES = [(640, 480), (333, 500), (224, 224), (1, 1), (1, 100), (100, 1), (225, 224), (223, 1001), (50, 37), (17, 1000)]
 CONFIGS: dict[str, dict[str, Any]] = {

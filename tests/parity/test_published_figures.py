@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import clipcli
-from clipcli.runtime.classifier import ClassifyOptions
+from clipcli.answers.classify import ClassifyOptions
 
 pytestmark = pytest.mark.weights
 

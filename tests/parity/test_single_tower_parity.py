@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from clipcli.checkpoints.config import read_config
 from clipcli.errors import UnsupportedModelError
 from clipcli.hub import weight_files
-from clipcli.models.checkpoint import load_network
-from clipcli.models.config import read_config
-from clipcli.models.dual_encoder import DualEncoder
+from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.networks.loading import load_network
 
 
 def load(folder: Path) -> DualEncoder:

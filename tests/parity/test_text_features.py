@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import clipcli
+from clipcli.compute.torch_backend import text_encoder
 from clipcli.labels.label_set import Label, LabelSet
-from clipcli.runtime import text_encoder
-from tests.parity.checkpoints import CHINESE, WORDS, write_clip
+from tests.helpers.checkpoints import CHINESE, WORDS, write_clip
 from tests.parity.test_pipeline_parity import Reference
 
 TEMPLATES = (
@@ -69,7 +69,7 @@ def test_remembered_features_are_those_that_were_computed(pair: tuple[Path, Refe
 
 
 def test_ensembles_are_means_of_unit_vectors(pair: tuple[Path, Reference], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipcli.runtime.label_features._PROMPTS_AT_ONCE", 17)
+    monkeypatch.setattr("clipcli.features.labels._PROMPTS_AT_ONCE", 17)
     folder, reference = pair
     label_set = LabelSet(name="some", labels=tuple(Label(name) for name in NAMES), templates=TEMPLATES[:4])
     ours = clipcli.load(str(folder), cache=False).encode_labels(label_set)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from clipcli.text.tokenizer import load_tokenizer
-from tests.parity.checkpoints import write_clip_tokenizer, write_sentencepiece_model
-from tests.parity.texts import HARD, generated
+from tests.helpers.checkpoints import write_clip_tokenizer, write_sentencepiece_model
+from tests.helpers.texts import HARD, generated
 
 TEXTS = [*HARD, *generated(2000)]
 

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipcli.answers.calibrate import Fit, fit_thresholds
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.labels.library import find_label_set, list_label_sets
 from clipcli.labels.write import to_yaml
-from clipcli.runtime.calibration import Fit, fit_thresholds
 
 
 def fit(scores: list[float], truth: list[int]) -> Fit:

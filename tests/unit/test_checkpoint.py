@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from clipcli.checkpoints.config import read_config
 from clipcli.errors import DamagedModelError
 from clipcli.hub import weight_files
-from clipcli.models.checkpoint import load_network, read_logit_scale
-from clipcli.models.config import read_config
-from clipcli.models.dual_encoder import DualEncoder
+from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.networks.loading import load_network, read_logit_scale
 
 Change = Callable[[dict[str, Tensor]], object]
 
@@ -145,8 +145,8 @@ def test_loading_imports_nothing_that_only_fills_random_weights(folder: Path) ->
 import sys
 from pathlib import Path
 from clipcli.hub import weight_files
-from clipcli.models.checkpoint import load_network
-from clipcli.models.config import read_config
+from clipcli.networks.loading import load_network
+from clipcli.checkpoints.config import read_config
 folder = Path({str(folder)!r})
 load_network(read_config(folder), weight_files(folder))
 sys.exit("sympy" in sys.modules)

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from clipcli.answers.classify import ClassifyOptions, Groups, LabelClassifier, score_texts, shortest
 from clipcli.errors import UsageError
 from clipcli.results import Classification
-from clipcli.runtime.classifier import ClassifyOptions, Groups, LabelClassifier, score_texts, shortest
 from clipcli.scoring import Floats
 
 SCALE = 10.0

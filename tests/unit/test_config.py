@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from clipcli.checkpoints.config import ClipTextConfig, ModelConfig, VisionConfig, read_config
 from clipcli.errors import DamagedModelError, UnsupportedModelError
-from clipcli.models.config import ClipTextConfig, ModelConfig, VisionConfig, read_config
 
 
 def read(folder: Path, config: dict[str, Any]) -> ModelConfig:

@@ -25,7 +25,7 @@ from clipcli.errors import (
 )
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
-from tests.unit.picture_files import VARIANT_NAMES, VARIANTS, gradient, save, variant
+from tests.helpers.image_files import VARIANT_NAMES, VARIANTS, gradient, save, variant
 
 
 def _decode(data: bytes, min_size: tuple[int, int] | None = None, **options: Any) -> Image.Image:

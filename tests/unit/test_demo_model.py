@@ -9,9 +9,9 @@ from PIL import Image
 
 import clipcli
 from clipcli import demo
+from clipcli.answers.classify import ClassifyOptions
 from clipcli.errors import ClipWarning, DamagedModelError
 from clipcli.labels.label_set import Label, LabelSet
-from clipcli.runtime.classifier import ClassifyOptions
 
 NAMES = [path.stem for path in demo.samples()]
 

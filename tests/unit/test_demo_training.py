@@ -8,16 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from clipcli.demo.training import train as training
-from clipcli.demo.training.batches import Batch, Batches
-from clipcli.demo.training.captions import NONE_CAPTIONS, SYLLABLES, UNSEEN_TEMPLATES, Captioner, vocabulary, words
-from clipcli.demo.training.compose import Chance, backgrounds, compose, place, restyle
-from clipcli.demo.training.concepts import Concept
-from clipcli.demo.training.pictures import on_canvas
-from clipcli.demo.training.settings import Settings
-from clipcli.demo.training.sprites import SIZE_PX, Sprites, trim
-from clipcli.demo.training.tokenizer import train_tokenizer
-from clipcli.demo.training.vendors import VENDORS
+from tests.demo_training import train as training
+from tests.demo_training.batches import Batch, Batches
+from tests.demo_training.captions import NONE_CAPTIONS, SYLLABLES, UNSEEN_TEMPLATES, Captioner, vocabulary, words
+from tests.demo_training.compose import Chance, backgrounds, compose, place, restyle
+from tests.demo_training.concepts import Concept
+from tests.demo_training.pictures import on_canvas
+from tests.demo_training.settings import Settings
+from tests.demo_training.sprites import SIZE_PX, Sprites, trim
+from tests.demo_training.tokenizer import train_tokenizer
+from tests.demo_training.vendors import VENDORS
 
 SETTINGS = Settings(
     image_px=32,

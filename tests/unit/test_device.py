@@ -3,10 +3,10 @@ import warnings
 import pytest
 import torch
 
+from clipcli.compute import devices as device_module
+from clipcli.compute.devices import Placement, choose_device, choose_devices, choose_dtype, text_dtype
 from clipcli.errors import ClipWarning, DeviceError, UsageError
-from clipcli.runtime import device as device_module
-from clipcli.runtime.device import Placement, choose_device, choose_devices, choose_dtype, text_dtype
-from clipcli.runtime.feature_cache import open_cache
+from clipcli.features.cache import open_cache
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 

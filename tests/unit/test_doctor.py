@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clipcli.api.diagnose import check_devices, check_job
 from clipcli.errors import DamagedModelError, UnsupportedModelError
-from clipcli.runtime.doctor import check_devices, check_job
 
 OPERATIONS = {"attention", "layer_norm", "gelu", "quick_gelu", "matmul"}
 

@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 import clipcli
+from clipcli.answers.classify import ClassifyOptions
+from clipcli.api.model import Model
+from clipcli.api.questions import NONE_OF_THESE, none_label
+from clipcli.compute.devices import Placement
 from clipcli.errors import ClipWarning, DeviceError, LabelSetError, MissingFile, UsageError
 from clipcli.images.find import ImageSource
 from clipcli.labels.background import background_of
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.labels.templates import default_templates
-from clipcli.runtime.classifier import ClassifyOptions
-from clipcli.runtime.device import Placement
-from clipcli.runtime.engine import Model
-from clipcli.runtime.questions import NONE_OF_THESE, none_label
 
 COLOURS = ["red", "green", "blue", "white", "black", "yellow", "purple"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from clipcli.checkpoints.config import BertTextConfig, VisionConfig, XlmRobertaTextConfig, read_config
 from clipcli.errors import DamagedModelError, ExitStatus, UnsupportedModelError
-from clipcli.models.config import BertTextConfig, VisionConfig, XlmRobertaTextConfig, read_config
 
 
 def write(folder: Path, config: dict[str, Any]) -> Path:
@@ -55,7 +55,7 @@ PUBLISHED = {
 def test_published_sizes_build(name: str, tmp_path: Path) -> None:
     import torch
 
-    from clipcli.models.dual_encoder import DualEncoder
+    from clipcli.networks.dual_encoder import DualEncoder
 
     family, image, text, patch, size, width = PUBLISHED[name]
 

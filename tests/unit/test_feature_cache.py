@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from clipcli.errors import ClipWarning, DamagedModelError, UsageError
-from clipcli.runtime import cache_file, feature_cache
-from clipcli.runtime.digests import FileStamp, checkpoint_digest, content_digest, texts_digest, tokens_digest
-from clipcli.runtime.feature_cache import FeatureCache, FeatureSpace, Remembered, cache_path, open_cache
+from clipcli.features import cache as feature_cache
+from clipcli.features import cache_file
+from clipcli.features.cache import FeatureCache, FeatureSpace, Remembered, cache_path, open_cache
+from clipcli.features.digests import FileStamp, checkpoint_digest, content_digest, texts_digest, tokens_digest
 
 SPACE = FeatureSpace("image", "checkpoint", "preparation", "cpu float32")
 DAY_S = 86400
@@ -174,7 +175,7 @@ class TestEviction:
         monkeypatch.setattr(feature_cache.time, "time", lambda: 100.0 * DAY_S)
         old, seen = (write_settled(tmp_path / name, b"x") for name in ("old", "seen"))
         os.utime(old, (0, 0)), os.utime(seen, (0, 0))
-        monkeypatch.setattr("clipcli.runtime.digests._CLOCK_NS", -(10**20))
+        monkeypatch.setattr("clipcli.features.digests._CLOCK_NS", -(10**20))
         cache.remember_digests([(str(path), FileStamp.of(path), b"d") for path in (old, seen)])
         monkeypatch.setattr(feature_cache.time, "time", lambda: 101.0 * DAY_S)
         assert cache.known_digests([str(seen)]) == [b"d"]
@@ -249,7 +250,7 @@ class TestDigests:
     def test_files_are_hashed_whole_whatever_the_stride(
         self, size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr("clipcli.runtime.digests._STRIDE_BYTES", mmap.ALLOCATIONGRANULARITY)
+        monkeypatch.setattr("clipcli.features.digests._STRIDE_BYTES", mmap.ALLOCATIONGRANULARITY)
         config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
         config.write_bytes(b"{}")
         weights.write_bytes(bytes(index % 251 for index in range(size)))
@@ -270,7 +271,7 @@ class TestDigests:
         (tmp_path / "config.json").write_text("{}")
         weights = write_settled(tmp_path / "model.safetensors", b"weights")
         first = checkpoint_digest(tmp_path, [weights], cache)
-        monkeypatch.setattr("clipcli.runtime.digests._file_digest", lambda _: pytest.fail("read again"))
+        monkeypatch.setattr("clipcli.features.digests._file_digest", lambda _: pytest.fail("read again"))
         assert checkpoint_digest(tmp_path, [weights], open_cache()) == first
 
     def test_a_hub_blob_is_never_read_and_equals_a_copy(
@@ -449,7 +450,7 @@ def test_threads_share_one_cache(cache: FeatureCache) -> None:
 
 def test_neither_the_cache_nor_the_digests_import_torch() -> None:
     code = (
-        "import sys; from clipcli.runtime.feature_cache import open_cache; import clipcli.runtime.digests; "
+        "import sys; from clipcli.features.cache import open_cache; import clipcli.features.digests; "
         "open_cache().info(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clipcli.errors import ClipError, DamagedModelError, UnsupportedModelError, UsageError
-from clipcli.models.formats import read_foreign
-from clipcli.models.formats.hub_layout import heads_of, renamed
-from clipcli.models.formats.openai import VIT_RULES
-from clipcli.models.formats.state_dict import read_state_dict
+from clipcli.foreign.hub_layout import heads_of, renamed
+from clipcli.foreign.openai import VIT_RULES
+from clipcli.foreign.recognise import read_foreign
+from clipcli.foreign.state_dict import read_state_dict
 
 DATA = Path(__file__).parent.parent / "data" / "formats"
 VIT = DATA / "openai-vit.pt"

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clipcli.checkpoints.config import ModelConfig, VisionConfig
+from clipcli.compute.torch_backend import fused
+from clipcli.compute.torch_backend.fused import FusedImageTower, Int8Linear, PackedLinear, PlainLinear
+from clipcli.compute.torch_backend.image_encoder import pixel_scale_and_shift
 from clipcli.images.preprocess import Preprocessing
-from clipcli.models import fused
-from clipcli.models.config import ModelConfig, VisionConfig
-from clipcli.models.dual_encoder import DualEncoder
-from clipcli.models.fused import FusedImageTower, Int8Linear, PackedLinear, PlainLinear
-from clipcli.runtime.image_encoder import pixel_scale_and_shift
+from clipcli.networks.dual_encoder import DualEncoder
 
 CPU = torch.device("cpu")
 VISION = VisionConfig(

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from clipcli.checkpoints.config import ModelConfig, ResNetConfig, VisionConfig, read_config, read_json
+from clipcli.compute.torch_backend.image_encoder import ImageEncoder, Tower, choose_batch_size, pixel_scale_and_shift
 from clipcli.errors import ClipWarning, DeviceError, UnsupportedModelError
+from clipcli.features.pipeline import Pixels
 from clipcli.images.preprocess import Preprocessing
-from clipcli.models.checkpoint import load_network
-from clipcli.models.config import ModelConfig, ResNetConfig, VisionConfig, read_config, read_json
-from clipcli.models.dual_encoder import DualEncoder
-from clipcli.runtime.image_encoder import ImageEncoder, Tower, choose_batch_size, pixel_scale_and_shift
-from clipcli.runtime.image_pipeline import Pixels
+from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.networks.loading import load_network
 
 CPU = torch.device("cpu")
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from clipcli.errors import MissingFile, UnreadableImage
+from clipcli.features.cache import FeatureCache, FeatureSpace, open_cache
+from clipcli.features.pipeline import Pixels, Prepared
+from clipcli.features.reader import BegunSource, MarkingReader, RememberingReader, read_ahead
 from clipcli.images.find import ImageSource
-from clipcli.runtime.feature_cache import FeatureCache, FeatureSpace, open_cache
-from clipcli.runtime.image_memory import BegunSource, MarkingReader, RememberingReader, read_ahead
-from clipcli.runtime.image_pipeline import Pixels, Prepared
 
 SPACE = FeatureSpace("image", "checkpoint", "preparation", "cpu float32")
 LONG_AGO_NS = 10**18

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clipcli.errors import UnreadableImage
+from clipcli.features.pipeline import ImageFeatures, ImagePipeline, Pixels, Prepared
 from clipcli.images.find import ImageSource
-from clipcli.runtime.image_pipeline import ImageFeatures, ImagePipeline, Pixels, Prepared
 from clipcli.scoring import Floats
 
 

@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 
 import clipcli
+from clipcli.api import parts
+from clipcli.api.image_processes import ImageProcesses, _Process, _serve
+from clipcli.api.model import Model
 from clipcli.errors import DamagedModelError, DeviceError
-from clipcli.runtime import parts
-from clipcli.runtime.engine import Model
-from clipcli.runtime.image_processes import ImageProcesses, _Process, _serve
 
 CPU = torch.device("cpu")
 PICTURE = np.zeros((1, 32, 32, 3), np.uint8)
@@ -177,7 +177,7 @@ def test_batches_shrink_to_what_a_device_turned_out_to_hold(
         def ask(self, request: tuple[np.ndarray, bool]) -> tuple[np.ndarray, int]:
             return request[0][:, 0, 0], 16
 
-    monkeypatch.setattr("clipcli.runtime.image_processes._Process", Smaller)
+    monkeypatch.setattr("clipcli.api.image_processes._Process", Smaller)
     model = clipcli.load(str(clip_checkpoint))
     encoder = ImageProcesses(model.files, [model.options] * 3)
     assert encoder.batch_size == 64

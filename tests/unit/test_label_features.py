@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from clipcli.errors import ClipWarning, LabelSetError
+from clipcli.features.cache import FeatureCache, FeatureSpace, open_cache
+from clipcli.features.labels import LabelEncoder, LabelFeature, name_prompt, warn_cut
 from clipcli.labels.label_set import Label
-from clipcli.runtime.feature_cache import FeatureCache, FeatureSpace, open_cache
-from clipcli.runtime.label_features import LabelEncoder, LabelFeature, name_prompt, warn_cut
 from clipcli.text.tokenizer import Encoding
 
 CONTEXT = 6
@@ -79,7 +79,7 @@ def test_a_label_that_is_there_twice_is_encoded_once() -> None:
 def test_shares_change_nothing_but_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = [tuple(f"{i}{j}" for j in range(3)) for i in range(10)]
     whole = Encoder(FeatureCache.disabled()).features(labels)
-    monkeypatch.setattr("clipcli.runtime.label_features._PROMPTS_AT_ONCE", 7)
+    monkeypatch.setattr("clipcli.features.labels._PROMPTS_AT_ONCE", 7)
     parts = Encoder(FeatureCache.disabled()).features(labels)
     assert all((a.features == b.features).all() for a, b in zip(whole, parts, strict=True))
     assert progress == [(6, 30), (12, 30), (18, 30), (24, 30), (30, 30)]

@@ -1,6 +1,6 @@
 import pytest
 
-from clipcli.runtime.languages import foreign_language, language_warning, spoken_languages
+from clipcli.api.languages import foreign_language, language_warning, spoken_languages
 
 CLIP = "openai/clip-vit-base-patch32"
 CHINESE = "OFA-Sys/chinese-clip-vit-base-patch16"

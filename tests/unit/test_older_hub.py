@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from clipcli.errors import ClipError, DamagedModelError, UnsupportedModelError
-from clipcli.models.formats import read_foreign
+from clipcli.foreign.recognise import read_foreign
 
 DATA = Path(__file__).parent.parent / "data" / "formats"
 FILES = {"flax": "flax_model.msgpack", "tensorflow": "tf_model.h5"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipcli.errors import DamagedModelError
-from clipcli.text.openai_bpe import most_tokens, write_tokenizer
+from clipcli.foreign.openai_bpe import most_tokens, write_tokenizer
 from clipcli.text.tokenizer import load_tokenizer
 
 DATA = Path(__file__).parent.parent / "data" / "formats"

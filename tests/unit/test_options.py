@@ -10,8 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from clipcli.cli.app import app
-from clipcli.cli.help import GroupedCommand
 from clipcli.cli.options import Format, InputOptions, LabelOptions, OutputOptions, expand_options
+from clipcli.cli.shell.help import GroupedCommand
 from clipcli.errors import UsageError
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from clipcli.runtime.prefix_tree import Pack, packs
+from clipcli.compute.prefix_tree import Pack, packs
 
 SEQUENCES = [
     (0, 5, 6, 9),

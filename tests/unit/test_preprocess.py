@@ -10,7 +10,7 @@ from PIL import Image
 
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 from clipcli.images.preprocess import Preprocessing
-from tests.unit.picture_files import gradient
+from tests.helpers.image_files import gradient
 
 SOURCE = "model/preprocessor_config.json"
 

@@ -15,8 +15,8 @@ import transformers
 from PIL import Image
 
 import clipcli
+from clipcli.api.model import Model
 from clipcli.errors import ModelNotFoundError, UnreadableImage, UnsupportedModelError, UsageError
-from clipcli.runtime.engine import Model
 
 ORIENTATION = 0x0112
 LONG_AGO_NS = 10**18

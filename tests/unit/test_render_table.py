@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 from rich.cells import cell_len
 
-from clipcli.cli.render.destination import Destination
-from clipcli.cli.render.table import TableRenderer
+from clipcli.cli.output.destination import Destination
+from clipcli.cli.output.table import TableRenderer
 from clipcli.results import Classification, Failure, ImageTextScores, Prediction, TextScore
 
 ENGLISH = ("cat", "dog", "a bicycle leaning on a wall")

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from clipcli.checkpoints.config import ResNetConfig
 from clipcli.errors import DamagedModelError
-from clipcli.models.config import ResNetConfig
-from clipcli.models.resnet import BatchNorm, ModifiedResNet
+from clipcli.networks.resnet import BatchNorm, ModifiedResNet
 
 CONFIG = ResNetConfig(layers=(1, 2, 1, 1), width=4, num_attention_heads=4, image_size=64)
 SECTION = {"num_hidden_layers": [3, 4, 6, 3], "width": 64, "num_attention_heads": 32, "image_size": 224}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from clipcli.images.find import PICTURE_EXTENSIONS
-from clipcli.sidecars.files import SidecarError, SidecarWriter
-from clipcli.sidecars.keywords import Keywords, keywords
-from clipcli.sidecars.xmp import NAMESPACE, Change, XmpError, merge
+from clipcli.library.sidecars.files import SidecarError, SidecarWriter
+from clipcli.library.sidecars.keywords import Keywords, keywords
+from clipcli.library.sidecars.xmp import NAMESPACE, Change, XmpError, merge
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 SUBJECT = "{http://purl.org/dc/elements/1.1/}subject"

@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 
+from clipcli.answers.tag import DEFAULT_THRESHOLD, Tagger, TagOptions, background_scores
 from clipcli.errors import UsageError
 from clipcli.labels.background import background_of
 from clipcli.labels.label_set import Label, LabelSet
-from clipcli.runtime.tagger import DEFAULT_THRESHOLD, Tagger, TagOptions, background_scores
 from clipcli.scoring import Floats, normalize
 
 LABELS = (

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from clipcli.models.checkpoint import load_network
-from clipcli.models.config import read_config
-from clipcli.models.dual_encoder import DualEncoder
-from clipcli.models.fused_text import FusedTextTower
-from clipcli.runtime import text_encoder
-from clipcli.runtime.text_encoder import ProgressCallback, TextEncoder
-from tests.parity.checkpoints import write_clip
+from clipcli.checkpoints.config import read_config
+from clipcli.compute.torch_backend import text_encoder
+from clipcli.compute.torch_backend.fused_text import FusedTextTower
+from clipcli.compute.torch_backend.text_encoder import ProgressCallback, TextEncoder
+from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.networks.loading import load_network
+from tests.helpers.checkpoints import write_clip
 
 
 def network(folder: Path, dtype: torch.dtype = torch.float32) -> DualEncoder:

@@ -10,7 +10,7 @@ import pytest
 from clipcli.errors import DamagedModelError, ExitStatus, ModelError, UnsupportedModelError, UsageError
 from clipcli.text.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
 from clipcli.text.vocabulary import read_bpe
-from tests.parity.checkpoints import write_altclip_tokenizer, write_chinese_clip_tokenizer, write_clip_tokenizer
+from tests.helpers.checkpoints import write_altclip_tokenizer, write_chinese_clip_tokenizer, write_clip_tokenizer
 
 WRITERS = {
     "clip": write_clip_tokenizer,

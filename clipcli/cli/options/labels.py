@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcli.cli import completion
 from clipcli.cli.options.panels import LABELS
+from clipcli.cli.shell import completion
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcli.cli import completion
 from clipcli.cli.options.inputs import InputOptions
 from clipcli.cli.options.panels import MODEL
+from clipcli.cli.shell import completion
 
 if TYPE_CHECKING:
-    from clipcli.runtime.engine import Model
+    from clipcli.api.model import Model
 
 # Options by themselves, for commands that take some of a group.
 ModelName = Annotated[
@@ -97,11 +97,11 @@ class ModelOptions:
             bars: Whether what takes long may show a bar.
         """
         from clipcli import hub
-        from clipcli.cli.progress import download_bar, prompt_bar
+        from clipcli.api.model import Model
+        from clipcli.api.parts import RunOptions, read_batch_size
+        from clipcli.cli.shell.progress import download_bar, prompt_bar
+        from clipcli.foreign.convert import resolve_model
         from clipcli.images.decode import DecodeOptions
-        from clipcli.runtime.convert import resolve_model
-        from clipcli.runtime.engine import Model
-        from clipcli.runtime.parts import RunOptions, read_batch_size
 
         options = RunOptions(
             device=self.device,

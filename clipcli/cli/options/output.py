@@ -51,7 +51,7 @@ class FormatOptions:
             UsageError: `--json` with another format.
             ClipError: `--output` cannot be written.
         """
-        from clipcli.cli.render.destination import check_destination
+        from clipcli.cli.output.destination import check_destination
 
         if self.json and self.format not in (Format.auto, Format.json):
             raise UsageError(f"--json and --format {self.format} do not go together", hint="use one of them")

@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from clipcli.cli.boundary import say
+from clipcli.answers.calibrate import Fit, fit_thresholds
+from clipcli.answers.tag import Tagger
+from clipcli.api.model import Model
 from clipcli.cli.options import FormatOptions
-from clipcli.cli.render.destination import open_destination
-from clipcli.cli.render.rows import Column, print_rows
+from clipcli.cli.output.destination import open_destination
+from clipcli.cli.output.rows import Column, print_rows
+from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.wording import counted
 from clipcli.cli.tagging.options import TagOutputOptions
-from clipcli.cli.wording import counted
 from clipcli.errors import ExitStatus, UsageError
 from clipcli.images.find import FindOptions, ImageSource, find_images
 from clipcli.labels.label_set import LabelSet
 from clipcli.labels.write import to_yaml
-from clipcli.runtime.calibration import Fit, fit_thresholds
-from clipcli.runtime.engine import Model
-from clipcli.runtime.tagger import Tagger
 
 Labelled = dict[str, set[str]]
 

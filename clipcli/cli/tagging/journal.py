@@ -21,8 +21,8 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from clipcli.cli.render.destination import open_destination
-from clipcli.cli.render.json import as_json, dump
+from clipcli.cli.output.destination import open_destination
+from clipcli.cli.output.json import as_json, dump
 from clipcli.cli.tagging.run_file import RunFile
 from clipcli.images.find import PAUSE, ImageSource
 from clipcli.results import TaggedImage

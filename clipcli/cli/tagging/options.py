@@ -104,7 +104,7 @@ class SortOptions:
             UsageError: More than one way to sort, or one without a folder.
             ClipError: `--sort-into` cannot be written.
         """
-        from clipcli.cli.render.destination import check_folder
+        from clipcli.cli.output.destination import check_folder
 
         ways = [name for name in ("link", "copy", "move") if getattr(self, name)]
         if len(ways) > 1:
@@ -143,7 +143,7 @@ class CalibrationOptions:
             UsageError: One of the two without the other.
             ClipError: `--calibrate-into` cannot be written.
         """
-        from clipcli.cli.render.destination import check_destination
+        from clipcli.cli.output.destination import check_destination
 
         if (self.calibrate is None) != (self.calibrate_into is None):
             raise UsageError(
@@ -177,7 +177,7 @@ class TagOutputOptions(OutputOptions):
             UsageError: `--resume` without a file of JSON Lines.
             ClipError: `--output` or `--report` cannot be written.
         """
-        from clipcli.cli.render.destination import check_destination
+        from clipcli.cli.output.destination import check_destination
 
         OutputOptions.__post_init__(self)
         check_destination(self.report, "--report")

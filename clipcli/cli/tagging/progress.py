@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from clipcli.cli.boundary import say
-from clipcli.cli.progress import can_show_bars, make_progress
-from clipcli.cli.wording import counted
+from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.progress import can_show_bars, make_progress
+from clipcli.cli.shell.wording import counted
 from clipcli.errors import ClipError
 
 LOG_INTERVAL_S = 30.0

@@ -16,12 +16,12 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from clipcli.cli.render.destination import open_destination
-from clipcli.cli.render.json import dump
+from clipcli.cli.output.destination import open_destination
+from clipcli.cli.output.json import dump
 from clipcli.errors import ImageError
+from clipcli.features.pipeline import default_workers
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
-from clipcli.runtime.image_pipeline import default_workers
 
 Row = Mapping[str, Any]
 

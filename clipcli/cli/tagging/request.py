@@ -5,8 +5,11 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
+from clipcli.answers.tag import Tagger, TagOptions
+from clipcli.api.model import Model
+from clipcli.api.questions import no_labels
 from clipcli.cli.options import InputOptions, LabelOptions, ModelOptions
-from clipcli.cli.run import describe_run
+from clipcli.cli.output.runner import describe_run
 from clipcli.cli.tagging.journal import Journal
 from clipcli.cli.tagging.options import SidecarOptions, SortOptions, TagOutputOptions, ThresholdOptions
 from clipcli.cli.tagging.run import Step, TagRun
@@ -15,12 +18,9 @@ from clipcli.cli.tagging.sidecar_step import SidecarStep
 from clipcli.cli.tagging.summary import Tally
 from clipcli.images.find import PICTURE_EXTENSIONS, ImageSource
 from clipcli.labels.background import background_of
+from clipcli.library.sidecars.files import SidecarWriter
+from clipcli.library.sidecars.keywords import Keywords, keywords
 from clipcli.results import TaggedImage
-from clipcli.runtime.engine import Model
-from clipcli.runtime.questions import no_labels
-from clipcli.runtime.tagger import Tagger, TagOptions, iter_tag
-from clipcli.sidecars.files import SidecarWriter
-from clipcli.sidecars.keywords import Keywords, keywords
 
 
 class TagRequest:
@@ -80,7 +80,7 @@ class TagRequest:
             count_all=self._count_all(sorting.sort_into),
             tally=tally,
         )
-        run.execute(iter_tag(engine, sources, self._tagger(engine)))
+        run.execute(engine.iter_tag(sources, self._tagger(engine)))
 
     def calibrate(self, labelled: str, into: str) -> None:
         """Fit thresholds to pictures whose labels are known, and write them into a label set."""

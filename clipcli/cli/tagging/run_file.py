@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from clipcli.cli.render.destination import open_destination
+from clipcli.cli.output.destination import open_destination
 from clipcli.errors import ClipError, UsageError
 
 try:

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from clipcli.cli.boundary import say
+from clipcli.cli.shell.boundary import say
+from clipcli.library.sidecars.files import SidecarError, SidecarResult, SidecarWriter
+from clipcli.library.sidecars.keywords import Keywords
 from clipcli.results import Failure, TaggedImage
-from clipcli.sidecars.files import SidecarError, SidecarResult, SidecarWriter
-from clipcli.sidecars.keywords import Keywords
 
 
 class SidecarStep:

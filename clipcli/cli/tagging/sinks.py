@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from clipcli.cli.render import Renderer, make_renderer
-from clipcli.cli.render.destination import Destination, open_destination
+from clipcli.cli.output import Renderer, make_renderer
+from clipcli.cli.output.destination import Destination, open_destination
 from clipcli.cli.tagging.journal import Journal
 from clipcli.cli.tagging.options import TagOutputOptions
+from clipcli.library.sidecars.keywords import Keywords
 from clipcli.results import TaggedImage
-from clipcli.sidecars.keywords import Keywords
 
 SCHEMA = "clipcli.tag/1"
 
@@ -72,7 +72,7 @@ def _renderer(
     output: TagOutputOptions, destination: Destination, keywords_of: Callable[[TaggedImage], Keywords]
 ) -> Renderer:
     if output.is_exiftool:
-        from clipcli.cli.render.exiftool import ExiftoolRenderer
+        from clipcli.cli.output.exiftool import ExiftoolRenderer
 
         return ExiftoolRenderer(destination, keywords_of)
     return make_renderer(output.chosen_format(), destination)

@@ -16,10 +16,10 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
-from clipcli.cli.boundary import say
-from clipcli.cli.render.json import dump
+from clipcli.cli.output.json import dump
+from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.wording import counted
 from clipcli.cli.tagging.options import Way
-from clipcli.cli.wording import counted
 from clipcli.errors import ClipError, UsageError
 
 MANIFEST_NAME = "clip-manifest"

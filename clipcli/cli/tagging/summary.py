@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipcli.cli.wording import counted
+from clipcli.cli.shell.wording import counted
 
 
 @dataclass

@@ -1,0 +1,137 @@
+"""Which labels apply to a picture: several or none, each judged by itself. numpy only.
+
+`classify` asks which label fits best, so its scores share 1 between the labels. Here every label is weighed alone
+against the background: prompts that fit any picture. So a score does not move when labels are added or removed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipcli import scoring
+from clipcli.answers.classify import shortest
+from clipcli.errors import UsageError
+from clipcli.labels.label_set import Label, LabelSet
+from clipcli.results import Tag, TaggedImage
+from clipcli.scoring import Floats
+
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TagOptions:
+    """Which labels a picture is given.
+
+    Attributes:
+        threshold: Least score, for labels that have no threshold of their own; None for `DEFAULT_THRESHOLD`.
+        top: The most labels a picture gets; None for all that apply.
+        exclusive: Groups of which a picture gets the best label only.
+    """
+
+    threshold: float | None = None
+    top: int | None = None
+    exclusive: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: A value is out of range.
+        """
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise UsageError(f"--threshold must be between 0 and 1, not {self.threshold:g}")
+        if self.top is not None and self.top < 1:
+            raise UsageError(f"--top must be 1 or more, not {self.top}")
+
+    def threshold_of(self, label: Label) -> float:
+        """The least score at which a label is given."""
+        if label.threshold is not None:
+            return label.threshold
+        return DEFAULT_THRESHOLD if self.threshold is None else self.threshold
+
+    def check_groups(self, label_set: LabelSet) -> None:
+        """Refuse groups that a label set does not have.
+
+        Raises:
+            UsageError: Naming those it has.
+        """
+        groups = list(dict.fromkeys(label.group for label in label_set.labels if label.group is not None))
+        for name in self.exclusive:
+            if name not in groups:
+                there = f"there are: {', '.join(groups)}" if groups else "groups are for label-set files: {group: ...}"
+                raise UsageError(f"--exclusive {name}: label set {label_set.name!r} has no such group", hint=there)
+
+
+def background_scores(label_cosines: Floats, background_cosines: Floats, logit_scale: float) -> Floats:
+    """Weigh each label alone against the background.
+
+    The score is the label's share in the softmax over itself and all background prompts.
+
+    Shapes: (N, C) and (N, B) -> (N, C). Units: in [0, 1], 1 / (B + 1) where the label fits as well as each prompt of
+    the background does; not a calibrated probability.
+    Source: softmax over logits, arXiv:2103.00020, section 3.1.2, over a group of our own choice.
+    """
+    labels = label_cosines.astype(np.float64) * logit_scale
+    background = background_cosines.astype(np.float64) * logit_scale
+    highest = background.max(axis=1, keepdims=True)
+    level = highest + np.log(np.exp(background - highest).sum(axis=1, keepdims=True))
+    # exp(l) / (exp(l) + exp(level)), written so that nothing overflows.
+    return np.asarray(np.exp(-np.logaddexp(0.0, level - labels)), dtype=np.float32)
+
+
+class Tagger:
+    """Judges each label of a set for pictures."""
+
+    def __init__(
+        self,
+        label_set: LabelSet,
+        label_features: Floats,
+        background_features: Floats,
+        logit_scale: float,
+        options: TagOptions,
+    ) -> None:
+        """Keep the labels.
+
+        Args:
+            label_set: C labels.
+            label_features: (C, P) unit length.
+            background_features: (B, P) unit length.
+            logit_scale: The checkpoint's scale, exp already taken.
+            options: Which labels a picture is given.
+
+        Raises:
+            UsageError: A group is named that the label set does not have.
+        """
+        options.check_groups(label_set)
+        self._labels = label_set.labels
+        self._features = label_features
+        self._background = background_features
+        self._logit_scale = logit_scale
+        self._options = options
+        self._thresholds = np.array([options.threshold_of(label) for label in label_set.labels], dtype=np.float32)
+
+    def scores(self, image_features: Floats) -> tuple[Floats, Floats]:
+        """Scores and cosines of every label.
+
+        Shapes: image_features (N, P) unit length -> (N, C) and (N, C).
+        """
+        cosines = scoring.cosines(image_features, self._features)
+        background = scoring.cosines(image_features, self._background)
+        return background_scores(cosines, background, self._logit_scale), cosines
+
+    def tag(self, path: str, image_features: Floats) -> TaggedImage:
+        """Give one picture the labels that apply, best first.
+
+        Shapes: image_features (P,) unit length.
+        """
+        (scores,), (cosines,) = self.scores(image_features[None])
+        tags: list[Tag] = []
+        taken: set[str | None] = set()
+        for i in scoring.best_first(scores):
+            label = self._labels[i]
+            if scores[i] < self._thresholds[i] or label.group in taken:
+                continue
+            if label.group in self._options.exclusive:
+                taken.add(label.group)
+            tags.append(Tag(label.name, shortest(scores[i]), shortest(cosines[i])))
+        return TaggedImage(path, tuple(tags[: self._options.top]))

@@ -1,0 +1,125 @@
+"""Checks of this machine: whether devices compute the right numbers, and whether a job would run. Knows no terminal."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clipcli import hub
+from clipcli.api.model import Model
+from clipcli.api.parts import RunOptions
+from clipcli.compute.devices import available_devices
+from clipcli.foreign.convert import check_foreign, is_foreign, kept_conversion, resolve_model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+# The largest error a result may have, as a part of the largest value. float32: what is promised of features; the
+# others: five roundings of the format.
+_TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 4e-2}
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCheck:
+    """What one device makes of one number format.
+
+    Attributes:
+        device: As `--device` takes it.
+        dtype: As `--dtype` takes it.
+        name: What the maker calls the device.
+        errors: Largest error of each operation, as a part of the largest value, against float64 on the CPU; None if
+            the result holds something that is no number.
+        ok: Whether all of them are within what the format's rounding explains.
+        milliseconds: How long the operations took together, the first call's preparations included.
+        failure: What the device says if it cannot do it at all.
+    """
+
+    device: str
+    dtype: str
+    name: str
+    errors: dict[str, float | None]
+    ok: bool
+    milliseconds: float
+    failure: str | None = None
+
+
+def check_devices() -> list[DeviceCheck]:
+    """Let every device compute attention, layer norm, GELU and a matrix product in every number format.
+
+    Takes a second at most, but for the time in which a driver starts.
+    """
+    return [_check(device, dtype) for device in available_devices() for dtype in _TOLERANCES]
+
+
+def check_job(name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto") -> None:
+    """Open a model that is on this machine as far as a run would: all but reading the weights' data. Writes nothing.
+
+    A file that a run would convert first is read and checked in memory.
+
+    Raises:
+        ClipError: What a run would end with.
+    """
+    from clipcli.networks.loading import checked_weights
+
+    if revision is None and is_foreign(name) and kept_conversion(name) is None:
+        check_foreign(name)
+        return
+    files = resolve_model(name, revision=revision, offline=True)
+    model = Model(files, RunOptions(device=device, dtype=dtype, cache=False))
+    checked_weights(model.config, hub.weight_files(files.folder))
+    _ = model.preprocessing, model.class_names or model.tokenizer  # a classification head reads no texts
+
+
+def _check(device: str, dtype: str) -> DeviceCheck:
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+    errors: dict[str, float | None] = {}
+    start = time.perf_counter()
+    try:
+        for operation, compute in _operations().items():
+            errors[operation] = _error(compute, device, getattr(torch, dtype))
+    except (RuntimeError, TypeError) as error:  # torch has no narrower ones for a missing kernel or a broken driver
+        failure = next(iter(str(error).splitlines()), type(error).__name__)
+        return DeviceCheck(device, dtype, name, errors, False, _milliseconds(start), failure)
+    ok = all(error is not None and error <= _TOLERANCES[dtype] for error in errors.values())
+    return DeviceCheck(device, dtype, name, errors, ok, _milliseconds(start))
+
+
+def _milliseconds(start: float) -> float:
+    return 1000 * (time.perf_counter() - start)
+
+
+def _operations() -> dict[str, "Callable[[Tensor], Tensor]"]:
+    """What the towers are made of, at sizes like theirs. Each takes (50, 768)."""
+    from torch.nn import functional as F
+
+    from clipcli.networks.activations import quick_gelu
+    from clipcli.networks.transformer import Recorder, attend, merge_heads, split_heads
+
+    def attention(x: "Tensor") -> "Tensor":
+        heads = split_heads(x[None], 12)
+        return merge_heads(attend(heads, heads, heads, None, Recorder()))
+
+    return {
+        "attention": attention,
+        "layer_norm": lambda x: F.layer_norm(x, x.shape[-1:]),
+        "gelu": F.gelu,
+        "quick_gelu": quick_gelu,
+        "matmul": lambda x: x @ x.T,
+    }
+
+
+def _error(compute: "Callable[[Tensor], Tensor]", device: str, dtype: "torch.dtype") -> float | None:
+    """The largest difference from float64 on the CPU, as a part of the largest value; None if any is no number."""
+    import torch
+
+    x = torch.randn(50, 768, generator=torch.Generator().manual_seed(_SEED)).to(dtype)
+    with torch.inference_mode():
+        expected = compute(x.double())
+        found = compute(x.to(device)).cpu().double()
+    error = float((found - expected).abs().max() / expected.abs().max())
+    return error if math.isfinite(error) else None

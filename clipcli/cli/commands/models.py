@@ -1,0 +1,265 @@
+"""`clip models`: which models there are, where they lie, and everything that is done with their files.
+
+Imports neither torch nor the hub's client at the top: `list` and `--help` need neither.
+"""
+
+import os
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipcli.cli.commands.convert import convert
+from clipcli.cli.options import FormatOptions, Revision, expand_options
+from clipcli.cli.output.destination import print_path
+from clipcli.cli.output.model_rows import describe_model, info_table, list_table, model_rows
+from clipcli.cli.output.rows import Column, print_rows
+from clipcli.cli.shell import completion
+from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.help import CommandGroup, GroupedCommand
+from clipcli.cli.shell.terminal import printable
+from clipcli.cli.shell.wording import size_text
+from clipcli.errors import ClipError, DamagedModelError, UsageError
+
+if TYPE_CHECKING:
+    from clipcli.hub import ModelFiles
+
+models_app = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""List, fetch, convert, check and remove models. One of them is the default.
+
+    \b
+    clip models list
+    clip models pull vit-b32
+    clip models default vit-b32
+    """,
+)
+
+_ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Alias, hub id, folder, file, or demo.",
+        autocompletion=completion.models,
+        show_default=False,
+    ),
+]
+_HubName = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Alias or hub id.", autocompletion=completion.models, show_default=False),
+]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
+@models_app.command("list", cls=GroupedCommand)
+@handles_errors
+@expand_options
+def list_models(
+    options: FormatOptions,
+    here: Annotated[bool, typer.Option("--here", help="Only what is on this machine.")] = False,
+) -> None:
+    """List the published models, and what else of their families is on this machine.
+
+    \b
+    clip models list
+    clip models list --here
+    clip models list --format csv --output models.csv
+    """  # noqa: D301 - \b keeps lines apart
+    rows = [row for row in model_rows() if row.folder or not here]
+    print_rows("clipcli.models/1", [asdict(row) for row in rows], list_table(rows), options)
+
+
+@models_app.command(cls=GroupedCommand)
+@handles_errors
+def pull(name: _HubName, revision: Revision = None, quiet: _Quiet = False) -> None:
+    """Fetch a model, or bring it up to date: what is here is checked, what is new or damaged is fetched.
+
+    \b
+    clip models pull vit-b32
+    clip models pull OFA-Sys/chinese-clip-vit-base-patch16
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli import hub
+    from clipcli.cli.shell.progress import download_bar
+
+    with download_bar(name, quiet=quiet) as on_progress:
+        model = hub.pull_model(name, revision=revision, on_progress=on_progress)
+    if not quiet:
+        say(f"{model.id} is ready (commit {model.revision})")
+    print_path(model.folder)
+
+
+@models_app.command(cls=GroupedCommand)
+@handles_errors
+def path(name: _ModelName, revision: Revision = None) -> None:
+    """Print the folder of a model that is on this machine. A file of another layout is converted first, as for --model.
+
+    \b
+    clip models path vit-b32
+    cp -rL "$(clip models path vit-b32)" /media/stick/vit-b32
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli import hub
+    from clipcli.foreign.convert import is_foreign, resolve_model
+
+    model = (resolve_model if is_foreign(name) else hub.find_model)(name, revision=revision)
+    print_path(model.folder)
+
+
+@models_app.command(cls=GroupedCommand)
+@handles_errors
+@expand_options
+def info(options: FormatOptions, name: _ModelName, revision: Revision = None) -> None:
+    """Show what is known of one model: from the registry, and from its files if it is here.
+
+    \b
+    clip models info altclip
+    clip models info demo --json
+    """  # noqa: D301 - \b keeps lines apart
+    row = describe_model(name, revision)
+    print_rows("clipcli.model/1", [row], info_table(row), options)
+
+
+@models_app.command(cls=GroupedCommand)
+@handles_errors
+@expand_options
+def verify(options: FormatOptions, name: _ModelName, revision: Revision = None) -> None:
+    """Check every file of a model against its hash, without the network; where no hash is known, read it.
+
+    Settings and tokenizer of a model without hashes are also checked against each other.
+
+    \b
+    clip models verify vit-b32
+    clip models verify ./my-model
+    clip models verify ViT-B-32.pt
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli import hub
+    from clipcli.foreign.convert import is_foreign, verify_foreign
+
+    if revision is None and is_foreign(name):
+        folder = None
+        checks = verify_foreign(name)
+    else:
+        folder = hub.model_folder(name, revision=revision)
+        checks = hub.verify_files(folder)
+    rows = [{"file": check.name, "size_bytes": check.size_bytes, "status": check.status} for check in checks]
+    table = [
+        Column("file", [check.name for check in checks]),
+        Column("size", [size_text(check.size_bytes) for check in checks], right=True),
+        Column("status", [check.status for check in checks]),
+    ]
+    print_rows("clipcli.verify/1", rows, table, options)
+    bad = [f"{check.name} ({check.status})" for check in checks if check.status in ("damaged", "missing")]
+    if bad:
+        again = (
+            "fetch or copy it again" if hub.is_local(name) else f"`clip models pull {name}` fetches such files again"
+        )
+        raise DamagedModelError(f"{name} is damaged: {', '.join(bad)}", hint=again)
+    if folder is not None and any(check.status == "readable" for check in checks):
+        _check_together(hub.ModelFiles(name, folder, None, "folder"))
+
+
+@models_app.command(cls=GroupedCommand)
+@handles_errors
+def rm(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID...", help="Aliases or hub ids.", autocompletion=completion.stored_models, show_default=False
+        ),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Remove models from the cache of the hub, which other programs use too.
+
+    \b
+    clip models rm vit-l14
+    clip models rm altclip chinese-b16 --yes
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli import hub
+
+    for name in names:
+        if hub.is_local(name):
+            raise UsageError(
+                f"{name} was not fetched from the hub, so it is not removed",
+                hint="`clip models list --here` shows what can be removed; a folder of your own is yours to delete",
+            )
+    removals = [hub.plan_removal(hub.hub_id_of(name)) for name in names]
+    for removal in removals:
+        freed = f"{removal.hub_id}: {size_text(removal.frees_bytes)} in {removal.folder}"
+        if not yes:
+            _confirm(freed)
+        removal.execute()
+        if not quiet:
+            say(f"removed {freed}")
+
+
+@models_app.command(cls=GroupedCommand)
+@handles_errors
+def default(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]",
+            help="Alias, hub id, folder, file, or demo.",
+            autocompletion=completion.models,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Show the model that is used when --model is not given, or set it.
+
+    A folder or file is checked, a file of another layout converted as for --model, and its absolute path stored.
+
+    \b
+    clip models default
+    clip models default chinese-b16
+    clip models default ~/.cache/clip/ViT-B-32.pt
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli import hub
+    from clipcli.foreign.convert import resolve_model
+
+    if name is not None:
+        chosen = name
+        if not hub.is_local(name):
+            chosen = hub.hub_id_of(name)
+        elif name != hub.DEMO:
+            resolve_model(name)
+            chosen = os.path.abspath(os.path.expanduser(name))
+        say(f"default model set in {hub.set_default_model(chosen)}")
+    override = os.environ.get("CLIPCLI_MODEL")
+    if override:
+        say(f"CLIPCLI_MODEL={override} is set, and goes before it")
+    print_path(hub.default_model())
+
+
+models_app.command(cls=GroupedCommand)(convert)
+
+
+def _check_together(files: "ModelFiles") -> None:
+    """Refuse files of which each is whole, but which are no model together; the weights are not compared.
+
+    Raises:
+        ModelError: Configuration, preprocessing or tokenizer do not fit.
+    """
+    from clipcli.api.parts import ModelParts
+
+    parts = ModelParts(files)
+    if parts.config.vision is not None:
+        parts.preprocessing  # noqa: B018 - read to be checked
+    if parts.config.text is not None:
+        parts.tokenizer  # noqa: B018
+
+
+def _confirm(what: str) -> None:
+    if not _somebody_is_there():
+        raise UsageError(f"nobody to ask before removing {what}", hint="add --yes to remove without being asked")
+    if not typer.confirm(printable(f"Remove {what}?"), err=True):
+        raise ClipError("nothing was removed")
+
+
+def _somebody_is_there() -> bool:
+    """Whether a question can be asked and answered: `input` needs all three streams."""
+    return sys.stdin is not None and sys.stdin.isatty() and None not in (sys.stdout, sys.stderr)

@@ -1,0 +1,66 @@
+"""`clip score`: how well each text fits each picture."""
+
+from typing import Annotated
+
+import typer
+
+from clipcli.cli.options import (
+    LABELS,
+    InputOptions,
+    ModelOptions,
+    OutputOptions,
+    Scoring,
+    ScoringName,
+    Temperature,
+    expand_options,
+)
+from clipcli.cli.output.runner import describe_run, print_results
+from clipcli.cli.shell.boundary import handles_errors
+from clipcli.errors import UsageError
+
+
+@handles_errors
+@expand_options
+def score(
+    inputs: InputOptions,
+    *,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", "-t", metavar="TEXT", help="A text to compare. Repeatable.", rich_help_panel=LABELS),
+    ] = None,
+    scoring: Scoring = ScoringName.softmax,
+    temperature: Temperature = 1.0,
+    model: ModelOptions,
+    output: OutputOptions,
+) -> None:
+    """Compare pictures with whole texts, used as they are.
+
+    \b
+    clip score poster.png --text "a rock concert" --text "a wedding"
+    clip score ~/photos --text "a sunset over the sea" --format csv
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli.answers.classify import ClassifyOptions
+
+    options = ClassifyOptions(scoring=scoring.value, temperature=temperature)
+    texts = _checked(text or [])
+    sources = inputs.sources()
+    engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
+    sources = engine.read_ahead(sources) if inputs.are_files else sources
+    run = describe_run(engine, label_set=None, labels=texts, templates=None)
+    print_results("clipcli.score/1", run, engine.iter_score(sources, texts, options), output)
+
+
+_EXAMPLE = 'use --text "a rock concert", once or several times'
+
+
+def _checked(texts: list[str]) -> list[str]:
+    if not texts:
+        raise UsageError("no text is given", hint=_EXAMPLE)
+    for i, text in enumerate(texts):
+        if not text.strip():
+            raise UsageError("a --text is empty", hint=_EXAMPLE)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise UsageError(f"--text {text!r} is not UTF-8 text", hint="check the encoding of your terminal or script")
+        if text in texts[:i]:
+            raise UsageError(f"--text {text!r} is given twice", hint="give each text once")
+    return texts

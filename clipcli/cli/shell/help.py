@@ -1,0 +1,181 @@
+"""Help pages as plain text: examples first, options in their groups, nothing cut short.
+
+Typer can do this by itself with rich, whose Markdown reader alone takes as long to import as everything else that
+`clip --help` needs. Imports neither rich nor any room.
+"""
+
+import inspect
+import io
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from difflib import get_close_matches
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from clipcli.cli.output.destination import print_text
+from clipcli.cli.shell.boundary import handles_errors, say, tell
+from clipcli.errors import ExitStatus
+
+_ARGUMENTS, _OTHERS = "Arguments", "Options"
+_MARK = "\b"
+# For those who install completion by hand; the first page has no line to spare.
+_UNSHOWN = ("show_completion",)
+# Typer's words for what is wrong with arguments, and ours.
+_WORDS = (
+    (r"^No such", "no such"),
+    (r"^Missing (argument|option) '(.+)'", r"\2 is missing"),
+    (r"^Option '(.+)' requires an argument", r"\1 needs a value"),
+    (r"^Option '(.+)' does not take a value", r"\1 takes no value"),
+    (r"^Got unexpected extra argument\S* \((.*)\)", r"too many arguments: \1"),
+    (r"^Input should be greater than or equal to", "must be at least"),
+    (r"^Input should be less than or equal to", "must be at most"),
+    (r"^Input should be a valid integer.*", "must be a whole number"),
+    (r"^Input should be a valid number.*", "must be a number"),
+    (r"^Input should be a valid boolean.*", "must be 1 or 0"),
+)
+
+
+def split_help(text: str | None) -> tuple[str, tuple[str, ...]]:
+    r"""Split a command's docstring into its prose and its examples, the lines after a `\b`."""
+    prose, _, examples = inspect.cleandoc(text or "").partition(_MARK)
+    return prose.strip(), tuple(line for line in examples.splitlines() if line.strip())
+
+
+def first_sentence(text: str | None) -> str:
+    """Return what a docstring says a command does, on one line."""
+    prose, _ = split_help(text)
+    return re.split(r"(?<=\.)\s", " ".join(prose.split()), maxsplit=1)[0]
+
+
+def option_groups(command: Any, ctx: Any) -> dict[str, list[Any]]:
+    """Sort parameters under their `rich_help_panel`: arguments, then groups as they appear, what has none last."""
+    groups: dict[str, list[Any]] = {}
+    for parameter in command.get_params(ctx):
+        if not parameter.hidden:
+            others = _ARGUMENTS if parameter.param_type_name == "argument" else _OTHERS
+            groups.setdefault(getattr(parameter, "rich_help_panel", None) or others, []).append(parameter)
+    return {title: groups[title] for title in sorted(groups, key=lambda title: (title != _ARGUMENTS, title == _OTHERS))}
+
+
+class _Readable:
+    """How help is laid out and mistakes are said, for commands and groups of commands alike."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Read the arguments. What is printed meanwhile is a page: help, the version, completion's script."""
+        with _in_our_words(" ".join(filter(None, (parent and parent.command_path, info_name)))), _as_results_go():
+            return super().make_context(info_name, args, parent=parent, **extra)  # type: ignore[misc]
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        """Write what the command does, then its examples as they are typed."""
+        prose, examples = split_help(self.help)  # type: ignore[attr-defined]
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(prose)
+        if examples:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"{'':{formatter.current_indent}}{line}\n" for line in examples))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write one section a group of options."""
+        for title, parameters in option_groups(self, ctx).items():
+            with formatter.section(title):
+                shown = (parameter for parameter in parameters if parameter.name not in _UNSHOWN)
+                formatter.write_dl([_row(parameter, ctx) for parameter in shown])
+
+
+class GroupedCommand(_Readable, TyperCommand):
+    """A command whose help shows its examples, and lists each parameter under its `rich_help_panel`."""
+
+
+class CommandGroup(_Readable, TyperGroup):
+    """A group of commands whose help lists them, each with the whole of its first sentence, before the options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments; where there are none, show what there is."""
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            tell(ctx.get_help().splitlines())
+            raise typer.Exit(ExitStatus.USAGE)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is meant."""
+        with _in_our_words(ctx.command_path, args[0]):
+            return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands, then the options."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, first_sentence(command.help)) for name, command in self.commands.items()])
+        super().format_options(ctx, formatter)
+
+
+def _row(parameter: Any, ctx: Any) -> tuple[str, str]:
+    """What is typed, and what it means."""
+    name, text = parameter.get_help_record(ctx)
+    # Arguments come with their Python type ("IMAGE <list[str]>"), which tells a user nothing.
+    return name.partition(" ")[0] if parameter.param_type_name == "argument" else re.sub("[<>]", "", name), text
+
+
+@contextmanager
+def _as_results_go() -> Iterator[None]:
+    """Print what Typer prints as results are printed: a full disk is an error in words, a reader that left is none."""
+    page = io.StringIO()
+    try:
+        with redirect_stdout(page):
+            yield
+    finally:
+        if page.getvalue():
+            handles_errors(print_text)(page.getvalue())
+
+
+@contextmanager
+def _in_our_words(command: str, word: str = "") -> Iterator[None]:
+    """Say what Typer says of wrong arguments as other mistakes are said: what is wrong, then what to do.
+
+    Args:
+        command: As it is called.
+        word: What stands where a command should.
+    """
+    try:
+        yield
+    except typer.TyperException as error:
+        message, suggestion = _reworded(error)
+        if word and (os.path.exists(word) or os.path.splitext(word)[1]):
+            suggestion = f"to name what is on a picture: clip classify {shlex.quote(word)} --labels cat,dog"
+        say(f"error: {message}", hint=suggestion or f"`{command} -h` shows what can be given")
+        raise typer.Exit(ExitStatus.USAGE) from None
+
+
+def _reworded(error: Any) -> tuple[str, str | None]:
+    """What is wrong, and the nearest thing that would be right."""
+    message, _, nearest = error.format_message().partition(" Did you mean ")
+    nearest = nearest.rstrip("?").replace("'", "")
+    if isinstance(error, typer.BadParameter) and error.message:
+        message, nearest = error.message.removeprefix("Value error, "), _nearest_choice(error.message)
+    elif getattr(error, "possibilities", None):
+        message, nearest = error.message, " or ".join(error.possibilities)
+    for theirs, ours in _WORDS:
+        message = re.sub(theirs, ours, message)
+    if isinstance(error, typer.BadParameter) and error.message:
+        message = f"{_origin(error)}{'' if message.startswith('must') else ':'} {message}"
+    return message.rstrip("."), f"did you mean {nearest}?" if nearest else None
+
+
+def _origin(error: Any) -> str:
+    """The option, argument or variable that a value came by."""
+    source = error.ctx.get_parameter_source(error.param.name)
+    if source is not None and source.name == "ENVIRONMENT":
+        return str(error.param.envvar)
+    return max(error.param.opts, key=len) if error.param.param_type_name == "option" else str(error.param.metavar)
+
+
+def _nearest_choice(message: str) -> str:
+    """The choice that is nearest to the value in Typer's "'jsn' is not one of 'auto', 'json'"."""
+    value, refused, choices = message.partition(" is not one of ")
+    nearest = get_close_matches(value.rpartition(" ")[2].strip("'"), re.findall(r"'([^']+)'", choices), n=1)
+    return nearest[0] if refused and nearest else ""

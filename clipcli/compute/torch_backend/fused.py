@@ -1,0 +1,327 @@
+"""The ViT image tower rearranged for speed, built from a loaded network.
+
+`vision` stays the readable reference, with hidden states and attentions; this computes the same features and nothing
+else. In float32 they differ by less than 1e-5 of the largest one. What is different:
+
+- Pictures come in as bytes. Cutting them into patches, normalising them and the patch convolution are one matrix
+  product, with scale and shift of the pixels folded into its weights.
+- Query, key and value come from one product.
+- Quick-GELU is `silu` with 1.702 folded into the layer before it and 1/1.702 into the one after.
+- Only the class token comes out of the last layer, because nobody looks at the others (except a head over patches):
+  that layer costs next to nothing.
+- On the CPU, weights are packed once in oneDNN's layout, and the activation is computed as each block is written. The
+  operators are those that `torch.compile` emits; calling them directly saves the seconds that it takes to compile.
+- int8: weights are rounded a row at a time, activations a token at a time, so that a picture's features do not depend
+  on its neighbours in the batch.
+
+Must not import anything but `models` and torch.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clipcli.networks.activations import ACTIVATION_FUNCTIONS
+from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.networks.transformer import Attention, EncoderLayer, merge_heads
+from clipcli.networks.vision import VisionTransformer
+
+Linear = Callable[[Tensor], Tensor]
+Module = TypeVar("Module", bound=nn.Module)
+
+# `hidden_act` -> name and algorithm of the activation that oneDNN applies to a product's result.
+_POST_OPS = {
+    None: ("none", ""),
+    "relu": ("relu", ""),
+    "silu": ("swish", ""),
+    "swish": ("swish", ""),
+    "gelu": ("gelu", "none"),
+    "gelu_python": ("gelu", "none"),
+    "gelu_new": ("gelu", "tanh"),
+    "gelu_fast": ("gelu", "tanh"),
+    "gelu_pytorch_tanh": ("gelu", "tanh"),
+    "gelu_python_tanh": ("gelu", "tanh"),
+}
+
+_QUICK_GELU = 1.702
+
+# Bytes are moved to [-1, 1) before they meet the weights: exact in every format, and without loss by cancellation.
+_BYTE_MIDDLE = 128.0
+
+
+class PlainLinear:
+    """A linear layer and an activation, for devices other than the CPU and for CPUs without oneDNN."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
+        """Keep weight (N, K) and bias (N,)."""
+        self._weight, self._bias = weight, bias
+        self._activation = ACTIVATION_FUNCTIONS[activation] if activation else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shapes: (..., K) -> (..., N)."""
+        product = F.linear(x, self._weight, self._bias)
+        return product if self._activation is None else self._activation(product)
+
+
+class PackedLinear:
+    """A linear layer and an activation in one oneDNN primitive, its weight packed in advance."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
+        """Pack weight (N, K); keep bias (N,)."""
+        self._weight, self._bias = torch.ops.mkldnn._reorder_linear_weight(weight), bias
+        self._activation, self._algorithm = _POST_OPS[activation]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shapes: (..., K) -> (..., N)."""
+        return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, self._activation, [], self._algorithm)
+
+
+class Int8Linear:
+    """A linear layer whose weight and input are rounded to 8 bits, each with a scale a row.
+
+    The input's scale is found when it is seen ("dynamic" quantisation), one for every token.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
+        """Round and pack weight (N, K); keep bias (N,) in float32."""
+        self._scale = weight.abs().amax(dim=1).clamp_min_(torch.finfo(weight.dtype).tiny) / 127
+        rounded = (weight / self._scale[:, None]).round_().to(torch.int8)
+        self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
+        self._zero_points = torch.zeros(len(weight), dtype=torch.int32)
+        self._bias = torch.zeros(len(weight)) if bias is None else bias
+        self._activation = ACTIVATION_FUNCTIONS[activation] if activation else None
+        # Without VNNI two products are added in 16 bits, which 7 bits of input cannot overflow.
+        self._levels = 127 if has_vnni() else 63
+        # A half more than the zero point makes the cut to whole numbers a rounding.
+        self._shift = torch.tensor(self._levels + 1.5)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shapes: (..., K) float32 -> (..., N) float32."""
+        tokens = x.reshape(-1, x.shape[-1])
+        scales = tokens.abs().amax(dim=1, keepdim=True).clamp_min_(torch.finfo(x.dtype).tiny).div_(self._levels)
+        rounded = torch.addcmul(self._shift, tokens, scales.reciprocal()).to(torch.uint8)
+        product = torch.ops.onednn.qlinear_pointwise(
+            rounded, 1.0, self._levels + 1, self._weight, self._scale, self._zero_points,
+            None, 1.0, 0, torch.float32, "none", [], "",
+        )  # fmt: skip
+        torch.addcmul(self._bias, product, scales, out=product)
+        product = product.view(*x.shape[:-1], -1)
+        return product if self._activation is None else self._activation(product)
+
+
+def has_vnni() -> bool:
+    """Whether the processor multiplies bytes without intermediate overflow."""
+    probe = getattr(torch.cpu, "_is_vnni_supported", None)  # no public name for it
+    return probe is not None and bool(probe())
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to compute and in what; `torch.int8` means linear layers in int8 and the rest in float32, CPU only."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def float(self) -> torch.dtype:
+        """What everything but linear layers is in."""
+        return torch.float32 if self.dtype is torch.int8 else self.dtype
+
+    def place(self, module: Module) -> Module:
+        """Copy a module there."""
+        return copy.deepcopy(module).to(self.device, self.float)
+
+    def linear(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> Linear:
+        """The fastest linear layer there, with an activation after it."""
+        # A copy of the bias: a view into the checkpoint's file would keep the whole layer in memory.
+        bias = None if bias is None else bias.to(self.device, self.float, copy=True)
+        return _linear_class(self.device, self.dtype)(weight.to(self.device, self.float), bias, activation)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Attention between chosen rows of one long sequence, in place of attention within each sequence of a batch.
+
+    Shapes: queries (B, Q) and keys (B, K), row numbers: each group of queries attends to the keys of its group;
+    mask (B, 1, Q, K), True where that is allowed.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    mask: Tensor
+
+
+class LayerEnd:
+    """What comes after the attention of a pre-norm layer: its output projection and the perceptron."""
+
+    def __init__(self, layer: EncoderLayer, hidden_act: str, target: Target):
+        """Take over the weights."""
+        out, mlp, linear = layer.self_attn.out_proj, layer.mlp, target.linear
+        self._norm, self._out = target.place(layer.layer_norm2), linear(out.weight, out.bias, None)
+        if hidden_act == "quick_gelu":
+            self._fc1 = linear(mlp.fc1.weight * _QUICK_GELU, mlp.fc1.bias * _QUICK_GELU, "silu")
+            self._fc2 = linear(mlp.fc2.weight / _QUICK_GELU, mlp.fc2.bias, None)
+        else:
+            self._fc1 = linear(mlp.fc1.weight, mlp.fc1.bias, hidden_act)
+            self._fc2 = linear(mlp.fc2.weight, mlp.fc2.bias, None)
+
+    def __call__(self, attended: Tensor, x: Tensor) -> Tensor:
+        """Shapes: heads' results, merged, and the layer's input (..., D) -> (..., D)."""
+        x = self._out(attended).add_(x)
+        return self._fc2(self._fc1(self._norm(x))).add_(x)
+
+
+class FusedLayer:
+    """One pre-norm layer."""
+
+    def __init__(self, layer: EncoderLayer, hidden_act: str, target: Target):
+        """Take over the weights of a layer."""
+        self._heads, self._norm = layer.self_attn.heads, target.place(layer.layer_norm1)
+        self._qkv = target.linear(*_joined(layer.self_attn), None)
+        self._end = LayerEnd(layer, hidden_act, target)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shapes: (B, L, D) -> (B, L, D)."""
+        qkv = self._qkv(self._norm(x)).unflatten(-1, (3, self._heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, H, L, D/H) each
+        return self._end(merge_heads(F.scaled_dot_product_attention(query, key, value)), x)
+
+    def among(self, x: Tensor, reach: Reach) -> Tensor:
+        """Shapes: (N, D) -> (B * Q, D): chosen rows of one long sequence attend to others."""
+        qkv = self._qkv(self._norm(x)).unflatten(-1, (3, self._heads, -1))  # (N, 3, H, D/H)
+        rows = (reach.queries, reach.keys, reach.keys)
+        query, key, value = (qkv[chosen, i].transpose(1, 2) for i, chosen in enumerate(rows))  # (B, H, Q or K, D/H)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=reach.mask)
+        return self._end(merge_heads(attended).flatten(0, 1), x[reach.queries.flatten()])
+
+
+class ClassTokenLayer:
+    """A pre-norm layer of which only the class token comes out: no other token needs a query, a key or a value.
+
+    With one query q, the products with all keys are (W_k' q) x, and the sum of all values is W_v (sum of the x): each
+    weight matrix meets one vector a head instead of every token. The keys' bias adds the same to all and drops out of
+    the softmax; the values' bias comes out whole, since the attention sums to one.
+    """
+
+    def __init__(self, layer: EncoderLayer, hidden_act: str, target: Target):
+        """Take over the weights of a layer."""
+        attention = layer.self_attn
+        self._norm, self._end = target.place(layer.layer_norm1), LayerEnd(layer, hidden_act, target)
+        self._query, value = target.place(attention.q_proj), target.place(attention.v_proj)
+        key = target.place(attention.k_proj)
+        heads = attention.heads
+        self._key, self._value = (part.weight.unflatten(0, (heads, -1)) for part in (key, value))  # (H, D/H, D)
+        self._value_bias = value.bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Shapes: (B, L, D) -> (B, D)."""
+        tokens = self._norm(x)
+        query = self._query(tokens[:, 0]).unflatten(-1, self._key.shape[:2]).transpose(0, 1)  # (H, B, D/H)
+        probes = torch.bmm(query * query.shape[-1] ** -0.5, self._key).transpose(0, 1)  # (B, H, D)
+        weights = torch.bmm(probes, tokens.mT).softmax(dim=-1)  # (B, H, L)
+        gathered = torch.bmm(weights, tokens).transpose(0, 1)  # (H, B, D)
+        attended = torch.bmm(gathered, self._value.mT).transpose(0, 1).flatten(1)  # (B, D)
+        return self._end(attended + self._value_bias, x[:, 0])
+
+
+def _joined(attention: Attention) -> tuple[Tensor, Tensor]:
+    """Weight (3D, D) and bias (3D,) of one product for query, key and value."""
+    parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+    return torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
+
+
+def fuse_layers(layers: nn.ModuleList, hidden_act: str, target: Target) -> list[FusedLayer]:
+    """Rearrange layers, dropping them one by one, so that no two copies of the whole are ever in memory."""
+    return [FusedLayer(cast(EncoderLayer, layers.pop(0)), hidden_act, target) for _ in range(len(layers))]
+
+
+class FusedImageTower:
+    """The image tower and its projection (or its classification head), from bytes to features."""
+
+    def __init__(
+        self,
+        network: DualEncoder,
+        pixel_scale: tuple[float, ...],
+        pixel_shift: tuple[float, ...],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        """Take a network apart.
+
+        Args:
+            network: Loaded in float32 on the CPU, with a ViT as its image tower. It cannot be used afterwards.
+            pixel_scale: Of each channel: a byte times this, plus `pixel_shift`, is what the network was trained on.
+            pixel_shift: See `pixel_scale`.
+            device: Where to compute.
+            dtype: What to compute in; `torch.int8` means linear layers in int8 and the rest in float32, CPU only.
+        """
+        vision = network.vision_model
+        if not isinstance(vision, VisionTransformer):
+            raise TypeError(f"only a ViT can be rearranged, not {type(vision).__name__}")
+        target = Target(device, dtype)
+        self._float, self._device, place = target.float, device, target.place
+        self._patch = vision.config.patch_size
+        self._patches, self._positions = _fold_pixels(vision, pixel_scale, pixel_shift, target.linear)
+        self._positions = self._positions.to(device, self._float)
+        self._pre_norm = place(vision.pre_layrnorm)
+        self._head = place(network.classifier) if network.config.id2label is not None else None
+        layers, hidden_act = vision.encoder.layers, vision.config.hidden_act
+        if self._head is None:
+            self._last_layer = ClassTokenLayer(cast(EncoderLayer, layers.pop(-1)), hidden_act, target)
+            self._post_norm, self._projection = place(vision.post_layernorm), place(network.visual_projection)
+        self._layers = fuse_layers(layers, hidden_act, target)
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Encode pictures.
+
+        Shapes: pixels uint8 (B, S, S, 3) -> (B, P) float32, not normalised; with a head (B, classes) logits.
+        """
+        x = self._embed(pixels.to(self._device, non_blocking=True))
+        for layer in self._layers:
+            x = layer(x)
+        if self._head is not None:
+            return self._head(x[:, 1:].mean(dim=1)).float()
+        return self._projection(self._post_norm(self._last_layer(x))).float()
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """Shapes: uint8 (B, S, S, 3) -> (B, 1 + patches, D)."""
+        size = self._patch
+        rows = pixels.unflatten(2, (-1, size)).unflatten(1, (-1, size))  # (B, S/size, size, S/size, size, 3)
+        patches = rows.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, patches, size * size * 3)
+        centred = patches.to(self._float).sub_(_BYTE_MIDDLE).mul_(1 / _BYTE_MIDDLE)
+        x = torch.empty(len(pixels), *self._positions.shape, dtype=self._float, device=self._device)
+        x[:, 0] = self._positions[0]
+        torch.add(self._patches(centred), self._positions[1:], out=x[:, 1:])
+        return self._pre_norm(x)
+
+
+def _fold_pixels(
+    vision: VisionTransformer, scale: tuple[float, ...], shift: tuple[float, ...], linear: Callable[..., Linear]
+) -> tuple[Linear, Tensor]:
+    """Make the patch convolution a product over centred bytes, and gather all that is added to it.
+
+    Shapes: the product maps (..., size * size * 3), channels last, to (..., D); what is added is (1 + patches, D), the
+    class token first.
+    """
+    embeddings = vision.embeddings
+    weight = embeddings.patch_embedding.weight.double().permute(0, 2, 3, 1)  # (D, size, size, 3)
+    scales, shifts = (torch.tensor(values, dtype=torch.float64) for values in (scale, shift))
+    constant = (weight * (shifts + _BYTE_MIDDLE * scales)).sum(dim=(1, 2, 3))
+    added = embeddings.position_embedding.weight.double() + constant
+    added[0] += embeddings.class_embedding.double() - constant
+    product = linear((weight * scales * _BYTE_MIDDLE).flatten(1).float(), None, None)
+    return product, added.float()
+
+
+def _linear_class(device: torch.device, dtype: torch.dtype) -> Callable[..., Linear]:
+    if dtype is torch.int8:
+        return Int8Linear
+    packed = device.type == "cpu" and dtype is not torch.float16 and torch.backends.mkldnn.is_available()
+    return PackedLinear if packed else PlainLinear

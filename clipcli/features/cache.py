@@ -1,0 +1,375 @@
+"""Features remembered on disk, so that nothing is computed twice.
+
+One SQLite file under the user's cache folder holds image features and text features, the digests of unchanged files
+(so that they need not be read again), and what else a run must know to need no network: the checkpoint's scale and
+what `auto` meant. All of it can be computed again; `clip cache clear` is always safe.
+
+How a run uses it:
+
+    cache = open_cache()
+    space = FeatureSpace("image", checkpoint, f"{preprocessing.digest} {decode_options}", "cpu float32")
+    digests = cache.known_digests(paths)                # None for a file that is new or has changed: read it, then
+    cache.remember_digests([(path, stamp, content_digest(data))])  # with the stamp taken before reading
+    found = cache.get(space, digests)                   # key -> Remembered; ask for many keys at once
+    cache.put(space, {digest: Remembered(features)})    # a transaction: put a batch at a time
+
+Features are kept as float32, as they were computed: a run that reads them prints the same digits as the run that
+wrote them. Half precision would save half of 2 kB a picture and move cosines by 1e-5.
+
+Device and dtype are part of a `FeatureSpace`: half precision must not be served to a float32 run, nor a GPU's
+features to somebody who compares it with the CPU.
+
+A cache that cannot be used (see `cache_file`) remembers nothing and answers every question with "unknown". Must not
+import torch.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+from clipcli.errors import ClipError, UsageError
+from clipcli.features.cache_file import CacheFile
+from clipcli.features.digests import FileStamp
+from clipcli.scoring import Floats
+
+Kind = Literal["image", "text"]
+
+DEFAULT_LIMIT_MB = 2048
+
+# Part of every space. Raise it when a change of the code changes features.
+_FEATURES_VERSION = 2
+
+# A file of another layout has another name, so that two versions of the program do not fight over one.
+_FILE_NAME = "features-1.sqlite"
+
+_SCHEMA = """
+CREATE TABLE space (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL UNIQUE);
+CREATE TABLE feature (
+    space INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, note BLOB NOT NULL, used INTEGER NOT NULL,
+    UNIQUE (space, key)
+);
+CREATE INDEX feature_used ON feature (used);
+CREATE TABLE file (path BLOB NOT NULL UNIQUE, stamp BLOB NOT NULL, digest BLOB NOT NULL, used INTEGER NOT NULL);
+CREATE INDEX file_used ON file (used);
+CREATE TABLE checkpoint (digest TEXT PRIMARY KEY, logit_scale REAL NOT NULL);
+CREATE TABLE placement (asked TEXT PRIMARY KEY, device TEXT NOT NULL, dtype TEXT NOT NULL);
+CREATE TABLE lookup (kind TEXT PRIMARY KEY, hits INTEGER NOT NULL, misses INTEGER NOT NULL)
+"""
+
+_KEYS_A_QUERY = 500
+_EVICTED_AT_ONCE = 1000
+# Eviction makes this much room, so that a full cache does not evict at every batch.
+_KEPT_OF_LIMIT = 0.9
+# How much is written between two looks at the size.
+_BYTES_BETWEEN_CHECKS = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpace:
+    """All that a feature depends on besides the picture or the text itself.
+
+    Attributes:
+        kind: `image` or `text`.
+        checkpoint: Digest of config and weights (`digests.checkpoint_digest`).
+        preparation: Digest of what turns the input into numbers: the tokenizer's, or preprocessing and decoding.
+        numerics: Device type and dtype, such as `cpu float32`.
+    """
+
+    kind: Kind
+    checkpoint: str
+    preparation: str
+    numerics: str
+
+    @property
+    def name(self) -> str:
+        """The space as one text, unique."""
+        return "\n".join((self.kind, str(_FEATURES_VERSION), self.checkpoint, self.preparation, self.numerics))
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Features (P,) of one picture or label, and a few bytes of the caller's own beside them."""
+
+    features: Floats
+    note: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class KindInfo:
+    """What the cache holds of one kind, and how often it was asked."""
+
+    features: int
+    size_bytes: int
+    hits: int
+    misses: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheInfo:
+    """The state of the cache; `size_bytes` is what the file takes on disk."""
+
+    path: Path
+    size_bytes: int
+    limit_bytes: int
+    files: int
+    image: KindInfo
+    text: KindInfo
+
+
+class FeatureCache:
+    """Remembered features. Safe in several threads and processes at once; see the module for its use."""
+
+    def __init__(self, file: CacheFile, limit_bytes: int) -> None:
+        """Use a file; `open_cache` opens the user's."""
+        self._file = file
+        self._limit_bytes = limit_bytes
+        self._unchecked_bytes = 0
+
+    @classmethod
+    def disabled(cls) -> Self:
+        """A cache that neither reads nor writes, for `--no-cache`."""
+        return cls(CacheFile(None, _SCHEMA), 0)
+
+    @property
+    def usable(self) -> bool:
+        """Whether anything can be remembered."""
+        return self._file.usable
+
+    def get(self, space: FeatureSpace, keys: Sequence[bytes]) -> dict[bytes, Remembered]:
+        """Look features up; keys that are unknown are absent from the answer. Counts hits and misses."""
+        wanted = list(dict.fromkeys(keys))
+        if not wanted:
+            return {}
+        rows = self._file.read(lambda db: _select(db, space, wanted)) or []
+        today = _today()
+        stale = [row_id for row_id, _, _, _, used in rows if used != today]
+        self._file.write(lambda db: _count(db, space.kind, len(rows), len(wanted) - len(rows), stale, today))
+        return {key: Remembered(np.frombuffer(value, dtype="<f4"), note) for _, key, value, note, _ in rows}
+
+    def put(self, space: FeatureSpace, entries: Mapping[bytes, Remembered]) -> None:
+        """Remember features, in one transaction; evicts the least recently used ones beyond the limit."""
+        if not entries:
+            return
+        today = _today()
+        values = [(key, entry.features.astype("<f4").tobytes(), entry.note) for key, entry in entries.items()]
+
+        def insert(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR IGNORE INTO space (kind, name) VALUES (?, ?)", (space.kind, space.name))
+            space_id = db.execute("SELECT id FROM space WHERE name = ?", (space.name,)).fetchone()[0]
+            db.executemany(
+                "INSERT OR REPLACE INTO feature (space, key, value, note, used) VALUES (?, ?, ?, ?, ?)",
+                [(space_id, *value, today) for value in values],
+            )
+
+        self._file.write(insert)
+        self._unchecked_bytes += sum(len(value) for _, value, _ in values)
+        if self._unchecked_bytes >= min(_BYTES_BETWEEN_CHECKS, self._limit_bytes // 10):
+            self._unchecked_bytes = 0
+            self._evict()
+
+    def known_digests(self, paths: Sequence[str]) -> list[bytes | None]:
+        """Content digest of each file that is unchanged since it was remembered, without opening it; else None."""
+        names = [_path_key(path) for path in paths]
+        rows = self._file.read(lambda db: _select_files(db, names)) or {}
+        today = _today()
+        stale = [(today, name) for name, (_, _, used) in rows.items() if used != today]
+        if stale:
+            self._file.write(lambda db: db.executemany("UPDATE file SET used = ? WHERE path = ?", stale))
+        return [
+            row[1] if (row := rows.get(name)) and row[0] == _stamp_bytes(path) else None
+            for name, path in zip(names, paths, strict=True)
+        ]
+
+    def remember_digests(self, digests: Iterable[tuple[str, FileStamp, bytes]]) -> None:
+        """Remember content digests by path and stamp (taken before the file was read).
+
+        A file that changed moments ago is left out: it may change again without its times showing it.
+        """
+        today = _today()
+        rows = [(_path_key(path), s.to_bytes(), digest, today) for path, s, digest in digests if s.settled]
+        if rows:
+            statement = "INSERT OR REPLACE INTO file (path, stamp, digest, used) VALUES (?, ?, ?, ?)"
+            self._file.write(lambda db: db.executemany(statement, rows))
+
+    def logit_scale(self, checkpoint: str) -> float | None:
+        """A checkpoint's factor between cosine and logit, or None if it was never seen."""
+        row = self._file.read(
+            lambda db: db.execute("SELECT logit_scale FROM checkpoint WHERE digest = ?", (checkpoint,)).fetchone()
+        )
+        return None if row is None else float(row[0])
+
+    def remember_logit_scale(self, checkpoint: str, logit_scale: float) -> None:
+        """Remember a checkpoint's factor between cosine and logit."""
+        statement = "INSERT OR REPLACE INTO checkpoint (digest, logit_scale) VALUES (?, ?)"
+        self._file.write(lambda db: db.execute(statement, (checkpoint, logit_scale)))
+
+    def placement(self, asked: str) -> tuple[str, str] | None:
+        """Device and dtype that a choice meant when torch was last asked, or None if it never was."""
+        row = self._file.read(
+            lambda db: db.execute("SELECT device, dtype FROM placement WHERE asked = ?", (asked,)).fetchone()
+        )
+        return None if row is None else (str(row[0]), str(row[1]))
+
+    def remember_placement(self, asked: str, device: str, dtype: str) -> None:
+        """Remember which device and dtype a choice means on this machine."""
+        if self.placement(asked) != (device, dtype):
+            statement = "INSERT OR REPLACE INTO placement (asked, device, dtype) VALUES (?, ?, ?)"
+            self._file.write(lambda db: db.execute(statement, (asked, device, dtype)))
+
+    def info(self) -> CacheInfo:
+        """Describe what is remembered.
+
+        Raises:
+            ClipError: The cache cannot be read; a warning has said why.
+        """
+        image = self._file.read(lambda db: _kind_info(db, "image"))
+        text = self._file.read(lambda db: _kind_info(db, "text"))
+        files = self._file.read(lambda db: int(db.execute("SELECT count(*) FROM file").fetchone()[0]))
+        if image is None or text is None or files is None:
+            raise ClipError("the feature cache cannot be read", hint="set CLIPCLI_CACHE_DIR to a folder of your own")
+        path = cache_path()
+        return CacheInfo(path, _size_on_disk(path), self._limit_bytes, files, image, text)
+
+    def clear(self, kinds: Sequence[Kind]) -> int:
+        """Forget all features of the kinds given (and with images the digests of files); returns how many.
+
+        A damaged file that was set aside goes too.
+        """
+        removed = self._file.write(lambda db: sum(_clear(db, kind) for kind in kinds))
+        self._file.shrink()
+        self._file.remove_damaged()
+        return removed or 0
+
+    def close(self) -> None:
+        """Close the file; the cache then remembers nothing more."""
+        self._file.close()
+
+    def _evict(self) -> None:
+        if (self._file.read(_live_bytes) or 0) <= self._limit_bytes:
+            return
+        room = self._limit_bytes * _KEPT_OF_LIMIT
+        while (self._file.read(_live_bytes) or 0) > room and self._file.write(_delete_oldest):
+            pass
+        self._file.shrink()
+
+
+def open_cache() -> FeatureCache:
+    """Open the user's cache; one that cannot be used warns once and remembers nothing.
+
+    Raises:
+        UsageError: `CLIPCLI_CACHE_MB` is not a number of megabytes.
+    """
+    limit = os.environ.get("CLIPCLI_CACHE_MB", str(DEFAULT_LIMIT_MB))
+    if not limit.isdecimal() or int(limit) < 1:
+        raise UsageError(f"CLIPCLI_CACHE_MB={limit} is not a number of megabytes", hint="use 1 or more")
+    return FeatureCache(CacheFile(cache_path(), _SCHEMA), int(limit) * 2**20)
+
+
+def cache_path() -> Path:
+    """Where the cache lies: in `CLIPCLI_CACHE_DIR`, else in the user's cache folder; it need not exist."""
+    folder = os.environ.get("CLIPCLI_CACHE_DIR")
+    if folder:
+        return Path(folder) / _FILE_NAME
+    from platformdirs import user_cache_path
+
+    return user_cache_path("clipcli", appauthor=False) / _FILE_NAME
+
+
+_Row = tuple[int, bytes, bytes, bytes, int]
+
+
+def _select(db: sqlite3.Connection, space: FeatureSpace, keys: Sequence[bytes]) -> list[_Row]:
+    found = db.execute("SELECT id FROM space WHERE name = ?", (space.name,)).fetchone()
+    if found is None:
+        return []
+    rows: list[_Row] = []
+    for part in _parts(keys):
+        marks = ",".join("?" * len(part))
+        query = f"SELECT rowid, key, value, note, used FROM feature WHERE space = ? AND key IN ({marks})"
+        rows.extend(db.execute(query, (found[0], *part)))
+    return rows
+
+
+def _select_files(db: sqlite3.Connection, names: Sequence[bytes]) -> dict[bytes, tuple[bytes, bytes, int]]:
+    rows = {}
+    for part in _parts(names):
+        query = f"SELECT path, stamp, digest, used FROM file WHERE path IN ({','.join('?' * len(part))})"
+        rows.update({path: (stamp, digest, used) for path, stamp, digest, used in db.execute(query, part)})
+    return rows
+
+
+def _parts(keys: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
+    """Split what would be more than one statement takes."""
+    stream = iter(keys)
+    while part := tuple(islice(stream, _KEYS_A_QUERY)):
+        yield part
+
+
+def _count(db: sqlite3.Connection, kind: Kind, hits: int, misses: int, stale: Sequence[int], today: int) -> None:
+    db.execute("INSERT OR IGNORE INTO lookup VALUES (?, 0, 0)", (kind,))
+    db.execute("UPDATE lookup SET hits = hits + ?, misses = misses + ? WHERE kind = ?", (hits, misses, kind))
+    db.executemany("UPDATE feature SET used = ? WHERE rowid = ?", [(today, row_id) for row_id in stale])
+
+
+def _delete_oldest(db: sqlite3.Connection) -> bool:
+    """Delete the features used longest ago, and the digests of files that were last seen before them."""
+    query = "SELECT rowid, used FROM feature ORDER BY used, rowid LIMIT ?"
+    oldest = db.execute(query, (_EVICTED_AT_ONCE,)).fetchall()
+    if oldest:
+        db.executemany("DELETE FROM feature WHERE rowid = ?", [(row_id,) for row_id, _ in oldest])
+        db.execute("DELETE FROM file WHERE used < ?", (oldest[-1][1],))
+    return bool(oldest)
+
+
+def _clear(db: sqlite3.Connection, kind: Kind) -> int:
+    deleted = db.execute("DELETE FROM feature WHERE space IN (SELECT id FROM space WHERE kind = ?)", (kind,)).rowcount
+    db.execute("DELETE FROM space WHERE kind = ?", (kind,))
+    db.execute("DELETE FROM lookup WHERE kind = ?", (kind,))
+    if kind == "image":
+        db.execute("DELETE FROM file")
+    return deleted
+
+
+def _kind_info(db: sqlite3.Connection, kind: Kind) -> KindInfo:
+    count = size = 0
+    for (space_id,) in db.execute("SELECT id FROM space WHERE kind = ?", (kind,)).fetchall():
+        rows = db.execute("SELECT count(*) FROM feature WHERE space = ?", (space_id,)).fetchone()[0]
+        # The features of a space are of one length, so none but the first needs to be looked at.
+        length = db.execute("SELECT length(value) FROM feature WHERE space = ? LIMIT 1", (space_id,)).fetchone()
+        count, size = count + rows, size + rows * (length[0] if length else 0)
+    hits, misses = db.execute("SELECT hits, misses FROM lookup WHERE kind = ?", (kind,)).fetchone() or (0, 0)
+    return KindInfo(count, size, hits, misses)
+
+
+def _live_bytes(db: sqlite3.Connection) -> int:
+    pages, free, page_size = (
+        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * page_size)
+
+
+def _size_on_disk(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+
+
+def _today() -> int:
+    """Days since 1970: recent use is known to the day, so that reading a feature rarely means writing."""
+    return int(time.time() // 86400)
+
+
+def _path_key(path: str) -> bytes:
+    return os.fsencode(os.path.abspath(path))
+
+
+def _stamp_bytes(path: str) -> bytes | None:
+    try:
+        return FileStamp.of(path).to_bytes()
+    except OSError:
+        return None

@@ -1,0 +1,178 @@
+"""Features of labels: remembered ones from the cache, the others encoded, a share of the labels at a time.
+
+What is remembered is the ensemble of a label, the mean of its prompts, not each prompt. A set of 1,000 labels in 60
+templates is then 1,000 features of 2 kB instead of 60,000: a second run reads 2 MB instead of 120, fills in no
+template, loads no tokenizer, and does no averaging. A label that joins a set, or is in another set under the same
+templates, still finds the others remembered; only a change of templates encodes anew what single prompts would have
+kept. A text by itself is a label of one prompt, so `score` and `classify` share what they know.
+
+Beside the feature stands what only tokenising would tell again: which prompt was cut, and a digest of the tokens, by
+which two labels that say the same to the model are told. Must not import torch.
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from clipcli import scoring
+from clipcli.errors import LabelSetError, warn
+from clipcli.features.cache import FeatureCache, FeatureSpace, Remembered
+from clipcli.features.digests import texts_digest, tokens_digest
+from clipcli.labels.label_set import SLOT, Label
+from clipcli.scoring import Floats
+from clipcli.text.tokenizer import TextTokenizer
+
+ProgressCallback = Callable[[int, int], None]
+EncodeIds = Callable[[Sequence[tuple[int, ...]], ProgressCallback], Floats]
+
+# Prompts that are encoded and then remembered together: what an interrupted run loses at most, and what is held in
+# memory. Fewer would share fewer beginnings.
+_PROMPTS_AT_ONCE = 8192
+
+_NOTE = struct.Struct("<32si")
+_NOTHING_CUT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFeature:
+    """One label, encoded.
+
+    Attributes:
+        features: Mean of its prompts, shape (P,), unit length.
+        tokens: Digest of the set of its prompts' token ids.
+        cut: Which of its prompts was the first not to fit the context, or None.
+    """
+
+    features: Floats
+    tokens: bytes
+    cut: int | None
+
+    @classmethod
+    def from_remembered(cls, entry: Remembered) -> Self:
+        """Read what `to_remembered` wrote."""
+        tokens, cut = _NOTE.unpack(entry.note)
+        return cls(entry.features, tokens, None if cut == _NOTHING_CUT else cut)
+
+    def to_remembered(self) -> Remembered:
+        """The label as the cache keeps it."""
+        return Remembered(self.features, _NOTE.pack(self.tokens, _NOTHING_CUT if self.cut is None else self.cut))
+
+
+@dataclass(frozen=True, slots=True)
+class LabelEncoder:
+    """Turns the prompts of labels into features, once each.
+
+    Attributes:
+        cache: Where they are remembered.
+        space: What else they depend on; asked only if the cache is usable.
+        tokenizer: Asked only if something is not remembered; so is `encode`.
+        encode: Ids of prompts to features (prompts, P), unit length; tells prompts done and prompts in all.
+        on_progress: Told the same over all labels.
+    """
+
+    cache: FeatureCache
+    space: Callable[[], FeatureSpace]
+    tokenizer: Callable[[], TextTokenizer]
+    encode: EncodeIds
+    on_progress: ProgressCallback
+
+    def features(self, labels: Sequence[Sequence[str]], names: Sequence[str] | None = None) -> list[LabelFeature]:
+        """Encode labels, each given by its prompts.
+
+        Args:
+            labels: The prompts of each label.
+            names: What the labels are called, if they must differ in their tokens.
+
+        Raises:
+            LabelSetError: Two labels are the same to the model.
+        """
+        keys = [texts_digest(prompts) for prompts in labels]
+        known = self._remembered(keys)
+        missing = {key: prompts for key, prompts in zip(keys, labels, strict=True) if key not in known}
+        tokenized = [_tokenize(self.tokenizer(), key, prompts) for key, prompts in missing.items()]
+        if names is not None:
+            tokens = {label.key: label.tokens for label in tokenized} | {k: f.tokens for k, f in known.items()}
+            _refuse_alike(names, [tokens[key] for key in keys])
+        done, total = 0, sum(len(label.ids) for label in tokenized)
+        for share in _shares(tokenized):
+            encoded = self._encode(share, lambda count, _, done=done: self.on_progress(done + count, total))  # type: ignore[misc]
+            done += sum(len(label.ids) for label in share)
+            if self.cache.usable:
+                self.cache.put(self.space(), {key: label.to_remembered() for key, label in encoded.items()})
+            known |= encoded
+        return [known[key] for key in keys]
+
+    def _remembered(self, keys: Sequence[bytes]) -> dict[bytes, LabelFeature]:
+        if not self.cache.usable:
+            return {}
+        found = self.cache.get(self.space(), keys)
+        return {key: LabelFeature.from_remembered(entry) for key, entry in found.items()}
+
+    def _encode(self, labels: "Sequence[_Tokenized]", on_progress: ProgressCallback) -> dict[bytes, LabelFeature]:
+        owners = [owner for owner, label in enumerate(labels) for _ in label.ids]
+        features = self.encode([ids for label in labels for ids in label.ids], on_progress)
+        means = scoring.ensemble(features, owners, len(labels))
+        return {
+            label.key: LabelFeature(mean, label.tokens, label.cut) for label, mean in zip(labels, means, strict=True)
+        }
+
+
+def warn_cut(what: Sequence[str], encoded: Sequence[LabelFeature], context_length: int) -> None:
+    """Warn once if prompts did not fit the context.
+
+    Args:
+        what: How to name each label, or rather the first of its prompts that was cut.
+        encoded: The labels.
+        context_length: Tokens that fit.
+    """
+    cut = [name for name, label in zip(what, encoded, strict=True) if label.cut is not None]
+    if cut:
+        more = f" and {len(cut) - 1} more" if len(cut) > 1 else ""
+        warn(f"{cut[0]}{more} is longer than {context_length} tokens and was cut")
+
+
+def name_prompt(label: Label, prompt: str, templates: Sequence[str]) -> str:
+    """Name the label and the template that made a prompt, for a message."""
+    made = (template for template in templates if any(template.replace(SLOT, word) == prompt for word in label.prompts))
+    template = next(made, SLOT)
+    return f"label {label.name!r}" + (f" in template {template!r}" if template != SLOT else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokenized:
+    key: bytes
+    ids: list[tuple[int, ...]]
+    tokens: bytes
+    cut: int | None
+
+
+def _tokenize(tokenizer: TextTokenizer, key: bytes, prompts: Sequence[str]) -> _Tokenized:
+    encodings = tokenizer.encode(prompts)
+    cut = next((i for i, encoding in enumerate(encodings) if encoding.truncated), None)
+    ids = [encoding.ids for encoding in encodings]
+    return _Tokenized(key, ids, tokens_digest(ids), cut)
+
+
+def _refuse_alike(names: Sequence[str], tokens: Sequence[bytes]) -> None:
+    first: dict[bytes, str] = {}
+    for name, digest in zip(names, tokens, strict=True):
+        other = first.setdefault(digest, name)
+        if other != name:
+            raise LabelSetError(
+                f"labels {other!r} and {name!r} are the same to this model: their prompts become the same tokens",
+                hint="they may differ only in letter case, or beyond the length that it reads; word one differently",
+            )
+
+
+def _shares(labels: Sequence[_Tokenized]) -> Iterator[list[_Tokenized]]:
+    share: list[_Tokenized] = []
+    count = 0
+    for label in labels:
+        if share and count + len(label.ids) > _PROMPTS_AT_ONCE:
+            yield share
+            share, count = [], 0
+        share.append(label)
+        count += len(label.ids)
+    if share:
+        yield share

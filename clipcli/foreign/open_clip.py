@@ -1,0 +1,90 @@
+"""`open_clip_config.json`: what open_clip writes beside a state dict, and what of it this program can run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clipcli.checkpoints.config import read_json
+from clipcli.errors import DamagedModelError, UnsupportedModelError
+from clipcli.foreign.hub_layout import BICUBIC, CLIP_MEAN, CLIP_STD
+from clipcli.foreign.openai import Settings
+
+CONFIG = "open_clip_config.json"
+
+_BILINEAR = 2
+_FILTERS = {"bicubic": BICUBIC, "bilinear": _BILINEAR}
+_RESIZE_MODES = {"shortest": False, "squash": True}  # whether pictures become a square
+
+# Keys that change what is computed, with the one value that this program computes.
+_FIXED = {
+    "vision_cfg": {"pool_type": "tok", "pos_embed_type": "learnable"},
+    "text_cfg": {"pool_type": "argmax", "proj_type": "linear"},
+}
+# Keys whose meaning the tensors' shapes show, or which count for training or for other towers only.
+_HARMLESS = frozenset(
+    "layers width head_width mlp_ratio patch_size image_size context_length vocab_size heads output_tokens "
+    "patch_dropout attn_pooler_queries attn_pooler_heads timm_pool timm_proj hf_tokenizer_name tokenizer_mode "
+    "tokenizer_kwargs hf_model_pretrained hf_proj_type hf_pooler_type pad_id eos_id".split()
+)
+_HEAD_WIDTH = 64
+
+
+def read_settings(path: Path) -> Settings:
+    """Read the config beside a state dict.
+
+    Raises:
+        UnsupportedModelError: It asks for something that this program does not compute.
+        DamagedModelError: It is no such config.
+    """
+    content = read_json(path)
+    model, pictures = _section(content, "model_cfg", path), _section(content, "preprocess_cfg", path)
+    vision, text = (_section(model, name, path) for name in _FIXED)
+    if model.get("multimodal_cfg"):
+        raise _unsupported(path, "multimodal_cfg", "...")
+    for name, section in (("vision_cfg", vision), ("text_cfg", text)):
+        _refuse_unknown(section, _FIXED[name], f"{path}: {name}")
+    try:
+        width = vision["width"] * (32 if isinstance(vision["layers"], list) else 1)
+        return Settings(
+            activation="quick_gelu" if model.get("quick_gelu") else "gelu",
+            vision_heads=width // vision.get("head_width", _HEAD_WIDTH),
+            text_heads=int(text["heads"]),
+            image_size=vision["image_size"] if isinstance(vision["image_size"], int) else None,
+            preprocessing=_preprocessing(pictures, path),
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise DamagedModelError(f"{path} is no config of a CLIP ({type(error).__name__}: {error})") from error
+
+
+def _preprocessing(section: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    interpolation, mode = section.get("interpolation", "bicubic"), section.get("resize_mode", "shortest")
+    if interpolation not in _FILTERS:
+        raise _unsupported(path, "interpolation", interpolation)
+    if mode not in _RESIZE_MODES:
+        raise _unsupported(path, "resize_mode", mode)
+    return {
+        "square": _RESIZE_MODES[mode],
+        "resample": _FILTERS[interpolation],
+        "mean": section.get("mean") or CLIP_MEAN,
+        "std": section.get("std") or CLIP_STD,
+    }
+
+
+def _section(content: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    section = content.get(name, {})
+    if not isinstance(section, dict):
+        raise DamagedModelError(f"{path}: {name} is not an object")
+    return section
+
+
+def _refuse_unknown(section: Mapping[str, Any], fixed: Mapping[str, str], where: str) -> None:
+    """Refuse what is switched on and would be passed over; null and false switch nothing on."""
+    for key, value in section.items():
+        if key in fixed and value != fixed[key]:
+            raise _unsupported(where, key, value)
+        if key not in fixed and key not in _HARMLESS and value:
+            raise _unsupported(where, key, value)
+
+
+def _unsupported(where: object, key: str, value: object) -> UnsupportedModelError:
+    return UnsupportedModelError(f"{where}: {key} is {value!r}, which this program does not run")

@@ -1,0 +1,120 @@
+"""Sidecar files: which one belongs to a picture, and how it is changed without ever being half written."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from clipcli.errors import ImageError
+from clipcli.library.sidecars.keywords import Keywords
+from clipcli.library.sidecars.xmp import Change, XmpError, merge
+
+Naming = Literal["stem", "full"]
+
+_MAX_BYTES = 64_000_000
+
+
+class SidecarError(ImageError):
+    """The picture is fine; its sidecar could not be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarResult:
+    """What became of a sidecar; without changes it was left alone."""
+
+    path: str
+    changes: tuple[Change, ...]
+
+
+class SidecarWriter:
+    """Writes sidecars beside pictures."""
+
+    def __init__(self, naming: Naming, picture_extensions: frozenset[str], *, dry_run: bool = False) -> None:
+        """Choose how sidecars are named.
+
+        Args:
+            naming: `stem` for `IMG.xmp`, `full` for `IMG.jpg.xmp`.
+            picture_extensions: What makes a neighbour a picture, lower case with the dot.
+            dry_run: Say what would change, and change nothing.
+        """
+        self._naming = naming
+        self._extensions = picture_extensions
+        self._dry_run = dry_run
+        self._folder: str | None = None
+        self._owners: dict[str, str] = {}
+
+    def write(self, picture: str, keywords: Keywords) -> SidecarResult:
+        """Bring a picture's sidecar up to date. One is made only where there is something to say.
+
+        Raises:
+            SidecarError: It belongs to another picture, is no XMP, or cannot be written. Nothing was changed.
+        """
+        path = self._path_of(picture)
+        try:
+            packet = _read(path)
+            merged, changes = merge(packet, keywords)
+            if changes and not self._dry_run:
+                _replace(path, merged)
+        except XmpError as error:
+            raise SidecarError(f"{path} is left alone: {error}") from error
+        except OSError as error:
+            raise SidecarError(f"{path} cannot be written: {error.strerror or error}") from error
+        return SidecarResult(path, changes)
+
+    def _path_of(self, picture: str) -> str:
+        if self._naming == "full":
+            return f"{picture}.xmp"
+        stem, _ = os.path.splitext(picture)
+        name = os.path.basename(picture)
+        owner = self._owner_of(*os.path.split(stem), picture=name)
+        if owner != name:  # rows have no hints
+            raise SidecarError(f"{stem}.xmp would be the sidecar of {owner} and of {name}: use --sidecar-name full")
+        return f"{stem}.xmp"
+
+    def _owner_of(self, folder: str, stem: str, *, picture: str) -> str:
+        """The first by name of the pictures in a folder that share a stem.
+
+        Asked of the folder and not of the run, so that the answer is the same whichever pictures are tagged today.
+        """
+        if folder != self._folder:
+            self._owners = {}
+            try:
+                names = sorted(os.listdir(folder or os.curdir))
+            except OSError:
+                names = []
+            for name in names:
+                root, extension = os.path.splitext(name)
+                if extension.lower() in self._extensions:
+                    self._owners.setdefault(root, name)
+            self._folder = folder
+        return self._owners.get(stem, picture)
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    if len(data) > _MAX_BYTES:
+        raise XmpError(f"larger than {_MAX_BYTES // 1_000_000} MB")
+    return data
+
+
+def _replace(path: str, data: bytes) -> None:
+    """Write to a temporary file and rename it. A file that is there keeps its mode; links are followed."""
+    target = Path(os.path.realpath(path))
+    mode = target.stat().st_mode if target.exists() else None
+    # Renaming would get around a file that its owner has protected.
+    if mode is not None and not (mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) and os.access(target, os.W_OK)):
+        raise PermissionError(0, "it is read-only")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        if mode is not None:
+            os.chmod(temporary, stat.S_IMODE(mode))
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,290 @@
+"""Strict loading: every weight the networks need, from the checkpoint's files, and nothing that does not fit.
+
+Names and shapes of the whole checkpoint are compared before any data is read; safetensors and `.bin` files are
+memory-mapped, so a run that needs only the image tower never reads the text tower. No pickle is executed.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from clipcli.checkpoints.config import ModelConfig
+from clipcli.errors import DamagedModelError
+from clipcli.networks.dual_encoder import DualEncoder
+
+# Constants that older versions of the reference saved as if they were weights, and BERT's pooler, which neither
+# Chinese-CLIP nor AltCLIP runs.
+_DROPPED = re.compile(r"\.(position_ids|token_type_ids|pooler\.dense\.(weight|bias))$")
+
+# Newer spelling of a checkpoint's key -> the one that the modules have.
+_RENAMED = ((re.compile(r"^(vision_model\.encoder)\.layer\."), r"\1.layers."),)
+
+_LAYER = re.compile(r".*?\.layers?\.\d+\.")
+
+_LOGIT_SCALE = "logit_scale"
+_ZIP = b"PK\x03\x04"
+
+
+class Weights(Protocol):
+    """The tensors of one file, by name, read when asked for."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor in the file, without reading data."""
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, memory-mapped where the format allows."""
+
+
+class SafetensorsFile:
+    """Weights of a `.safetensors` file."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the header.
+
+        Raises:
+            DamagedModelError: The file is truncated or its header lies.
+        """
+        self._path, self._layer = path, ""
+        try:
+            self._file = safe_open(path, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise DamagedModelError(
+                f"{path} cannot be read: {error}",
+                hint="fetch the checkpoint again; the file is likely incomplete",
+            ) from error
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor in the file."""
+        return {name: tuple(self._file.get_slice(name).get_shape()) for name in self._file.keys()}
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, backed by the file.
+
+        Each layer is mapped by itself, so that its memory is given back as soon as nobody uses it.
+        """
+        found = _LAYER.match(name)
+        layer = found.group() if found else ""
+        if layer != self._layer:
+            self._file, self._layer = safe_open(self._path, framework="pt"), layer
+        return self._file.get_tensor(name)
+
+
+class TensorsInMemory:
+    """Weights that have been read already."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        """Keep them."""
+        self._tensors = tensors
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor."""
+        return {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor."""
+        return self._tensors[name]
+
+
+class PickledFile(TensorsInMemory):
+    """Weights of a `pytorch_model.bin`, read with `weights_only=True`.
+
+    They stay memory-mapped, but for files of torch before 1.6, which are no archives and are read as a whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Map or read the file.
+
+        Raises:
+            DamagedModelError: The file holds no tensors, or would need code to be run.
+        """
+        try:
+            with path.open("rb") as file:
+                mmap = file.read(len(_ZIP)) == _ZIP
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        except Exception as error:  # a damaged pickle may raise anything, says its documentation
+            raise DamagedModelError(
+                f"{path} cannot be read as tensors only: {reason_of(error)}",
+                hint="use the checkpoint's safetensors file, or fetch it again; no code in a file is ever run",
+            ) from error
+        if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+            raise DamagedModelError(f"{path} is not a state dict (names to tensors)")
+        super().__init__(tensors)
+
+
+class CheckpointWeights:
+    """All tensors of a checkpoint, by the names the modules use, over one file or several shards."""
+
+    def __init__(self, files: dict[str, tuple[Weights, str]], where: str) -> None:
+        """Keep where each tensor lies; see `open`."""
+        self._files = files
+        self.where = where
+
+    @classmethod
+    def open(cls, paths: Sequence[Path]) -> Self:
+        """Open the weight files of a checkpoint.
+
+        Raises:
+            DamagedModelError: A file cannot be read, or two files hold the same tensor.
+        """
+        files: dict[str, tuple[Weights, str]] = {}
+        for path in paths:
+            weights: Weights = SafetensorsFile(path) if path.suffix == ".safetensors" else PickledFile(path)
+            for stored in weights.shapes():
+                name = _module_name(stored)
+                if name in files:
+                    raise DamagedModelError(f"{path} holds {stored} a second time")
+                files[name] = (weights, stored)
+        return cls(files, str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} weight files)")
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], where: str) -> Self:
+        """Tensors that have been read already; `where` names their source in messages."""
+        read = TensorsInMemory(tensors)
+        return cls({_module_name(name): (read, name) for name in tensors}, where)
+
+    def check(self, network: DualEncoder) -> None:
+        """Compare names and shapes with a network that has every part of the checkpoint.
+
+        Raises:
+            DamagedModelError: A tensor is missing, unexpected, or of another shape; the message names it.
+        """
+        shapes = {file: file.shapes() for file in {file for file, _ in self._files.values()}}
+        found = {
+            name: shapes[file][stored] for name, (file, stored) in self._files.items() if not _DROPPED.search(name)
+        }
+        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        problems = [
+            *(f"{name} is missing" for name in sorted(expected.keys() - found.keys())),
+            *(f"{name} is unexpected" for name in sorted(found.keys() - expected.keys())),
+            *(
+                f"{name} has shape {list(found[name])}, config.json means {list(shape)}"
+                for name, shape in sorted(expected.items())
+                if name in found and found[name] != shape
+            ),
+        ]
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise DamagedModelError(
+                f"{self.where} does not fit its config.json: {problems[0]}{more}",
+                hint="the checkpoint is incomplete, or its config.json belongs to another; fetch it again",
+            )
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a tensor of this name."""
+        return name in self._files
+
+    def tensors(self, names: Iterable[str], dtype: torch.dtype) -> dict[str, Tensor]:
+        """Read tensors in the dtype asked for; those already in it stay memory-mapped.
+
+        Raises:
+            DamagedModelError: The data cannot be read.
+        """
+        try:
+            return {name: file.tensor(stored).to(dtype) for name in names for file, stored in [self._files[name]]}
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise DamagedModelError(f"{self.where} cannot be read: {error}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why torch does not read a file, in one line and without its advice to run the code in it."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    if found:
+        return f"it needs {found[1]}, which is no tensor"
+    found = re.search(r"WeightsUnpickler error: ([^\n]+)", str(error))
+    return found[1] if found else next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def load_network(
+    config: ModelConfig,
+    weight_files: Sequence[Path],
+    *,
+    image: bool = True,
+    text: bool = True,
+    dtype: torch.dtype = torch.float32,
+) -> DualEncoder:
+    """Build a checkpoint's network on the CPU and fill it, ready for inference.
+
+    Args:
+        config: The checkpoint's configuration.
+        weight_files: Its safetensors or `.bin` files; all shards of a sharded checkpoint.
+        image: Load the image tower.
+        text: Load the text tower.
+        dtype: What to convert the weights to.
+
+    Raises:
+        DamagedModelError: The files cannot be read or do not fit the configuration.
+    """
+    weights = checked_weights(config, weight_files)
+    with torch.device("meta"), _NoInitialisation():
+        network = DualEncoder(config, image=image, text=text)
+    network.load_state_dict(weights.tensors(network.state_dict(), dtype), strict=True, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def read_logit_scale(weight_files: Sequence[Path]) -> float:
+    """Read a checkpoint's factor between cosine and logit, exp taken, in full precision whatever the rest runs in.
+
+    Raises:
+        DamagedModelError: The files cannot be read, or have none that is a number.
+    """
+    weights = CheckpointWeights.open(weight_files)
+    if _LOGIT_SCALE not in weights:
+        raise DamagedModelError(f"{weights.where} does not fit its config.json: {_LOGIT_SCALE} is missing")
+    return _logit_scale(weights)
+
+
+def _logit_scale(weights: CheckpointWeights) -> float:
+    stored = weights.tensors([_LOGIT_SCALE], torch.float32)[_LOGIT_SCALE]
+    scale = float(stored.exp())
+    if not math.isfinite(scale):
+        raise DamagedModelError(f"{weights.where}: {_LOGIT_SCALE} is {float(stored)}, whose exp is no finite number")
+    return scale
+
+
+def checked_weights(config: ModelConfig, weight_files: Sequence[Path]) -> CheckpointWeights:
+    """Open weights that fit a configuration; see `check_fit`.
+
+    Raises:
+        DamagedModelError: They do not fit, or cannot be read.
+    """
+    weights = CheckpointWeights.open(weight_files)
+    check_fit(config, weights)
+    return weights
+
+
+def check_fit(config: ModelConfig, weights: CheckpointWeights) -> None:
+    """Compare weights with a configuration, names and shapes; of the numbers only `logit_scale` is looked at.
+
+    Raises:
+        DamagedModelError: They do not fit.
+    """
+    with torch.device("meta"), _NoInitialisation():
+        weights.check(DualEncoder(config))
+    if _LOGIT_SCALE in weights:
+        _logit_scale(weights)
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Leaves new parameters as they are: they have no data, and filling them imports 800 modules (2 seconds)."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Hand back the tensor that an initialiser was given; let everything else through."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return kwargs.get("tensor", args[0] if args else None)
+        return func(*args, **kwargs)
+
+
+def _module_name(stored: str) -> str:
+    for pattern, replacement in _RENAMED:
+        stored = pattern.sub(replacement, stored)
+    return stored

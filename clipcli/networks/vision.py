@@ -1,0 +1,60 @@
+"""The ViT image tower of all three families (arXiv:2010.11929; arXiv:2103.00020, section 2.4), to be read.
+
+`fused` runs the same faster.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from clipcli.checkpoints.config import VisionConfig
+from clipcli.networks.transformer import Encoder, Recorder, TowerOutput
+
+
+class VisionEmbeddings(nn.Module):
+    """Patches, a class token in front, and learned positions."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        """Build the patch convolution and the position table."""
+        super().__init__()
+        width, patch = config.hidden_size, config.patch_size
+        self.class_embedding = nn.Parameter(torch.zeros(width))
+        self.patch_embedding = nn.Conv2d(config.num_channels, width, kernel_size=patch, stride=patch, bias=False)
+        self.position_embedding = nn.Embedding((config.image_size // patch) ** 2 + 1, width)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Shapes: (B, 3, height, width) in pixels -> (B, 1 + patches, D)."""
+        patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)  # (B, patches, D)
+        class_token = self.class_embedding.expand(patches.shape[0], 1, -1)
+        return torch.cat([class_token, patches], dim=1) + self.position_embedding.weight
+
+
+class VisionTransformer(nn.Module):
+    """Image tower: embeddings, a norm, the encoder, and a norm over the class token's state."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        """Build the tower; `pre_layrnorm` is spelled as the checkpoints spell it."""
+        super().__init__()
+        self.config = config
+        self.embeddings = VisionEmbeddings(config)
+        self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.encoder = Encoder(config)
+        self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(
+        self, pixel_values: Tensor, *, output_hidden_states: bool = False, output_attentions: bool = False
+    ) -> TowerOutput:
+        """Encode normalised pixels.
+
+        Shapes: pixel_values (B, 3, S, S) with S the config's `image_size`; see `TowerOutput`. The pooled state is the
+        class token's, after `post_layernorm`.
+
+        Raises:
+            ValueError: The pictures are not S by S.
+        """
+        size = self.config.image_size
+        if pixel_values.shape[-2:] != (size, size):
+            height, width = pixel_values.shape[-2:]
+            raise ValueError(f"pixel_values are {height}x{width}, this checkpoint takes {size}x{size}")
+        recorder = Recorder(hidden_states=output_hidden_states, attentions=output_attentions)
+        x = self.encoder(self.pre_layrnorm(self.embeddings(pixel_values)), None, recorder)
+        return TowerOutput(x, self.post_layernorm(x[:, 0]), recorder.hidden_states, recorder.attentions)
