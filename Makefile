@@ -4,7 +4,7 @@ BIN := .venv/bin
 KINDS := airplane,apple,bicycle,car,cat,dog,elephant,guitar,house,pizza,rose,umbrella
 DEMO := $(BIN)/clip classify clipcli/demo/samples --model demo --labels $(KINDS)
 
-.PHONY: setup demo test check bench format man picture lint-man clean train-demo
+.PHONY: setup demo test check bench format man readme lint-man clean train-demo
 
 setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
@@ -28,7 +28,7 @@ format: setup
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 # The demo model from nothing, or on from where it was stopped. glibc must keep freed tensors, or it spends a third of
-# the time on giving them back; one thread trains beside the one that draws the pictures.
+# the time on giving them back; one thread trains beside the one that draws the images.
 train-demo: setup
 	$(BIN)/pip install -q -r tests/demo_training/requirements.txt
 	OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 $(BIN)/python -m tests.demo_training
@@ -37,8 +37,8 @@ train-demo: setup
 man: setup
 	$(BIN)/python man/generate.py
 
-# What the README shows of the program: the picture of a terminal, and the table of models.
-picture: setup
+# What the README shows of the program: the image of a terminal, and the table of models.
+readme: setup
 	$(BIN)/python man/readme.py
 
 lint-man:

@@ -4,8 +4,8 @@
     results = model.classify(["img.jpg", "poster.png"], labels=["cat", "dog"])
     print(results[0].label, results[0].score)
 
-`Model` also has `score`, which compares pictures with whole texts, and `encode_images` and `encode_texts`.
-`ClassifyOptions` says how many labels a picture gets and what their scores are. Whatever a user can mend is raised as
+`Model` also has `score`, which compares images with whole texts, and `encode_images` and `encode_texts`.
+`ClassifyOptions` says how many labels an image gets and what their scores are. Whatever a user can mend is raised as
 an `errors.ClipError`. Importing the package is cheap: `load` brings in what it needs when it is called.
 """
 

@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _leave_at_once(status: int) -> None:
-    """End without waiting for threads, which may be seconds deep in pictures that nobody wants any more."""
+    """End without waiting for threads, which may be seconds deep in images that nobody wants any more."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with suppress(OSError):  # whoever read it may be gone too

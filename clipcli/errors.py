@@ -76,7 +76,7 @@ class DeviceError(ClipError):
 
 
 class ImageError(ClipError):
-    """One picture could not be used. Becomes an error row; never ends a run by itself.
+    """One image could not be used. Becomes an error row; never ends a run by itself.
 
     The class name is the `error.type` of the row.
     """
@@ -87,7 +87,7 @@ class MissingFile(ImageError):
 
 
 class UnreadableImage(ImageError):
-    """The file is no picture, is damaged, or its format is not supported."""
+    """The file is no image, is damaged, or its format is not supported."""
 
 
 class PermissionDenied(ImageError):
@@ -95,7 +95,7 @@ class PermissionDenied(ImageError):
 
 
 class ImageTooLarge(ImageError):
-    """The picture claims more pixels than `--max-megapixels` allows."""
+    """The image claims more pixels than `--max-megapixels` allows."""
 
 
 class MissingExtra(ImageError):

@@ -24,7 +24,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One label's numbers for one picture.
+    """One label's numbers for one image.
 
     `score` is None where it would mean nothing (softmax over one label), `cosine` where the checkpoint has a
     classification head of its own instead of a text tower.
@@ -38,9 +38,9 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The best labels of one picture, best first, or why there are none.
+    """The best labels of one image, best first, or why there are none.
 
-    `label` is None when the picture failed, when no label reached `--threshold`, or when `--none-of-these` won.
+    `label` is None when the image failed, when no label reached `--threshold`, or when `--none-of-these` won.
     """
 
     path: str
@@ -52,7 +52,7 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class TextScore:
-    """One text's numbers for one picture. `score` is None unless two texts or more were compared."""
+    """One text's numbers for one image. `score` is None unless two texts or more were compared."""
 
     text: str
     cosine: float
@@ -62,7 +62,7 @@ class TextScore:
 
 @dataclass(frozen=True, slots=True)
 class ImageTextScores:
-    """Every text's numbers for one picture, in the order given, or why there are none."""
+    """Every text's numbers for one image, in the order given, or why there are none."""
 
     path: str
     scores: tuple[TextScore, ...] = ()
@@ -71,7 +71,7 @@ class ImageTextScores:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One label that applies to a picture. `score` is its share against the background, see `runtime.tagger`."""
+    """One label that applies to an image. `score` is its share against the background, see `runtime.tagger`."""
 
     label: str
     score: float
@@ -80,9 +80,9 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class TaggedImage:
-    """The labels that apply to one picture, best first; none of them may.
+    """The labels that apply to one image, best first; none of them may.
 
-    A picture that was tagged and could not be given its sidecar has tags and an error.
+    An image that was tagged and could not be given its sidecar has tags and an error.
     """
 
     path: str

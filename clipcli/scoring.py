@@ -36,7 +36,7 @@ def ensemble(text_features: Floats, owners: NDArray[np.intp] | list[int], count:
 
 
 def cosines(image_features: Floats, text_features: Floats) -> Floats:
-    """Cosine of the angle between every picture and every text.
+    """Cosine of the angle between every image and every text.
 
     Shapes: (N, D) and (M, D), unit length -> (N, M) in [-1, 1]. Source: arXiv:2103.00020, figure 3.
     """

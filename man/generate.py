@@ -20,7 +20,7 @@ from clipcli.cli.shell.help import first_sentence, option_groups, split_help
 
 MAN = Path(__file__).parent
 SCHEMAS = MAN.parent / "clipcli" / "schemas"
-PICTURES = ("classify", "score", "tag")
+IMAGES = ("classify", "score", "tag")
 
 _BLOCK = re.compile(r'(\.\\" begin generated (\w+)\n).*?(\.\\" end generated\n)', re.DOTALL)
 _REMARK = re.compile(r'^\.\\" on (.+)\n', re.MULTILINE)
@@ -243,22 +243,20 @@ def _macro(code: re.Match[str]) -> str:
 
 
 def _fields(_: tuple[str, ...]) -> str:
-    """List the fields of every document as jq spells their paths; what all pictures' documents share comes once."""
+    """List the fields of every document as jq spells their paths; what all images' documents share comes once."""
     schemas = {path.name.split("-")[0]: json.loads(path.read_text(encoding="utf-8")) for path in _schema_files()}
     found = {name: list(_walk_schema(schema, schema, "")) for name, schema in schemas.items()}
-    pictures = [found[f"clipcli.{name}"] for name in PICTURES]
-    shared = [field for field in pictures[0] if all(field in fields for fields in pictures)]
+    images = [found[f"clipcli.{name}"] for name in IMAGES]
+    shared = [field for field in images[0] if all(field in fields for fields in images)]
     text = ".Ss Fields that classify, score and tag have\n" + _field_list(shared)
     for name, schema in schemas.items():
-        own = [field for field in found[name] if name.split(".")[1] not in PICTURES or field not in shared]
+        own = [field for field in found[name] if name.split(".")[1] not in IMAGES or field not in shared]
         text += f".Ss {name}/1\n{mdoc(schema['title'] + '.')}{_field_list(own)}"
     return text
 
 
 def _schema_files() -> list[Path]:
-    return sorted(
-        SCHEMAS.glob("*.json"), key=lambda path: (path.name.split(".")[1].split("-")[0] not in PICTURES, path)
-    )
+    return sorted(SCHEMAS.glob("*.json"), key=lambda path: (path.name.split(".")[1].split("-")[0] not in IMAGES, path))
 
 
 def _walk_schema(node: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[tuple[str, str, str]]:

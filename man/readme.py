@@ -1,6 +1,6 @@
-"""What the README shows of the program, made from it: the picture of a terminal, the table of models. `make picture`.
+"""What the README shows of the program, made from it: the image of a terminal, the table of models. `make readme`.
 
-The command in the picture runs for real, in a pseudo-terminal, and rich turns what it wrote there into SVG. Picture and
+The command in the image runs for real, in a pseudo-terminal, and rich turns what it wrote there into SVG. Image and
 script lie with the man pages: documentation that is generated, committed, and held to the program by tests.
 """
 
@@ -22,7 +22,7 @@ from rich.text import Text
 from clipcli import hub
 
 MAN = Path(__file__).parent
-PICTURE = MAN / "classify.svg"
+IMAGE = MAN / "classify.svg"
 SAMPLES = MAN.parent / "clipcli" / "demo" / "samples"
 COMMAND = "clip classify cat.png pizza.webp guitar.png --labels cat,dog,pizza,guitar --model demo"
 COLUMNS = 92
@@ -31,8 +31,8 @@ _TABLE = re.compile(r"(<!-- models: begin -->\n).*?(<!-- models: end -->\n)", re
 
 
 def main() -> None:
-    """Write the picture, and the table into the README."""
-    PICTURE.write_text(picture(), encoding="utf-8")
+    """Write the image, and the table into the README."""
+    IMAGE.write_text(image(), encoding="utf-8")
     README.write_text(with_models(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
@@ -62,7 +62,7 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def picture() -> str:
+def image() -> str:
     """The command and what it answers, as SVG that needs nothing from any network."""
     console = Console(record=True, width=COLUMNS, height=25, file=io.StringIO(), no_color=False)
     console.print(Text.assemble(("$ ", "green"), COMMAND))

@@ -1,4 +1,4 @@
-"""Thresholds for the tagger, fitted to pictures whose labels are known. numpy only."""
+"""Thresholds for the tagger, fitted to images whose labels are known. numpy only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from clipcli.scoring import Floats
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One label's threshold and what it does on the pictures that it was fitted to.
+    """One label's threshold and what it does on the images that it was fitted to.
 
     Attributes:
         label: The label's name.
-        pictures: How many of them have the label.
-        threshold: The fitted one; None where no picture has the label, which leaves nothing to fit.
-        precision: Share of the pictures given the label that have it.
-        recall: Share of the pictures that have the label that are given it.
+        images: How many of them have the label.
+        threshold: The fitted one; None where no image has the label, which leaves nothing to fit.
+        precision: Share of the images given the label that have it.
+        recall: Share of the images that have the label that are given it.
     """
 
     label: str
-    pictures: int
+    images: int
     threshold: float | None
     precision: float
     recall: float
@@ -39,7 +39,7 @@ def fit_thresholds(names: Sequence[str], scores: Floats, truth: NDArray[np.bool_
 def _fit(name: str, scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> Fit:
     """Choose the cut between two neighbouring scores with the highest F1; of equal ones the widest gap.
 
-    The threshold lies in the middle of the gap, where it is most likely to hold for other pictures.
+    The threshold lies in the middle of the gap, where it is most likely to hold for other images.
     Source: F1 as in van Rijsbergen, Information Retrieval (1979), chapter 7.
     """
     positives = int(truth.sum())

@@ -18,7 +18,7 @@ class ClassifyOptions:
     """How predictions are made of cosines.
 
     Attributes:
-        top: Labels a picture.
+        top: Labels an image.
         scoring: What `score` is.
         threshold: Leave labels with a lower score out.
         temperature: Divides the logits before scoring.
@@ -72,7 +72,7 @@ class Groups:
 
 
 class LabelClassifier:
-    """Compares pictures with labels."""
+    """Compares images with labels."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class LabelClassifier:
 
     @property
     def has_scores(self) -> bool:
-        """False for softmax over a single label, which is 1 whatever the picture shows."""
+        """False for softmax over a single label, which is 1 whatever the image shows."""
         count = len(self._names if self._groups is None else self._groups.names)
         return count > 1 or self._options.scoring != "softmax"
 
@@ -121,7 +121,7 @@ class LabelClassifier:
         return self._names
 
     def classify(self, path: str, image_features: Floats) -> Classification:
-        """Rank the labels for one picture.
+        """Rank the labels for one image.
 
         Shapes: image_features (P,) unit length.
         """
@@ -167,7 +167,7 @@ def score_texts(
     logit_scale: float,
     options: ClassifyOptions,
 ) -> ImageTextScores:
-    """Compare one picture with texts, in the order given; a score needs two texts or more.
+    """Compare one image with texts, in the order given; a score needs two texts or more.
 
     Shapes: image_features (P,), text_features (M, P), unit length.
     """

@@ -1,7 +1,7 @@
-"""Which labels apply to a picture: several or none, each judged by itself. numpy only.
+"""Which labels apply to an image: several or none, each judged by itself. numpy only.
 
 `classify` asks which label fits best, so its scores share 1 between the labels. Here every label is weighed alone
-against the background: prompts that fit any picture. So a score does not move when labels are added or removed.
+against the background: prompts that fit any image. So a score does not move when labels are added or removed.
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ DEFAULT_THRESHOLD = 0.5
 
 @dataclass(frozen=True, slots=True)
 class TagOptions:
-    """Which labels a picture is given.
+    """Which labels an image is given.
 
     Attributes:
         threshold: Least score, for labels that have no threshold of their own; None for `DEFAULT_THRESHOLD`.
-        top: The most labels a picture gets; None for all that apply.
-        exclusive: Groups of which a picture gets the best label only.
+        top: The most labels an image gets; None for all that apply.
+        exclusive: Groups of which an image gets the best label only.
     """
 
     threshold: float | None = None
@@ -80,7 +80,7 @@ def background_scores(label_cosines: Floats, background_cosines: Floats, logit_s
 
 
 class Tagger:
-    """Judges each label of a set for pictures."""
+    """Judges each label of a set for images."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Tagger:
             label_features: (C, P) unit length.
             background_features: (B, P) unit length.
             logit_scale: The checkpoint's scale, exp already taken.
-            options: Which labels a picture is given.
+            options: Which labels an image is given.
 
         Raises:
             UsageError: A group is named that the label set does not have.
@@ -120,7 +120,7 @@ class Tagger:
         return background_scores(cosines, background, self._logit_scale), cosines
 
     def tag(self, path: str, image_features: Floats) -> TaggedImage:
-        """Give one picture the labels that apply, best first.
+        """Give one image the labels that apply, best first.
 
         Shapes: image_features (P,) unit length.
         """

@@ -27,22 +27,22 @@ class Benchmark:
     """What was measured.
 
     Attributes:
-        load_s: Seconds until the first picture was encoded: torch, weights, and rearranging them.
-        pictures: Pictures of the whole run, from files to printed results.
-        pictures_per_s: Its speed.
-        model_pictures_per_s: The speed of the image tower alone, from pixels, on all cores or GPUs.
+        load_s: Seconds until the first image was encoded: torch, weights, and rearranging them.
+        images: Images of the whole run, from files to printed results.
+        images_per_s: Its speed.
+        model_images_per_s: The speed of the image tower alone, from pixels, on all cores or GPUs.
         prompts: Prompts encoded at once.
         prompts_per_s: Their speed.
-        decode_ms: Of one picture on one core, as are the two below.
+        decode_ms: Of one image on one core, as are the two below.
         preprocess_ms: Scaling and cropping.
         write_ms: Printing a result as a line of JSON.
-        batch_size: Pictures a batch.
+        batch_size: Images a batch.
     """
 
     load_s: float
-    pictures: int
-    pictures_per_s: float
-    model_pictures_per_s: float
+    images: int
+    images_per_s: float
+    model_images_per_s: float
     prompts: int
     prompts_per_s: float
     decode_ms: float
@@ -52,8 +52,8 @@ class Benchmark:
 
     @property
     def model_ms(self) -> float:
-        """The image tower's share of a picture."""
-        return 1000 / self.model_pictures_per_s
+        """The image tower's share of an image."""
+        return 1000 / self.model_images_per_s
 
 
 def run_benchmark(
@@ -63,11 +63,11 @@ def run_benchmark(
 
     Args:
         model: Opened without a cache, or nothing would be computed the second time.
-        sources: Pictures that can all be decoded; more of them make it more exact.
+        sources: Images that can all be decoded; more of them make it more exact.
         write: Prints results.
 
     Raises:
-        ImageError: A picture cannot be used.
+        ImageError: An image cannot be used.
     """
     begin = time.perf_counter()
     model.encode_texts(_PROMPTS[:1], warn_foreign=False)
@@ -83,9 +83,9 @@ def run_benchmark(
         write_s += time.perf_counter() - before_write
     return Benchmark(
         load_s=load_s,
-        pictures=len(sources),
-        pictures_per_s=len(sources) / (time.perf_counter() - begin),
-        model_pictures_per_s=model_speed,
+        images=len(sources),
+        images_per_s=len(sources) / (time.perf_counter() - begin),
+        model_images_per_s=model_speed,
         prompts=len(_PROMPTS),
         prompts_per_s=prompts_per_s,
         decode_ms=decode_ms,
@@ -95,23 +95,23 @@ def run_benchmark(
     )
 
 
-def synthetic_pictures(count: int, size: tuple[int, int]) -> Iterator[ImageSource]:
+def synthetic_images(count: int, size: tuple[int, int]) -> Iterator[ImageSource]:
     """JPEGs of (width, height) in memory that compress about like photos: noise at several scales."""
     from PIL import Image
 
     random = np.random.default_rng(0)
-    picture = Image.new("RGB", size)
+    image = Image.new("RGB", size)
     for edge in (4, 16, 64, 256, 1024):
         noise = Image.fromarray(random.integers(0, 256, (edge, edge, 3), dtype=np.uint8))
-        picture = Image.blend(picture, noise.resize(size, Image.Resampling.BICUBIC), 0.3)
+        image = Image.blend(image, noise.resize(size, Image.Resampling.BICUBIC), 0.3)
     file = BytesIO()
-    picture.save(file, "JPEG", quality=90)
+    image.save(file, "JPEG", quality=90)
     for i in range(count):
-        yield ImageSource(f"picture {i}", data=file.getvalue())
+        yield ImageSource(f"image {i}", data=file.getvalue())
 
 
 def _prepare(model: Model, sources: Sequence[ImageSource]) -> tuple[Pixels, float, float]:
-    """Decode and scale one after the other; returns pixels and the milliseconds that each step took a picture."""
+    """Decode and scale one after the other; returns pixels and the milliseconds that each step took an image."""
     preprocessing, pixels, decode_s, preprocess_s = model.preprocessing, [], 0.0, 0.0
     for source in sources:
         begin = time.perf_counter()
@@ -124,7 +124,7 @@ def _prepare(model: Model, sources: Sequence[ImageSource]) -> tuple[Pixels, floa
 
 
 def _time_model(model: Model, pixels: Pixels) -> float:
-    """Pictures a second with as many batches under way as the encoder takes."""
+    """Images a second with as many batches under way as the encoder takes."""
     encoder = model.image_encoder
     batch = np.resize(pixels, (encoder.batch_size, *pixels.shape[1:]))
     alone = encoder.concurrency == 1

@@ -1,4 +1,4 @@
-"""What Python users give, made into what the rooms take: pictures, lists and names. Must not import torch.
+"""What Python users give, made into what the rooms take: images, lists and names. Must not import torch.
 
 The command line has only texts, so it needs none of this but the check for a single one.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image"
-"""A path, the bytes of a picture file, or an image of Pillow's."""
+"""A path, the bytes of an image file, or an image of Pillow's."""
 
 
 def refuse_single(value: object, what: str) -> None:
@@ -38,11 +38,11 @@ def listed(texts: Iterable[str], what: str) -> tuple[str, ...]:
 
 
 def image_sources(images: Iterable[ImageInput]) -> Iterator[ImageSource]:
-    """Turn pictures into sources, in order.
+    """Turn images into sources, in order.
 
     Raises:
-        UsageError: It is a single picture.
-        TypeError: One is neither a path nor a picture. Of a list that is told at once, of an iterator when it comes.
+        UsageError: It is a single image.
+        TypeError: One is neither a path nor an image. Of a list that is told at once, of an iterator when it comes.
     """
     from PIL.Image import Image
 
@@ -64,12 +64,12 @@ def _image_source(image: ImageInput, name: str) -> ImageSource:
         return ImageSource(os.fsdecode(getattr(image, "filename", "") or name), image=image)
     kind = f"{type(image).__module__}.{type(image).__qualname__}".removeprefix("builtins.")
     raise TypeError(
-        f"{name} is neither a path nor a picture but {kind}; give a path, "
-        "a PIL image (of an array: PIL.Image.fromarray(array)) or the bytes of a picture file"
+        f"{name} is neither a path nor an image but {kind}; give a path, "
+        "a PIL image (of an array: PIL.Image.fromarray(array)) or the bytes of an image file"
     )
 
 
 def _single(value: object, what: str) -> UsageError:
-    # A picture's bytes would fill the screen.
+    # An image's bytes would fill the screen.
     shown = repr(value) if isinstance(value, str | os.PathLike) else f"{type(value).__name__}(...)"
     return UsageError(f"{what} must be a list, not {shown} by itself", hint=f"give a list: [{shown}]")

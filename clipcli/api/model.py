@@ -1,4 +1,4 @@
-"""The engine that joins the rooms: a checkpoint on one side, pictures and texts on the other, features between.
+"""The engine that joins the rooms: a checkpoint on one side, images and texts on the other, features between.
 
 `Model` is what `clipcli.load` gives Python users and what every command runs on. Networks are loaded when a feature
 is first needed, each tower by itself; torch is imported then and not before.
@@ -46,7 +46,7 @@ def _no_progress() -> Iterator[ProgressCallback]:
 
 
 class Model(ModelParts):
-    """A checkpoint, ready to turn pictures and texts into features and answers."""
+    """A checkpoint, ready to turn images and texts into features and answers."""
 
     def __init__(
         self,
@@ -122,17 +122,17 @@ class Model(ModelParts):
         return label_set.templates or default_templates(label_set)
 
     def encode_images(self, images: Iterable[ImageInput]) -> Floats:
-        """Encode pictures.
+        """Encode images.
 
         Args:
-            images: Paths, PIL images, or bytes of picture files.
+            images: Paths, PIL images, or bytes of image files.
 
-        Shapes: N pictures -> (N, P) float32, unit length.
+        Shapes: N images -> (N, P) float32, unit length.
 
         Raises:
             UnsupportedModelError: The checkpoint has a classification head, whose numbers are no features.
-            ImageError: A picture cannot be used.
-            TypeError: One of `images` is neither a path nor a picture.
+            ImageError: An image cannot be used.
+            TypeError: One of `images` is neither a path nor an image.
         """
         if self.class_names is not None:
             raise UnsupportedModelError(
@@ -147,21 +147,21 @@ class Model(ModelParts):
         return np.stack(rows) if rows else np.empty((0, self.config.projection_dim), dtype=np.float32)
 
     def iter_image_features(self, sources: Iterable[ImageSource]) -> Iterator[ImageFeatures]:
-        """Encode pictures as they come, in input order; a bad one gives an error instead of features."""
+        """Encode images as they come, in input order; a bad one gives an error instead of features."""
         return chain.from_iterable(self.iter_image_feature_batches(sources))
 
     def iter_image_feature_batches(self, sources: Iterable[ImageSource]) -> Generator[list[ImageFeatures], None, None]:
-        """Encode pictures as they come, a batch at a time."""
-        self.preprocessing  # noqa: B018 - a damaged checkpoint is reported before the first picture is read
+        """Encode images as they come, a batch at a time."""
+        self.preprocessing  # noqa: B018 - a damaged checkpoint is reported before the first image is read
         pipeline = ImagePipeline(self._image_reader(), lambda: self.image_encoder, workers=self.workers)
         yield from pipeline.batches(iter(sources))
 
     def read_ahead(self, sources: Iterator[ImageSource]) -> Iterator[ImageSource]:
-        """Begin to read the first pictures while torch is imported and labels are encoded.
+        """Begin to read the first images while torch is imported and labels are encoded.
 
         Give what comes back to one of the `iter` methods. Not for names or bytes that someone may yet have to write:
-        the first are taken now. Whether a picture is remembered cannot be told until torch has said what `auto` means;
-        if it never has, the first pictures are read without looking.
+        the first are taken now. Whether an image is remembered cannot be told until torch has said what `auto` means;
+        if it never has, the first images are read without looking.
         """
         self.preprocessing  # noqa: B018 - as in `iter_image_feature_batches`
         if self.remembered_placement is None:
@@ -179,13 +179,13 @@ class Model(ModelParts):
         none_of_these: bool | str = False,
         depth: int | None = None,
     ) -> LabelClassifier:
-        """Prepare a question: the labels encoded, ready to be compared with features of pictures.
+        """Prepare a question: the labels encoded, ready to be compared with features of images.
 
         Args:
             label_set: The labels; None for the classes of a checkpoint with a classification head.
             options: How to score.
             templates: Take the place of the label set's own.
-            none_of_these: Add a label for pictures that show none of the others; a text words it.
+            none_of_these: Add a label for images that show none of the others; a text words it.
             depth: Sum the scores of hierarchical labels into their parents at this depth.
 
         Raises:
@@ -211,7 +211,7 @@ class Model(ModelParts):
     def iter_classify(
         self, sources: Iterable[ImageSource], classifier: LabelClassifier
     ) -> Generator[list[Classification], None, None]:
-        """Classify pictures as they come, a batch at a time, in input order."""
+        """Classify images as they come, a batch at a time, in input order."""
         judge = classifier.classify if self.class_names is None else classifier.classify_logits
         for batch in self.iter_image_feature_batches(sources):
             yield [
@@ -230,18 +230,18 @@ class Model(ModelParts):
         options: ClassifyOptions | None = None,
         none_of_these: bool | str = False,
     ) -> list[Classification]:
-        """Name what is on pictures. A picture that cannot be used becomes a result with `error`.
+        """Name what is on images. An image that cannot be used becomes a result with `error`.
 
         Args:
-            images: Paths, PIL images, or bytes of picture files. A result's `path` is the path, the `filename` of a PIL
+            images: Paths, PIL images, or bytes of image files. A result's `path` is the path, the `filename` of a PIL
                 image that has one, or else `image 0` and so on.
             labels: Label names or a label set; None for a checkpoint with a classification head.
             templates: Take the place of the label set's own; each holds `{}` once.
             options: How to score.
-            none_of_these: Add a label for pictures that show none of the others; a text words it.
+            none_of_these: Add a label for images that show none of the others; a text words it.
 
         Raises:
-            TypeError: One of `images` is neither a path nor a picture.
+            TypeError: One of `images` is neither a path nor an image.
         """
         sources = image_sources(images)
         label_set = labels if labels is None or isinstance(labels, LabelSet) else labels_of(labels)
@@ -253,7 +253,7 @@ class Model(ModelParts):
     def iter_score(
         self, sources: Iterable[ImageSource], texts: Iterable[str], options: ClassifyOptions
     ) -> Generator[list[ImageTextScores], None, None]:
-        """Compare pictures with texts as they come, a batch at a time, in input order."""
+        """Compare images with texts as they come, a batch at a time, in input order."""
         texts = listed(texts, "texts")
         text_features, scale = self.encode_texts(texts), self.logit_scale
         for batch in self.iter_image_feature_batches(sources):
@@ -265,7 +265,7 @@ class Model(ModelParts):
             ]
 
     def iter_tag(self, sources: Iterable[ImageSource], tagger: Tagger) -> Generator[list[TaggedImage], None, None]:
-        """Tag pictures as they come, a batch at a time, in input order."""
+        """Tag images as they come, a batch at a time, in input order."""
         for batch in self.iter_image_feature_batches(sources):
             yield [
                 tagger.tag(item.source.path, item.features)
@@ -277,7 +277,7 @@ class Model(ModelParts):
     def score(
         self, images: Iterable[ImageInput], texts: Iterable[str], options: ClassifyOptions | None = None
     ) -> list[ImageTextScores]:
-        """Compare every picture with every text. A picture that cannot be used becomes a result with `error`.
+        """Compare every image with every text. An image that cannot be used becomes a result with `error`.
 
         Args:
             images: As for `classify`.
@@ -286,7 +286,7 @@ class Model(ModelParts):
 
         Raises:
             UsageError: There is no text.
-            TypeError: One of `images` is neither a path nor a picture.
+            TypeError: One of `images` is neither a path nor an image.
         """
         texts = listed(texts, "texts")
         if not texts:
@@ -313,7 +313,7 @@ class Model(ModelParts):
         if not self.cache.usable:
             return ImageReader(self._read_pixels)
         decoding = self.options.decode
-        # Not its limit on pixels, which decides whether a picture is read, never how.
+        # Not its limit on pixels, which decides whether an image is read, never how.
         preparation = f"{self.preprocessing.digest} {decoding.exif} {decoding.alpha} {decoding.exact}"
         space = FeatureSpace("image", self.checkpoint_digest, preparation, self.placement.numerics)
         return RememberingReader(self._read_pixels, self.cache, space)
@@ -344,7 +344,7 @@ def load(
 
     Every argument is what the command's option of its name is, with the same default; only `clip models default` is not
     asked, so that a script means the same model everywhere. Features that the command has remembered are found, and
-    pictures much larger than the model's input are decoded and scaled the fast way (a cosine above 0.999 with the exact
+    images much larger than the model's input are decoded and scaled the fast way (a cosine above 0.999 with the exact
     features); `exact_decode` gives the pixels of `transformers`.
 
     Args:
@@ -352,11 +352,11 @@ def load(
         revision: A branch, tag or commit of a hub model.
         device: `auto`, `cpu`, `cuda`, `cuda:N`, `cuda:all` or `mps`, or torch's own.
         dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`, or torch's own.
-        batch_size: Pictures a batch; None and `auto` choose.
+        batch_size: Images a batch; None and `auto` choose.
         workers: Threads that decode; None chooses.
         offline: Never fetch.
         cache: Read and write remembered features.
-        exact_decode: Always decode and scale the whole picture.
+        exact_decode: Always decode and scale the whole image.
 
     Raises:
         UsageError: An argument is not known.

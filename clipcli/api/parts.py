@@ -38,9 +38,9 @@ class RunOptions:
         device: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`, or `cuda:all` for a process on every GPU; a script that asks for
             it must do so under `if __name__ == "__main__"`, as whatever starts processes.
         dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8` (the image tower on the CPU).
-        batch_size: Pictures a batch; None chooses, on a GPU by its free memory.
+        batch_size: Images a batch; None chooses, on a GPU by its free memory.
         workers: Threads that decode; None chooses.
-        decode: How pictures are read.
+        decode: How images are read.
         cache: Read and write remembered features.
     """
 
@@ -101,7 +101,7 @@ class ModelParts:
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """How the checkpoint wants its pictures."""
+        """How the checkpoint wants its images."""
         tower = self.require_image_tower()
         settings, path = read_image_processor(self.files.folder)
         preprocessing = Preprocessing.from_config(settings, str(path))
@@ -130,7 +130,7 @@ class ModelParts:
 
     @cached_property
     def devices(self) -> "Sequence[torch.device]":
-        """Where pictures are encoded: one device, or several of a type."""
+        """Where images are encoded: one device, or several of a type."""
         from clipcli.compute.devices import choose_devices
 
         return choose_devices(self.options.device)
@@ -172,7 +172,7 @@ class ModelParts:
 
     @property
     def workers(self) -> int:
-        """Threads that decode pictures."""
+        """Threads that decode images."""
         return self.options.workers or default_workers()
 
     @cached_property
@@ -252,7 +252,7 @@ class ModelParts:
         """
         if self.config.vision is None:
             raise UnsupportedModelError(
-                f"{self.files.id} has no image tower, so it cannot see pictures",
+                f"{self.files.id} has no image tower, so it cannot see images",
                 hint="use a checkpoint with both towers",
             )
         return self.config.vision

@@ -10,7 +10,7 @@ from clipcli.errors import LabelSetError, UsageError
 from clipcli.labels.label_set import Label, LabelSet, clean_text, parents
 from clipcli.labels.templates import language_of
 
-# What is left when a picture shows none of the labels: several wordings, averaged, in the labels' language.
+# What is left when an image shows none of the labels: several wordings, averaged, in the labels' language.
 NONE_OF_THESE = Label("none of these", prompts=("something else", "nothing in particular", "an empty background"))
 _NONE_OF_THESE = {"zh": Label("以上都不是", prompts=("别的东西", "没有特别的东西", "空白的背景"))}
 

@@ -227,7 +227,7 @@ class ModelConfig:
 
     Attributes:
         family: `clip`, `chinese_clip` or `altclip`.
-        projection_dim: Width of the space that pictures and texts share.
+        projection_dim: Width of the space that images and texts share.
         id2label: Class names of an image-classification head, in the order of its logits; None without a head.
     """
 
@@ -243,7 +243,7 @@ class Family:
     """Where one family's configuration differs from the others'.
 
     What else differs follows from the type of the text config: the tower (`dual_encoder.TEXT_TOWERS`) and how it counts
-    positions (`bert_text.POSITIONS`). How texts become ids stands in `text/families.py`; pictures are prepared as the
+    positions (`bert_text.POSITIONS`). How texts become ids stands in `text/families.py`; images are prepared as the
     checkpoint's image processor's settings say, whatever the family.
     """
 

@@ -1,7 +1,7 @@
-"""Where a checkpoint's folder says how its pictures are prepared. Imports no torch.
+"""Where a checkpoint's folder says how its images are prepared. Imports no torch.
 
 `transformers` writes it into `processor_config.json` since its version 5, and wrote a `preprocessor_config.json`
-before. Repositories of the time between have both, some with a `processor_config.json` that says nothing of pictures.
+before. Repositories of the time between have both, some with a `processor_config.json` that says nothing of images.
 """
 
 from pathlib import Path

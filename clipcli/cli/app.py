@@ -20,8 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # the import of rich takes longer than the whole of --help without it
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Zero-shot vision: names what is on pictures, with labels that you make up.
-    Pictures never leave this machine; a missing model is fetched once.
+    help="""Zero-shot vision: names what is on images, with labels that you make up.
+    Images never leave this machine; a missing model is fetched once.
 
     \b
     clip classify img.jpg --labels cat,dog --model demo

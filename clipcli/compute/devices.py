@@ -104,7 +104,7 @@ def choose_dtype(name: str, device: "torch.device") -> "torch.dtype":
 
 
 def text_dtype(dtype: "torch.dtype") -> "torch.dtype":
-    """What text towers compute in: int8 is for pictures, of which there are many; texts are encoded once."""
+    """What text towers compute in: int8 is for images, of which there are many; texts are encoded once."""
     import torch
 
     return torch.float32 if dtype is torch.int8 else dtype

@@ -1,4 +1,4 @@
-"""The bundled model: where its files lie, which words it knows, and pictures to try it on.
+"""The bundled model: where its files lie, which words it knows, and images to try it on.
 
 It recognises pictograms, not photographs, and only the concepts it was trained on; see MODEL_CARD.md. Imports no torch.
 """
@@ -32,7 +32,7 @@ def folder() -> Path:
 
 
 def samples() -> list[Path]:
-    """Return the sample pictures, sorted; each is named after what it shows."""
+    """Return the sample images, sorted; each is named after what it shows."""
     return sorted(path for path in (Path(__file__).parent / "samples").iterdir() if path.suffix in _SAMPLE_SUFFIXES)
 
 

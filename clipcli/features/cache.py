@@ -14,7 +14,7 @@ How a run uses it:
     cache.put(space, {digest: Remembered(features)})    # a transaction: put a batch at a time
 
 Features are kept as float32, as they were computed: a run that reads them prints the same digits as the run that
-wrote them. Half precision would save half of 2 kB a picture and move cosines by 1e-5.
+wrote them. Half precision would save half of 2 kB an image and move cosines by 1e-5.
 
 Device and dtype are part of a `FeatureSpace`: half precision must not be served to a float32 run, nor a GPU's
 features to somebody who compares it with the CPU.
@@ -73,7 +73,7 @@ _BYTES_BETWEEN_CHECKS = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpace:
-    """All that a feature depends on besides the picture or the text itself.
+    """All that a feature depends on besides the image or the text itself.
 
     Attributes:
         kind: `image` or `text`.
@@ -95,7 +95,7 @@ class FeatureSpace:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """Features (P,) of one picture or label, and a few bytes of the caller's own beside them."""
+    """Features (P,) of one image or label, and a few bytes of the caller's own beside them."""
 
     features: Floats
     note: bytes = b""

@@ -67,7 +67,7 @@ class DigestMemory(Protocol):
 
 
 def content_digest(data: bytes) -> bytes:
-    """Digest of a picture's bytes."""
+    """Digest of an image's bytes."""
     return hashlib.sha256(data).digest()
 
 

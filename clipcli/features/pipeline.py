@@ -25,7 +25,7 @@ from clipcli.scoring import Floats
 
 Pixels = NDArray[np.uint8]
 
-# Pictures of which nothing but the features is needed make no batch of pixels; they are handed on in lots of this.
+# Images of which nothing but the features is needed make no batch of pixels; they are handed on in lots of this.
 _REMEMBERED_AT_ONCE = 256
 
 
@@ -59,10 +59,10 @@ class Preparer(Protocol):
         """Replace sources by their features where that takes no reading."""
 
     def prepare(self, source: ImageSource) -> Prepared:
-        """Read one source; raises nothing that a bad picture can cause. Called in threads."""
+        """Read one source; raises nothing that a bad image can cause. Called in threads."""
 
     def remember(self, prepared: list[Prepared], features: Floats) -> None:
-        """Keep the features of pictures that had pixels, one row each. Called in threads."""
+        """Keep the features of images that had pixels, one row each. Called in threads."""
 
 
 class Encoder(Protocol):
@@ -70,7 +70,7 @@ class Encoder(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Pictures a batch."""
+        """Images a batch."""
 
     @property
     def concurrency(self) -> int:
@@ -106,7 +106,7 @@ class ImagePipeline:
 
     def batches(self, sources: Iterator[ImageSource]) -> Generator[list[ImageFeatures], None, None]:
         """Yield features batch by batch, in input order."""
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="picture")
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="image")
         try:
             yield from self._run(sources, pool)
         finally:

@@ -1,4 +1,4 @@
-"""Reads pictures, unless their features are remembered: the preparer of the image pipeline. Must not import torch."""
+"""Reads images, unless their features are remembered: the preparer of the image pipeline. Must not import torch."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -30,16 +30,16 @@ class _Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BegunSource(ImageSource):
-    """A picture that `read_ahead` has recalled or begun to read."""
+    """An image that `read_ahead` has recalled or begun to read."""
 
     begun: Future[Prepared]
 
 
 class ImageReader:
-    """Decodes pictures and remembers nothing."""
+    """Decodes images and remembers nothing."""
 
     def __init__(self, decode: Callable[[ImageSource], Pixels]) -> None:
-        """Read with a function that raises `ImageError` for pictures that cannot be used."""
+        """Read with a function that raises `ImageError` for images that cannot be used."""
         self._decode = decode
 
     def recall(self, sources: Iterator[ImageSource]) -> Iterator[ImageSource | Prepared]:
@@ -47,11 +47,11 @@ class ImageReader:
         yield from sources
 
     def read(self, source: ImageSource) -> Prepared:
-        """Decode and scale one picture, without a look at what is remembered."""
+        """Decode and scale one image, without a look at what is remembered."""
         return self._read(source, None)
 
     def prepare(self, source: ImageSource) -> Prepared:
-        """Decode and scale one picture."""
+        """Decode and scale one image."""
         return source.begun.result() if isinstance(source, BegunSource) else self.read(source)
 
     def remember(self, prepared: list[Prepared], features: Floats) -> None:
@@ -65,10 +65,10 @@ class ImageReader:
 
 
 class MarkingReader(ImageReader):
-    """Decodes pictures and marks them, so that their features can be looked for and remembered later."""
+    """Decodes images and marks them, so that their features can be looked for and remembered later."""
 
     def read(self, source: ImageSource) -> Prepared:
-        """Mark, decode and scale one picture, without a look at what is remembered."""
+        """Mark, decode and scale one image, without a look at what is remembered."""
         return self._read(source, _mark(source))
 
 
@@ -100,7 +100,7 @@ class RememberingReader(MarkingReader):
             yield source if remembered is None else Prepared(source, features=remembered.features)
 
     def prepare(self, source: ImageSource) -> Prepared:
-        """Look for the content of one picture, and decode it if it is new."""
+        """Look for the content of one image, and decode it if it is new."""
         begun = source.begun.result() if isinstance(source, BegunSource) else None
         mark = begun.mark if begun else _mark(source)
         if not isinstance(mark, _Mark):
@@ -113,7 +113,7 @@ class RememberingReader(MarkingReader):
         return Prepared(source, features=remembered.features)
 
     def remember(self, prepared: list[Prepared], features: Floats) -> None:
-        """Keep a batch, without pictures that changed while they were read."""
+        """Keep a batch, without images that changed while they were read."""
         entries: dict[bytes, Remembered] = {}
         files: list[tuple[str, FileStamp, bytes]] = []
         for item, row in zip(prepared, features, strict=True):
@@ -129,16 +129,16 @@ class RememberingReader(MarkingReader):
 
 
 def read_ahead(sources: Iterator[ImageSource], reader: ImageReader, workers: int) -> Iterator[ImageSource]:
-    """Begin to read the first pictures at once, before a pipeline asks for them, and hand all of them on.
+    """Begin to read the first images at once, before a pipeline asks for them, and hand all of them on.
 
     For the time in which torch is imported and labels are encoded: threads that decode need no torch.
 
     Args:
-        sources: Pictures; the first two a thread are taken now, so nobody should have to wait for their names.
+        sources: Images; the first two a thread are taken now, so nobody should have to wait for their names.
         reader: Reads those that it does not recall.
         workers: Threads; they end with what was begun.
     """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="picture ahead")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="image ahead")
     first = [_begin(item, reader, pool) for item in reader.recall(islice(sources, 2 * workers))]
     pool.shutdown(wait=False)
     return chain(first, sources)
@@ -169,7 +169,7 @@ def _until_pause(sources: Iterator[ImageSource], size: int) -> list[ImageSource]
 
 
 def _mark(source: ImageSource) -> _Mark | None:
-    """Digest of a picture's bytes, and the stamp from before they were read; None where they cannot be read.
+    """Digest of an image's bytes, and the stamp from before they were read; None where they cannot be read.
 
     None, too, of an image that someone has opened or made: its pixels need not be those of the file it names.
     """

@@ -13,7 +13,7 @@ CONFIG = "open_clip_config.json"
 
 _BILINEAR = 2
 _FILTERS = {"bicubic": BICUBIC, "bilinear": _BILINEAR}
-_RESIZE_MODES = {"shortest": False, "squash": True}  # whether pictures become a square
+_RESIZE_MODES = {"shortest": False, "squash": True}  # whether images become a square
 
 # Keys that change what is computed, with the one value that this program computes.
 _FIXED = {
@@ -37,7 +37,7 @@ def read_settings(path: Path) -> Settings:
         DamagedModelError: It is no such config.
     """
     content = read_json(path)
-    model, pictures = _section(content, "model_cfg", path), _section(content, "preprocess_cfg", path)
+    model, images = _section(content, "model_cfg", path), _section(content, "preprocess_cfg", path)
     vision, text = (_section(model, name, path) for name in _FIXED)
     if model.get("multimodal_cfg"):
         raise _unsupported(path, "multimodal_cfg", "...")
@@ -50,7 +50,7 @@ def read_settings(path: Path) -> Settings:
             vision_heads=width // vision.get("head_width", _HEAD_WIDTH),
             text_heads=int(text["heads"]),
             image_size=vision["image_size"] if isinstance(vision["image_size"], int) else None,
-            preprocessing=_preprocessing(pictures, path),
+            preprocessing=_preprocessing(images, path),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise DamagedModelError(f"{path} is no config of a CLIP ({type(error).__name__}: {error})") from error

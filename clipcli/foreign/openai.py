@@ -99,8 +99,8 @@ def read_openai(tensors: Mapping[str, Tensor], source: str, settings: Settings) 
         "text_config": {"model_type": "clip_text_model", "projection_dim": projection_dim, **text},
         "vision_config": {"model_type": "clip_vision_model", "projection_dim": projection_dim, **vision},
     }
-    pictures = hub_layout.preprocessing(vision["image_size"], **settings.preprocessing)
-    return HubCheckpoint("clip", config, pictures, hub)
+    images = hub_layout.preprocessing(vision["image_size"], **settings.preprocessing)
+    return HubCheckpoint("clip", config, images, hub)
 
 
 def _text_config(hub: Tensors, source: str, settings: Settings) -> dict[str, Any]:

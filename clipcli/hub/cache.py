@@ -16,7 +16,7 @@ from clipcli.errors import DamagedModelError
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
-PROCESSOR = "processor_config.json"  # newer; the settings for pictures are a section of it
+PROCESSOR = "processor_config.json"  # newer; the settings for images are a section of it
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"

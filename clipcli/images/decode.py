@@ -1,6 +1,6 @@
-"""Decodes a picture file to upright RGB, or says why that cannot be.
+"""Decodes an image file to upright RGB, or says why that cannot be.
 
-Called from several threads at once, so nothing here changes a setting of Pillow or a warning filter per picture.
+Called from several threads at once, so nothing here changes a setting of Pillow or a warning filter per image.
 Pillow and numpy are imported inside functions; torch never is.
 """
 
@@ -33,10 +33,10 @@ _LOADING = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """How pictures are decoded.
+    """How images are decoded.
 
-    `exif` sets pictures upright (Pillow itself always does so for TIFF). `alpha` lays transparency on white, or drops
-    it and shows the colours that lie under it. `max_megapixels` refuses larger pictures before they are decoded.
+    `exif` sets images upright (Pillow itself always does so for TIFF). `alpha` lays transparency on white, or drops
+    it and shows the colours that lie under it. `max_megapixels` refuses larger images before they are decoded.
     `exact=False` lets a JPEG that is much larger than needed be decoded at 1/2, 1/4 or 1/8 of its size. Pillow decodes
     no PNG, WebP or TIFF at less than its size; what can be saved there is saved in `Preprocessing.pixels`.
     """
@@ -48,16 +48,16 @@ class DecodeOptions:
 
 
 def decode(source: ImageSource, options: DecodeOptions, min_size: tuple[int, int] | None = None) -> "Image":
-    """Decode the first frame of one picture, upright, in mode RGB.
+    """Decode the first frame of one image, upright, in mode RGB.
 
     Args:
         source: What `find_images` yields, or an image that someone has opened or made; it is left as it is.
         options: How to decode.
-        min_size: The (height, width) in pixels that the picture will be resized to: reduced decoding stays at least
-            twice above both. None asks for the whole picture.
+        min_size: The (height, width) in pixels that the image will be resized to: reduced decoding stays at least
+            twice above both. None asks for the whole image.
 
     Raises:
-        ImageError: The subclass says why there is no picture. Bad files raise nothing else.
+        ImageError: The subclass says why there is no image. Bad files raise nothing else.
     """
     from PIL.Image import DecompressionBombError
 
@@ -179,7 +179,7 @@ def _check_end(image: "ImageFile", file: IO[bytes]) -> None:
 
 
 def _turn(image: "Image") -> "Transpose | None":
-    """Return what sets a picture upright; None if it is, or if its EXIF data makes no sense."""
+    """Return what sets an image upright; None if it is, or if its EXIF data makes no sense."""
     from PIL.Image import Transpose
 
     turns = {

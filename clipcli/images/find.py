@@ -1,4 +1,4 @@
-"""Turns what the user names (files, folders, globs, lists, stdin) into a lazy stream of pictures. Needs no PIL."""
+"""Turns what the user names (files, folders, globs, lists, stdin) into a lazy stream of images. Needs no PIL."""
 
 import codecs
 import fnmatch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What Pillow decodes by itself, and HEIC with the extra. Left out on purpose: what Pillow only recognises (BUFR, GRIB,
 # HDF5, MPEG, WMF) and EPS, for which it would start Ghostscript on a file that may be anyone's.
-PICTURE_EXTENSIONS = frozenset(
+IMAGE_EXTENSIONS = frozenset(
     f".{extension}"
     for extension in (
         "apng avif avifs blp bmp bw cur dcx dds dib fit fits flc fli ftc ftu gbr gif hdr heic heics heif heifs hif "
@@ -30,7 +30,7 @@ PICTURE_EXTENSIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """One picture to read: its path as shown to the user, its bytes or pixels if they are here, or why there is none.
+    """One image to read: its path as shown to the user, its bytes or pixels if they are here, or why there is none.
 
     Names that are not UTF-8 keep their bytes as surrogate escapes (`os.fsencode` gives them back).
     """
@@ -41,7 +41,7 @@ class ImageSource:
     image: "Image | None" = field(default=None, kw_only=True)
 
 
-# Comes in place of a picture when a list on standard input has no more names for now. Whoever waits for a batch to
+# Comes in place of an image when a list on standard input has no more names for now. Whoever waits for a batch to
 # fill should finish what there is: the next name may be an hour away.
 PAUSE: Final = ImageSource("")
 _PATIENCE_S = 0.1
@@ -49,7 +49,7 @@ _PATIENCE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class FindOptions:
-    """Which pictures of a folder are taken.
+    """Which images of a folder are taken.
 
     `exclude` globs are matched against the base name and against the whole path; a folder that matches is not entered.
     `skip_folder`, a real path, is not entered either, unless it, or what is in it, is named itself.
@@ -66,7 +66,7 @@ def file_error(path: str, error: OSError | ValueError) -> ImageError:
     if isinstance(error, PermissionError):
         return PermissionDenied(f"{path}: permission denied")
     if isinstance(error, IsADirectoryError):
-        return UnreadableImage(f"{path} is a folder, not a picture")
+        return UnreadableImage(f"{path} is a folder, not an image")
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NotADirectoryError):
         return UnreadableImage(f"{path}: {error.strerror or error}")
     # A ValueError is a null character in the name, which no file can have.
@@ -83,30 +83,30 @@ def find_images(
     null_separated: bool = False,
     stdin: BinaryIO | None = None,
 ) -> Iterator[ImageSource]:
-    """Yield the pictures that the inputs name, in their order; folders are walked in the order of their names.
+    """Yield the images that the inputs name, in their order; folders are walked in the order of their names.
 
     Lazy: no more is held than the names in the folders between the input and the current one. What is missing or may
-    not be read becomes a source with an error, and the rest goes on. A picture that is named twice is yielded twice.
+    not be read becomes a source with an error, and the rest goes on. An image that is named twice is yielded twice.
 
     Args:
-        inputs: Files (taken whatever their name), folders (walked for `PICTURE_EXTENSIONS`), globs where no such path
+        inputs: Files (taken whatever their name), folders (walked for `IMAGE_EXTENSIONS`), globs where no such path
             exists (matches are taken as if named; `**` crosses folders and then finds files only), and `-` for the
-            bytes of one picture on standard input.
-        options: Which pictures of a folder are taken.
+            bytes of one image on standard input.
+        options: Which images of a folder are taken.
         from_file: A file that names more files and folders, one a line, or `-` for standard input.
         null_separated: The names in `from_file` end with NUL instead.
         stdin: Stands in for standard input.
 
     Raises:
         UsageError: Nothing was named, standard input was named twice, or `from_file` cannot be read.
-        ClipError: At the end, if there was not a single picture.
+        ClipError: At the end, if there was not a single image.
     """
     options = options or FindOptions()
     if not inputs and from_file is None:
-        raise UsageError("no pictures were named", hint="name files, folders or quoted globs, or use --from-file")
+        raise UsageError("no images were named", hint="name files, folders or quoted globs, or use --from-file")
     if [*inputs, from_file].count("-") > 1:
         raise UsageError(
-            "standard input (-) can be read once only, as a picture or as the --from-file list", hint="use - once"
+            "standard input (-) can be read once only, as an image or as the --from-file list", hint="use - once"
         )
     stdin = stdin or sys.stdin.buffer
     listed = iter(()) if from_file is None else _read_list(from_file, b"\0" if null_separated else b"\n", stdin)
@@ -137,10 +137,10 @@ def _nothing_found(inputs: Sequence[str], options: FindOptions) -> ClipError:
     but += f" outside {options.skip_folder}" if options.skip_folder else ""
     folders = [path for path in inputs if os.path.isdir(path)]
     if not folders:
-        return ClipError(f"the inputs name no picture{but}", hint="name at least one file or folder that is there")
+        return ClipError(f"the inputs name no image{but}", hint="name at least one file or folder that is there")
     return ClipError(
-        f"{', '.join(folders)}: no picture in it{but}",
-        hint="pictures in folders are known by their extension and hidden ones are skipped (--include-hidden); "
+        f"{', '.join(folders)}: no image in it{but}",
+        hint="images in folders are known by their extension and hidden ones are skipped (--include-hidden); "
         "files that are named themselves are always taken",
     )
 
@@ -156,7 +156,7 @@ def _named(path: str, options: FindOptions, stdin: BinaryIO) -> Iterator[ImageSo
 
 
 def _existing(path: str, options: FindOptions) -> Iterator[ImageSource]:
-    """Yield a file, or the pictures of a folder."""
+    """Yield a file, or the images of a folder."""
     if _is_excluded(path, options):
         return
     try:
@@ -170,7 +170,7 @@ def _existing(path: str, options: FindOptions) -> Iterator[ImageSource]:
     for entry in _tree(path, options):
         if entry.error is not None:
             yield ImageSource(entry.path, error=entry.error)
-        elif not entry.is_folder and os.path.splitext(entry.path)[1].lower() in PICTURE_EXTENSIONS:
+        elif not entry.is_folder and os.path.splitext(entry.path)[1].lower() in IMAGE_EXTENSIONS:
             yield ImageSource(entry.path)
 
 
@@ -249,9 +249,9 @@ def _is_glob(path: str) -> bool:
 
 
 def _expand(pattern: str, options: FindOptions) -> Iterator[ImageSource]:
-    """Yield the pictures that a glob matches, or an error that names it."""
+    """Yield the images that a glob matches, or an error that names it."""
     parts = PurePath(pattern).parts
-    # Folders below ** are crossed already; walking them as well would yield their pictures twice.
+    # Folders below ** are crossed already; walking them as well would yield their images twice.
     files_only = "**" in parts[:-1]
     matched = False
     for entry in _matches("", parts, options):

@@ -1,6 +1,6 @@
-"""Recognises picture files and says what is wrong with those that cannot be read. Never imports torch.
+"""Recognises image files and says what is wrong with those that cannot be read. Never imports torch.
 
-It stands apart from `decode` because telling a user why a file is no picture takes more care than decoding one.
+It stands apart from `decode` because telling a user why a file is no image takes more care than decoding one.
 Pillow is imported inside functions.
 """
 
@@ -15,7 +15,7 @@ from clipcli.errors import MissingExtra, UnreadableImage
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-# What Pillow's readers raise on files that are no pictures, or damaged ones: most take headers apart without checking
+# What Pillow's readers raise on files that are no images, or damaged ones: most take headers apart without checking
 # first. `tests/unit/test_decode.py` mutates small files of many formats to look for more.
 DAMAGE = (
     ArithmeticError,
@@ -42,11 +42,11 @@ def identify(file: IO[bytes], name: str) -> "ImageFile":
     """Find the format by the file's first bytes and read its header.
 
     `Image.open` does this too, but its limit on pixels is a setting of the process that is not what the user asked
-    for, and it keeps to itself why a file that begins as a picture does was refused.
+    for, and it keeps to itself why a file that begins as an image does was refused.
 
     Raises:
-        UnreadableImage: It is no picture, damaged, or of a format that is not supported.
-        MissingExtra: It is a HEIC picture, and `pillow-heif` is not installed.
+        UnreadableImage: It is no image, damaged, or of a format that is not supported.
+        MissingExtra: It is a HEIC image, and `pillow-heif` is not installed.
     """
     from PIL import Image
 
@@ -70,7 +70,7 @@ def identify(file: IO[bytes], name: str) -> "ImageFile":
         return _open_heif(file, name)
     if failure is not None:
         raise failure
-    raise UnreadableImage(f"{name} is not a picture{' but text' if _is_text(prefix) else ' of a known format'}")
+    raise UnreadableImage(f"{name} is not an image{' but text' if _is_text(prefix) else ' of a known format'}")
 
 
 def damaged_file(file: IO[bytes], name: str, format_name: str | None, error: Exception) -> UnreadableImage:
@@ -79,7 +79,7 @@ def damaged_file(file: IO[bytes], name: str, format_name: str | None, error: Exc
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     claimed = _claimed_bytes(file.read(12))
-    kind = format_name or "picture"
+    kind = format_name or "image"
     if claimed is not None and size < claimed:
         return UnreadableImage(f"{name}: truncated {kind} (at {_kilobytes(size)} of {_kilobytes(claimed)} kB)")
     reason = str(error) or type(error).__name__
@@ -112,7 +112,7 @@ def _open_heif(file: IO[bytes], name: str) -> "ImageFile":
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        raise MissingExtra(f"{name}: HEIC pictures need: pip install 'clipcli[heif]'") from error
+        raise MissingExtra(f"{name}: HEIC images need: pip install 'clipcli[heif]'") from error
     file.seek(0)
     try:
         opened: ImageFile = HeifImageFile(file, "")  # type: ignore[no-untyped-call]
@@ -138,7 +138,7 @@ def _is_text(prefix: bytes) -> bool:
     try:
         text = prefix.decode()
     except UnicodeDecodeError as error:
-        # A character that the probe cut in two is no sign of a picture.
+        # A character that the probe cut in two is no sign of an image.
         if error.start < len(prefix) - 3:
             return False
         text = prefix[: error.start].decode()

@@ -1,4 +1,4 @@
-"""What the settings of a checkpoint's image processor ask for, done to a picture. Needs PIL and numpy; never torch.
+"""What the settings of a checkpoint's image processor ask for, done to an image. Needs PIL and numpy; never torch.
 
 The steps and their integer rounding follow the PIL image processors of `transformers`, so that the pixels are the
 same bit for bit. PIL and numpy are imported inside the functions that use them: a run whose features are all
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 # that the crop keeps is resized.
 _MAX_RESIZED_PIXELS = 2**24
 
-# Reduced pictures stay this many times above the size they are resized to. Measured on 19 photos scaled to 24 and 3
+# Reduced images stay this many times above the size they are resized to. Measured on 19 photos scaled to 24 and 3
 # megapixels: resizing takes 21 ms in place of 118, and ViT-B/32's features have a cosine of at least 1 - 3e-6 with the
-# exact ones (reduced decoding of JPEGs: 1 - 2e-5); with twice the size it is 1 - 4e-6, for 3 ms less. Pictures at
+# exact ones (reduced decoding of JPEGs: 1 - 2e-5); with twice the size it is 1 - 4e-6, for 3 ms less. Images at
 # least that large are cropped before they are resized, too: 1.4 of 5.5 ms less for one of 1,000 x 750.
 _REDUCING_GAP = 3.0
 
@@ -43,7 +43,7 @@ class Preprocessing:
     """The settings of an image processor; the defaults are those of CLIP (2103.00020) and Chinese-CLIP.
 
     `size` is a number of pixels for the shortest edge, or (height, width). `resample` is one of PIL's filter numbers.
-    Pictures reach the model with three channels whatever `do_convert_rgb` says, since `decode` makes them RGB.
+    Images reach the model with three channels whatever `do_convert_rgb` says, since `decode` makes them RGB.
     """
 
     do_resize: bool = True
@@ -86,19 +86,19 @@ class Preprocessing:
         if not preprocessing.do_center_crop and (not preprocessing.do_resize or isinstance(preprocessing.size, int)):
             raise UnsupportedModelError(
                 f"{source}: do_center_crop is false and size gives no height and width, "
-                "so pictures would reach the model in different sizes"
+                "so images would reach the model in different sizes"
             )
         return preprocessing
 
     @property
     def output_size(self) -> tuple[int, int]:
-        """The (height, width) in pixels that every picture ends with."""
+        """The (height, width) in pixels that every image ends with."""
         if self.do_center_crop:
             return self.crop_size
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     def check_output_size(self, image_size: int, source: str, config: str) -> None:
-        """Compare the size of what pictures become with that of what the image tower takes.
+        """Compare the size of what images become with that of what the image tower takes.
 
         Args:
             image_size: Height and width in pixels that the tower takes.
@@ -111,14 +111,14 @@ class Preprocessing:
         height, width = self.output_size
         if (height, width) != (image_size, image_size):
             raise DamagedModelError(
-                f"{source} makes pictures of {height} x {width} pixels, "
+                f"{source} makes images of {height} x {width} pixels, "
                 f"but vision_config.image_size in {config} is {image_size}",
                 hint="one of the two files belongs to another checkpoint; fetch both again",
             )
 
     @property
     def min_size(self) -> tuple[int, int] | None:
-        """The (height, width) that `decode` must stay above; None if pictures are not resized, so must be whole."""
+        """The (height, width) that `decode` must stay above; None if images are not resized, so must be whole."""
         if not self.do_resize:
             return None
         return (self.size, self.size) if isinstance(self.size, int) else self.size
@@ -129,11 +129,11 @@ class Preprocessing:
         return hashlib.sha256(repr(astuple(self)).encode()).hexdigest()
 
     def pixels(self, image: "Image", *, exact: bool = True) -> "NDArray[np.uint8]":
-        """Resize and crop an RGB picture, as it is before rescaling.
+        """Resize and crop an RGB image, as it is before rescaling.
 
         Args:
-            image: The picture.
-            exact: Resize the whole picture in one step, as the reference does. If not, of a picture that is much larger
+            image: The image.
+            exact: Resize the whole image in one step, as the reference does. If not, of an image that is much larger
                 than needed only what the crop keeps is resized, and one that is larger still is first reduced by a
                 whole factor, each new pixel the mean of a square of old ones.
 
@@ -151,7 +151,7 @@ class Preprocessing:
     def normalize(self, batch: "NDArray[np.uint8]") -> "NDArray[np.float32]":
         """Rescale, subtract the mean, divide by the standard deviation, and put channels first.
 
-        A byte has 256 values, so each channel is one table look-up: it costs 0.2 ms for a 224 x 224 picture and
+        A byte has 256 values, so each channel is one table look-up: it costs 0.2 ms for a 224 x 224 image and
         equals the reference exactly, which a multiply-add in float32 does not.
 
         Shapes:  uint8 (N, H, W, 3) -> float32 (N, 3, H, W), contiguous.
@@ -296,7 +296,7 @@ def _resized_size(size: tuple[int, int], shortest_edge: int) -> tuple[int, int]:
 
 
 def _center_crop(image: "Image", crop_size: tuple[int, int]) -> "Image":
-    """Cut (height, width) out of the middle; what lies outside the picture is black."""
+    """Cut (height, width) out of the middle; what lies outside the image is black."""
     left, top = _crop_corner(image.size, crop_size)
     return image.crop((left, top, left + crop_size[1], top + crop_size[0]))
 

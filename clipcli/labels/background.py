@@ -3,7 +3,7 @@
 from clipcli.labels.label_set import LabelSet
 from clipcli.labels.templates import language_of
 
-# Whole sentences that fit any picture about equally well: the medium alone, something unnamed, a scene without a
+# Whole sentences that fit any image about equally well: the medium alone, something unnamed, a scene without a
 # subject. Several, because one sentence alone would decide by its wording.
 _DEFAULTS: dict[str, tuple[str, ...]] = {
     "en": (

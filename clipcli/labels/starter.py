@@ -39,7 +39,7 @@ labels:
 # Labels of other sets, by name or path:
 # include: [pets]
 
-# What a picture shows that shows none of the labels:
+# What an image shows that shows none of the labels:
 # none: something else
 
 # Whole sentences that `tag` weighs each label against:

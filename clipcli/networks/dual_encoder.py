@@ -48,7 +48,7 @@ class DualEncoderOutput:
 
 
 def contrastive_loss(logits_per_text: Tensor) -> Tensor:
-    """Mean of the cross-entropies of texts over pictures and pictures over texts, matching pairs on the diagonal.
+    """Mean of the cross-entropies of texts over images and images over texts, matching pairs on the diagonal.
 
     Shapes: (N, N) -> scalar. Source: arXiv:2103.00020, figure 3.
     """
@@ -87,7 +87,7 @@ class DualEncoder(nn.Module):
             self.logit_scale = nn.Parameter(torch.zeros(()))
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        """Projected state of each picture, not normalised.
+        """Projected state of each image, not normalised.
 
         Shapes: pixel_values (N, 3, S, S) -> (N, P).
         """
@@ -120,7 +120,7 @@ class DualEncoder(nn.Module):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> DualEncoderOutput:
-        """Compare every picture with every text: cosine similarity times exp(`logit_scale`).
+        """Compare every image with every text: cosine similarity times exp(`logit_scale`).
 
         Shapes: input_ids, attention_mask (M, L); pixel_values (N, 3, S, S); `return_loss` needs M = N.
         Source: arXiv:2103.00020, figure 3.

@@ -126,7 +126,7 @@ class ModifiedResNet(nn.Module):
         attentions the pool's alone, (B, heads, 1, 1 + H W).
 
         Raises:
-            ValueError: The pictures are not S by S.
+            ValueError: The images are not S by S.
         """
         size = self.config.image_size
         if pixel_values.shape[-2:] != (size, size):

@@ -49,7 +49,7 @@ class VisionTransformer(nn.Module):
         class token's, after `post_layernorm`.
 
         Raises:
-            ValueError: The pictures are not S by S.
+            ValueError: The images are not S by S.
         """
         size = self.config.image_size
         if pixel_values.shape[-2:] != (size, size):

@@ -1,6 +1,6 @@
-"""This tool, `transformers` and ONNX Runtime on the same pictures and checkpoint: alternating, medians, ratios.
+"""This tool, `transformers` and ONNX Runtime on the same images and checkpoint: alternating, medians, ratios.
 
-    python -m tests.bench.compare [--size b32] [--rounds 3] [--pictures 64] [--photos DIR] [--work DIR] [--cold]
+    python -m tests.bench.compare [--size b32] [--rounds 3] [--images 64] [--photos DIR] [--work DIR] [--cold]
 
 Every run is a process of its own. Machines differ and are rarely quiet, so take the ratios, not the seconds; `cpu` is
 processor time, which other programs disturb less.
@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench.material import SIZES, write_checkpoint, write_pictures
+from tests.bench.material import SIZES, write_checkpoint, write_images
 
 CONTENDERS = (
     ("transformers", "float32"),
@@ -34,19 +34,19 @@ print(pipe(sys.argv[2], candidate_labels=["cat", "dog"], hypothesis_template="a 
 """
 
 
-def measure(contender: str, dtype: str, checkpoint: Path, pictures: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "tests.bench.contenders", contender, str(checkpoint), str(pictures)]
+def measure(contender: str, dtype: str, checkpoint: Path, images: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.bench.contenders", contender, str(checkpoint), str(images)]
     command += ["--dtype", dtype]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-def compare_throughput(kind: str, checkpoint: Path, pictures: Path, rounds: int, peers: list[str]) -> None:
+def compare_throughput(kind: str, checkpoint: Path, images: Path, rounds: int, peers: list[str]) -> None:
     results: dict[tuple[str, str], list[dict[str, float]]] = {}
     for _ in range(rounds):
         for contender in (c for c in CONTENDERS if c[0] in ("clipcli", "transformers", *peers)):
-            results.setdefault(contender, []).append(measure(*contender, checkpoint, pictures))
+            results.setdefault(contender, []).append(measure(*contender, checkpoint, images))
     medians = {
         contender: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
         for contender, rows in results.items()
@@ -56,15 +56,15 @@ def compare_throughput(kind: str, checkpoint: Path, pictures: Path, rounds: int,
     for (name, dtype), row in medians.items():
         speed, cpu = row["images_per_s"] / base["images_per_s"], base["cpu_ms_per_image"] / row["cpu_ms_per_image"]
         print(
-            f"  {name:12} {dtype:8} {row['images_per_s']:7.2f} pictures/s (x{speed:.2f})  "
+            f"  {name:12} {dtype:8} {row['images_per_s']:7.2f} images/s (x{speed:.2f})  "
             f"{row['cpu_ms_per_image']:6.0f} ms cpu (x{cpu:.2f})  peak {row['peak_mb']:.0f} MB"
         )
 
 
-def compare_cold(checkpoint: Path, picture: Path, rounds: int) -> None:
-    """One picture and two labels: nothing remembered, and the same command again."""
-    peer = [sys.executable, "-c", PIPELINE, str(checkpoint), str(picture)]
-    clip = [sys.executable, "-m", "clipcli", "classify", str(picture), "--labels", "cat,dog", "-m", str(checkpoint)]
+def compare_cold(checkpoint: Path, image: Path, rounds: int) -> None:
+    """One image and two labels: nothing remembered, and the same command again."""
+    peer = [sys.executable, "-c", PIPELINE, str(checkpoint), str(image)]
+    clip = [sys.executable, "-m", "clipcli", "classify", str(image), "--labels", "cat,dog", "-m", str(checkpoint)]
     times: dict[str, list[float]] = {}
     for _ in range(rounds):
         cache = tempfile.mkdtemp()
@@ -75,7 +75,7 @@ def compare_cold(checkpoint: Path, picture: Path, rounds: int) -> None:
             times.setdefault(name, []).append(time.perf_counter() - begin)
         shutil.rmtree(cache)
     base = statistics.median(times["transformers"])
-    print(f"\none picture, two labels, medians of {rounds}")
+    print(f"\none image, two labels, medians of {rounds}")
     for name, seconds in times.items():
         print(f"  {name:12} {statistics.median(seconds):6.2f} s (x{statistics.median(seconds) / base:.3f})")
 
@@ -84,20 +84,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=["b32", "b16", "l14"], default="b32")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--kinds", nargs="*", choices=[*SIZES], default=[*SIZES])
-    parser.add_argument("--photos", type=Path, help="cut pictures from these instead of drawing them")
+    parser.add_argument("--photos", type=Path, help="cut images from these instead of drawing them")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "clipcli-bench")
     parser.add_argument("--no-onnx", action="store_true", help="leave ONNX Runtime out")
-    parser.add_argument("--cold", action="store_true", help="time one picture from the start of the process, too")
+    parser.add_argument("--cold", action="store_true", help="time one image from the start of the process, too")
     args = parser.parse_args()
     checkpoint = write_checkpoint(args.work / f"clip-{args.size}", args.size)
     for kind in args.kinds:
-        pictures = write_pictures(args.work / f"{kind}-{args.pictures}", kind, args.pictures, args.photos)
-        compare_throughput(kind, checkpoint, pictures, args.rounds, [] if args.no_onnx else ["onnxruntime"])
+        images = write_images(args.work / f"{kind}-{args.images}", kind, args.images, args.photos)
+        compare_throughput(kind, checkpoint, images, args.rounds, [] if args.no_onnx else ["onnxruntime"])
     if args.cold:
-        picture = write_pictures(args.work / "web-1", "web", 1, args.photos) / "00000.jpg"
-        compare_cold(checkpoint, picture, args.rounds)
+        image = write_images(args.work / "web-1", "web", 1, args.photos) / "00000.jpg"
+        compare_cold(checkpoint, image, args.rounds)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One contender, in a process of its own: prints how long it took to get ready and to run, as one JSON object.
 
-    python -m tests.bench.contenders clipcli|transformers|onnxruntime CHECKPOINT PICTURES [--dtype float32]
+    python -m tests.bench.contenders clipcli|transformers|onnxruntime CHECKPOINT IMAGES [--dtype float32]
 
 All are warm when the clock starts: imported, weights loaded, one batch done.
 """
@@ -53,7 +53,7 @@ def transformers(checkpoint: str, dtype: str) -> Run:
 
 
 def onnxruntime(checkpoint: str, dtype: str) -> Run:
-    """The image tower in ONNX Runtime, pictures decoded and scaled one after the other as `transformers` does it."""
+    """The image tower in ONNX Runtime, images decoded and scaled one after the other as `transformers` does it."""
     import numpy as np
     from PIL import Image
 
@@ -65,8 +65,8 @@ def onnxruntime(checkpoint: str, dtype: str) -> Run:
     def run(paths: list[str]) -> object:
         features = []
         for start in range(0, len(paths), BATCH):
-            pictures = [Image.open(path).convert("RGB") for path in paths[start : start + BATCH]]
-            pixels = preprocessing.normalize(np.stack([preprocessing.pixels(picture) for picture in pictures]))
+            images = [Image.open(path).convert("RGB") for path in paths[start : start + BATCH]]
+            pixels = preprocessing.normalize(np.stack([preprocessing.pixels(image) for image in images]))
             features.append(session(pixels))
         return features
 
@@ -77,11 +77,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("contender", choices=["clipcli", "transformers", "onnxruntime"])
     parser.add_argument("checkpoint")
-    parser.add_argument("pictures", type=Path)
+    parser.add_argument("images", type=Path)
     parser.add_argument("--dtype", default="float32")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    paths = sorted(str(path) for path in args.pictures.iterdir())
+    paths = sorted(str(path) for path in args.images.iterdir())
     begin = time.perf_counter()
     run = {"clipcli": clipcli, "transformers": transformers, "onnxruntime": onnxruntime}[args.contender](
         args.checkpoint, args.dtype

@@ -1,6 +1,6 @@
 """What the benchmarks run on: a full-size checkpoint with random weights, and JPEGs of any size.
 
-Speed does not depend on what the weights are. Pictures are cut from the photos of a folder, if one is given, else
+Speed does not depend on what the weights are. Images are cut from the photos of a folder, if one is given, else
 drawn: noise at several scales compresses and decodes about like a photo.
 """
 
@@ -45,7 +45,7 @@ def write_checkpoint(folder: Path, size: str) -> Path:
     return folder
 
 
-def write_pictures(folder: Path, kind: str, count: int, photos: Path | None) -> Path:
+def write_images(folder: Path, kind: str, count: int, photos: Path | None) -> Path:
     """`count` JPEGs of one of `SIZES`; kept if they are there already."""
     if folder.exists() and len(list(folder.iterdir())) == count:
         return folder
@@ -67,8 +67,8 @@ def _photos(folder: Path | None) -> list[Path]:
 
 
 def _drawing(draw: random.Random) -> Image.Image:
-    picture = Image.new("RGB", (1024, 768))
+    image = Image.new("RGB", (1024, 768))
     for edge in (4, 16, 64, 256, 1024):
         noise = Image.frombytes("RGB", (edge, edge), draw.randbytes(edge * edge * 3))
-        picture = Image.blend(picture, noise.resize(picture.size, Image.Resampling.BICUBIC), 0.3)
-    return picture
+        image = Image.blend(image, noise.resize(image.size, Image.Resampling.BICUBIC), 0.3)
+    return image

@@ -102,7 +102,7 @@ def main() -> None:
     for name, (wall, cpu) in medians.items():
         peer = medians["onnxruntime int8" if name.endswith("int8") else "onnxruntime float32"]
         print(
-            f"{name:20} {wall:7.1f} pictures/s (x{wall / peer[0]:.2f})   {cpu:7.1f} a cpu second (x{cpu / peer[1]:.2f})"
+            f"{name:20} {wall:7.1f} images/s (x{wall / peer[0]:.2f})   {cpu:7.1f} a cpu second (x{cpu / peer[1]:.2f})"
         )
 
 

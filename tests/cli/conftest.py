@@ -89,11 +89,11 @@ def program(clip_checkpoint: Path) -> Iterator[Program]:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three small pictures: a.png, b.jpg and c.gif."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three small images: a.png, b.jpg and c.gif."""
+    folder = tmp_path_factory.mktemp("images")
     for name, colour in (("a.png", "red"), ("b.jpg", "green"), ("c.gif", "blue")):
-        picture = Image.linear_gradient("L").resize((40, 48)).convert("RGB")
-        picture.paste(colour, (0, 0, 20, 20))
-        picture.save(folder / name)
+        image = Image.linear_gradient("L").resize((40, 48)).convert("RGB")
+        image.paste(colour, (0, 0, 20, 20))
+        image.save(folder / name)
     return folder

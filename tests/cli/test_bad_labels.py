@@ -1,4 +1,4 @@
-"""Labels, templates and flags that cannot be meant: status 2, said before any picture is read."""
+"""Labels, templates and flags that cannot be meant: status 2, said before any image is read."""
 
 from pathlib import Path
 
@@ -35,8 +35,8 @@ from tests.cli.conftest import Clip
         (["-l", "caf\udce9"], "is not UTF-8 text", None),
     ],
 )
-def test_labels_and_templates(arguments: list[str], words: str, hint: str | None, clip: Clip, pictures: Path) -> None:
-    outcome = clip("classify", pictures, *arguments)
+def test_labels_and_templates(arguments: list[str], words: str, hint: str | None, clip: Clip, images: Path) -> None:
+    outcome = clip("classify", images, *arguments)
     assert (outcome.status, outcome.stdout) == (2, "")
     error, *rest = outcome.stderr.splitlines()
     assert error.startswith("clip: error: ")
@@ -57,10 +57,10 @@ def test_labels_and_templates(arguments: list[str], words: str, hint: str | None
         ("labels: [cat, dog\n", 1, "expected"),
     ],
 )
-def test_a_label_set_file(text: str, line: int, words: str, clip: Clip, pictures: Path, tmp_path: Path) -> None:
+def test_a_label_set_file(text: str, line: int, words: str, clip: Clip, images: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    outcome = clip("classify", pictures, "--label-set", path)
+    outcome = clip("classify", images, "--label-set", path)
     assert (outcome.status, outcome.stdout) == (2, "")
     assert outcome.stderr.startswith(f"clip: error: {path}:{line}:")
     assert words in outcome.stderr
@@ -89,8 +89,8 @@ def test_a_label_set_file(text: str, line: int, words: str, clip: Clip, pictures
         (["--dtype", "float8"], "--dtype float8 is not known"),
     ],
 )
-def test_flags(arguments: list[str], words: str, clip: Clip, pictures: Path) -> None:
-    outcome = clip("classify", pictures, "-l", "cat,dog", *arguments)
+def test_flags(arguments: list[str], words: str, clip: Clip, images: Path) -> None:
+    outcome = clip("classify", images, "-l", "cat,dog", *arguments)
     assert (outcome.status, outcome.stdout) == (2, "")
     assert outcome.stderr.startswith(f"clip: error: {words}")
 
@@ -105,8 +105,8 @@ def test_flags(arguments: list[str], words: str, clip: Clip, pictures: Path) -> 
         ("CLIPCLI_REVISION", "v2", "--revision"),
     ],
 )
-def test_a_variable_that_gave_a_flag_is_named(variable: str, value: str, flag: str, clip: Clip, pictures: Path) -> None:
-    asked = ("classify", pictures, "-l", "cat,dog", "-m", "demo")
+def test_a_variable_that_gave_a_flag_is_named(variable: str, value: str, flag: str, clip: Clip, images: Path) -> None:
+    asked = ("classify", images, "-l", "cat,dog", "-m", "demo")
     outcome = clip(*asked, **{variable: value})
     assert (outcome.status, outcome.stdout) == (2, "")
     assert f"  {variable}={value} is set, which stands for {flag}\n" in outcome.stderr
@@ -114,19 +114,19 @@ def test_a_variable_that_gave_a_flag_is_named(variable: str, value: str, flag: s
 
 
 @pytest.mark.parametrize("arguments", [["--formt", "json"], ["--top", "many"], ["--format", "xml"]])
-def test_flags_that_do_not_exist(arguments: list[str], clip: Clip, pictures: Path) -> None:
-    outcome = clip("classify", pictures, "-l", "cat,dog", *arguments)
+def test_flags_that_do_not_exist(arguments: list[str], clip: Clip, images: Path) -> None:
+    outcome = clip("classify", images, "-l", "cat,dog", *arguments)
     assert (outcome.status, outcome.stdout) == (2, "")
     assert arguments[0] in outcome.stderr
     assert outcome.stderr.startswith("clip: error: ")
     assert "\n  hint: " in outcome.stderr
 
 
-def test_no_pictures(clip: Clip) -> None:
+def test_no_images(clip: Clip) -> None:
     for command in (["classify", "-l", "cat,dog"], ["score", "--text", "a cat"]):
         outcome = clip(*command)
         assert (outcome.status, outcome.stdout) == (2, "")
-        assert "no pictures were named" in outcome.stderr
+        assert "no images were named" in outcome.stderr
         assert "hint: name files, folders" in outcome.stderr
 
 
@@ -142,16 +142,16 @@ def test_a_list_of_paths_that_is_not_there(clip: Clip) -> None:
     assert "--from-file nowhere.txt: No such file" in outcome.stderr
 
 
-def test_no_labels(clip: Clip, pictures: Path) -> None:
-    outcome = clip("classify", pictures)
+def test_no_labels(clip: Clip, images: Path) -> None:
+    outcome = clip("classify", images)
     assert (outcome.status, outcome.stdout) == (2, "")
     assert "no labels are given" in outcome.stderr
     assert "hint: use --labels cat,dog or --label-set NAME" in outcome.stderr
 
 
 @pytest.mark.parametrize("model", ["openai/clip-vit-base-patch32", "chinese-b16"])
-def test_no_labels_are_missed_before_a_published_model_is_looked_for(model: str, clip: Clip, pictures: Path) -> None:
-    outcome = clip("classify", pictures, "-m", model)
+def test_no_labels_are_missed_before_a_published_model_is_looked_for(model: str, clip: Clip, images: Path) -> None:
+    outcome = clip("classify", images, "-m", model)
     assert outcome.status == 2
     assert "no labels are given" in outcome.stderr
 
@@ -166,14 +166,14 @@ def test_no_labels_are_missed_before_a_published_model_is_looked_for(model: str,
         (["--text", "a", "--temperature", "nan"], "--temperature must be"),
     ],
 )
-def test_texts(arguments: list[str], words: str, clip: Clip, pictures: Path) -> None:
-    outcome = clip("score", pictures, *arguments)
+def test_texts(arguments: list[str], words: str, clip: Clip, images: Path) -> None:
+    outcome = clip("score", images, *arguments)
     assert (outcome.status, outcome.stdout) == (2, "")
     assert words in outcome.stderr
 
 
-def test_one_label_has_no_score(clip: Clip, pictures: Path) -> None:
-    outcome = clip("classify", pictures / "a.png", "-l", "cat")
+def test_one_label_has_no_score(clip: Clip, images: Path) -> None:
+    outcome = clip("classify", images / "a.png", "-l", "cat")
     assert outcome.status == 0
     (row,) = outcome.rows
     assert (row["label"], row["score"]) == ("cat", None)
@@ -182,17 +182,17 @@ def test_one_label_has_no_score(clip: Clip, pictures: Path) -> None:
     assert outcome.stderr == (
         "clip: warning: a softmax over one label means nothing, so there is no score; see cosine, or add labels\n"
     )
-    assert clip("classify", pictures / "a.png", "-l", "cat", "-q").stderr == ""
+    assert clip("classify", images / "a.png", "-l", "cat", "-q").stderr == ""
 
 
 @pytest.mark.parametrize("more", [["--scoring", "sigmoid"], ["--scoring", "cosine"], ["--none-of-these"]])
-def test_one_label_has_a_score_where_it_means_something(more: list[str], clip: Clip, pictures: Path) -> None:
-    outcome = clip("classify", pictures / "a.png", "-l", "cat", *more)
+def test_one_label_has_a_score_where_it_means_something(more: list[str], clip: Clip, images: Path) -> None:
+    outcome = clip("classify", images / "a.png", "-l", "cat", *more)
     assert (outcome.status, outcome.stderr) == (0, "")
     assert all(prediction["score"] is not None for prediction in outcome.rows[0]["predictions"])
 
 
-def test_one_label_and_a_threshold_is_a_mistake(clip: Clip, pictures: Path) -> None:
-    outcome = clip("classify", pictures, "-l", "cat", "--threshold", "0.5")
+def test_one_label_and_a_threshold_is_a_mistake(clip: Clip, images: Path) -> None:
+    outcome = clip("classify", images, "-l", "cat", "--threshold", "0.5")
     assert (outcome.status, outcome.stdout) == (2, "")
     assert "softmax over one label has none" in outcome.stderr

@@ -94,7 +94,7 @@ def endless_scale(folder: Path) -> None:
     save_file({**load_file(path), "logit_scale": torch.tensor(200.0)}, path, {"format": "pt"})
 
 
-def pictures_of_another_size(folder: Path) -> None:
+def images_of_another_size(folder: Path) -> None:
     edges = {"height": 48, "width": 48}
     edit_config(folder, lambda config: config.update(crop_size=edges), "preprocessor_config.json")
 
@@ -115,20 +115,20 @@ DAMAGES = [
     (not_a_number, "gives features that are not numbers"),
     (endless_scale, "model.safetensors: logit_scale is 200.0"),
     (
-        pictures_of_another_size,
-        "preprocessor_config.json makes pictures of 48 x 48 pixels, but vision_config.image_size",
+        images_of_another_size,
+        "preprocessor_config.json makes images of 48 x 48 pixels, but vision_config.image_size",
     ),
 ]
 
 
 @pytest.mark.parametrize(("damage", "words"), DAMAGES, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_damaged_checkpoint(
-    damage: Callable[[Path], None], words: str, checkpoint: Path, clip: Clip, pictures: Path
+    damage: Callable[[Path], None], words: str, checkpoint: Path, clip: Clip, images: Path
 ) -> None:
     damage(checkpoint)
     for command in (["classify", "-l", "cat,dog"], ["score", "--text", "a cat"]):
         for format in ("jsonl", "json"):
-            outcome = clip(*command, pictures, "-m", checkpoint, "-f", format)
+            outcome = clip(*command, images, "-m", checkpoint, "-f", format)
             assert (outcome.status, outcome.stdout) == (4, "")
             error, hint = outcome.stderr.splitlines()
             assert error.startswith("clip: error: ")
@@ -138,59 +138,59 @@ def test_a_damaged_checkpoint(
 
 
 def test_features_that_are_no_numbers_in_half_precision_may_be_numbers_in_full(
-    checkpoint: Path, clip: Clip, pictures: Path
+    checkpoint: Path, clip: Clip, images: Path
 ) -> None:
     not_a_number(checkpoint)
     verify = f"`clip models verify {checkpoint}` tells whether its files are whole"
-    command = ["classify", pictures, "-l", "cat,dog", "-m", checkpoint, "--device", "cpu", "--dtype"]
+    command = ["classify", images, "-l", "cat,dog", "-m", checkpoint, "--device", "cpu", "--dtype"]
     assert clip(*command, "float32").stderr.endswith(f"\n  hint: {verify}\n")
     assert clip(*command, "bfloat16").stderr.endswith(f"  hint: use --dtype float32; if that does not help, {verify}\n")
 
 
-def test_a_folder_that_is_not_there(clip: Clip, pictures: Path, tmp_path: Path) -> None:
-    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", tmp_path / "nowhere")
+def test_a_folder_that_is_not_there(clip: Clip, images: Path, tmp_path: Path) -> None:
+    outcome = clip("classify", images, "-l", "cat,dog", "-m", tmp_path / "nowhere")
     assert (outcome.status, outcome.stdout) == (4, "")
     assert "nowhere" in outcome.stderr
     assert "hint:" in outcome.stderr
 
 
-def test_a_model_that_is_not_here_without_the_network(clip: Clip, pictures: Path) -> None:
-    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", "vit-l14", "--offline")
+def test_a_model_that_is_not_here_without_the_network(clip: Clip, images: Path) -> None:
+    outcome = clip("classify", images, "-l", "cat,dog", "-m", "vit-l14", "--offline")
     assert (outcome.status, outcome.stdout) == (4, "")
     assert "openai/clip-vit-large-patch14" in outcome.stderr
     assert "clip models pull" in outcome.stderr
 
 
-def test_a_device_that_is_not_there(clip: Clip, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_there(clip: Clip, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    outcome = clip("classify", pictures, "-l", "cat,dog", "--device", "cuda:7")
+    outcome = clip("classify", images, "-l", "cat,dog", "--device", "cuda:7")
     assert (outcome.status, outcome.stdout) == (1, "")
     assert outcome.stderr.startswith("clip: error: --device cuda:7: this machine has no such device\n  hint: it has: ")
     assert outcome.stderr.endswith("cpu\n")
 
 
-def test_a_file_whose_header_claims_10_gigabytes(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+def test_a_file_whose_header_claims_10_gigabytes(clip: Clip, images: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes((10 * 10**9).to_bytes(8, "little") + b'{"a": 1}')
-    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", path)
+    outcome = clip("classify", images, "-l", "cat,dog", "-m", path)
     assert (outcome.status, outcome.stdout) == (4, "")
     assert f"{path} cannot be read" in outcome.stderr
 
 
-def test_a_zip_with_a_path_that_climbs_out(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+def test_a_zip_with_a_path_that_climbs_out(clip: Clip, images: Path, tmp_path: Path) -> None:
     path = tmp_path / "inside" / "model.pt"
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("model/data.pkl", b"")
         archive.writestr("../outside", b"x")
-    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", path)
+    outcome = clip("classify", images, "-l", "cat,dog", "-m", path)
     assert (outcome.status, outcome.stdout) == (4, "")
     assert f"{path} holds a path that climbs out of it: '../outside'" in outcome.stderr
     assert [entry.name for entry in tmp_path.iterdir()] == ["inside"]
 
 
-def test_a_misspelled_model_names_its_neighbours(clip: Clip, pictures: Path) -> None:
-    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", "chinese-b61")
+def test_a_misspelled_model_names_its_neighbours(clip: Clip, images: Path) -> None:
+    outcome = clip("classify", images, "-l", "cat,dog", "-m", "chinese-b61")
     assert (outcome.status, outcome.stdout) == (4, "")
     assert "no model called chinese-b61" in outcome.stderr and "chinese-b16" in outcome.stderr
 
@@ -218,24 +218,24 @@ def towers(tmp_path_factory: pytest.TempPathFactory, clip_checkpoint: Path) -> P
     return folder
 
 
-def test_a_checkpoint_of_one_tower(towers: Path, clip: Clip, pictures: Path) -> None:
+def test_a_checkpoint_of_one_tower(towers: Path, clip: Clip, images: Path) -> None:
     for command in (["classify", "-l", "cat,dog"], ["score", "--text", "a cat"]):
-        outcome = clip(*command, pictures, "-m", towers / "vision")
+        outcome = clip(*command, images, "-m", towers / "vision")
         assert (outcome.status, outcome.stdout) == (4, "")
         assert outcome.stderr == (
             f"clip: error: {towers / 'vision'} has no text tower, so it cannot read texts\n"
             "  hint: use a checkpoint with both towers\n"
         )
-        outcome = clip(*command, pictures, "-m", towers / "text")
+        outcome = clip(*command, images, "-m", towers / "text")
         assert (outcome.status, outcome.stdout) == (4, "")
-        assert f"{towers / 'text'} has no image tower, so it cannot see pictures" in outcome.stderr
+        assert f"{towers / 'text'} has no image tower, so it cannot see images" in outcome.stderr
 
 
-def test_a_classification_head_brings_its_own_labels(towers: Path, clip: Clip, pictures: Path) -> None:
+def test_a_classification_head_brings_its_own_labels(towers: Path, clip: Clip, images: Path) -> None:
     from PIL import Image
     from transformers import CLIPForImageClassification, CLIPImageProcessor
 
-    outcome = clip("classify", pictures / "a.png", "-m", towers / "head", "--json")
+    outcome = clip("classify", images / "a.png", "-m", towers / "head", "--json")
     assert (outcome.status, outcome.stderr) == (0, "")
     document = json.loads(outcome.stdout)
     assert document["run"]["labels"] == ["cat", "dog", "bird"]
@@ -244,7 +244,7 @@ def test_a_classification_head_brings_its_own_labels(towers: Path, clip: Clip, p
     (row,) = document["results"]
     assert [prediction["cosine"] for prediction in row["predictions"]] == [None] * 3
     reference = CLIPForImageClassification.from_pretrained(towers / "head").eval()
-    pixels = CLIPImageProcessor.from_pretrained(towers / "head")(Image.open(pictures / "a.png"), return_tensors="pt")
+    pixels = CLIPImageProcessor.from_pretrained(towers / "head")(Image.open(images / "a.png"), return_tensors="pt")
     with torch.no_grad():
         expected = reference(**pixels).logits[0]
     logits = {prediction["label"]: prediction["logit"] for prediction in row["predictions"]}
@@ -263,14 +263,14 @@ def test_a_classification_head_brings_its_own_labels(towers: Path, clip: Clip, p
     ],
 )
 def test_a_classification_head_takes_no_other_labels(
-    arguments: list[str], words: str, towers: Path, clip: Clip, pictures: Path
+    arguments: list[str], words: str, towers: Path, clip: Clip, images: Path
 ) -> None:
-    outcome = clip("classify", pictures, "-m", towers / "head", *arguments)
+    outcome = clip("classify", images, "-m", towers / "head", *arguments)
     assert (outcome.status, outcome.stdout) == (2, "")
     assert words in outcome.stderr
 
 
-def test_a_classification_head_cannot_score_texts(towers: Path, clip: Clip, pictures: Path) -> None:
-    outcome = clip("score", pictures, "-m", towers / "head", "--text", "a cat")
+def test_a_classification_head_cannot_score_texts(towers: Path, clip: Clip, images: Path) -> None:
+    outcome = clip("score", images, "-m", towers / "head", "--text", "a cat")
     assert (outcome.status, outcome.stdout) == (4, "")
     assert "has no text tower" in outcome.stderr

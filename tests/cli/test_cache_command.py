@@ -17,10 +17,10 @@ LABELS = ("--labels", "cat,dog,bird")
 
 
 @pytest.fixture
-def old_pictures(pictures: Path) -> Path:
-    for path in pictures.iterdir():
+def old_images(images: Path) -> Path:
+    for path in images.iterdir():
         os.utime(path, ns=(10**18, 10**18))
-    return pictures
+    return images
 
 
 def test_path_is_the_users_cache_folder(clip: Clip, tmp_path: Path) -> None:
@@ -30,23 +30,23 @@ def test_path_is_the_users_cache_folder(clip: Clip, tmp_path: Path) -> None:
     assert not expected.exists()
 
 
-def test_info_counts_what_runs_remember_and_find(clip: Clip, old_pictures: Path) -> None:
-    clip("classify", old_pictures, *LABELS)
+def test_info_counts_what_runs_remember_and_find(clip: Clip, old_images: Path) -> None:
+    clip("classify", old_images, *LABELS)
     (row,) = clip("cache", "info").rows
     assert row["path"] == str(cache_path()) and row["size_bytes"] > 0 and row["limit_bytes"] == 2048 * 2**20
     assert (row["text"]["features"], row["text"]["hits"], row["text"]["misses"]) == (3, 0, 3)
     assert (row["image"]["features"], row["image"]["hits"], row["image"]["misses"]) == (3, 0, 3)
-    clip("classify", old_pictures, *LABELS)
+    clip("classify", old_images, *LABELS)
     (row,) = clip("cache", "info").rows
     assert (row["text"]["features"], row["text"]["hits"]) == (3, 3)
     assert (row["image"]["features"], row["image"]["hits"]) == (3, 3)
-    clip("classify", old_pictures, "--labels", "cat,dog,fish")
+    clip("classify", old_images, "--labels", "cat,dog,fish")
     (row,) = clip("cache", "info").rows
     assert (row["text"]["features"], row["text"]["hits"], row["text"]["misses"]) == (4, 5, 4)
 
 
-def test_info_keeps_to_its_schema_in_every_format(clip: Clip, old_pictures: Path) -> None:
-    clip("classify", old_pictures, *LABELS)
+def test_info_keeps_to_its_schema_in_every_format(clip: Clip, old_images: Path) -> None:
+    clip("classify", old_images, *LABELS)
     check_document("clipcli.cache-1", json.loads(clip("cache", "info", "--json").stdout))
     check_rows("clipcli.cache-1", clip("cache", "info").rows)
     assert clip("cache", "info", "-f", "csv").stdout.startswith(
@@ -56,24 +56,24 @@ def test_info_keeps_to_its_schema_in_every_format(clip: Clip, old_pictures: Path
     assert "texts      3 features, 192 B; 0 found, 3 not found\n" in table
 
 
-def test_clear_takes_one_kind_or_all(clip: Clip, old_pictures: Path) -> None:
-    clip("classify", old_pictures, *LABELS)
+def test_clear_takes_one_kind_or_all(clip: Clip, old_images: Path) -> None:
+    clip("classify", old_images, *LABELS)
     outcome = clip("cache", "clear", "--text")
     assert (outcome.status, outcome.stdout) == (0, "") and "forgot 3 features" in outcome.stderr
     (row,) = clip("cache", "info").rows
     assert (row["text"]["features"], row["image"]["features"]) == (0, 3)
-    clip("classify", old_pictures, *LABELS)
+    clip("classify", old_images, *LABELS)
     assert clip("cache", "clear", "--images", "-q").stderr == ""
     (row,) = clip("cache", "info").rows
     assert (row["text"]["features"], row["image"]["features"], row["files"]) == (3, 0, 0)
-    clip("classify", old_pictures, *LABELS)
+    clip("classify", old_images, *LABELS)
     assert "forgot 6 features" in clip("cache", "clear").stderr
 
 
 def test_a_remembered_run_prints_the_same_and_imports_neither_torch_nor_the_tokenizer(
-    clip: Clip, old_pictures: Path, clip_checkpoint: Path
+    clip: Clip, old_images: Path, clip_checkpoint: Path
 ) -> None:
-    arguments = ["classify", str(old_pictures), *LABELS, "-t", "a photo of a {}.", "-t", "the {}.", "--json"]
+    arguments = ["classify", str(old_images), *LABELS, "-t", "a photo of a {}.", "-t", "the {}.", "--json"]
     first = clip(*arguments)
     code = (
         "import sys\nfrom clipcli.cli.app import app\n"
@@ -87,32 +87,32 @@ def test_a_remembered_run_prints_the_same_and_imports_neither_torch_nor_the_toke
     assert json.loads(again.stdout) == json.loads(first.stdout)
 
 
-def test_score_remembers_texts_too(clip: Clip, old_pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = clip("score", old_pictures, "--text", "a red car", "--text", "猫", "--json")
+def test_score_remembers_texts_too(clip: Clip, old_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = clip("score", old_images, "--text", "a red car", "--text", "猫", "--json")
     monkeypatch.setattr(
         "clipcli.compute.torch_backend.text_encoder.TextEncoder.encode", lambda *_: pytest.fail("encoded again")
     )
-    assert clip("score", old_pictures, "--text", "a red car", "--text", "猫", "--json").stdout == first.stdout
+    assert clip("score", old_images, "--text", "a red car", "--text", "猫", "--json").stdout == first.stdout
 
 
-def test_a_label_in_another_set_is_remembered(clip: Clip, old_pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip("classify", old_pictures, *LABELS)
+def test_a_label_in_another_set_is_remembered(clip: Clip, old_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip("classify", old_images, *LABELS)
     monkeypatch.setattr(
         "clipcli.compute.torch_backend.text_encoder.TextEncoder.encode", lambda *_: pytest.fail("encoded again")
     )
-    assert clip("classify", old_pictures, "--labels", "bird,cat").status == 0
+    assert clip("classify", old_images, "--labels", "bird,cat").status == 0
 
 
-def test_no_cache_neither_reads_nor_writes(clip: Clip, old_pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fresh = clip("classify", old_pictures, *LABELS, "--no-cache").stdout
+def test_no_cache_neither_reads_nor_writes(clip: Clip, old_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = clip("classify", old_images, *LABELS, "--no-cache").stdout
     assert not cache_path().parent.exists()
-    clip("classify", old_pictures, *LABELS)
+    clip("classify", old_images, *LABELS)
     _poison()
     before = cache_path().read_bytes()
-    assert clip("classify", old_pictures, *LABELS).stdout != fresh, "the test would see it if features were read"
-    assert clip("classify", old_pictures, *LABELS, "--no-cache").stdout == fresh
+    assert clip("classify", old_images, *LABELS).stdout != fresh, "the test would see it if features were read"
+    assert clip("classify", old_images, *LABELS, "--no-cache").stdout == fresh
     monkeypatch.setenv("CLIPCLI_NO_CACHE", "1")
-    assert clip("classify", old_pictures, *LABELS).stdout == fresh
+    assert clip("classify", old_images, *LABELS).stdout == fresh
     assert len(cache_path().read_bytes()) == len(before)
 
 
@@ -129,73 +129,73 @@ def _poison() -> None:
     cache.close()
 
 
-def test_what_changes_features_changes_the_key(clip: Clip, old_pictures: Path, clip_checkpoint: Path) -> None:
+def test_what_changes_features_changes_the_key(clip: Clip, old_images: Path, clip_checkpoint: Path) -> None:
     import shutil
 
     def text_features() -> int:
         return int(clip("cache", "info").rows[0]["text"]["features"])
 
-    clip("classify", old_pictures, *LABELS)
+    clip("classify", old_images, *LABELS)
     assert text_features() == 3
-    clip("classify", old_pictures, *LABELS, "--dtype", "bfloat16")
+    clip("classify", old_images, *LABELS, "--dtype", "bfloat16")
     assert text_features() == 6
-    clip("classify", old_pictures, *LABELS, "-t", "the {}.")
+    clip("classify", old_images, *LABELS, "-t", "the {}.")
     assert text_features() == 9
     copy = Path(os.environ["HOME"]) / "copy"
     shutil.copytree(clip_checkpoint, copy)
-    clip("classify", old_pictures, *LABELS, "-m", copy)
+    clip("classify", old_images, *LABELS, "-m", copy)
     assert text_features() == 9, "the same checkpoint elsewhere"
     version, *merges = (copy / "merges.txt").read_text(encoding="utf-8").splitlines()
     (copy / "merges.txt").write_text("\n".join([version, *reversed(merges)]) + "\n", encoding="utf-8")
-    clip("classify", old_pictures, *LABELS, "-m", copy)
+    clip("classify", old_images, *LABELS, "-m", copy)
     assert text_features() == 12, "another tokenizer"
     config = json.loads((copy / "config.json").read_text())
     config["text_config"]["hidden_act"] = "gelu"
     (copy / "config.json").write_text(json.dumps(config))
-    clip("classify", old_pictures, *LABELS, "-m", copy)
+    clip("classify", old_images, *LABELS, "-m", copy)
     assert text_features() == 15, "another activation"
 
 
-def test_labels_that_the_tokenizer_cannot_tell_apart_are_refused_by_name(clip: Clip, old_pictures: Path) -> None:
+def test_labels_that_the_tokenizer_cannot_tell_apart_are_refused_by_name(clip: Clip, old_images: Path) -> None:
     for _ in range(2):
-        outcome = clip("classify", old_pictures, "--labels", "turkey,cat,Turkey")
+        outcome = clip("classify", old_images, "--labels", "turkey,cat,Turkey")
         assert (outcome.status, outcome.stdout) == (2, "")
         assert "labels 'turkey' and 'Turkey' are the same to this model" in outcome.stderr
         # each may be remembered from a set without the other
         for label in ("turkey", "Turkey"):
-            assert clip("classify", old_pictures, "--labels", f"{label},cat").status == 0
+            assert clip("classify", old_images, "--labels", f"{label},cat").status == 0
 
 
-def test_labels_cut_to_the_same_tokens_are_refused_by_name(clip: Clip, old_pictures: Path) -> None:
+def test_labels_cut_to_the_same_tokens_are_refused_by_name(clip: Clip, old_images: Path) -> None:
     long = "very " * 90
-    outcome = clip("classify", old_pictures, "--labels", f"{long}small dog,{long}large dog")
+    outcome = clip("classify", old_images, "--labels", f"{long}small dog,{long}large dog")
     assert outcome.status == 2
     assert "small dog" in outcome.stderr and "large dog" in outcome.stderr
 
 
 def test_a_template_that_cuts_labels_is_reported_once_with_both_also_when_remembered(
-    clip: Clip, old_pictures: Path
+    clip: Clip, old_images: Path
 ) -> None:
     template = f"{'very ' * 20}nice {{}}, {'really ' * 20}it is"
     for _ in range(2):
-        outcome = clip("classify", old_pictures, *LABELS, "-t", "a {}.", "-t", template)
+        outcome = clip("classify", old_images, *LABELS, "-t", "a {}.", "-t", template)
         assert outcome.status == 0
         assert outcome.stderr.count("was cut") == 1
         assert f"label 'cat' in template {template!r} and 2 more is longer than 77 tokens" in outcome.stderr
 
 
-def test_an_unusable_cache_is_one_warning(clip: Clip, old_pictures: Path, tmp_path: Path) -> None:
-    fresh = clip("classify", old_pictures, *LABELS, "--no-cache").stdout
+def test_an_unusable_cache_is_one_warning(clip: Clip, old_images: Path, tmp_path: Path) -> None:
+    fresh = clip("classify", old_images, *LABELS, "--no-cache").stdout
     (tmp_path / "file").touch()
-    outcome = clip("classify", old_pictures, *LABELS, CLIPCLI_CACHE_DIR=str(tmp_path / "file"))
+    outcome = clip("classify", old_images, *LABELS, CLIPCLI_CACHE_DIR=str(tmp_path / "file"))
     assert (outcome.status, outcome.stdout) == (0, fresh)
     assert outcome.stderr.count("warning") == 1 and "goes on without" in outcome.stderr
     cache_path().parent.mkdir(parents=True)
     cache_path().write_bytes(b"no database " * 1000)
-    outcome = clip("classify", old_pictures, *LABELS)
+    outcome = clip("classify", old_images, *LABELS)
     assert (outcome.status, outcome.stdout) == (0, fresh)
     assert outcome.stderr.count("warning") == 1 and "renamed" in outcome.stderr
-    assert clip("classify", old_pictures, *LABELS).stderr == ""
+    assert clip("classify", old_images, *LABELS).stderr == ""
 
 
 def test_limit_that_is_no_number_is_a_mistake(clip: Clip) -> None:
@@ -233,7 +233,7 @@ class TestPromptBar:
 
 
 def test_interrupted_encoding_keeps_what_is_finished(
-    clip: Clip, old_pictures: Path, monkeypatch: pytest.MonkeyPatch
+    clip: Clip, old_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clipcli.features.labels._PROMPTS_AT_ONCE", 2)
     calls = []
@@ -247,6 +247,6 @@ def test_interrupted_encoding_keeps_what_is_finished(
 
     original = FeatureCache.put
     monkeypatch.setattr(FeatureCache, "put", interrupted)
-    outcome = clip("classify", old_pictures, "--labels", "cat,dog,bird,car,tree,house", "-t", "a {}.", "-t", "the {}.")
+    outcome = clip("classify", old_images, "--labels", "cat,dog,bird,car,tree,house", "-t", "a {}.", "-t", "the {}.")
     assert outcome.status == 130 and calls == [1, 1, 1]
     assert clip("cache", "info").rows[0]["text"]["features"] == 2

@@ -103,7 +103,7 @@ def test_values(shell: str, line: str, expected: list[str]) -> None:
 
 
 @every_shell
-def test_pictures_and_paths_of_models_are_left_to_the_shell(shell: str) -> None:
+def test_images_and_paths_of_models_are_left_to_the_shell(shell: str) -> None:
     assert candidates(shell, "clip classify hol") == []
     assert candidates(shell, "clip classify --model ./my-") == []
 

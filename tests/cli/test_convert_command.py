@@ -39,7 +39,7 @@ def stored_model(hub_id: str, tokenizer: Path, model_type: str) -> None:
     (folder / "refs" / "main").write_text("0" * 40)
 
 
-def test_convert_and_run(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+def test_convert_and_run(clip: Clip, images: Path, tmp_path: Path) -> None:
     outcome = clip("models", "convert", DATA / "openai-vit.pt", tmp_path / "new" / "vit", "--tokenizer", CLIP_TOKENIZER)
     assert (outcome.status, outcome.stdout) == (0, f"{tmp_path / 'new' / 'vit'}\n")
     assert outcome.stderr == f"clip: {DATA / 'openai-vit.pt'} is converted\n"
@@ -52,7 +52,7 @@ def test_convert_and_run(clip: Clip, pictures: Path, tmp_path: Path) -> None:
         "tokenizer_config.json",
         "vocab.json",
     }
-    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", tmp_path / "new" / "vit")
+    outcome = clip("classify", images, "-l", "cat,dog", "-m", tmp_path / "new" / "vit")
     assert (outcome.status, outcome.stderr) == (0, "")
     assert len(outcome.rows) == 3
 
@@ -63,9 +63,9 @@ def test_weights_are_as_readable_as_the_rest(clip: Clip, vit: Path, tmp_path: Pa
     assert len(modes) == 1
 
 
-def test_a_file_runs_directly_as_its_conversion_does(clip: Clip, vit: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_file_runs_directly_as_its_conversion_does(clip: Clip, vit: Path, images: Path, tmp_path: Path) -> None:
     assert clip("models", "convert", vit, tmp_path / "out", "--quiet").stderr == ""
-    arguments = ("classify", pictures, "-l", "cat,dog", "--format", "json")
+    arguments = ("classify", images, "-l", "cat,dog", "--format", "json")
     converted = json.loads(clip(*arguments, "-m", tmp_path / "out").stdout)
     direct = clip(*arguments, "-m", vit)
     assert (direct.status, direct.stderr) == (0, "")
@@ -74,10 +74,10 @@ def test_a_file_runs_directly_as_its_conversion_does(clip: Clip, vit: Path, pict
     assert document["results"] == converted["results"]
 
 
-def test_a_file_is_converted_once(clip: Clip, vit: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_converted_once(clip: Clip, vit: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from clipcli.foreign import recognise as formats
 
-    arguments = ("classify", pictures, "-l", "cat,dog", "-m", vit)
+    arguments = ("classify", images, "-l", "cat,dog", "-m", vit)
     first = clip(*arguments)
     with monkeypatch.context() as patch:
         patch.delattr(formats, "read_foreign")
@@ -91,18 +91,18 @@ def test_a_file_is_converted_once(clip: Clip, vit: Path, pictures: Path, monkeyp
     assert len(list(kept_conversions().path.iterdir())) == 1  # the older conversion is gone
 
 
-def test_an_open_clip_folder_runs_directly(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+def test_an_open_clip_folder_runs_directly(clip: Clip, images: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(DATA / "open_clip", tmp_path / "open_clip"))
     shutil.copytree(CLIP_TOKENIZER, folder, dirs_exist_ok=True)
-    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", folder)
+    outcome = clip("classify", images, "-l", "cat,dog", "-m", folder)
     assert (outcome.status, outcome.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["flax", "tensorflow"])
-def test_older_hub_folders_run_directly(name: str, clip: Clip, pictures: Path, tmp_path: Path) -> None:
+def test_older_hub_folders_run_directly(name: str, clip: Clip, images: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(DATA / name, tmp_path / name))
     shutil.copytree(CLIP_TOKENIZER, folder, dirs_exist_ok=True)
-    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", folder)
+    outcome = clip("classify", images, "-l", "cat,dog", "-m", folder)
     assert (outcome.status, outcome.stderr) == (0, "")
 
 
@@ -112,9 +112,9 @@ def test_the_hubs_own_layout_needs_no_conversion(clip: Clip, clip_checkpoint: Pa
     assert "in the hub's layout already" in outcome.stderr
 
 
-def test_a_chinese_resnet_runs_directly(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+def test_a_chinese_resnet_runs_directly(clip: Clip, images: Path, tmp_path: Path) -> None:
     stored_model("OFA-Sys/chinese-clip-vit-base-patch16", DATA / "chinese-tokenizer", "chinese_clip")
-    outcome = clip("classify", pictures, "-l", "猫,狗", "-m", DATA / "chinese-rn.pt")
+    outcome = clip("classify", images, "-l", "猫,狗", "-m", DATA / "chinese-rn.pt")
     assert (outcome.status, outcome.stderr) == (0, "")
     assert {row["status"] for row in outcome.rows} == {"ok"}
 
@@ -224,10 +224,10 @@ def test_a_full_disk_leaves_nothing_behind(
     assert list((tmp_path / "disk").iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written(clip: Clip, vit: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written(clip: Clip, vit: Path, images: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()  # in place of a folder without permission, which nothing is to root
     outcome = clip(
-        "classify", pictures, "-l", "cat,dog", "-m", vit, "--no-cache", CLIPCLI_CACHE_DIR=str(tmp_path / "file")
+        "classify", images, "-l", "cat,dog", "-m", vit, "--no-cache", CLIPCLI_CACHE_DIR=str(tmp_path / "file")
     )
     assert (outcome.status, outcome.stdout) == (1, "")
     assert "cannot be written: Not a directory" in outcome.stderr
@@ -247,14 +247,14 @@ def test_a_network_that_does_not_hang_together(clip: Clip, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_with_a_revision(clip: Clip, vit: Path, pictures: Path) -> None:
-    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", vit, "--revision", "main")
+def test_a_file_with_a_revision(clip: Clip, vit: Path, images: Path) -> None:
+    outcome = clip("classify", images, "-l", "cat,dog", "-m", vit, "--revision", "main")
     assert (outcome.status, outcome.stdout) == (2, "")
     assert "only hub models have revisions" in outcome.stderr
 
 
-def test_a_picture_instead_of_a_model(clip: Clip, pictures: Path) -> None:
-    outcome = clip("classify", pictures, "-l", "cat,dog", "-m", pictures / "a.png")
+def test_a_image_instead_of_a_model(clip: Clip, images: Path) -> None:
+    outcome = clip("classify", images, "-l", "cat,dog", "-m", images / "a.png")
     assert (outcome.status, outcome.stdout) == (4, "")
     assert "a.png is no checkpoint" in outcome.stderr
 
@@ -277,10 +277,10 @@ def test_info_needs_no_tokenizer(clip: Clip) -> None:
 
 
 def test_info_of_a_file_that_was_run_needs_no_second_look(
-    clip: Clip, vit: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    clip: Clip, vit: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = clip("models", "info", vit).rows[0]
-    clip("classify", pictures, "-l", "cat,dog", "-m", vit)
+    clip("classify", images, "-l", "cat,dog", "-m", vit)
     monkeypatch.delattr("clipcli.foreign.read_foreign")
     after = clip("models", "info", vit).rows[0]
     assert after == {**before, "converted": str(kept_conversions().folders[0])}
@@ -313,19 +313,19 @@ def test_verify_sees_one_wrong_byte(name: str, clip: Clip, tmp_path: Path) -> No
     assert f"{name} (damaged)" in outcome.stderr and "clip models pull" not in outcome.stderr
 
 
-def test_verify_refuses_what_is_no_checkpoint(clip: Clip, pictures: Path) -> None:
-    outcome = clip("models", "verify", pictures / "a.png")
+def test_verify_refuses_what_is_no_checkpoint(clip: Clip, images: Path) -> None:
+    outcome = clip("models", "verify", images / "a.png")
     assert (outcome.status, outcome.stdout) == (4, "")
     assert "a.png is no checkpoint" in outcome.stderr
 
 
 def test_a_file_as_the_default_model(
-    clip: Clip, vit: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clip: Clip, vit: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(vit.parent)
     assert clip("models", "default", "ViT-B-32.pt", CLIPCLI_MODEL="").stdout == f"{vit}\n"
     monkeypatch.chdir(tmp_path)
-    outcome = clip("classify", pictures, "-l", "cat,dog", "--json", CLIPCLI_MODEL="")
+    outcome = clip("classify", images, "-l", "cat,dog", "--json", CLIPCLI_MODEL="")
     assert json.loads(outcome.stdout)["run"]["model"] == str(vit)
     rows = clip("models", "list", CLIPCLI_MODEL="").rows
     assert [row["id"] for row in rows if row["default"]] == [str(vit)]

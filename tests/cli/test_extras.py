@@ -35,14 +35,14 @@ every_extra = pytest.mark.parametrize("extra", MODULES)
 each_module = pytest.mark.parametrize(
     ("extra", "module"), [(extra, module) for extra, modules in MODULES.items() for module in modules]
 )
-# The picture and the model of a run that needs the extra.
+# The image and the model of a run that needs the extra.
 Need = tuple[Path, Path]
 
 
-def heic_picture(folder: Path, request: pytest.FixtureRequest) -> Need:
-    picture = folder / "photo.heic"
-    picture.write_bytes(variant("HEIF", "RGB", {}))
-    return picture, request.getfixturevalue("clip_checkpoint")
+def heic_image(folder: Path, request: pytest.FixtureRequest) -> Need:
+    image = folder / "photo.heic"
+    image.write_bytes(variant("HEIF", "RGB", {}))
+    return image, request.getfixturevalue("clip_checkpoint")
 
 
 def sentencepiece_model(folder: Path, request: pytest.FixtureRequest) -> Need:
@@ -50,21 +50,21 @@ def sentencepiece_model(folder: Path, request: pytest.FixtureRequest) -> Need:
     model = shutil.copytree(request.getfixturevalue("altclip_checkpoint"), folder / "altclip")
     shutil.copy(model / "spm" / "sentencepiece.bpe.model", model)
     (model / "tokenizer.json").unlink()
-    return request.getfixturevalue("pictures") / "a.png", model
+    return request.getfixturevalue("images") / "a.png", model
 
 
 def older_weights(name: str) -> Callable[[Path, pytest.FixtureRequest], Need]:
     def make(folder: Path, request: pytest.FixtureRequest) -> Need:
         model = Path(shutil.copytree(DATA / name, folder / name))
         shutil.copytree(DATA / "clip-tokenizer", model, dirs_exist_ok=True)
-        return request.getfixturevalue("pictures") / "a.png", model
+        return request.getfixturevalue("images") / "a.png", model
 
     return make
 
 
 NEEDS = {
     "flax": older_weights("flax"),
-    "heif": heic_picture,
+    "heif": heic_image,
     "sentencepiece": sentencepiece_model,
     "tf": older_weights("tensorflow"),
 }
@@ -87,18 +87,18 @@ def test_the_tests_have_its_packages(extra: str) -> None:
 
 @every_extra
 def test_with_its_packages(extra: str, clip: Clip, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    picture, model = NEEDS[extra](tmp_path, request)
-    outcome = clip("classify", picture, "-l", "cat,dog", "-m", model)
+    image, model = NEEDS[extra](tmp_path, request)
+    outcome = clip("classify", image, "-l", "cat,dog", "-m", model)
     assert (outcome.status, outcome.stderr) == (0, "")
     assert [row["status"] for row in outcome.rows] == ["ok"]
 
 
 @each_module
 def test_without_a_package(extra: str, module: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    picture, model = NEEDS[extra](tmp_path, request)
-    done = run_without(module, "classify", picture, "-l", "cat,dog", "-m", model)
+    image, model = NEEDS[extra](tmp_path, request)
+    done = run_without(module, "classify", image, "-l", "cat,dog", "-m", model)
     command = f"pip install 'clipcli[{extra}]'"
-    if extra == "heif":  # one bad picture never costs the run
+    if extra == "heif":  # one bad image never costs the run
         (row,) = map(json.loads, done.stdout.splitlines())
         assert (done.returncode, row["error"]["type"]) == (3, "MissingExtra")
         assert command in row["error"]["message"]
@@ -108,8 +108,8 @@ def test_without_a_package(extra: str, module: str, tmp_path: Path, request: pyt
         assert command in done.stderr
 
 
-def test_what_needs_none_of_them_runs_without(clip_checkpoint: Path, pictures: Path) -> None:
-    done = run_without(EVERY_MODULE, "classify", pictures / "a.png", "-l", "cat,dog", "-m", clip_checkpoint)
+def test_what_needs_none_of_them_runs_without(clip_checkpoint: Path, images: Path) -> None:
+    done = run_without(EVERY_MODULE, "classify", images / "a.png", "-l", "cat,dog", "-m", clip_checkpoint)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -29,10 +29,10 @@ assert not {"torch", "tokenizers"} & {*sys.modules}, "a remembered run imported 
 
 
 @pytest.fixture
-def album(pictures: Path, tmp_path: Path) -> Path:
-    """Pictures of one's own, that did not change lately."""
+def album(images: Path, tmp_path: Path) -> Path:
+    """Images of one's own, that did not change lately."""
     folder = tmp_path / "album"
-    shutil.copytree(pictures, folder)
+    shutil.copytree(images, folder)
     for path in folder.iterdir():
         os.utime(path, (LONG_AGO_S, LONG_AGO_S))
     return folder
@@ -72,7 +72,7 @@ def test_a_remembered_run_imports_no_torch_and_prints_the_same(
     assert again.stdout == first.stdout
 
 
-def test_other_labels_need_no_pictures(clip: Clip, cache: Path, album: Path) -> None:
+def test_other_labels_need_no_images(clip: Clip, cache: Path, album: Path) -> None:
     clip("classify", album, "--labels", "cat,dog")
     assert counts(clip) == (3, 0, 3)
     assert clip("classify", album, "--labels", "bird,cow").status == 0
@@ -93,7 +93,7 @@ def test_python_finds_what_the_command_remembered(clip: Clip, cache: Path, album
     assert counts(clip) == (3, 3, 3)
 
 
-def test_a_changed_picture_is_read_again(clip: Clip, cache: Path, album: Path) -> None:
+def test_a_changed_image_is_read_again(clip: Clip, cache: Path, album: Path) -> None:
     before = clip("classify", album, "--labels", "cat,dog").rows
     Image.new("RGB", (40, 48), "white").save(album / "a.png")
     after = clip("classify", album, "--labels", "cat,dog").rows
@@ -101,7 +101,7 @@ def test_a_changed_picture_is_read_again(clip: Clip, cache: Path, album: Path) -
     assert after[1:] == before[1:]
 
 
-def test_bad_pictures_are_rows_with_an_error_every_time(clip: Clip, cache: Path, album: Path) -> None:
+def test_bad_images_are_rows_with_an_error_every_time(clip: Clip, cache: Path, album: Path) -> None:
     (album / "bad.jpg").write_bytes(b"\xff\xd8\xff broken")
     Image.new("RGB", (40, 48), "orange").save(album / "line\nbreak.png")
     (album / "gone.png").symlink_to(album / "nowhere.png")
@@ -139,7 +139,7 @@ def test_two_processes_fill_one_cache(program: Program, clip: Clip, cache: Path,
     both = [program("classify", album, "--labels", "cat,dog") for _ in range(2)]
     outputs = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
-    # Which pictures shared a batch decides the last digit of a feature, and a cache between the two decides that.
+    # Which images shared a batch decides the last digit of a feature, and a cache between the two decides that.
     first, second = ([json.loads(line) for line in stdout.splitlines()] for stdout, _ in outputs)
     for one, other in zip(first, second, strict=True):
         assert (one["path"], one["label"]) == (other["path"], other["label"])

@@ -154,10 +154,10 @@ def test_text_becomes_mdoc() -> None:
 
 
 def test_a_new_command_gets_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = type(COMMANDS[("score",)])(name="dance", help="Dance with pictures.\n\n\b\nclip dance a.jpg", params=[])
+    command = type(COMMANDS[("score",)])(name="dance", help="Dance with images.\n\n\b\nclip dance a.jpg", params=[])
     monkeypatch.setattr(generate, "commands", lambda: {**COMMANDS, ("dance",): command})
     page = generate.pages()["clip-dance.1"]
-    assert ".Nd dance with pictures\n" in page
+    assert ".Nd dance with images\n" in page
     assert '.\\" begin generated synopsis\n.Nm clip dance\n' in page
     assert "\nclip dance a.jpg\n.Ed\n" in page
     assert ".Xr clip-dance 1 .\n" in generate.pages()["clip.1"]

@@ -68,9 +68,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(program: Program, clip: Clip, pictures: Path) -> Run:
+def run(program: Program, clip: Clip, images: Path) -> Run:
     """Run `clip` with its streams named in `terminals` on terminals of their own; features are remembered already."""
-    assert clip("classify", pictures, *LABELS, "-q").status == 0
+    assert clip("classify", images, *LABELS, "-q").status == 0
 
     def run(*arguments: object, terminals: tuple[str, ...] = (), **environment: str) -> tuple[int, str, str]:
         screens = {name: Screen() for name in terminals}
@@ -87,65 +87,65 @@ def run(program: Program, clip: Clip, pictures: Path) -> Run:
 BOTH = ("stdout", "stderr")
 
 
-def test_a_terminal_gets_colour_and_bars_whatever_becomes_of_stderr(run: Run, pictures: Path) -> None:
-    status, stdout, stderr = run("classify", pictures, "nowhere.jpg", *LABELS, terminals=("stdout",))
+def test_a_terminal_gets_colour_and_bars_whatever_becomes_of_stderr(run: Run, images: Path) -> None:
+    status, stdout, stderr = run("classify", images, "nowhere.jpg", *LABELS, terminals=("stdout",))
     assert status == 3
-    assert "\x1b[1mpicture" in stdout and "█" in stdout and "\x1b[31mnowhere.jpg" in stdout
-    assert stderr == "clip: 1 of 4 pictures could not be used; its row says why\n"
+    assert "\x1b[1mimage" in stdout and "█" in stdout and "\x1b[31mnowhere.jpg" in stdout
+    assert stderr == "clip: 1 of 4 images could not be used; its row says why\n"
 
 
-def test_a_counter_on_stderr_whatever_becomes_of_stdout(run: Run, pictures: Path) -> None:
-    status, stdout, stderr = run("classify", pictures, *LABELS, terminals=("stderr",))
+def test_a_counter_on_stderr_whatever_becomes_of_stdout(run: Run, images: Path) -> None:
+    status, stdout, stderr = run("classify", images, *LABELS, terminals=("stderr",))
     assert status == 0
     assert "\x1b" not in stdout and len(stdout.splitlines()) == 3
-    assert "3 pictures" in stderr and "\x1b[" in stderr
+    assert "3 images" in stderr and "\x1b[" in stderr
 
 
-def test_no_color_leaves_bars_but_no_colour(run: Run, pictures: Path, tmp_path: Path) -> None:
-    status, stdout, stderr = run("classify", pictures, *LABELS, terminals=BOTH, NO_COLOR="1")
+def test_no_color_leaves_bars_but_no_colour(run: Run, images: Path, tmp_path: Path) -> None:
+    status, stdout, stderr = run("classify", images, *LABELS, terminals=BOTH, NO_COLOR="1")
     assert (status, stderr) == (0, "")
     assert "\x1b" not in stdout and "█" in stdout
-    status, _, stderr = run("classify", pictures, *LABELS, "-o", tmp_path / "rows", terminals=BOTH, NO_COLOR="1")
+    status, _, stderr = run("classify", images, *LABELS, "-o", tmp_path / "rows", terminals=BOTH, NO_COLOR="1")
     assert status == 0
-    assert "3 pictures" in stderr and not COLOUR.search(stderr)
+    assert "3 images" in stderr and not COLOUR.search(stderr)
 
 
-def test_an_empty_no_color_is_as_good_as_none(run: Run, pictures: Path) -> None:
-    assert COLOUR.search(run("classify", pictures, *LABELS, terminals=BOTH, NO_COLOR="")[1])
+def test_an_empty_no_color_is_as_good_as_none(run: Run, images: Path) -> None:
+    assert COLOUR.search(run("classify", images, *LABELS, terminals=BOTH, NO_COLOR="")[1])
 
 
 @pytest.mark.parametrize("setting", [{"FORCE_COLOR": "1"}, {"CLICOLOR_FORCE": "1"}])
-def test_colour_can_be_asked_for_in_a_pipe(setting: dict[str, str], run: Run, pictures: Path) -> None:
-    status, stdout, stderr = run("classify", pictures, *LABELS, "-f", "table", **setting)
+def test_colour_can_be_asked_for_in_a_pipe(setting: dict[str, str], run: Run, images: Path) -> None:
+    status, stdout, stderr = run("classify", images, *LABELS, "-f", "table", **setting)
     assert (status, stderr) == (0, "")
-    assert "\x1b[1mpicture" in stdout and "█" in stdout
-    assert not COLOUR.search(run("classify", pictures, *LABELS, "-f", "table", **setting, NO_COLOR="1")[1])
-    assert "\x1b" not in run("classify", pictures, *LABELS, "-f", "jsonl", **setting)[1]
+    assert "\x1b[1mimage" in stdout and "█" in stdout
+    assert not COLOUR.search(run("classify", images, *LABELS, "-f", "table", **setting, NO_COLOR="1")[1])
+    assert "\x1b" not in run("classify", images, *LABELS, "-f", "jsonl", **setting)[1]
 
 
 @pytest.mark.parametrize("term", ["dumb", "unknown"])
-def test_a_dumb_terminal_gets_lines_of_words(term: str, run: Run, pictures: Path, tmp_path: Path) -> None:
+def test_a_dumb_terminal_gets_lines_of_words(term: str, run: Run, images: Path, tmp_path: Path) -> None:
     """Also what a screen reader has: no colour, no bars, no cursor that moves."""
-    status, stdout, stderr = run("classify", pictures, "nowhere.jpg", *LABELS, terminals=BOTH, TERM=term)
+    status, stdout, stderr = run("classify", images, "nowhere.jpg", *LABELS, terminals=BOTH, TERM=term)
     assert status == 3
     assert "\x1b" not in stdout + stderr and "\r" not in stdout + stderr
     assert not BLOCKS.search(stdout + stderr)
-    assert stdout.split()[:5] == ["picture", "label", "score", "cosine", "logit"]
-    assert run("classify", pictures, *LABELS, "-o", tmp_path / "x", terminals=BOTH, TERM=term) == (0, "", "")
+    assert stdout.split()[:5] == ["image", "label", "score", "cosine", "logit"]
+    assert run("classify", images, *LABELS, "-o", tmp_path / "x", terminals=BOTH, TERM=term) == (0, "", "")
     for arguments in (("models", "list"), ("labels", "list"), ("cache", "info")):
         shown = run(*arguments, terminals=BOTH, TERM=term)[1]
         assert shown.splitlines() and "\x1b" not in shown and not BLOCKS.search(shown)
 
 
-def test_a_pipe_gets_lines_of_words(run: Run, pictures: Path) -> None:
-    status, stdout, stderr = run("classify", pictures, *LABELS, "-f", "table")
+def test_a_pipe_gets_lines_of_words(run: Run, images: Path) -> None:
+    status, stdout, stderr = run("classify", images, *LABELS, "-f", "table")
     assert (status, stderr) == (0, "")
     assert "\x1b" not in stdout and not BLOCKS.search(stdout)
 
 
 @pytest.mark.parametrize("flag", ["--no-progress", "--quiet"])
-def test_no_progress_means_none(flag: str, run: Run, pictures: Path, tmp_path: Path) -> None:
-    status, stdout, stderr = run("tag", pictures, *LABELS, "-o", tmp_path / "x", flag, terminals=BOTH)
+def test_no_progress_means_none(flag: str, run: Run, images: Path, tmp_path: Path) -> None:
+    status, stdout, stderr = run("tag", images, *LABELS, "-o", tmp_path / "x", flag, terminals=BOTH)
     assert (status, stdout) == (0, "")
     assert "\x1b" not in stderr and not BLOCKS.search(stderr)
 
@@ -287,11 +287,11 @@ def test_a_quiet_download_is_not(no_bar: tuple[io.StringIO, bool]) -> None:
 @pytest.mark.parametrize(
     ("failed", "images", "text"),
     [
-        (1, 1, "the picture could not be used; its row says why"),
-        (1, 5, "1 of 5 pictures could not be used; its row says why"),
-        (2, 5, "2 of 5 pictures could not be used; their rows say why"),
-        (2, 2, "none of the 2 pictures could be used; their rows say why"),
-        (2, 3000, "2 of 3,000 pictures could not be used; their rows say why"),
+        (1, 1, "the image could not be used; its row says why"),
+        (1, 5, "1 of 5 images could not be used; its row says why"),
+        (2, 5, "2 of 5 images could not be used; their rows say why"),
+        (2, 2, "none of the 2 images could be used; their rows say why"),
+        (2, 3000, "2 of 3,000 images could not be used; their rows say why"),
     ],
 )
 def test_numbers_agree_with_their_words(failed: int, images: int, text: str) -> None:
@@ -337,16 +337,16 @@ ELSEWHERE = re.compile(
 
 @pytest.mark.parametrize("example", [example for example in EXAMPLES if not ELSEWHERE.search(example)])
 def test_examples_run_as_they_are_printed(
-    example: str, clip: Clip, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    example: str, clip: Clip, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Path(os.environ["HOME"])
     monkeypatch.chdir(tmp_path)
-    picture = (pictures / "a.png").read_bytes()
+    image = (images / "a.png").read_bytes()
     for place in (home / "photos", tmp_path / "labelled" / "cat", tmp_path / "labelled" / "dog"):
         place.mkdir(parents=True)
-        (place / "a.jpg").write_bytes(picture)
+        (place / "a.jpg").write_bytes(image)
     for name in ("img.jpg", "poster.png"):
-        Path(name).write_bytes(picture)
+        Path(name).write_bytes(image)
     for folder in (tmp_path, home / ".config" / "clipcli" / "prompts"):
         folder.mkdir(parents=True, exist_ok=True)
         if "labels new" not in example:
@@ -357,5 +357,5 @@ def test_examples_run_as_they_are_printed(
     arguments = [
         str(path) for word in arguments for path in (sorted(Path("/").glob(word[1:])) if "*" in word else [word])
     ]
-    outcome = clip(*arguments, stdin=picture)
+    outcome = clip(*arguments, stdin=image)
     assert outcome.status == 0, outcome.stderr

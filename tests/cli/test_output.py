@@ -30,10 +30,8 @@ COMMANDS = (
 )
 
 
-def test_every_format_tells_the_same(clip: Clip, pictures: Path) -> None:
-    outcomes = {
-        name: clip("classify", pictures, BAD, *QUESTION, "-f", name) for name in ("json", "jsonl", "csv", "tsv")
-    }
+def test_every_format_tells_the_same(clip: Clip, images: Path) -> None:
+    outcomes = {name: clip("classify", images, BAD, *QUESTION, "-f", name) for name in ("json", "jsonl", "csv", "tsv")}
     assert {outcome.status for outcome in outcomes.values()} == {3}
     document = json.loads(outcomes["json"].stdout)
     check_document("clipcli.classify-1", document)
@@ -57,64 +55,64 @@ def test_every_format_tells_the_same(clip: Clip, pictures: Path) -> None:
     assert all(failed[key] == "" for key in ("rank", "label", "score", "cosine", "logit"))
 
 
-def test_letters_stay_letters(clip: Clip, pictures: Path) -> None:
+def test_letters_stay_letters(clip: Clip, images: Path) -> None:
     for name in ("json", "jsonl", "csv", "tsv", "table"):
-        assert "鸟" in clip("classify", pictures, *QUESTION, "-f", name).stdout
+        assert "鸟" in clip("classify", images, *QUESTION, "-f", name).stdout
 
 
-def test_json_is_short_for_format_json(clip: Clip, pictures: Path) -> None:
-    short, long = clip("classify", pictures, *QUESTION, "--json"), clip("classify", pictures, *QUESTION, "-f", "json")
+def test_json_is_short_for_format_json(clip: Clip, images: Path) -> None:
+    short, long = clip("classify", images, *QUESTION, "--json"), clip("classify", images, *QUESTION, "-f", "json")
     assert short.stdout == long.stdout
-    assert clip("classify", pictures, *QUESTION, "--json", "-f", "json").status == 0
+    assert clip("classify", images, *QUESTION, "--json", "-f", "json").status == 0
 
 
-def test_auto_is_json_lines_without_a_terminal(clip: Clip, pictures: Path) -> None:
-    outcome = clip("classify", pictures, *QUESTION)
-    assert outcome.stdout == clip("classify", pictures, *QUESTION, "-f", "jsonl").stdout
-    assert outcome.stdout == clip("classify", pictures, *QUESTION, "-o", "-").stdout
+def test_auto_is_json_lines_without_a_terminal(clip: Clip, images: Path) -> None:
+    outcome = clip("classify", images, *QUESTION)
+    assert outcome.stdout == clip("classify", images, *QUESTION, "-f", "jsonl").stdout
+    assert outcome.stdout == clip("classify", images, *QUESTION, "-o", "-").stdout
 
 
-def test_the_document_says_what_was_run(clip: Clip, pictures: Path, clip_checkpoint: Path) -> None:
-    run = json.loads(clip("classify", pictures, *QUESTION, "--json").stdout)["run"]
+def test_the_document_says_what_was_run(clip: Clip, images: Path, clip_checkpoint: Path) -> None:
+    run = json.loads(clip("classify", images, *QUESTION, "--json").stdout)["run"]
     assert run["model"] == str(clip_checkpoint)
     assert (run["revision"], run["family"], run["device"], run["dtype"]) == (None, "clip", "cpu", "float32")
     assert run["labels"] == ["cat", "dog, wet", "鸟"]
     assert run["preprocessing"]["size"] == 32
 
 
-def test_numbers_keep_their_full_precision(clip: Clip, pictures: Path) -> None:
+def test_numbers_keep_their_full_precision(clip: Clip, images: Path) -> None:
     import numpy as np
 
-    for row in clip("classify", pictures, *QUESTION).rows:
+    for row in clip("classify", images, *QUESTION).rows:
         for entry in row["predictions"]:
             for key in ("score", "cosine", "logit"):
                 assert str(np.float32(entry[key])) == str(entry[key])
 
 
-def test_output_to_a_file(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+def test_output_to_a_file(clip: Clip, images: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.jsonl"
-    outcome = clip("classify", pictures, BAD, *QUESTION, "-o", target)
+    outcome = clip("classify", images, BAD, *QUESTION, "-o", target)
     assert (outcome.status, outcome.stdout, outcome.stderr) == (3, "", "")
-    assert target.read_text(encoding="utf-8") == clip("classify", pictures, BAD, *QUESTION).stdout
+    assert target.read_text(encoding="utf-8") == clip("classify", images, BAD, *QUESTION).stdout
     assert list(tmp_path.iterdir()) == [target]
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~umask
 
 
-def test_output_follows_a_link(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+def test_output_follows_a_link(clip: Clip, images: Path, tmp_path: Path) -> None:
     (tmp_path / "real.jsonl").touch()
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
-    assert clip("classify", pictures, *QUESTION, "-o", tmp_path / "link.jsonl").status == 0
+    assert clip("classify", images, *QUESTION, "-o", tmp_path / "link.jsonl").status == 0
     assert (tmp_path / "link.jsonl").is_symlink()
     assert len((tmp_path / "real.jsonl").read_text().splitlines()) == 3
 
 
-def test_output_to_a_named_pipe_leaves_it_a_pipe(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+def test_output_to_a_named_pipe_leaves_it_a_pipe(clip: Clip, images: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     with reading(pipe) as received:
-        assert clip("classify", pictures, *QUESTION, "-o", pipe).status == 0
-    assert received[0].decode() == clip("classify", pictures, *QUESTION).stdout
+        assert clip("classify", images, *QUESTION, "-o", pipe).status == 0
+    assert received[0].decode() == clip("classify", images, *QUESTION).stdout
     assert pipe.is_fifo()
 
 
@@ -153,7 +151,7 @@ def test_so_is_every_other_place_that_tag_writes_to(option: tuple[str, ...], cli
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("name", ["cat.png", "CAT.JPG", "link.jsonl"])
-def test_output_never_takes_the_place_of_a_picture(
+def test_output_never_takes_the_place_of_a_image(
     name: str, command: tuple[str, ...], clip: Clip, tmp_path: Path
 ) -> None:
     (tmp_path / "cat.png").write_bytes(b"a photo")
@@ -162,7 +160,7 @@ def test_output_never_takes_the_place_of_a_picture(
     outcome = clip(*command, "-o", tmp_path / name)
     assert (outcome.status, outcome.stdout) == (2, "")
     assert outcome.stderr.startswith("clip: error: --output ")
-    assert "picture's name" in outcome.stderr
+    assert "image's name" in outcome.stderr
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -170,17 +168,17 @@ def test_output_never_takes_the_place_of_a_picture(
 def test_nor_does_a_report_or_a_label_set(option: tuple[str, ...], clip: Clip, tmp_path: Path) -> None:
     outcome = clip("tag", "x.jpg", "-l", "cat,dog", *MISSING, *option, tmp_path / "b.jpg")
     assert (outcome.status, outcome.stdout) == (2, "")
-    assert outcome.stderr.startswith(f"clip: error: {option[-1]} {tmp_path}/b.jpg: this is a picture's name")
+    assert outcome.stderr.startswith(f"clip: error: {option[-1]} {tmp_path}/b.jpg: this is an image's name")
 
 
 @pytest.mark.parametrize("command", ["classify", "tag"])
 @pytest.mark.parametrize("format", ["jsonl", "csv"])
 def test_a_file_that_is_replaced_keeps_its_permissions(
-    command: str, format: str, clip: Clip, pictures: Path, tmp_path: Path
+    command: str, format: str, clip: Clip, images: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "out"
     target.touch(mode=0o600)
-    assert clip(command, pictures, *QUESTION, "-f", format, "-o", target).status == 0
+    assert clip(command, images, *QUESTION, "-f", format, "-o", target).status == 0
     assert target.read_text()
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 

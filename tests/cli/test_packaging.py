@@ -146,9 +146,9 @@ def test_label_sets_come_with_it(installed: Path) -> None:
 
 
 def test_the_bundled_model_names_a_sample_from_any_folder(installed: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "picture.png"
-    shutil.copy(site_packages(installed) / "clipcli" / "demo" / "samples" / "cat.png", picture)
-    done = run(installed, "clip", "classify", picture, "--labels", "cat,dog", "--model", "demo")
+    image = tmp_path / "image.png"
+    shutil.copy(site_packages(installed) / "clipcli" / "demo" / "samples" / "cat.png", image)
+    done = run(installed, "clip", "classify", image, "--labels", "cat,dog", "--model", "demo")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["label"] == "cat"
 

@@ -25,38 +25,38 @@ def feed(process: "subprocess.Popen[bytes]", path: Path, count: int) -> None:
     process.stdin.flush()
 
 
-def start_endless(program: Program, pictures: Path, *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
+def start_endless(program: Program, images: Path, *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
     """A run that has finished a few batches of two, and a half one, and waits for more paths."""
     process = program("classify", "--from-file", "-", *LABELS, "-b", 2, *arguments, stdin=subprocess.PIPE, **options)
-    feed(process, pictures / "a.png", 21)
+    feed(process, images / "a.png", 21)
     return process
 
 
-def test_rows_come_while_paths_are_still_read(program: Program, pictures: Path) -> None:
-    process = start_endless(program, pictures)
+def test_rows_come_while_paths_are_still_read(program: Program, images: Path) -> None:
+    process = start_endless(program, images)
     assert process.stdout is not None
     rows = [json.loads(process.stdout.readline()) for _ in range(21)]
-    assert {row["path"] for row in rows} == {str(pictures / "a.png")}
+    assert {row["path"] for row in rows} == {str(images / "a.png")}
     assert process.poll() is None
-    feed(process, pictures / "b.jpg", 1)
-    assert json.loads(process.stdout.readline())["path"] == str(pictures / "b.jpg")
+    feed(process, images / "b.jpg", 1)
+    assert json.loads(process.stdout.readline())["path"] == str(images / "b.jpg")
     stdout, stderr = process.communicate(timeout=WAIT_S)
     assert (process.returncode, stdout, stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv", "json", "table"])
-def test_a_closed_pipe_ends_quietly(format: str, program: Program, pictures: Path) -> None:
-    process = start_endless(program, pictures, "-f", format)
+def test_a_closed_pipe_ends_quietly(format: str, program: Program, images: Path) -> None:
+    process = start_endless(program, images, "-f", format)
     assert process.stdout is not None and process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
-    feed(process, pictures / "a.png", 20)
+    feed(process, images / "a.png", 20)
     assert process.wait(timeout=WAIT_S) == 0
     assert process.stderr.read() == b""
 
 
-def test_ctrl_c(program: Program, pictures: Path) -> None:
-    process = start_endless(program, pictures)
+def test_ctrl_c(program: Program, images: Path) -> None:
+    process = start_endless(program, images)
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
@@ -66,14 +66,14 @@ def test_ctrl_c(program: Program, pictures: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [("classify", *LABELS), ("score", "--text", "a cat"), ("tag", *LABELS)])
-def test_ctrl_c_leaves_a_whole_document(command: tuple[str, ...], program: Program, pictures: Path) -> None:
+def test_ctrl_c_leaves_a_whole_document(command: tuple[str, ...], program: Program, images: Path) -> None:
     process = program(*command, "--from-file", "-", "--json", "-b", 2, stdin=subprocess.PIPE)
-    feed(process, pictures / "a.png", 21)
+    feed(process, images / "a.png", 21)
     assert process.stdout is not None
     start = [process.stdout.readline() for _ in range(8)]
     process.send_signal(signal.SIGINT)
     if command[0] == "tag":  # which finishes the batch that it waits for
-        feed(process, pictures / "a.png", 2)
+        feed(process, images / "a.png", 2)
     document = json.loads(b"".join(start) + process.stdout.read())
     assert process.wait(timeout=WAIT_S) == 130
     check_document(f"clipcli.{command[0]}-1", document)
@@ -81,11 +81,11 @@ def test_ctrl_c_leaves_a_whole_document(command: tuple[str, ...], program: Progr
     assert len(document["results"]) >= 4
 
 
-def test_ctrl_c_leaves_no_half_written_file(program: Program, pictures: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_half_written_file(program: Program, images: Path, tmp_path: Path) -> None:
     output = tmp_path / "out" / "labels.jsonl"
     output.parent.mkdir()
     output.write_text("what was there before")
-    process = start_endless(program, pictures, "-o", output)
+    process = start_endless(program, images, "-o", output)
     while not any(path.stat().st_size for path in output.parent.glob(".labels.jsonl.*")):
         assert process.poll() is None
         time.sleep(0.01)
@@ -97,34 +97,34 @@ def test_ctrl_c_leaves_no_half_written_file(program: Program, pictures: Path, tm
 
 
 @pytest.mark.parametrize("descriptor", [0, 1, 2])
-def test_a_closed_descriptor(descriptor: int, program: Program, pictures: Path, tmp_path: Path) -> None:
+def test_a_closed_descriptor(descriptor: int, program: Program, images: Path, tmp_path: Path) -> None:
     def close() -> None:
         os.close(descriptor)
 
     output = tmp_path / "labels.jsonl"
-    process = program("classify", pictures, "nowhere.jpg", *LABELS, "-o", output, preexec_fn=close)
+    process = program("classify", images, "nowhere.jpg", *LABELS, "-o", output, preexec_fn=close)
     _, stderr = process.communicate(timeout=WAIT_S)
     assert process.returncode == 3
-    assert stderr == (b"" if descriptor == 2 else b"clip: 1 of 4 pictures could not be used; its row says why\n")
+    assert stderr == (b"" if descriptor == 2 else b"clip: 1 of 4 images could not be used; its row says why\n")
     assert len(output.read_text().splitlines()) == 4
 
 
-def test_a_closed_standard_output_without_a_file(program: Program, pictures: Path) -> None:
-    process = program("classify", pictures, *LABELS, preexec_fn=lambda: os.close(1))
+def test_a_closed_standard_output_without_a_file(program: Program, images: Path) -> None:
+    process = program("classify", images, *LABELS, preexec_fn=lambda: os.close(1))
     _, stderr = process.communicate(timeout=WAIT_S)
     assert process.returncode == 1
     assert stderr == b"clip: error: standard output is closed\n  hint: send it to a file: > FILE\n"
 
 
 def test_a_reader_of_a_named_pipe_that_leaves_needs_no_standard_output(
-    program: Program, pictures: Path, tmp_path: Path
+    program: Program, images: Path, tmp_path: Path
 ) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    process = start_endless(program, pictures, "-o", pipe, preexec_fn=lambda: os.close(1))
+    process = start_endless(program, images, "-o", pipe, preexec_fn=lambda: os.close(1))
     with pipe.open("rb") as reader:
         reader.readline()
-    feed(process, pictures / "a.png", 20)
+    feed(process, images / "a.png", 20)
     _, stderr = process.communicate(timeout=WAIT_S)
     assert (process.returncode, stderr) == (0, b"")
 
@@ -149,16 +149,16 @@ def on_terminal(program: Program, *arguments: object, **environment: str) -> str
     return shown.decode().replace("\r\n", "\n")
 
 
-def test_a_terminal_gets_a_table(program: Program, pictures: Path) -> None:
-    shown = on_terminal(program, "classify", pictures, *LABELS)
-    assert "\x1b[1mpicture" in shown
+def test_a_terminal_gets_a_table(program: Program, images: Path) -> None:
+    shown = on_terminal(program, "classify", images, *LABELS)
+    assert "\x1b[1mimage" in shown
     assert "█" in shown
     assert "fetching" not in shown
 
 
-def test_no_color_means_no_escape_codes(program: Program, pictures: Path) -> None:
-    shown = on_terminal(program, "classify", pictures, *LABELS, "--no-progress", NO_COLOR="1")
-    assert shown.startswith("picture")
+def test_no_color_means_no_escape_codes(program: Program, images: Path) -> None:
+    shown = on_terminal(program, "classify", images, *LABELS, "--no-progress", NO_COLOR="1")
+    assert shown.startswith("image")
     assert "\x1b" not in shown
 
 
@@ -167,10 +167,10 @@ def test_a_path_cannot_send_control_characters(program: Program, tmp_path: Path)
     assert shown == f"{tmp_path}/a\\x1b[31mb.yaml\n"
 
 
-def test_a_file_from_a_terminal_is_json_lines_with_a_counter(program: Program, pictures: Path, tmp_path: Path) -> None:
+def test_a_file_from_a_terminal_is_json_lines_with_a_counter(program: Program, images: Path, tmp_path: Path) -> None:
     output = tmp_path / "labels.jsonl"
-    shown = on_terminal(program, "classify", pictures, *LABELS, "-o", output)
-    assert "pictures" in shown
+    shown = on_terminal(program, "classify", images, *LABELS, "-o", output)
+    assert "images" in shown
     assert len(output.read_text().splitlines()) == 3
     for flag in ("--no-progress", "--quiet"):
-        assert on_terminal(program, "classify", pictures, *LABELS, "-o", output, flag) == ""
+        assert on_terminal(program, "classify", images, *LABELS, "-o", output, flag) == ""

@@ -1,4 +1,4 @@
-"""The first pictures are read while torch is imported, if nobody has to wait for them."""
+"""The first images are read while torch is imported, if nobody has to wait for them."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Clip, Program
 
-# The import of torch goes on only once a picture is being decoded.
+# The import of torch goes on only once an image is being decoded.
 TORCH_WAITS = """
 import importlib.machinery
 import sys
@@ -25,7 +25,7 @@ class Gate:
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         execute = spec.loader.exec_module
         def wait_and_execute(module):
-            assert decoding.wait(30), "torch is imported, and no picture is being decoded"
+            assert decoding.wait(30), "torch is imported, and no image is being decoded"
             execute(module)
         spec.loader.exec_module = wait_and_execute
         return spec
@@ -60,18 +60,18 @@ def run_gated(checkpoint: Path, *arguments: object) -> "subprocess.CompletedProc
     ],
     ids=["classify", "no-cache", "score", "tag"],
 )
-def test_torch_is_imported_while_pictures_are_decoded(
-    arguments: tuple[str, ...], pictures: Path, clip_checkpoint: Path
+def test_torch_is_imported_while_images_are_decoded(
+    arguments: tuple[str, ...], images: Path, clip_checkpoint: Path
 ) -> None:
-    result = run_gated(clip_checkpoint, *arguments, pictures)
+    result = run_gated(clip_checkpoint, *arguments, images)
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 3
 
 
-def test_so_it_is_where_pictures_are_new_and_the_model_is_not(
-    pictures: Path, clip_checkpoint: Path, clip: Clip, tmp_path: Path
+def test_so_it_is_where_images_are_new_and_the_model_is_not(
+    images: Path, clip_checkpoint: Path, clip: Clip, tmp_path: Path
 ) -> None:
-    cat, *others = sorted(pictures.iterdir())
+    cat, *others = sorted(images.iterdir())
     known, new = tmp_path / "known", tmp_path / "new"
     for folder, members in ((known, [cat]), (new, others)):
         folder.mkdir()
@@ -86,8 +86,8 @@ def test_so_it_is_where_pictures_are_new_and_the_model_is_not(
     assert (image["features"], image["hits"], image["misses"]) == (3, 1, 3)
 
 
-def test_answers_are_those_of_a_run_that_reads_later(pictures: Path, clip: Clip) -> None:
-    files = sorted(pictures.iterdir())
+def test_answers_are_those_of_a_run_that_reads_later(images: Path, clip: Clip) -> None:
+    files = sorted(images.iterdir())
     ahead = clip("classify", *files, "no-such.png", *LABELS, "--no-cache")
     later = clip("classify", "--from-file", "-", *LABELS, "--no-cache", stdin="\n".join(map(str, files)).encode())
     assert ahead.rows[:-1] == later.rows
@@ -97,7 +97,7 @@ def test_answers_are_those_of_a_run_that_reads_later(pictures: Path, clip: Clip)
 
 @pytest.mark.parametrize("named", ["pipe", "*/pip?", "list"])
 def test_a_pipe_is_not_waited_for(named: str, program: Program, tmp_path: Path) -> None:
-    """A mistake is told at once, whoever may yet write the picture."""
+    """A mistake is told at once, whoever may yet write the image."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     (tmp_path / "list").write_text(f"{pipe}\n")
@@ -109,10 +109,10 @@ def test_a_pipe_is_not_waited_for(named: str, program: Program, tmp_path: Path) 
     assert b"are the same to this model" in said
 
 
-def test_a_picture_from_a_pipe_is_read_once(clip: Clip, pictures: Path, tmp_path: Path) -> None:
-    picture = sorted(pictures.iterdir())[0]
-    expected = clip("classify", picture, *LABELS).rows[0]["predictions"]
+def test_a_image_from_a_pipe_is_read_once(clip: Clip, images: Path, tmp_path: Path) -> None:
+    image = sorted(images.iterdir())[0]
+    expected = clip("classify", image, *LABELS).rows[0]["predictions"]
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)
-    with subprocess.Popen(["cp", picture, pipe]):
+    with subprocess.Popen(["cp", image, pipe]):
         assert clip("classify", pipe, *LABELS).rows[0]["predictions"] == expected

@@ -190,7 +190,7 @@ def check_sorting(home: Home, out: str) -> None:
     folder = home.folder / "sorted"
     assert tagged
     assert os.listdir(folder) == []
-    home.script(RUN["Sort pictures into folders, and back"].splitlines()[0])
+    home.script(RUN["Sort images into folders, and back"].splitlines()[0])
     assert {path.name for path in folder.glob("*/*") if path.is_symlink()} == tagged
 
 
@@ -230,14 +230,14 @@ def check_network(home: Home, out: str) -> None:
 RECIPES: dict[str, Callable[[Home, str], None]] = {
     "What is in this folder, counted": check_counts,
     "Whatever find finds": check_found,
-    "Do something with each picture of one kind": check_cats,
-    "The pictures that fit a text best": check_ranking,
-    "Sort pictures into folders, and back": check_sorting,
+    "Do something with each image of one kind": check_cats,
+    "The images that fit a text best": check_ranking,
+    "Sort images into folders, and back": check_sorting,
     "A spreadsheet": check_spreadsheet,
     "Keywords for photo programs": check_sidecars,
     "A large library, in several sittings": check_resumed,
-    "Each new picture of a folder": check_inbox,
-    "A picture from the network, and labels in Chinese": check_network,
+    "Each new image of a folder": check_inbox,
+    "An image from the network, and labels in Chinese": check_network,
 }
 
 
@@ -317,7 +317,7 @@ def test_options_in_sentences_exist() -> None:
 
 def test_the_table_of_models_is_the_registry() -> None:
     assert all(f"| `{row.alias}` | {row.hub_id} |" in README for row in hub.CHECKPOINTS)
-    assert README == readme.with_models(README), "run `make picture`"
+    assert README == readme.with_models(README), "run `make readme`"
 
 
 def test_every_exit_status_is_explained() -> None:
@@ -326,7 +326,7 @@ def test_every_exit_status_is_explained() -> None:
 
 
 def words(svg: str) -> list[list[str]]:
-    """The words of each line of a terminal picture."""
+    """The words of each line of a terminal image."""
     rows: dict[str, list[str]] = {}
     for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text"):
         rows.setdefault(text.get("y", ""), []).extend((text.text or "").split())
@@ -343,16 +343,16 @@ def alike(one: str, other: str) -> bool:
     return one == other
 
 
-def test_the_picture_shows_what_the_program_prints_now() -> None:
-    committed, fresh = words(readme.PICTURE.read_text(encoding="utf-8")), words(readme.picture())
+def test_the_image_shows_what_the_program_prints_now() -> None:
+    committed, fresh = words(readme.IMAGE.read_text(encoding="utf-8")), words(readme.image())
     assert "$ clip classify" in " ".join(fresh[1])
-    assert [len(row) for row in committed] == [len(row) for row in fresh], "run `make picture`"
+    assert [len(row) for row in committed] == [len(row) for row in fresh], "run `make readme`"
     pairs = zip(chain.from_iterable(committed), chain.from_iterable(fresh), strict=True)
-    assert [pair for pair in pairs if not alike(*pair)] == [], "run `make picture`"
+    assert [pair for pair in pairs if not alike(*pair)] == [], "run `make readme`"
 
 
-def test_the_picture_asks_nothing_of_the_network_and_has_colours() -> None:
-    svg = readme.PICTURE.read_text(encoding="utf-8")
+def test_the_image_asks_nothing_of_the_network_and_has_colours() -> None:
+    svg = readme.IMAGE.read_text(encoding="utf-8")
     assert "url(http" not in svg and "href" not in svg
     assert len(set(re.findall(r"\.clip-r\d+ \{ fill: (#\w+)", svg))) > 2
     assert re.search(r"!\[[^]]{40,}\]\(man/classify\.svg\)", README), "it has words for those who cannot see it"

@@ -22,10 +22,10 @@ WAIT_S = 120
 
 
 @pytest.fixture
-def running(clip_checkpoint: Path, pictures: Path, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A run of many pictures, past its first row."""
+def running(clip_checkpoint: Path, images: Path, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A run of many images, past its first row."""
     names = tmp_path / "names"
-    names.write_text(f"{pictures / 'a.png'}\n" * 100_000)
+    names.write_text(f"{images / 'a.png'}\n" * 100_000)
     arguments = ["classify", "--from-file", names, "-l", "cat,dog", "-m", clip_checkpoint, "--no-cache", "-b", "2"]
     command = [sys.executable, "-c", TWO_DEVICES, *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

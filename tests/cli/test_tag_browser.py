@@ -19,7 +19,7 @@ from clipcli.images.decode import DecodeOptions
 pytestmark = pytest.mark.slow
 
 RUN = {"version": "0", "model": "tiny", "label_set": "pets"}
-PICTURES = 5000
+IMAGES = 5000
 
 
 class Browser:
@@ -84,7 +84,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(20):
         Image.effect_noise((300, 200), 60).convert("RGB").save(folder / f"{i}.jpg")
     report = folder / "report.html"
-    write_report(str(report), RUN, DecodeOptions(), (row(folder, i) for i in range(PICTURES)))
+    write_report(str(report), RUN, DecodeOptions(), (row(folder, i) for i in range(IMAGES)))
     return report
 
 
@@ -93,7 +93,7 @@ def row(folder: Path, i: int) -> dict[str, Any]:
     if i % 100 == 99:
         return {"path": path, "status": "error", "error": {"type": "UnreadableImage", "message": f"<b>{path}"}}
     tags = [
-        {"label": "cat", "score": i / PICTURES, "cosine": 0.2},
+        {"label": "cat", "score": i / IMAGES, "cosine": 0.2},
         {"label": "a </script> dog", "score": 0.5, "cosine": 0},
     ]
     return {"path": path, "status": "ok", "tags": tags[: i % 3]}
@@ -101,7 +101,7 @@ def row(folder: Path, i: int) -> dict[str, Any]:
 
 def test_it_opens_filters_and_scrolls_without_a_word_on_the_console(browser: Browser, page: Path) -> None:
     browser.open(page)
-    assert browser.run("return document.getElementById('count').value") == "4950 of 4950 pictures"
+    assert browser.run("return document.getElementById('count').value") == "4950 of 4950 images"
     assert browser.run("return document.querySelector('#failures summary').textContent") == "50 failed"
     assert browser.run("return document.querySelectorAll('#failures li')[0].textContent").startswith("<b>")
     drawn = "return document.querySelectorAll('figure').length"
@@ -113,11 +113,11 @@ def test_it_opens_filters_and_scrolls_without_a_word_on_the_console(browser: Bro
     assert browser.run(drawn) > first
 
     browser.run("const t = document.getElementById('tag'); t.value = 'cat'; t.dispatchEvent(new Event('input'))")
-    with_cat = [i for i in range(PICTURES) if i % 100 != 99 and i % 3 >= 1]
-    assert browser.run("return document.getElementById('count').value") == f"{len(with_cat)} of 4950 pictures"
+    with_cat = [i for i in range(IMAGES) if i % 100 != 99 and i % 3 >= 1]
+    assert browser.run("return document.getElementById('count').value") == f"{len(with_cat)} of 4950 images"
     browser.run("const s = document.getElementById('score'); s.value = 0.9; s.dispatchEvent(new Event('input'))")
-    high = [i for i in with_cat if round(i / PICTURES, 4) >= 0.9]
-    assert browser.run("return document.getElementById('count').value") == f"{len(high)} of 4950 pictures"
+    high = [i for i in with_cat if round(i / IMAGES, 4) >= 0.9]
+    assert browser.run("return document.getElementById('count').value") == f"{len(high)} of 4950 images"
     labels = browser.run("return [...new Set([...document.querySelectorAll('.tag span')].map(s => s.textContent))]")
     assert labels == ["cat"]
     widths = browser.run("return [...document.querySelectorAll('.tag b')].map(b => parseFloat(b.style.width))")

@@ -11,7 +11,7 @@ import pytest
 
 from clipcli import demo
 from tests.cli.conftest import Clip, Program
-from tests.cli.test_bad_pictures import may_not_read_everything
+from tests.cli.test_bad_images import may_not_read_everything
 from tests.helpers.schemas import check_document, check_rows
 from tests.unit.test_sidecars import HIERARCHICAL, LIGHTROOM, SUBJECT, TAGS_LIST, values
 
@@ -30,15 +30,15 @@ labels:
 
 @pytest.fixture
 def label_set(tmp_path: Path) -> Path:
-    """Labels that every picture gets, whatever the model, and one that none does."""
+    """Labels that every image gets, whatever the model, and one that none does."""
     path = tmp_path / "set.yaml"
     path.write_text(LABEL_SET)
     return path
 
 
 @pytest.fixture
-def photos(pictures: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(pictures, tmp_path / "photos")
+def photos(images: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(images, tmp_path / "photos")
 
 
 def labels_of(row: dict[str, Any]) -> set[str]:
@@ -53,7 +53,7 @@ def test_every_label_that_reaches_its_threshold(clip: Clip, photos: Path, label_
         assert labels_of(row) == {"animal/dog", "AC/DC", "rain", "snow"}
         assert [tag["score"] for tag in row["tags"]] == sorted((tag["score"] for tag in row["tags"]), reverse=True)
     check_rows("clipcli.tag-1", outcome.rows)
-    assert "pictures  3" in outcome.stderr and "tags      12, none on 0 pictures" in outcome.stderr
+    assert "images  3" in outcome.stderr and "tags      12, none on 0 images" in outcome.stderr
 
 
 def test_threshold_top_and_exclusive(clip: Clip, photos: Path, label_set: Path) -> None:
@@ -81,13 +81,13 @@ def test_the_demo_model_warns_of_words_of_the_user_only(clip: Clip, tmp_path: Pa
         assert outcome.status == 0, outcome.stderr
         return [line for line in outcome.stderr.splitlines() if "warning" in line]
 
-    picture = demo.samples()[0]
+    image = demo.samples()[0]
     own = tmp_path / "own.yaml"
     own.write_text("background: [a sousaphone.]\nlabels: [cat, dog]\n")
-    assert warnings(picture, "-l", "cat,dog") == []
-    (warning,) = warnings(picture, "-s", own)
+    assert warnings(image, "-l", "cat,dog") == []
+    (warning,) = warnings(image, "-s", own)
     assert "never seen the word 'sousaphone'" in warning
-    shutil.copytree(picture.parent, tmp_path / "labelled" / "cat")
+    shutil.copytree(image.parent, tmp_path / "labelled" / "cat")
     assert warnings("-l", "cat,dog", "--calibrate", tmp_path / "labelled", "--calibrate-into", own) == []
 
 
@@ -121,7 +121,7 @@ def test_exiftool_format(clip: Clip, photos: Path, label_set: Path) -> None:
     assert json.loads(nothing.stdout) == []
 
 
-def test_nothing_beside_pictures_is_touched_without_the_flag(clip: Clip, photos: Path, label_set: Path) -> None:
+def test_nothing_beside_images_is_touched_without_the_flag(clip: Clip, photos: Path, label_set: Path) -> None:
     clip("tag", photos, "-s", label_set)
     assert sorted(os.listdir(photos)) == ["a.png", "b.jpg", "c.gif"]
 
@@ -199,7 +199,7 @@ def test_resume_skips_what_is_finished(clip: Clip, photos: Path, label_set: Path
 
 
 def test_a_resumed_run_has_the_status_of_the_whole(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
-    (photos / "d.jpg").write_text("no picture")
+    (photos / "d.jpg").write_text("no image")
     for _ in range(2):
         outcome = clip("tag", photos, "-s", label_set, "-o", tmp_path / "tags.jsonl", "--resume")
         assert outcome.status == 3
@@ -246,7 +246,7 @@ def test_another_threshold_is_the_only_thing_that_is_said_to_differ(clip: Clip, 
     assert "other settings: --threshold was not given, now 0.2\n" in outcome.stderr
 
 
-def test_a_picture_that_vanishes(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+def test_a_image_that_vanishes(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
     output = tmp_path / "tags.jsonl"
     names = [photos / "a.png", photos / "gone.png"]
     assert clip("tag", *names, "-s", label_set, "-o", output).status == 3
@@ -261,7 +261,7 @@ def test_sort_into_and_undo(clip: Clip, photos: Path, label_set: Path, tmp_path:
     output = tmp_path / "tags.jsonl"
     outcome = clip("tag", photos, "-s", label_set, "--sort-into", folder, "--move", "-o", output)
     assert outcome.status == 0
-    assert "3 pictures sorted" in outcome.stderr
+    assert "3 images sorted" in outcome.stderr
     best = {Path(row["path"]).name: row["tags"][0]["label"] for row in map(json.loads, output.read_text().splitlines())}
     folders = {"animal/dog": "animal/dog", "AC/DC": "AC_DC"}
     for name, label in best.items():
@@ -272,13 +272,13 @@ def test_sort_into_and_undo(clip: Clip, photos: Path, label_set: Path, tmp_path:
 
 
 def test_sorting_and_report_need_no_output_file(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
-    (photos / "d.jpg").write_text("no picture")
+    (photos / "d.jpg").write_text("no image")
     folder, report = tmp_path / "sorted", tmp_path / "report.html"
     outcome = clip("tag", photos, "-s", label_set, "--sort-into", folder, "--move", "--report", report)
     assert outcome.status == 3
     assert len(outcome.rows) == 4
     page = report.read_text(encoding="utf-8")
-    assert page.count("data:image/jpeg;base64,") == 3, "made before the pictures are moved"
+    assert page.count("data:image/jpeg;base64,") == 3, "made before the images are moved"
     assert "d.jpg" in page
 
 
@@ -289,16 +289,16 @@ def test_calibrate(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) ->
         shutil.copy(photos / name, labelled / folder)
     outcome = clip("tag", "-s", label_set, "--calibrate", labelled, "--calibrate-into", into)
     assert outcome.status == 0, outcome.stderr
-    check_rows("clipcli.calibration-1", outcome.rows)
+    check_rows("clipcli.calibration-2", outcome.rows)
     document = clip("tag", "-s", label_set, "--calibrate", labelled, "--calibrate-into", into, "--json").stdout
-    check_document("clipcli.calibration-1", json.loads(document))
-    assert [(row["label"], row["pictures"]) for row in outcome.rows] == [("animal/dog", 1), ("rain", 2)]
+    check_document("clipcli.calibration-2", json.loads(document))
+    assert [(row["label"], row["images"]) for row in outcome.rows] == [("animal/dog", 1), ("rain", 2)]
     for row in outcome.rows:
         assert 0 < row["threshold"] < 1 and row["recall"] > 0
     tagged = clip("tag", labelled / "rain", "-s", into)
     given = sum("rain" in labels_of(row) for row in tagged.rows)
     assert given / 2 == outcome.rows[1]["recall"]
-    assert "unchanged, for want of pictures: 3 labels" in outcome.stderr
+    assert "unchanged, for want of images: 3 labels" in outcome.stderr
 
 
 def test_calibrate_with_a_csv(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_calibrate_with_a_csv(clip: Clip, photos: Path, label_set: Path, tmp_pat
     ("arguments", "words"),
     [
         (["photos"], "no labels"),
-        (["-l", "cat"], "no pictures were named"),
+        (["-l", "cat"], "no images were named"),
         (["photos", "-l", "cat", "--threshold", "2"], "--threshold must be between 0 and 1"),
         (["photos", "-l", "cat", "--top", "0"], "--top must be 1 or more"),
         (["photos", "-l", "cat", "--exclusive", "weather"], "no such group"),
@@ -348,7 +348,7 @@ def test_mistakes(
     assert words in outcome.stderr
 
 
-def test_a_picture_on_stdin(clip: Clip, photos: Path, label_set: Path) -> None:
+def test_a_image_on_stdin(clip: Clip, photos: Path, label_set: Path) -> None:
     outcome = clip("tag", "-", "-s", label_set, stdin=(photos / "a.png").read_bytes())
     assert (outcome.status, outcome.rows[0]["path"]) == (0, "-")
 

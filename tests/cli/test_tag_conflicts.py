@@ -19,7 +19,7 @@ def nothing_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPCLI_MODEL", "no-such-model")
     for folder in ("photos", "labelled/cat"):
         Path(folder).mkdir(parents=True)
-    for file in ("photos/a.png", "labelled/cat/a.png", "manifest.jsonl", "list.txt", "picture", "labels.csv"):
+    for file in ("photos/a.png", "labelled/cat/a.png", "manifest.jsonl", "list.txt", "image", "labels.csv"):
         Path(file).write_text(f"content of {file}")
 
 
@@ -95,11 +95,11 @@ def test_options_that_alone_do_nothing(option: list[str], needs: str, clip: Clip
         ),
         ([*TAG, "--report", "-"], "--output and --report both write to standard output"),
         ([*CALIBRATE, "-o", "mine.yaml"], "--output and --calibrate-into both write to mine.yaml"),
-        ([*TAG, "picture", "-o", "./picture"], "--output ./picture: this is a picture that is to be read"),
-        ([*TAG, "picture", "--report", "picture"], "--report picture: this is a picture that is to be read"),
+        ([*TAG, "image", "-o", "./image"], "--output ./image: this is an image that is to be read"),
+        ([*TAG, "image", "--report", "image"], "--report image: this is an image that is to be read"),
         (
             ["--from-file", "list.txt", "-l", "cat", "-o", "list.txt"],
-            "--output list.txt: this is the list of pictures",
+            "--output list.txt: this is the list of images",
         ),
         (
             ["-l", "cat", "--calibrate", "labels.csv", "--calibrate-into", "labels.csv"],
@@ -111,6 +111,6 @@ def test_no_file_is_written_over_another(options: list[str], words: str, clip: C
     assert refused(clip, *options) == words
 
 
-def test_two_outputs_may_end_in_nothing(clip: Clip, pictures: Path, clip_checkpoint: Path) -> None:
+def test_two_outputs_may_end_in_nothing(clip: Clip, images: Path, clip_checkpoint: Path) -> None:
     options = ["-l", "cat", "-o", os.devnull, "--report", os.devnull]
-    assert clip("tag", pictures, *options, "--model", clip_checkpoint).status == 0
+    assert clip("tag", images, *options, "--model", clip_checkpoint).status == 0

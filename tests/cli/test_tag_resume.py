@@ -14,17 +14,17 @@ from PIL import Image
 
 from tests.cli.conftest import Clip, Program, reading
 
-# With damaged pictures between, so that batches end at odd places; the last batch is full.
-PICTURES, DAMAGED, BATCH = 96, 5, 4
+# With damaged images between, so that batches end at odd places; the last batch is full.
+IMAGES, DAMAGED, BATCH = 96, 5, 4
 OPTIONS = ["-l", "cat,dog,tree", "--threshold", 0, "-b", BATCH, "--workers", 2, "--no-cache"]
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures that take a while to decode."""
+    """Images that take a while to decode."""
     folder = tmp_path_factory.mktemp("library")
     base = Image.effect_noise((1200, 900), 90).convert("RGB")
-    for i in range(PICTURES):
+    for i in range(IMAGES):
         base.paste((i, 255 - i, 2 * i), (0, 0, 300 + i, 200))
         base.save(folder / f"{i:03}.jpg", quality=60)
     for i in range(DAMAGED):
@@ -55,7 +55,7 @@ def rows(output: Path) -> list[bytes]:
 def test_killed_and_resumed_equals_undisturbed_line_for_line(program: Program, library: Path, tmp_path: Path) -> None:
     undisturbed, output = tmp_path / "undisturbed.jsonl", tmp_path / "tags.jsonl"
     assert finish(program, library, *OPTIONS, "-o", undisturbed)[0] == 3
-    assert len(rows(undisturbed)) == PICTURES + DAMAGED
+    assert len(rows(undisturbed)) == IMAGES + DAMAGED
     random.seed(7)
     killed = 0
     for least in (1, 40):
@@ -88,13 +88,13 @@ def test_ctrl_c_finishes_the_batch_and_says_how_to_go_on(
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == 130
         there = rows(output)
-        assert before + 4 <= len(there) < PICTURES
+        assert before + 4 <= len(there) < IMAGES
         assert all(json.loads(line)["path"] for line in there)
-        assert f"interrupted after {len(there)} pictures; {output} holds them" in stderr.decode()
+        assert f"interrupted after {len(there)} images; {output} holds them" in stderr.decode()
         assert "give the same command with --resume" in stderr.decode()
     outcome = clip("tag", library, *OPTIONS, "-o", output, "--resume")
     assert f"of which {len(there)} were finished before" in outcome.stderr
-    assert len(rows(output)) == PICTURES + DAMAGED
+    assert len(rows(output)) == IMAGES + DAMAGED
 
 
 def summary(stderr: str) -> dict[str, str]:
@@ -102,86 +102,84 @@ def summary(stderr: str) -> dict[str, str]:
     return {name: text for name, text in lines if name != "hint:"}
 
 
-def test_the_counts_of_a_resumed_run_that_fails(clip: Clip, pictures: Path, tmp_path: Path) -> None:
-    names, options = sorted(pictures.iterdir()), [*OPTIONS, "-o", tmp_path / "tags.jsonl", "--resume"]
+def test_the_counts_of_a_resumed_run_that_fails(clip: Clip, images: Path, tmp_path: Path) -> None:
+    names, options = sorted(images.iterdir()), [*OPTIONS, "-o", tmp_path / "tags.jsonl", "--resume"]
     assert clip("tag", *names, *options).status == 0
     outcome = clip("tag", *names, "missing.png", *options, "--fail-fast")
     assert outcome.status == 3
     told = summary(outcome.stderr)
-    assert told["pictures"] == "4, of which 3 were finished before"
-    assert told["tags"] == "9, none on 0 pictures"
+    assert told["images"] == "4, of which 3 were finished before"
+    assert told["tags"] == "9, none on 0 images"
     assert told["failures"] == "1 MissingFile"
     assert float(told["speed"].split()[0]) > 0
 
 
-def test_the_counts_where_a_picture_is_named_twice(clip: Clip, pictures: Path, tmp_path: Path) -> None:
-    names = [pictures / "a.png", pictures / "b.jpg", pictures / "a.png"]
+def test_the_counts_where_a_image_is_named_twice(clip: Clip, images: Path, tmp_path: Path) -> None:
+    names = [images / "a.png", images / "b.jpg", images / "a.png"]
     options = [*OPTIONS, "-o", tmp_path / "tags.jsonl", "--resume"]
-    assert summary(clip("tag", *names, *options).stderr)["pictures"] == "3"
+    assert summary(clip("tag", *names, *options).stderr)["images"] == "3"
     for _ in range(2):
         told = summary(clip("tag", *names, *options).stderr)
-        assert told["pictures"] == "3, of which 3 were finished before"
-        assert told["speed"] == "0.0 pictures/s"
+        assert told["images"] == "3, of which 3 were finished before"
+        assert told["speed"] == "0.0 images/s"
     once = summary(clip("tag", names[0], *options).stderr)
-    assert once["pictures"] == "1, of which 1 was finished before", "rows of other inputs have gone"
+    assert once["images"] == "1, of which 1 was finished before", "rows of other inputs have gone"
 
 
-def test_a_second_run_into_the_same_file_is_refused(
-    clip: Clip, program: Program, pictures: Path, tmp_path: Path
-) -> None:
+def test_a_second_run_into_the_same_file_is_refused(clip: Clip, program: Program, images: Path, tmp_path: Path) -> None:
     output = tmp_path / "tags.jsonl"
     arguments = ("tag", "--from-file", "-", *OPTIONS, "-o", output)
     process = program(*arguments, stdin=subprocess.PIPE)
     assert process.stdin is not None
-    process.stdin.write(bytes(pictures / "a.png") + b"\n")
+    process.stdin.write(bytes(images / "a.png") + b"\n")
     process.stdin.flush()
     wait_for_rows(process, output, 1)
     for more in ((), ("--resume",)):
-        second = clip("tag", pictures, "-l", "other", "-o", output, *more, "--model", "no-such-model")
+        second = clip("tag", images, "-l", "other", "-o", output, *more, "--model", "no-such-model")
         assert (second.status, second.stdout) == (1, "")
         assert second.stderr.startswith(f"clip: error: --output {output} is being written by another run of clip tag\n")
-    assert clip("tag", pictures, *OPTIONS, "-o", tmp_path / "other.jsonl").status == 0
-    process.stdin.write(bytes(pictures / "b.jpg") + b"\n")
+    assert clip("tag", images, *OPTIONS, "-o", tmp_path / "other.jsonl").status == 0
+    process.stdin.write(bytes(images / "b.jpg") + b"\n")
     assert process.communicate(timeout=60)[1].startswith(b"clip: done\n")
     assert process.returncode == 0
     written = [json.loads(line) for line in rows(output)]
-    assert [row["path"] for row in written] == [str(pictures / "a.png"), str(pictures / "b.jpg")]
-    assert [row["size"] for row in written] == [(pictures / name).stat().st_size for name in ("a.png", "b.jpg")]
+    assert [row["path"] for row in written] == [str(images / "a.png"), str(images / "b.jpg")]
+    assert [row["size"] for row in written] == [(images / name).stat().st_size for name in ("a.png", "b.jpg")]
     assert sorted(path.name for path in tmp_path.glob("tags*")) == ["tags.jsonl", "tags.jsonl.run"]
 
 
-def test_a_run_that_was_killed_leaves_no_lock(clip: Clip, program: Program, pictures: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_leaves_no_lock(clip: Clip, program: Program, images: Path, tmp_path: Path) -> None:
     output = tmp_path / "tags.jsonl"
     process = program("tag", "--from-file", "-", *OPTIONS, "-o", output, stdin=subprocess.PIPE)
     assert process.stdin is not None
-    process.stdin.write(bytes(pictures / "a.png") + b"\n")
+    process.stdin.write(bytes(images / "a.png") + b"\n")
     process.stdin.flush()
     wait_for_rows(process, output, 1)
     process.kill()
     process.wait()
-    assert clip("tag", pictures, *OPTIONS, "-o", output, "--resume").status == 0
+    assert clip("tag", images, *OPTIONS, "-o", output, "--resume").status == 0
     assert len(rows(output)) == 3
 
 
-def test_a_run_that_cannot_begin_leaves_nothing_beside_its_output(clip: Clip, pictures: Path, tmp_path: Path) -> None:
-    assert clip("tag", pictures, *OPTIONS, "-o", tmp_path / "tags.jsonl", "-m", "no-such-model").status == 4
+def test_a_run_that_cannot_begin_leaves_nothing_beside_its_output(clip: Clip, images: Path, tmp_path: Path) -> None:
+    assert clip("tag", images, *OPTIONS, "-o", tmp_path / "tags.jsonl", "-m", "no-such-model").status == 4
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_list_that_comes_through_a_pipe_is_read_once(clip: Clip, pictures: Path, tmp_path: Path) -> None:
-    """Not a second time to count the pictures, which would take them from the run."""
+def test_a_list_that_comes_through_a_pipe_is_read_once(clip: Clip, images: Path, tmp_path: Path) -> None:
+    """Not a second time to count the images, which would take them from the run."""
     pipe = tmp_path / "list"
     os.mkfifo(pipe)
-    names = [str(pictures / "a.png")] * 300
+    names = [str(images / "a.png")] * 300
     threading.Thread(target=lambda: pipe.write_text("\n".join(names)), daemon=True).start()
     outcome = clip("tag", "--from-file", pipe, *OPTIONS, "-f", "jsonl")
     assert outcome.status == 0
     assert len(outcome.rows) == 300
 
 
-def test_a_pipe_is_no_file_to_go_on_with(clip: Clip, pictures: Path, tmp_path: Path) -> None:
+def test_a_pipe_is_no_file_to_go_on_with(clip: Clip, images: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     with reading(pipe) as received:
-        assert clip("tag", pictures, *OPTIONS, "-o", pipe).status == 0
+        assert clip("tag", images, *OPTIONS, "-o", pipe).status == 0
     assert received[0].count(b"\n") == 3
     assert list(tmp_path.iterdir()) == [pipe]

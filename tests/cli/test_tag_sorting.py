@@ -1,4 +1,4 @@
-"""`clip tag --sort-into` given again and again, also where the folder lies below the pictures."""
+"""`clip tag --sort-into` given again and again, also where the folder lies below the images."""
 
 import os
 import shutil
@@ -12,28 +12,28 @@ EVERYTHING = ["-l", "cat,dog,tree", "--threshold", 0]
 
 
 @pytest.fixture
-def photos(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def photos(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of the test's own, and the current one."""
-    folder = shutil.copytree(pictures, tmp_path / "photos")
+    folder = shutil.copytree(images, tmp_path / "photos")
     monkeypatch.chdir(folder)
     return folder
 
 
-def pictures_below(folder: Path) -> set[str]:
+def images_below(folder: Path) -> set[str]:
     paths = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".jsonl")
     return {str(path.relative_to(folder)) for path in paths}
 
 
 @pytest.mark.parametrize("way", ["--link", "--copy"])
 @pytest.mark.parametrize("inputs", [["."], ["../photos"], ["**"], ["../*"]])
-def test_pictures_in_the_folder_that_is_sorted_into_are_no_inputs(
+def test_images_in_the_folder_that_is_sorted_into_are_no_inputs(
     inputs: list[str], way: str, clip: Clip, photos: Path
 ) -> None:
     outcomes = [clip("tag", *inputs, *EVERYTHING, "--sort-into", "sorted", way) for _ in range(3)]
     assert [(outcome.status, len(outcome.rows)) for outcome in outcomes] == [(0, 3)] * 3
-    assert "3 pictures sorted into" in outcomes[0].stderr
-    assert "0 pictures sorted into" in outcomes[2].stderr and "already there: 3 pictures" in outcomes[2].stderr
-    assert sorted(os.path.basename(path) for path in pictures_below(photos / "sorted")) == ["a.png", "b.jpg", "c.gif"]
+    assert "3 images sorted into" in outcomes[0].stderr
+    assert "0 images sorted into" in outcomes[2].stderr and "already there: 3 images" in outcomes[2].stderr
+    assert sorted(os.path.basename(path) for path in images_below(photos / "sorted")) == ["a.png", "b.jpg", "c.gif"]
     assert [path.name for path in (photos / "sorted").glob("*.jsonl")] == ["clip-manifest.jsonl"]
 
 
@@ -43,29 +43,29 @@ def test_a_folder_of_the_same_name_elsewhere_is_an_input(clip: Clip, photos: Pat
     assert len(clip("tag", ".", *EVERYTHING, "--sort-into", "sorted").rows) == 6
 
 
-def test_pictures_that_moved_away_are_gone(clip: Clip, photos: Path) -> None:
+def test_images_that_moved_away_are_gone(clip: Clip, photos: Path) -> None:
     assert clip("tag", ".", *EVERYTHING, "--sort-into", "sorted", "--move").status == 0
     again = clip("tag", ".", *EVERYTHING, "--sort-into", "sorted", "--move")
     assert (again.status, again.stdout) == (1, "")
-    assert f"no picture in it outside {photos / 'sorted'}" in again.stderr
+    assert f"no image in it outside {photos / 'sorted'}" in again.stderr
 
 
 @pytest.mark.parametrize("way", ["--link", "--copy", "--move"])
 def test_a_folder_sorted_into_itself(way: str, clip: Clip, photos: Path) -> None:
-    assert "3 pictures sorted" in clip("tag", photos, *EVERYTHING, "--sort-into", photos, way).stderr
-    sorted_once = pictures_below(photos)
+    assert "3 images sorted" in clip("tag", photos, *EVERYTHING, "--sort-into", photos, way).stderr
+    sorted_once = images_below(photos)
     assert len(sorted_once) == (3 if way == "--move" else 6)
     for _ in range(2):
         outcome = clip("tag", photos, *EVERYTHING, "--sort-into", photos, way)
         assert (outcome.status, len(outcome.rows)) == (0, len(sorted_once))
-        assert "0 pictures sorted" in outcome.stderr
-        assert pictures_below(photos) == sorted_once
+        assert "0 images sorted" in outcome.stderr
+        assert images_below(photos) == sorted_once
     assert [path.name for path in photos.glob("*.jsonl")] == ["clip-manifest.jsonl"]
     assert clip("tag", "--undo", photos / "clip-manifest.jsonl").status == 0
-    assert pictures_below(photos) == {"a.png", "b.jpg", "c.gif"}
+    assert images_below(photos) == {"a.png", "b.jpg", "c.gif"}
 
 
-def test_pictures_in_the_folder_that_are_named_are_inputs(clip: Clip, photos: Path) -> None:
+def test_images_in_the_folder_that_are_named_are_inputs(clip: Clip, photos: Path) -> None:
     clip("tag", ".", *EVERYTHING, "--sort-into", "sorted")
     (link,) = (photos / "sorted").rglob("a.png")
     folder, listed = link.parent, photos / "list.txt"

@@ -1,4 +1,4 @@
-"""Many pictures, some of them damaged, in folders that change and caches that others use: each gets its row."""
+"""Many images, some of them damaged, in folders that change and caches that others use: each gets its row."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from PIL import Image
 
 from clipcli.api import model as engine
 from tests.cli.conftest import Clip, Program
-from tests.cli.test_bad_pictures import bomb, dangling_link, empty, may_not_read_everything, text_named_jpg, truncated
+from tests.cli.test_bad_images import bomb, dangling_link, empty, may_not_read_everything, text_named_jpg, truncated
 from tests.helpers.checkpoints import write_clip
 
 
@@ -33,7 +33,7 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
 
 
 def fill(album: Path, count: int) -> dict[str, str | None]:
-    """Make so many pictures, one in twenty damaged and one in fifty with a line break in its name.
+    """Make so many images, one in twenty damaged and one in fifty with a line break in its name.
 
     Returns what is wrong with each, by path, in the order of a walk.
     """
@@ -66,7 +66,7 @@ def peak_megabytes(checkpoint: Path, album: Path, rows: Path) -> tuple[float, in
     return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 1024), process.returncode
 
 
-def test_every_picture_has_its_row_whatever_is_wrong_with_others(program: Program, tmp_path: Path) -> None:
+def test_every_image_has_its_row_whatever_is_wrong_with_others(program: Program, tmp_path: Path) -> None:
     wrong = fill(tmp_path / "album", 240)
     for _ in ("new", "remembered"):
         process = program("classify", tmp_path / "album", "-l", "cat,dog")
@@ -93,11 +93,11 @@ def test_files_that_disappear_after_they_were_found(
     assert outcome.status == 3
 
 
-def test_a_folder_without_permission_is_a_row(program: Program, pictures: Path, tmp_path: Path) -> None:
+def test_a_folder_without_permission_is_a_row(program: Program, images: Path, tmp_path: Path) -> None:
     locked = tmp_path / "album" / "locked"
     locked.mkdir(parents=True)
     for name in ("a.png", "z.png"):
-        (tmp_path / "album" / name).write_bytes((pictures / "a.png").read_bytes())
+        (tmp_path / "album" / name).write_bytes((images / "a.png").read_bytes())
     locked.chmod(0)
     process = program("classify", tmp_path / "album", "-l", "cat,dog", preexec_fn=may_not_read_everything)
     stdout, _ = process.communicate()
@@ -107,17 +107,17 @@ def test_a_folder_without_permission_is_a_row(program: Program, pictures: Path, 
     assert process.returncode == 3
 
 
-def test_a_thousand_pictures_need_the_memory_of_a_hundred(tmp_path: Path) -> None:
+def test_a_thousand_images_need_the_memory_of_a_hundred(tmp_path: Path) -> None:
     """Kept as pixels, the 900 more would take 135 MB; as the model's float32 input, four times that."""
     checkpoint = write_clip(tmp_path / "checkpoint", vision={"image_size": 224, "patch_size": 56})
-    picture = tmp_path / "picture.png"
-    Image.linear_gradient("L").resize((224, 224)).convert("RGB").save(picture)
+    image = tmp_path / "image.png"
+    Image.linear_gradient("L").resize((224, 224)).convert("RGB").save(image)
     peaks = []
     for count in (100, 1000):
         album = tmp_path / str(count)
         album.mkdir()
         for i in range(count):
-            os.link(picture, album / f"{i:04}.png")
+            os.link(image, album / f"{i:04}.png")
         peak, status = peak_megabytes(checkpoint, album, tmp_path / "rows")
         assert status == 0
         assert len((tmp_path / "rows").read_bytes().splitlines()) == count
@@ -126,7 +126,7 @@ def test_a_thousand_pictures_need_the_memory_of_a_hundred(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_ten_thousand_pictures_need_the_memory_of_few(clip_checkpoint: Path, tmp_path: Path) -> None:
+def test_ten_thousand_images_need_the_memory_of_few(clip_checkpoint: Path, tmp_path: Path) -> None:
     peaks = []
     for count in (200, 10_000):
         wrong = fill(tmp_path / str(count), count)
@@ -138,7 +138,7 @@ def test_ten_thousand_pictures_need_the_memory_of_few(clip_checkpoint: Path, tmp
 
 
 @pytest.mark.slow
-def test_ten_thousand_pictures_by_two_runs_with_one_cache_of_which_one_is_killed(
+def test_ten_thousand_images_by_two_runs_with_one_cache_of_which_one_is_killed(
     program: Program, tmp_path: Path
 ) -> None:
     wrong = fill(tmp_path / "album", 10_000)

@@ -16,23 +16,23 @@ from tests.helpers.hub_server import HubServer
 from tests.hub.conftest import B32
 
 
-def classify(clip: Clip, pictures: Path, **variables: str) -> Outcome:
-    return clip("classify", pictures, "-l", "cat,dog", "--json", "--no-cache", **variables)
+def classify(clip: Clip, images: Path, **variables: str) -> Outcome:
+    return clip("classify", images, "-l", "cat,dog", "--json", "--no-cache", **variables)
 
 
-def test_device_and_dtype(clip: Clip, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = json.loads(classify(clip, pictures, CLIPCLI_DEVICE="cpu", CLIPCLI_DTYPE="bfloat16").stdout)["run"]
+def test_device_and_dtype(clip: Clip, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = json.loads(classify(clip, images, CLIPCLI_DEVICE="cpu", CLIPCLI_DTYPE="bfloat16").stdout)["run"]
     assert (run["device"], run["dtype"]) == ("cpu", "bfloat16")
-    run = json.loads(classify(clip, pictures, CLIPCLI_DEVICE="cpu").stdout)["run"]
+    run = json.loads(classify(clip, images, CLIPCLI_DEVICE="cpu").stdout)["run"]
     assert (run["device"], run["dtype"]) == ("cpu", "float32")
 
     monkeypatch.setattr(device, "available_devices", lambda: ["cpu"])
-    absent = classify(clip, pictures, CLIPCLI_DEVICE="cuda:1")
+    absent = classify(clip, images, CLIPCLI_DEVICE="cuda:1")
     assert (absent.status, absent.stdout) == (1, "")
     assert absent.stderr.startswith("clip: error: --device cuda:1: this machine has no such device\n")
 
 
-def test_batch_size(clip: Clip, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_size(clip: Clip, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     encode = ImageEncoder.encode
 
@@ -41,11 +41,11 @@ def test_batch_size(clip: Clip, pictures: Path, monkeypatch: pytest.MonkeyPatch)
         return encode(self, pixels, **options)
 
     monkeypatch.setattr(ImageEncoder, "encode", noted)
-    assert classify(clip, pictures, CLIPCLI_BATCH_SIZE="1").status == 0
+    assert classify(clip, images, CLIPCLI_BATCH_SIZE="1").status == 0
     assert sizes == [(1, 1)] * 3
 
 
-def test_workers(clip: Clip, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers(clip: Clip, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = []
 
     class Noted(ThreadPoolExecutor):
@@ -55,17 +55,17 @@ def test_workers(clip: Clip, pictures: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     for module in (image_memory, image_pipeline):
         monkeypatch.setattr(module, "ThreadPoolExecutor", Noted)
-    assert classify(clip, pictures, CLIPCLI_WORKERS="7").status == 0
+    assert classify(clip, images, CLIPCLI_WORKERS="7").status == 0
     assert set(threads) == {7}
 
 
-def test_offline(program: Program, pictures: Path, tmp_path: Path) -> None:
+def test_offline(program: Program, images: Path, tmp_path: Path) -> None:
     with HubServer() as hub:
         settings = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
 
         def run(offline: str) -> tuple[int, str, str]:
             variables = {**settings, "CLIPCLI_OFFLINE": offline}
-            process = program("classify", pictures, "-l", "cat,dog", "-m", "vit-b32", environment=variables)
+            process = program("classify", images, "-l", "cat,dog", "-m", "vit-b32", environment=variables)
             stdout, stderr = process.communicate()
             return process.returncode, stdout.decode(), stderr.decode()
 

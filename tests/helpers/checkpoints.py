@@ -49,7 +49,7 @@ def write_clip(
 def write_chinese_clip(
     folder: Path, *, seed: int = 0, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None
 ) -> Path:
-    """Chinese-CLIP: WordPiece as `vocab.txt`, square pictures."""
+    """Chinese-CLIP: WordPiece as `vocab.txt`, square images."""
     from transformers import ChineseCLIPConfig, ChineseCLIPModel
 
     vocabulary = write_chinese_clip_tokenizer(folder)

@@ -1,4 +1,4 @@
-"""Small pictures in many formats, made on the spot, for tests of decoding."""
+"""Small images in many formats, made on the spot, for tests of decoding."""
 
 import io
 from typing import Any
@@ -44,14 +44,14 @@ VARIANT_NAMES = ["-".join((name, mode, *map(str, options.values()))) for name, m
 
 
 def gradient(width: int = 32, height: int = 24) -> Image.Image:
-    """Return a smooth RGB picture, different in each corner."""
+    """Return a smooth RGB image, different in each corner."""
     y, x = np.mgrid[0:height, 0:width]
     bands = (255 * x / max(width - 1, 1), 255 * y / max(height - 1, 1), 255 * (x + y) / (width + height))
     return Image.fromarray(np.stack(bands, axis=-1).astype(np.uint8))
 
 
 def save(image: Image.Image, format_name: str, **options: Any) -> bytes:
-    """Return the bytes of a picture file."""
+    """Return the bytes of an image file."""
     buffer = io.BytesIO()
     if format_name == "HEIF":
         import pillow_heif

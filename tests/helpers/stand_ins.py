@@ -24,7 +24,7 @@ def jq(arguments: list[str]) -> None:
 
 
 def curl(arguments: list[str]) -> None:
-    """Fetch a picture: fails on errors of the server (-f), without a progress meter (-s)."""
+    """Fetch an image: fails on errors of the server (-f), without a progress meter (-s)."""
     assert arguments == ["-sf", "https://example.org/img.jpg"], arguments
     sys.stdout.buffer.write((PHOTOS / "car.jpg").read_bytes())
 

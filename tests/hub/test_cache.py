@@ -84,7 +84,7 @@ def test_preprocessing_in_the_newer_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{}", b'{"image_processor": null}', b"{"])
-def test_a_newer_file_that_says_nothing_of_pictures(tmp_path: Path, content: bytes) -> None:
+def test_a_newer_file_that_says_nothing_of_images(tmp_path: Path, content: bytes) -> None:
     write(tmp_path, {**without("preprocessor_config.json"), "processor_config.json": content})
 
     assert missing_files(tmp_path) == ("preprocessor_config.json",)

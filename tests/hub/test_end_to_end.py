@@ -12,9 +12,9 @@ def test_the_first_run_fetches_the_model_and_the_second_asks_nobody(
     hub: HubServer, clip_checkpoint: Path, tmp_path: Path
 ) -> None:
     hub.add("me/tiny", {path.name: path.read_bytes() for path in clip_checkpoint.iterdir()})
-    picture = tmp_path / "a.png"
-    Image.new("RGB", (40, 30), "red").save(picture)
-    command = ["classify", str(picture), "--labels", "cat,dog", "--model", "me/tiny", "--json"]
+    image = tmp_path / "a.png"
+    Image.new("RGB", (40, 30), "red").save(image)
+    command = ["classify", str(image), "--labels", "cat,dog", "--model", "me/tiny", "--json"]
 
     first = CliRunner().invoke(app, command)
     assert first.exit_code == 0, first.output

@@ -32,8 +32,8 @@ def unit(features: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
 @torch.inference_mode()
 def test_image_features(model: clipcli.Model, reference: Any) -> None:
     processor = AutoImageProcessor.from_pretrained(demo.folder(), use_fast=False)
-    pictures = [Image.open(path).convert("RGB") for path in demo.samples()]
-    expected = unit(reference.get_image_features(processor(pictures, return_tensors="pt").pixel_values))
+    images = [Image.open(path).convert("RGB") for path in demo.samples()]
+    expected = unit(reference.get_image_features(processor(images, return_tensors="pt").pixel_values))
     np.testing.assert_allclose(model.encode_images(demo.samples()), expected, atol=1e-5)
     assert np.abs(expected @ expected.T - np.eye(len(expected))).max() < 0.9  # they do tell the samples apart
 

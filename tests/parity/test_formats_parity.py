@@ -106,10 +106,10 @@ def test_tokenizer_and_preprocessing_are_read_the_same_way(name: str, folders: d
     ours = load_tokenizer(folder, family, context_length=16).encode([text])[0]
     assert list(ours.ids) == AutoTokenizer.from_pretrained(folder)(text).input_ids
     config = read_json(folder / "preprocessor_config.json")
-    picture = Image.linear_gradient("L").resize((50, 40)).convert("RGB")
+    image = Image.linear_gradient("L").resize((50, 40)).convert("RGB")
     preprocessing = Preprocessing.from_config(config, "x")
-    pixels = torch.from_numpy(preprocessing.normalize(preprocessing.pixels(picture)[None]))
-    theirs = CLIPImageProcessorPil.from_pretrained(folder)(picture, return_tensors="pt").pixel_values
+    pixels = torch.from_numpy(preprocessing.normalize(preprocessing.pixels(image)[None]))
+    theirs = CLIPImageProcessorPil.from_pretrained(folder)(image, return_tensors="pt").pixel_values
     assert torch.equal(pixels, theirs)
 
 

@@ -29,7 +29,7 @@ def models(request: pytest.FixtureRequest) -> tuple[DualEncoder, Any]:
 
 
 def inputs(network: DualEncoder, count: int = 4, length: int = 9) -> dict[str, Tensor]:
-    """Random pictures, and texts of several lengths padded on the right."""
+    """Random images, and texts of several lengths padded on the right."""
     generator = torch.Generator().manual_seed(1)
     vision, text = network.config.vision, network.config.text
     assert vision is not None and text is not None

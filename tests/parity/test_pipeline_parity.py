@@ -19,9 +19,9 @@ SIZES = [(32, 32), (80, 60), (50, 133), (301, 40)]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Smooth colourful pictures of several shapes, as PNG and JPEG."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Smooth colourful images of several shapes, as PNG and JPEG."""
+    folder = tmp_path_factory.mktemp("images")
     paths = []
     for i, (width, height) in enumerate(SIZES):
         noise = np.random.default_rng(i).integers(0, 256, (5, 5, 3), dtype=np.uint8)
@@ -70,9 +70,9 @@ def pair(
     return clipcli.load(str(folder), exact_decode=True), Reference(folder)
 
 
-def test_image_features(pair: tuple[clipcli.Model, Reference], pictures: list[Path]) -> None:
+def test_image_features(pair: tuple[clipcli.Model, Reference], images: list[Path]) -> None:
     ours, reference = pair
-    np.testing.assert_allclose(ours.encode_images(pictures), reference.image_features(pictures), atol=1e-5)
+    np.testing.assert_allclose(ours.encode_images(images), reference.image_features(images), atol=1e-5)
 
 
 def test_text_features(pair: tuple[clipcli.Model, Reference]) -> None:
@@ -81,16 +81,16 @@ def test_text_features(pair: tuple[clipcli.Model, Reference]) -> None:
     np.testing.assert_allclose(ours.encode_texts(texts), reference.text_features(texts), atol=1e-5)
 
 
-def test_logits_and_scores_of_an_ensemble(pair: tuple[clipcli.Model, Reference], pictures: list[Path]) -> None:
+def test_logits_and_scores_of_an_ensemble(pair: tuple[clipcli.Model, Reference], images: list[Path]) -> None:
     ours, reference = pair
     rows = []
     for label in LABELS:
         mean = reference.text_features([template.replace("{}", label) for template in TEMPLATES]).mean(axis=0)
         rows.append(mean / np.linalg.norm(mean))
-    cosines = reference.image_features(pictures) @ np.stack(rows).T
+    cosines = reference.image_features(images) @ np.stack(rows).T
     logits = cosines * float(reference.model.logit_scale.detach().exp())
     scores = torch.softmax(torch.from_numpy(logits), dim=-1).numpy()
-    found = ours.classify(pictures, LABELS, templates=TEMPLATES, options=ClassifyOptions(top=len(LABELS)))
+    found = ours.classify(images, LABELS, templates=TEMPLATES, options=ClassifyOptions(top=len(LABELS)))
     for i, result in enumerate(found):
         by_label = {p.label: p for p in result.predictions}
         for j, label in enumerate(LABELS):
@@ -99,5 +99,5 @@ def test_logits_and_scores_of_an_ensemble(pair: tuple[clipcli.Model, Reference],
             assert by_label[label].score == pytest.approx(scores[i, j], abs=1e-5)
 
 
-def test_the_pictures_are_not_all_alike(pictures: list[Path]) -> None:
-    assert len({zlib.crc32(path.read_bytes()) for path in pictures}) == len(SIZES)
+def test_the_images_are_not_all_alike(images: list[Path]) -> None:
+    assert len({zlib.crc32(path.read_bytes()) for path in images}) == len(SIZES)

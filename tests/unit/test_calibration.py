@@ -51,11 +51,11 @@ def test_a_gap_narrower_than_the_rounding() -> None:
     assert found.threshold is not None and 0.50001 < found.threshold <= 0.50002
 
 
-def test_no_picture_leaves_nothing_to_fit() -> None:
+def test_no_image_leaves_nothing_to_fit() -> None:
     assert fit([0.5, 0.4], [0, 0]).threshold is None
 
 
-def test_every_picture_has_it() -> None:
+def test_every_image_has_it() -> None:
     found = fit([0.6, 0.4], [1, 1])
     assert found.threshold == pytest.approx(0.2)
 

@@ -138,7 +138,7 @@ def test_animations_show_their_first_frame(format_name: str) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP"])
-def test_exif_orientation_sets_pictures_upright(orientation: int, format_name: str) -> None:
+def test_exif_orientation_sets_images_upright(orientation: int, format_name: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = save(gradient(), format_name, exif=exif)
@@ -158,7 +158,7 @@ def test_meaningless_orientations_are_ignored(orientation: int) -> None:
 @pytest.mark.parametrize(
     "exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
 )
-def test_damaged_exif_is_no_reason_to_lose_the_picture(exif: bytes) -> None:
+def test_damaged_exif_is_no_reason_to_lose_the_image(exif: bytes) -> None:
     assert np.array_equal(_pixels(save(gradient(), "JPEG", exif=exif)), _pixels(save(gradient(), "JPEG")))
 
 
@@ -192,12 +192,12 @@ def test_a_gif_that_claims_gigapixels_in_its_first_frame_names_the_limit() -> No
     ("data", "message"),
     [
         (b"", "x.jpg is empty"),
-        ("naïve text, ünfortunately\n".encode() * 40, "x.jpg is not a picture but text"),
+        ("naïve text, ünfortunately\n".encode() * 40, "x.jpg is not an image but text"),
         (b"\x00\x01\x02\x03" * 50, "x.jpg is not a picture of a known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "x.jpg: EPS files are not supported"),
     ],
 )
-def test_what_is_no_picture_says_what_it_is(data: bytes, message: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_is_no_image_says_what_it_is(data: bytes, message: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     Path("x.jpg").write_bytes(data)
     with pytest.raises(UnreadableImage) as raised:
@@ -291,7 +291,7 @@ def test_a_source_with_an_error_raises_it() -> None:
     assert raised.value is error
 
 
-def test_a_picture_that_comes_through_a_pipe(tmp_path: Path) -> None:
+def test_a_image_that_comes_through_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_bytes, args=(variant("PNG", "RGB", {}),))

@@ -56,7 +56,7 @@ def test_bare_labels_and_other_templates_work_too(model: clipcli.Model) -> None:
         assert right.sum() >= 11, templates
 
 
-def test_each_name_finds_its_picture_first(model: clipcli.Model) -> None:
+def test_each_name_finds_its_image_first(model: clipcli.Model) -> None:
     cosines = model.encode_images(demo.samples()) @ model.encode_texts(NAMES).T
     assert (cosines.argmax(axis=0) == np.arange(len(NAMES))).sum() >= 11
 
@@ -67,7 +67,7 @@ def test_another_wording_means_the_same_thing(model: clipcli.Model) -> None:
     assert best(model, paths, list(others.values())) == [others[path.stem] for path in paths]
 
 
-def test_none_of_these_wins_on_empty_pictures_and_where_no_label_fits(model: clipcli.Model, tmp_path: Path) -> None:
+def test_none_of_these_wins_on_empty_images_and_where_no_label_fits(model: clipcli.Model, tmp_path: Path) -> None:
     empty = []
     for colour in ("white", "black", "skyblue", "tan"):
         empty.append(tmp_path / f"{colour}.png")

@@ -13,7 +13,7 @@ from tests.demo_training.batches import Batch, Batches
 from tests.demo_training.captions import NONE_CAPTIONS, SYLLABLES, UNSEEN_TEMPLATES, Captioner, vocabulary, words
 from tests.demo_training.compose import Chance, backgrounds, compose, place, restyle
 from tests.demo_training.concepts import Concept
-from tests.demo_training.pictures import on_canvas
+from tests.demo_training.images import on_canvas
 from tests.demo_training.settings import Settings
 from tests.demo_training.sprites import SIZE_PX, Sprites, trim
 from tests.demo_training.tokenizer import train_tokenizer
@@ -106,7 +106,7 @@ def test_a_batch_depends_on_its_step_alone(batches: Batches) -> None:
     assert not torch.equal(first.pixels, other.pixels)
 
 
-def test_targets_say_what_is_on_the_picture(batches: Batches) -> None:
+def test_targets_say_what_is_on_the_image(batches: Batches) -> None:
     shown = [[0, 1], [2], [], [1]]
     said = [("cat",), ("animal",), ("red car",), ("cat", "dog"), ("dog", "red car"), ()]
     expected = [[1, 1, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1], [0, 1, 0, 0, 0, 0]]
@@ -146,12 +146,12 @@ def test_every_text_is_read_without_an_unknown_token() -> None:
 def test_each_object_is_drawn_in_a_place_of_its_own() -> None:
     counts, chance = torch.tensor([1, 2, 3, 0]), Chance(0)
     placed = place(counts, chance, 0.0)
-    assert placed.picture.tolist() == [0, 1, 1, 2, 2, 2]
+    assert placed.image.tolist() == [0, 1, 1, 2, 2, 2]
     sprites = torch.ones(6, 4, SIZE_PX, SIZE_PX)
     sprites[:, :3] = torch.linspace(0, 0.5, 6)[:, None, None, None]
-    pictures = compose(torch.ones(4, 3, 48, 48), sprites, placed, chance, 0.0)
-    tones = [len(picture[0].round(decimals=2).unique()) - 1 for picture in pictures]
-    assert pictures[3].min() == 1 and all(tone >= count for tone, count in zip(tones, counts.tolist(), strict=True))
+    images = compose(torch.ones(4, 3, 48, 48), sprites, placed, chance, 0.0)
+    tones = [len(image[0].round(decimals=2).unique()) - 1 for image in images]
+    assert images[3].min() == 1 and all(tone >= count for tone, count in zip(tones, counts.tolist(), strict=True))
 
 
 def test_restyling_leaves_meaningful_colours_alone() -> None:

@@ -82,7 +82,7 @@ def test_a_format_that_the_processor_lacks_is_slow_and_said_to_be(monkeypatch: p
         choose_dtype("bfloat16", CUDA)
 
 
-def test_texts_are_encoded_in_float32_where_pictures_are_in_int8() -> None:
+def test_texts_are_encoded_in_float32_where_images_are_in_int8() -> None:
     assert text_dtype(torch.int8) is torch.float32
     assert text_dtype(torch.bfloat16) is torch.bfloat16
 

@@ -24,8 +24,8 @@ COLOURS = ["red", "green", "blue", "white", "black", "yellow", "purple"]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("images")
     for i, colour in enumerate(COLOURS):
         Image.new("RGB", (40 + 7 * i, 50), colour).save(folder / f"{i}.png")
     return [str(folder / f"{i}.png") for i in range(len(COLOURS))]
@@ -36,8 +36,8 @@ def model(clip_checkpoint: Path) -> Model:
     return clipcli.load(str(clip_checkpoint))
 
 
-def test_features_are_float32_and_of_unit_length(model: Model, pictures: list[str]) -> None:
-    for features in (model.encode_images(pictures), model.encode_texts(["cat", "two dogs", ""])):
+def test_features_are_float32_and_of_unit_length(model: Model, images: list[str]) -> None:
+    for features in (model.encode_images(images), model.encode_texts(["cat", "two dogs", ""])):
         assert features.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
 
@@ -49,29 +49,29 @@ def test_nothing_in_nothing_out(model: Model) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_the_batch_size_changes_nothing(
-    batch_size: int, model: Model, pictures: list[str], clip_checkpoint: Path
+    batch_size: int, model: Model, images: list[str], clip_checkpoint: Path
 ) -> None:
     other = clipcli.load(str(clip_checkpoint), batch_size=batch_size, workers=3)
-    np.testing.assert_allclose(other.encode_images(pictures), model.encode_images(pictures), atol=1e-6)
+    np.testing.assert_allclose(other.encode_images(images), model.encode_images(images), atol=1e-6)
 
 
 @pytest.mark.parametrize("format", ["png", "jpg", "webp"])
-def test_large_pictures_are_read_the_fast_way_unless_told_otherwise(
+def test_large_images_are_read_the_fast_way_unless_told_otherwise(
     format: str, clip_checkpoint: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / f"large.{format}"
     Image.effect_noise((801, 733), 80).resize((1801, 1333)).convert("RGB").save(path, quality=95)
     fast = clipcli.load(str(clip_checkpoint))
     exact = clipcli.load(str(clip_checkpoint), exact_decode=True)
-    with Image.open(path) as picture:
-        expected = exact.image_encoder.encode(exact.preprocessing.pixels(picture)[None])
+    with Image.open(path) as image:
+        expected = exact.image_encoder.encode(exact.preprocessing.pixels(image)[None])
     np.testing.assert_allclose(exact.encode_images([path]), expected, atol=1e-6)
     difference = np.abs(fast.encode_images([path]) - expected).max()
     assert 1e-6 < difference < 0.02
 
 
-def test_results_come_in_input_order_with_failures_in_place(model: Model, pictures: list[str]) -> None:
-    paths = [pictures[0], "missing.png", pictures[1]]
+def test_results_come_in_input_order_with_failures_in_place(model: Model, images: list[str]) -> None:
+    paths = [images[0], "missing.png", images[1]]
     found = model.classify(paths, ["cat", "dog"])
     assert [result.path for result in found] == paths
     assert [result.error is None for result in found] == [True, False, True]
@@ -79,19 +79,19 @@ def test_results_come_in_input_order_with_failures_in_place(model: Model, pictur
     assert found[1].error.type == "MissingFile"
 
 
-def test_encode_images_raises_for_a_bad_picture(model: Model, pictures: list[str]) -> None:
+def test_encode_images_raises_for_a_bad_image(model: Model, images: list[str]) -> None:
     with pytest.raises(MissingFile, match=r"missing\.png"):
-        model.encode_images([pictures[0], "missing.png"])
+        model.encode_images([images[0], "missing.png"])
 
 
-def test_sources_are_read_only_as_far_ahead_as_a_few_batches(pictures: list[str], clip_checkpoint: Path) -> None:
+def test_sources_are_read_only_as_far_ahead_as_a_few_batches(images: list[str], clip_checkpoint: Path) -> None:
     taken = 0
 
     def endless() -> "list[ImageSource]":
         nonlocal taken
         while True:
             taken += 1
-            yield ImageSource(pictures[0])  # type: ignore[misc]
+            yield ImageSource(images[0])  # type: ignore[misc]
 
     stream = clipcli.load(str(clip_checkpoint), batch_size=2, workers=2).iter_image_feature_batches(endless())
     for _ in range(3):
@@ -99,11 +99,11 @@ def test_sources_are_read_only_as_far_ahead_as_a_few_batches(pictures: list[str]
     assert taken <= 40
 
 
-def test_label_order_only_permutes(model: Model, pictures: list[str]) -> None:
+def test_label_order_only_permutes(model: Model, images: list[str]) -> None:
     labels = ["cat", "dog", "a red car"]
     options = ClassifyOptions(top=3)
-    forward = model.classify(pictures, labels, options=options)
-    backward = model.classify(pictures, labels[::-1], options=options)
+    forward = model.classify(images, labels, options=options)
+    backward = model.classify(images, labels[::-1], options=options)
     for one, other in zip(forward, backward, strict=True):
         for p, q in zip(one.predictions, other.predictions, strict=True):
             assert (p.label, p.score) == (q.label, pytest.approx(q.score, abs=1e-6))
@@ -117,18 +117,18 @@ def test_several_wordings_and_templates_are_one_mean(model: Model) -> None:
     np.testing.assert_allclose(found[0], mean / np.linalg.norm(mean), atol=1e-5)
 
 
-def test_one_label_gets_no_score(model: Model, pictures: list[str]) -> None:
-    (result,) = model.classify(pictures[:1], ["cat"])
+def test_one_label_gets_no_score(model: Model, images: list[str]) -> None:
+    (result,) = model.classify(images[:1], ["cat"])
     assert result.label == "cat"
     assert result.score is None
     assert result.predictions[0].score is None
     assert result.predictions[0].cosine is not None
 
 
-def test_none_of_these_is_one_more_label_and_no_answer_when_it_wins(model: Model, pictures: list[str]) -> None:
+def test_none_of_these_is_one_more_label_and_no_answer_when_it_wins(model: Model, images: list[str]) -> None:
     options = ClassifyOptions(top=3)
-    found = model.classify(pictures, ["cat", "dog"], none_of_these="a tree", options=options)
-    plain = model.classify(pictures, ["cat", "dog", "a tree"], options=options)
+    found = model.classify(images, ["cat", "dog"], none_of_these="a tree", options=options)
+    plain = model.classify(images, ["cat", "dog", "a tree"], options=options)
     for one, other in zip(found, plain, strict=True):
         assert one.predictions == other.predictions
         assert one.label == (None if other.label == "a tree" else other.label)
@@ -150,19 +150,19 @@ def test_none_of_these_speaks_the_language_that_is_stated_whatever_its_region(la
     assert background_of(label_set) == background_of(LabelSet("set", (Label("猫"),)))
 
 
-def test_threshold_leaves_labels_out(model: Model, pictures: list[str]) -> None:
-    (result,) = model.classify(pictures[:1], ["cat", "dog"], options=ClassifyOptions(threshold=0.999))
+def test_threshold_leaves_labels_out(model: Model, images: list[str]) -> None:
+    (result,) = model.classify(images[:1], ["cat", "dog"], options=ClassifyOptions(threshold=0.999))
     assert (result.label, result.score, result.predictions) == (None, None, ())
 
 
-def test_scores_of_children_are_summed_at_a_depth(model: Model, pictures: list[str]) -> None:
+def test_scores_of_children_are_summed_at_a_depth(model: Model, images: list[str]) -> None:
     labels = (
         Label("animal/cat", path=("animal", "cat")),
         Label("animal/dog", path=("animal", "dog")),
         Label("tree"),
     )
     label_set = LabelSet("set", labels)
-    sources = [ImageSource(pictures[0])]
+    sources = [ImageSource(images[0])]
     options = ClassifyOptions()
     (fine,) = next(model.iter_classify(sources, model.classifier(label_set, options)))
     (coarse,) = next(model.iter_classify(sources, model.classifier(label_set, options, depth=1)))
@@ -174,12 +174,12 @@ def test_scores_of_children_are_summed_at_a_depth(model: Model, pictures: list[s
     assert summed["animal"].cosine == best.cosine
 
 
-def test_score_keeps_the_order_of_the_texts(model: Model, pictures: list[str]) -> None:
+def test_score_keeps_the_order_of_the_texts(model: Model, images: list[str]) -> None:
     texts = ["a photo of a cat", "a dog", "two birds"]
-    (result,) = model.score(pictures[:1], texts)
+    (result,) = model.score(images[:1], texts)
     assert [entry.text for entry in result.scores] == texts
     assert sum(entry.score or 0 for entry in result.scores) == pytest.approx(1, abs=1e-6)
-    (alone,) = model.score(pictures[:1], texts[:1])
+    (alone,) = model.score(images[:1], texts[:1])
     assert alone.scores[0].score is None
     assert alone.scores[0].cosine == pytest.approx(result.scores[0].cosine, abs=1e-6)
 
@@ -217,9 +217,9 @@ def test_a_single_text_or_path_is_no_list(ask: Callable[[Model], object], what: 
     assert error.value.hint is not None and "give a list: [" in error.value.hint
 
 
-def test_no_texts(model: Model, pictures: list[str]) -> None:
+def test_no_texts(model: Model, images: list[str]) -> None:
     with pytest.raises(UsageError, match="no text is given"):
-        model.score(pictures, [])
+        model.score(images, [])
 
 
 def test_depth_goes_with_softmax_only(model: Model) -> None:
@@ -239,9 +239,9 @@ def test_a_name_that_is_no_device(device: str, clip_checkpoint: Path) -> None:
         clipcli.load(str(clip_checkpoint), device=device).encode_texts(["cat"])
 
 
-def test_bfloat16_stays_close(model: Model, pictures: list[str], clip_checkpoint: Path) -> None:
+def test_bfloat16_stays_close(model: Model, images: list[str], clip_checkpoint: Path) -> None:
     half = clipcli.load(str(clip_checkpoint), dtype="bfloat16")
-    cosines = (half.encode_images(pictures) * model.encode_images(pictures)).sum(axis=1)
+    cosines = (half.encode_images(images) * model.encode_images(images)).sum(axis=1)
     assert cosines.min() > 0.999
     assert half.encode_texts(["cat"]).dtype == np.float32
 
@@ -252,12 +252,12 @@ def test_a_checkpoint_is_read_only_when_it_is_needed(clip_checkpoint: Path, tmp_
     assert clipcli.load(str(folder)).templates_for(LabelSet("set", (Label("cat"),))) == ("a photo of a {}.",)
 
 
-@pytest.mark.parametrize("known", ["labels", "picture"])
+@pytest.mark.parametrize("known", ["labels", "image"])
 def test_no_answer_is_made_of_what_two_devices_computed(
-    known: str, clip_checkpoint: Path, pictures: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    known: str, clip_checkpoint: Path, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLIPCLI_CACHE_DIR", str(tmp_path))
-    first, second = pictures[:2]
+    first, second = images[:2]
     # As if another machine that shares the cache had chosen so, and had seen one of the two already.
     elsewhere = clipcli.load(str(clip_checkpoint), dtype="bfloat16")
     elsewhere.classify([first], ["cat", "dog"])

@@ -116,13 +116,13 @@ def test_clear_forgets_one_kind_and_leaves_the_other(cache: FeatureCache, tmp_pa
     text = replace(SPACE, kind="text")
     cache.put(SPACE, entries(1, 2))
     cache.put(text, entries(1))
-    picture = write_settled(tmp_path / "a.jpg", b"a")
-    cache.remember_digests([(str(picture), FileStamp.of(picture), b"d")])
+    image = write_settled(tmp_path / "a.jpg", b"a")
+    cache.remember_digests([(str(image), FileStamp.of(image), b"d")])
     assert cache.clear(["text"]) == 1
     assert cache.get(text, [key(1)]) == {} and len(cache.get(SPACE, [key(1), key(2)])) == 2
-    assert cache.known_digests([str(picture)]) == [b"d"]
+    assert cache.known_digests([str(image)]) == [b"d"]
     assert cache.clear(["image"]) == 2
-    assert cache.get(SPACE, [key(1)]) == {} and cache.known_digests([str(picture)]) == [None]
+    assert cache.get(SPACE, [key(1)]) == {} and cache.known_digests([str(image)]) == [None]
 
 
 def test_clear_gives_the_room_back(cache: FeatureCache) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipcli.errors import ClipError, ExitStatus, MissingFile, PermissionDenied, UnreadableImage, UsageError
-from clipcli.images.find import PICTURE_EXTENSIONS, FindOptions, ImageSource, find_images
+from clipcli.images.find import IMAGE_EXTENSIONS, FindOptions, ImageSource, find_images
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +206,7 @@ def test_finding_is_lazy(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert listed == ["many", "many/00"]
 
 
-def test_dash_is_one_picture_from_standard_input() -> None:
+def test_dash_is_one_image_from_standard_input() -> None:
     sources = list(find_images(["-", "album/a.jpg"], stdin=io.BytesIO(b"bytes")))
     assert sources == [ImageSource("-", data=b"bytes"), ImageSource("album/a.jpg")]
 
@@ -247,7 +247,7 @@ def test_wrong_usage_is_known_before_anything_is_read(inputs: list[str], from_fi
         find_images(inputs, from_file=from_file, stdin=io.BytesIO(b""))
 
 
-def test_folders_without_pictures_are_an_error_only_if_there_is_none_at_all(album: Path) -> None:
+def test_folders_without_images_are_an_error_only_if_there_is_none_at_all(album: Path) -> None:
     (album / "empty").mkdir()
     assert _paths("empty", "album/a") == ["album/a/deep/y.webp", "album/a/z.JPG"]
     with pytest.raises(ClipError, match="empty, album") as raised:
@@ -257,7 +257,7 @@ def test_folders_without_pictures_are_an_error_only_if_there_is_none_at_all(albu
 
 
 def test_an_empty_list_is_an_error() -> None:
-    with pytest.raises(ClipError, match="no picture"):
+    with pytest.raises(ClipError, match="no image"):
         list(find_images([], from_file="-", stdin=io.BytesIO(b"")))
 
 
@@ -270,9 +270,9 @@ def test_every_format_that_pillow_decodes_is_found() -> None:
         for extension, format_name in Image.registered_extensions().items()
         if format_name in Image.OPEN and format_name not in only_recognised
     }
-    assert extensions <= PICTURE_EXTENSIONS
-    assert {".heic", ".heif", ".avif", ".jp2"} <= PICTURE_EXTENSIONS
-    assert not {".txt", ".eps", ".mpg", ".h5", ".pdf", ".mp4"} & PICTURE_EXTENSIONS
+    assert extensions <= IMAGE_EXTENSIONS
+    assert {".heic", ".heif", ".avif", ".jp2"} <= IMAGE_EXTENSIONS
+    assert not {".txt", ".eps", ".mpg", ".h5", ".pdf", ".mp4"} & IMAGE_EXTENSIONS
 
 
 def test_a_name_too_long_for_the_system_is_an_error_row() -> None:

@@ -33,7 +33,7 @@ def network(model: ModelConfig) -> DualEncoder:
     return built
 
 
-def pictures(count: int = 5) -> Tensor:
+def images(count: int = 5) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8))
 
 
@@ -56,17 +56,17 @@ def assert_same(actual: Tensor, reference: Tensor) -> None:
 @pytest.mark.parametrize("hidden_act", ["quick_gelu", "gelu", "gelu_new", "gelu_fast", "relu", "silu", "swish"])
 def test_features_are_those_of_the_plain_network(hidden_act: str) -> None:
     model = config(hidden_act)
-    assert_same(tower(model)(pictures()), expected(model, pictures()))
+    assert_same(tower(model)(images()), expected(model, images()))
 
 
 def test_the_tolerance_tells_activations_apart() -> None:
     with pytest.raises(AssertionError):
-        assert_same(tower(config("gelu"))(pictures()), expected(config("quick_gelu"), pictures()))
+        assert_same(tower(config("gelu"))(images()), expected(config("quick_gelu"), images()))
 
 
 def test_without_onednn_the_features_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "_linear_class", lambda device, dtype: PlainLinear)
-    assert_same(tower(config())(pictures()), expected(config(), pictures()))
+    assert_same(tower(config())(images()), expected(config(), images()))
 
 
 @pytest.mark.parametrize(
@@ -78,26 +78,26 @@ def test_without_onednn_the_features_are_the_same(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_pixels_are_normalised_as_the_checkpoint_says(how: Preprocessing) -> None:
-    assert_same(tower(config(), how=how)(pictures()), expected(config(), pictures(), how))
+    assert_same(tower(config(), how=how)(images()), expected(config(), images(), how))
 
 
 def test_a_classification_head_sees_every_patch() -> None:
     model = config(classes=("cat", "dog", "bird"))
-    assert_same(tower(model)(pictures()), expected(model, pictures()))
+    assert_same(tower(model)(images()), expected(model, images()))
 
 
 @pytest.mark.parametrize(("dtype", "least"), [(torch.bfloat16, 0.999), (torch.float16, 0.9999), (torch.int8, 0.999)])
 def test_smaller_formats_stay_close(dtype: torch.dtype, least: float) -> None:
-    cosines = F.cosine_similarity(tower(config(), dtype)(pictures()), expected(config(), pictures()))
+    cosines = F.cosine_similarity(tower(config(), dtype)(images()), expected(config(), images()))
     assert cosines.min() >= least
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
 def test_features_do_not_depend_on_the_rest_of_the_batch(dtype: torch.dtype) -> None:
     whole = tower(config(), dtype)
-    bright = pictures()
+    bright = images()
     bright[1:] = 255
-    alone = whole(pictures()[:1])
+    alone = whole(images()[:1])
     assert_same(whole(bright)[:1], alone)
 
 

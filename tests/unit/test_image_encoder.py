@@ -53,7 +53,7 @@ def test_features_are_the_networks_alone_and_in_a_batch(checkpoint: Checkpoint) 
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.bfloat16, torch.float16])
-def test_smaller_formats_are_used_from_the_first_picture_on(checkpoint: Checkpoint, dtype: torch.dtype) -> None:
+def test_smaller_formats_are_used_from_the_first_image_on(checkpoint: Checkpoint, dtype: torch.dtype) -> None:
     alone, expected = checkpoint.encoder(dtype).encode(PIXELS[:1]), checkpoint.reference(PIXELS[:1])
     assert 0 < abs(alone - expected).max()
     assert (alone * expected).sum() > 0.999
@@ -94,12 +94,10 @@ def test_a_batch_that_does_not_fit_is_halved(checkpoint: Checkpoint, error: Exce
 
 
 @pytest.mark.parametrize("error", NO_MEMORY)
-def test_a_single_picture_that_does_not_fit_is_an_error_with_a_way_out(
-    checkpoint: Checkpoint, error: Exception
-) -> None:
+def test_a_single_image_that_does_not_fit_is_an_error_with_a_way_out(checkpoint: Checkpoint, error: Exception) -> None:
     encoder = checkpoint.encoder()
     encoder._tower = small_device(0, error)
-    with pytest.raises(DeviceError, match="no memory left for one picture"):
+    with pytest.raises(DeviceError, match="no memory left for one image"):
         encoder.encode(PIXELS)
 
 
@@ -208,7 +206,7 @@ def test_int8_is_for_vits(checkpoint: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize(("image_size", "patch_size", "batch"), [(224, 32, 8), (224, 16, 2), (336, 14, 1)])
-def test_batches_on_the_cpu_shrink_as_pictures_have_more_patches(image_size: int, patch_size: int, batch: int) -> None:
+def test_batches_on_the_cpu_shrink_as_images_have_more_patches(image_size: int, patch_size: int, batch: int) -> None:
     vision = VisionConfig(image_size=image_size, patch_size=patch_size)
     assert choose_batch_size(ModelConfig("clip", vision, None, 512), CPU) == batch
 

@@ -44,7 +44,7 @@ def reader(cache: FeatureCache, decoder: Decoder) -> RememberingReader:
     return RememberingReader(decoder, cache, SPACE)
 
 
-def write(path: Path, content: bytes = b"picture") -> ImageSource:
+def write(path: Path, content: bytes = b"image") -> ImageSource:
     path.write_bytes(content)
     os.utime(path, ns=(LONG_AGO_NS, LONG_AGO_NS))
     return ImageSource(str(path))
@@ -88,7 +88,7 @@ def test_a_moved_file_is_known_by_its_content(reader: RememberingReader, decoder
 
 
 def test_standard_input_is_known_by_its_content(reader: RememberingReader) -> None:
-    source = ImageSource("-", data=b"picture")
+    source = ImageSource("-", data=b"image")
     assert read(reader, source).pixels is not None
     assert read(reader, source).features is not None
 
@@ -143,9 +143,7 @@ def test_order_is_kept_over_many_lookups(reader: RememberingReader, tmp_path: Pa
     assert [isinstance(item, Prepared) for item in found] == [True, False] * 20
 
 
-def test_first_pictures_are_read_before_anyone_asks(
-    reader: RememberingReader, decoder: Decoder, tmp_path: Path
-) -> None:
+def test_first_images_are_read_before_anyone_asks(reader: RememberingReader, decoder: Decoder, tmp_path: Path) -> None:
     known, new = write(tmp_path / "known.png", b"known"), write(tmp_path / "new.png", b"new")
     read(reader, known)
     decoder.decoded.clear()
@@ -182,7 +180,7 @@ def test_what_changes_after_it_was_read_ahead_is_not_remembered(
     (begun,) = read_ahead(iter([source]), MarkingReader(decoder), workers=1)
     assert isinstance(begun, BegunSource)
     begun.begun.result()
-    changed = write(tmp_path / "cat.png", b"another picture")
+    changed = write(tmp_path / "cat.png", b"another image")
     read(reader, begun)
     assert recall(reader, changed) == [changed]
     assert reader.prepare(source).pixels is not None

@@ -59,7 +59,7 @@ def test_results_come_in_input_order(workers: int) -> None:
     assert [float(item.features[0]) for item in results if item.features is not None] == [*range(50)]
 
 
-def test_bad_and_remembered_pictures_keep_their_place() -> None:
+def test_bad_and_remembered_images_keep_their_place() -> None:
     results = run(["0", "bad1", "known2", "3", "known4", "5", "6", "bad7"])
     values = [None if item.features is None else float(item.features[0]) for item in results]
     assert values == [0, None, -1, 3, -1, 5, 6, None]
@@ -122,7 +122,7 @@ def test_closing_early_drops_what_was_not_begun() -> None:
 
     preparer.prepare = slow  # type: ignore[method-assign]
     stream = ImagePipeline(preparer, FakeEncoder, workers=4).batches(ImageSource(str(i)) for i in range(100))
-    # The first batch is ready while the pictures behind it are not.
+    # The first batch is ready while the images behind it are not.
     threading.Timer(0.2, gate.set).start()
     next(stream)
     stream.close()

@@ -22,7 +22,7 @@ from clipcli.api.model import Model
 from clipcli.errors import DamagedModelError, DeviceError
 
 CPU = torch.device("cpu")
-PICTURE = np.zeros((1, 32, 32, 3), np.uint8)
+IMAGE = np.zeros((1, 32, 32, 3), np.uint8)
 
 
 def load_twice(checkpoint: Path, device: torch.device = CPU) -> Model:
@@ -40,7 +40,7 @@ def processes_of(encoder: ImageProcesses) -> list[_Process]:
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     for i in range(20):
         Image.new("RGB", (40, 40), (12 * i, 0, 255 - 12 * i)).save(folder / f"{i:02}.png")
     return sorted(folder.iterdir())
@@ -68,7 +68,7 @@ def test_a_process_that_dies_is_an_error_now_and_later(clip_checkpoint: Path) ->
         process._process.kill()
     for _ in range(5):
         with pytest.raises(DeviceError, match=f"the process for cpu ended early, with status -{signal.SIGKILL:d}"):
-            encoder.encode(PICTURE)
+            encoder.encode(IMAGE)
 
 
 def test_a_process_computes_as_many_batches_at_once_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_a_process_computes_as_many_batches_at_once_as_it_takes(monkeypatch: pyt
         with open(requests[1], "wb") as write:
             pickle.dump(("files", "options"), write)
             for number in (7, 8):
-                pickle.dump((number, (PICTURE + number, False)), write)
+                pickle.dump((number, (IMAGE + number, False)), write)
             write.flush()
             assert pickle.load(read) == (5, 2)
             received = dict(pickle.load(read) for _ in range(2))
@@ -118,9 +118,9 @@ def test_who_asks_while_a_failure_is_told_hears_it_too(clip_checkpoint: Path) ->
     process._process.kill()
     waiting, heard = [process._expect_answer()[1] for _ in range(2)], []
     with ThreadPoolExecutor(1) as pool:
-        waiting[0].add_done_callback(lambda _: heard.append(pool.submit(process.ask, (PICTURE, False)).exception(60)))
+        waiting[0].add_done_callback(lambda _: heard.append(pool.submit(process.ask, (IMAGE, False)).exception(60)))
         with pytest.raises(DeviceError, match="ended early"):
-            process.ask((PICTURE, False))
+            process.ask((IMAGE, False))
     assert all(isinstance(error, DeviceError) for error in (heard[0], *(answer.exception(0) for answer in waiting)))
 
 
@@ -130,7 +130,7 @@ def test_an_error_reaches_all_who_wait(clip_checkpoint: Path) -> None:
     (process,) = processes_of(encoder)
     process._process.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(encoder.encode, PICTURE) for _ in range(2)]
+        waiting = [pool.submit(encoder.encode, IMAGE) for _ in range(2)]
         while len(process._asked) < len(waiting):
             time.sleep(0.01)
         process._process.kill()
@@ -152,9 +152,9 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(
     with monkeypatch.context() as patch:
         patch.setattr(process, "receive", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            encoder.encode(PICTURE)
+            encoder.encode(IMAGE)
     with pytest.raises(DeviceError, match="ended early"):
-        encoder.encode(PICTURE)
+        encoder.encode(IMAGE)
 
 
 def test_a_bug_in_a_process_is_told_with_its_traceback(

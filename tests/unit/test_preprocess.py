@@ -45,7 +45,7 @@ def test_every_form_of_the_sizes() -> None:
     assert _read(size={"shortest_edge": 30, "longest_edge": None}).size == 30
 
 
-def test_pictures_of_a_size_that_the_tower_does_not_take() -> None:
+def test_images_of_a_size_that_the_tower_does_not_take() -> None:
     _read(size=48, crop_size=32).check_output_size(32, SOURCE, "config.json")
     for crop in (48, [32, 48], [48, 32]):
         with pytest.raises(DamagedModelError, match=rf"^{SOURCE} makes .*image_size in config\.json is 32"):
@@ -152,7 +152,7 @@ def test_reading_a_config_needs_neither_numpy_nor_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_crop_larger_than_the_picture_is_padded_with_black() -> None:
+def test_a_crop_larger_than_the_image_is_padded_with_black() -> None:
     white = Image.new("RGB", (3, 2), "white")
     pixels = _read(do_resize=False, crop_size={"height": 4, "width": 6}).pixels(white)
     assert pixels.shape == (4, 6, 3)
@@ -208,31 +208,31 @@ def test_an_empty_batch() -> None:
 
 def noise(width: int, height: int) -> Image.Image:
     """Detail at every scale, so that a shift by a fraction of a pixel shows."""
-    random, picture = np.random.default_rng(0), Image.new("RGB", (width, height))
+    random, image = np.random.default_rng(0), Image.new("RGB", (width, height))
     for edge in (4, 16, 64, 256):
         layer = Image.fromarray(random.integers(0, 256, (edge, edge, 3), dtype=np.uint8))
-        picture = Image.blend(picture, layer.resize(picture.size, Image.Resampling.BICUBIC), 0.4)
-    return picture
+        image = Image.blend(image, layer.resize(image.size, Image.Resampling.BICUBIC), 0.4)
+    return image
 
 
-# Neither is a multiple of a whole factor: pictures that lose a strip at their edge are shifted.
+# Neither is a multiple of a whole factor: images that lose a strip at their edge are shifted.
 @pytest.mark.parametrize("size", [{"size": 32}, {"size": {"height": 32, "width": 32}}])
-def test_large_pictures_may_be_scaled_in_two_steps(size: dict[str, Any]) -> None:
-    preprocessing, picture = _read(**size, crop_size=32), noise(1001, 733)
-    exact = preprocessing.pixels(picture).astype(int)
-    fast = preprocessing.pixels(picture, exact=False)
+def test_large_images_may_be_scaled_in_two_steps(size: dict[str, Any]) -> None:
+    preprocessing, image = _read(**size, crop_size=32), noise(1001, 733)
+    exact = preprocessing.pixels(image).astype(int)
+    fast = preprocessing.pixels(image, exact=False)
     assert 0 < np.abs(exact - fast).mean() < 0.5
     assert np.abs(exact - fast).max() < 8
 
 
-def test_pictures_of_less_than_six_times_the_size_are_scaled_in_one_step() -> None:
-    preprocessing, picture = _read(size=32, crop_size=32), noise(191, 191)
-    assert np.array_equal(preprocessing.pixels(picture), preprocessing.pixels(picture, exact=False))
+def test_images_of_less_than_six_times_the_size_are_scaled_in_one_step() -> None:
+    preprocessing, image = _read(size=32, crop_size=32), noise(191, 191)
+    assert np.array_equal(preprocessing.pixels(image), preprocessing.pixels(image, exact=False))
 
 
 @pytest.mark.parametrize(("size", "most"), [((1000, 750), 1e-3), ((750, 1003), 1e-3), ((640, 480), 0), ((100, 640), 0)])
-def test_of_large_pictures_only_what_the_crop_keeps_is_scaled(size: tuple[int, int], most: float) -> None:
-    preprocessing, picture = _read(size=224, crop_size=224), noise(*size)
-    exact, fast = (preprocessing.pixels(picture, exact=exact).astype(int) for exact in (True, False))
+def test_of_large_images_only_what_the_crop_keeps_is_scaled(size: tuple[int, int], most: float) -> None:
+    preprocessing, image = _read(size=224, crop_size=224), noise(*size)
+    exact, fast = (preprocessing.pixels(image, exact=exact).astype(int) for exact in (True, False))
     assert exact.shape == fast.shape
     assert np.abs(exact - fast).max() <= 1 and (exact != fast).mean() <= most

@@ -1,4 +1,4 @@
-"""What a Python user gives and gets: pictures that are no files, generators, paths and torch's own names."""
+"""What a Python user gives and gets: images that are no files, generators, paths and torch's own names."""
 
 import io
 import os
@@ -36,7 +36,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def noise(mode: str, size: tuple[int, int] = (50, 40)) -> Image.Image:
-    """A picture that no other seed would give twice, in any mode."""
+    """An image that no other seed would give twice, in any mode."""
     values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
     rgba = Image.fromarray(values, "RGBA")
     if mode == "I;16":
@@ -44,7 +44,7 @@ def noise(mode: str, size: tuple[int, int] = (50, 40)) -> Image.Image:
     return rgba if mode == "RGBA" else rgba.convert("RGB").convert(mode)
 
 
-def test_a_picture_is_the_same_as_path_image_and_bytes(model: Model, photo: str) -> None:
+def test_a_image_is_the_same_as_path_image_and_bytes(model: Model, photo: str) -> None:
     path, data = Path(photo), Path(photo).read_bytes()
     copy = Image.open(photo).convert("RGB")
     results = model.classify([photo, path, Image.open(photo), copy, data], ["cat", "dog"])
@@ -117,11 +117,11 @@ def test_an_image_given_many_times_is_loaded_once(model: Model, tmp_path: Path) 
     np.testing.assert_allclose(rows, rows[:1].repeat(12, axis=0), atol=1e-6)
 
 
-def test_pictures_in_memory_fail_one_by_one(model: Model, photo: str) -> None:
+def test_images_in_memory_fail_one_by_one(model: Model, photo: str) -> None:
     cut = Image.open(io.BytesIO(Path(photo).read_bytes()[:500]))
     closed = Image.open(photo)
     closed.close()
-    images = [cut, closed, b"no picture", b"", Image.new("RGB", (0, 0)), Image.open(photo)]
+    images = [cut, closed, b"no image", b"", Image.new("RGB", (0, 0)), Image.open(photo)]
     *failed, good = model.classify(images, ["cat", "dog"])
     assert good.error is None
     for i, result in enumerate(failed):
@@ -138,7 +138,7 @@ def test_pictures_in_memory_fail_one_by_one(model: Model, photo: str) -> None:
     ("image", "kind"),
     [(np.zeros((4, 4, 3), np.uint8), "numpy.ndarray"), (None, "NoneType"), (7, "int"), (io.BytesIO(), "_io.BytesIO")],
 )
-def test_what_is_no_picture_is_named_before_anything_is_computed(
+def test_what_is_no_image_is_named_before_anything_is_computed(
     image: object, kind: str, clip_checkpoint: Path, photo: str
 ) -> None:
     fresh = clipcli.load(str(clip_checkpoint))
@@ -155,8 +155,8 @@ def test_what_is_no_picture_is_named_before_anything_is_computed(
         fresh.encode_images(iter([photo, image]))
 
 
-@pytest.mark.parametrize("image", [b"picture " * 1000, Image.new("RGB", (4, 4))], ids=["bytes", "image"])
-def test_a_single_picture_is_no_list(image: object, model: Model) -> None:
+@pytest.mark.parametrize("image", [b"image " * 1000, Image.new("RGB", (4, 4))], ids=["bytes", "image"])
+def test_a_single_image_is_no_list(image: object, model: Model) -> None:
     for ask in (model.encode_images, lambda images: model.classify(images, ["cat", "dog"])):
         with pytest.raises(UsageError, match=r"^images must be a list, not (bytes|Image)\(\.\.\.\) by itself$"):
             ask(image)

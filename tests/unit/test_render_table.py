@@ -13,10 +13,10 @@ from clipcli.results import Classification, Failure, ImageTextScores, Prediction
 ENGLISH = ("cat", "dog", "a bicycle leaning on a wall")
 CHINESE = ("猫", "一只在草地上奔跑的金毛寻回犬", "自行车和a bike")
 LONG = tuple(f"label number {i} " + "with many words " * 10 for i in range(3))
-PATHS = ("a.jpg", "/home/me/pictures/2024/summer holidays/DSC_0001.JPG", "照片/去年夏天的旅行/海边的日落和朋友们.jpg")
+PATHS = ("a.jpg", "/home/me/images/2024/summer holidays/DSC_0001.JPG", "照片/去年夏天的旅行/海边的日落和朋友们.jpg")
 
 
-def picture(path: str, labels: Sequence[str], best: float = 0.9) -> Classification:
+def image(path: str, labels: Sequence[str], best: float = 0.9) -> Classification:
     scores = [best, *[(1 - best) / 2] * 2]
     predictions = tuple(
         Prediction(name, score, -0.2718 if i else 0.2718, -100.0 if i else 27.18)
@@ -57,7 +57,7 @@ def test_every_number_ends_in_the_same_cell(
     columns: int, labels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    head, *lines = render([picture(path, labels) for path in PATHS], labels)
+    head, *lines = render([image(path, labels) for path in PATHS], labels)
     assert all(cell_len(line) <= cell_len(head) <= columns for line in lines)
     with_numbers = [line for line in lines if cell_len(line) == cell_len(head)]
     assert len(with_numbers) == 3 * 3
@@ -78,20 +78,20 @@ def _cut(line: str, cells: int) -> str:
 
 
 def columns_of(lines: Sequence[str]) -> tuple[str, str]:
-    """What stands under "picture" and under "label", put together again."""
+    """What stands under "image" and under "label", put together again."""
     left, right = lines[0].index("label"), lines[0].index("score")
-    pictures, labels = [], []
+    images, labels = [], []
     for line in lines[1:]:
-        pictures.append(_cut(line, left).strip())
+        images.append(_cut(line, left).strip())
         labels.append(_cut(line, right)[len(_cut(line, left)) :].rstrip(" " + "▏▎▍▌▋▊▉█"))
-    return "".join(pictures), " ".join("".join(labels).split())
+    return "".join(images), " ".join("".join(labels).split())
 
 
 @pytest.mark.parametrize("labels", [CHINESE, LONG], ids=["chinese", "long"])
 @pytest.mark.parametrize("path", PATHS)
 def test_at_80_columns_nothing_is_lost(path: str, labels: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    lines = render([picture(path, labels)], labels)
+    lines = render([image(path, labels)], labels)
     shown_path, shown_labels = columns_of(lines)
     assert shown_path.replace(" ", "") == path.replace(" ", "")
     assert shown_labels.replace(" ", "") == "".join(labels).replace(" ", "")
@@ -99,19 +99,19 @@ def test_at_80_columns_nothing_is_lost(path: str, labels: Sequence[str], monkeyp
 
 def test_a_long_path_goes_on_below_beside_the_other_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    lines = render([picture(PATHS[1], ("cat", "dog", "cow"))], ("cat", "dog", "cow"))
+    lines = render([image(PATHS[1], ("cat", "dog", "cow"))], ("cat", "dog", "cow"))
     assert len(lines) == 1 + 3
-    assert lines[1].startswith("/home/me/pictures/2024/  ")
+    assert lines[1].startswith("/home/me/images/2024/  ")
     assert lines[2].startswith("summer holidays/DSC_0001.JPG  ")
 
 
 @pytest.mark.parametrize("columns", [20, 40, 50, 59])
 def test_narrow_terminals_get_paths_on_lines_of_their_own(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    records = [picture(PATHS[1], ENGLISH), Classification("x.jpg", error=Failure("MissingFile", "x.jpg: no such file"))]
+    records = [image(PATHS[1], ENGLISH), Classification("x.jpg", error=Failure("MissingFile", "x.jpg: no such file"))]
     lines = render(records, ENGLISH)
     assert all(cell_len(line) <= max(columns, 40) for line in lines)
-    assert lines[0] == "picture"
+    assert lines[0] == "image"
     assert lines[1].split() == ["label", "score", "cosine", "logit"]
     assert all(len(line.split()) >= 4 for line in lines if "0.2718" in line)
     text = "".join(lines)
@@ -128,16 +128,16 @@ def test_where_no_bar_can_be_drawn_there_are_words_and_numbers(
     monkeypatch.delenv("NO_COLOR")
     if term is not None:
         monkeypatch.setenv("TERM", term)
-    lines = render([picture(PATHS[0], ENGLISH)], ENGLISH, stream=Terminal() if term else io.BytesIO())
+    lines = render([image(PATHS[0], ENGLISH)], ENGLISH, stream=Terminal() if term else io.BytesIO())
     assert "".join(lines).isascii() and "".join(lines).isprintable()
-    assert lines[0].split() == ["picture", "label", "score", "cosine", "logit"]
+    assert lines[0].split() == ["image", "label", "score", "cosine", "logit"]
     assert lines[1].split() == ["a.jpg", "cat", "0.900", "0.2718", "27.18"]
 
 
 def test_joined_emoji_combining_marks_and_spaces_of_all_widths_stay_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     labels = ("👨\u200d👩\u200d👧 family", "cafe\u0301 \u0e01\u0e47", "全角\u3000空白")
-    head, *lines = render([picture("a.jpg", labels)], labels)
+    head, *lines = render([image("a.jpg", labels)], labels)
     assert [cell_len(line) for line in lines] == [cell_len(head)] * 3
     for label in labels:
         assert any(label in line for line in lines)
@@ -147,17 +147,17 @@ def test_right_to_left_labels_do_not_pull_their_numbers_along(monkeypatch: pytes
     """Between two left-to-right marks, a terminal that turns Hebrew around leaves the rest of the line alone."""
     monkeypatch.setenv("COLUMNS", "80")
     labels = ("חתול", "قطة", "می\u200cخواهم")
-    head, *lines = render([picture("a.jpg", labels)], labels)
+    head, *lines = render([image("a.jpg", labels)], labels)
     assert [cell_len(line) for line in lines] == [cell_len(head)] * 3
     for line, label in zip(lines, labels, strict=True):
         assert f"\u200e{label}\u200e" in line
-    assert "\u200e" not in "".join(render([picture("a.jpg", ENGLISH)], ENGLISH))
+    assert "\u200e" not in "".join(render([image("a.jpg", ENGLISH)], ENGLISH))
 
 
 def test_at_200_columns_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     for labels in (ENGLISH, CHINESE):
-        text = "\n".join(render([picture(path, labels) for path in PATHS], labels))
+        text = "\n".join(render([image(path, labels) for path in PATHS], labels))
         assert "…" not in text
         assert all(path in text for path in PATHS)
         assert all(label in text for label in labels)
@@ -165,8 +165,8 @@ def test_at_200_columns_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_short_labels_leave_their_room_to_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    path = "pictures/2024/summer/" + "x" * 12 + ".jpg"
-    lines = render([picture(path, ("cat", "dog", "cow"))], ("cat", "dog", "cow"))
+    path = "images/2024/summer/" + "x" * 12 + ".jpg"
+    lines = render([image(path, ("cat", "dog", "cow"))], ("cat", "dog", "cow"))
     assert lines[1].startswith(path)
 
 
@@ -174,7 +174,7 @@ def test_a_bar_is_as_long_as_its_score(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     bars = {}
     for best in (0.0, 0.25, 0.5, 1.0):
-        line = render([picture("a.jpg", ENGLISH, best)], ENGLISH)[1]
+        line = render([image("a.jpg", ENGLISH, best)], ENGLISH)[1]
         bars[best] = line.count("█")
     assert bars[0.0] == 0
     assert bars[1.0] == 2 * bars[0.5] == 4 * bars[0.25] > 0
@@ -193,7 +193,7 @@ def test_a_failure_is_readable_beside_its_path(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_name_cannot_move_the_cursor() -> None:
-    text = "\n".join(render([picture("\x1b[2Jevil\r\n.jpg", ("a\x07b", "c", "d"))], ("a\x07b", "c", "d")))
+    text = "\n".join(render([image("\x1b[2Jevil\r\n.jpg", ("a\x07b", "c", "d"))], ("a\x07b", "c", "d")))
     assert "\x1b" not in text
     assert "\r" not in text
     assert r"\x1b[2Jevil\r\n.jpg" in text
@@ -202,13 +202,13 @@ def test_a_name_cannot_move_the_cursor() -> None:
 
 @pytest.mark.parametrize("name", ["\x9b31mred.jpg", "exe\u202egpj.jpg", "a\u2028b.jpg", "a\x7fb.jpg"])
 def test_nor_can_it_turn_the_direction_or_look_like_another(name: str) -> None:
-    text = "".join(render([picture(name, ENGLISH)], ENGLISH))
+    text = "".join(render([image(name, ENGLISH)], ENGLISH))
     assert text.isprintable()
     assert name.encode("unicode_escape").decode() in text
 
 
 def test_markup_in_names_is_text() -> None:
-    text = "\n".join(render([picture("[red]x[/red] :smile:.jpg", ("[bold]cat", "dog", "cow"))], ("[bold]cat",)))
+    text = "\n".join(render([image("[red]x[/red] :smile:.jpg", ("[bold]cat", "dog", "cow"))], ("[bold]cat",)))
     assert "[red]x[/red] :smile:.jpg" in text
     assert "[bold]cat" in text
 
@@ -222,5 +222,5 @@ def test_scores_that_do_not_exist_are_dashes() -> None:
 def test_texts_keep_their_order() -> None:
     scores = (TextScore("a dog", 0.1, 10.0, 0.1), TextScore("a cat", 0.3, 30.0, 0.9))
     lines = render([ImageTextScores("a.jpg", scores)], ["a dog", "a cat"], "clipcli.score/1")
-    assert lines[0].split() == ["picture", "text", "score", "cosine", "logit"]
+    assert lines[0].split() == ["image", "text", "score", "cosine", "logit"]
     assert ["a dog" in lines[1], "a cat" in lines[2]] == [True, True]

@@ -64,7 +64,7 @@ def test_nothing_in_the_data_can_end_its_element(tmp_path: Path) -> None:
     assert "some/\\u003cmodel>" in page
 
 
-def test_failures_and_pictures_that_have_vanished_since(tmp_path: Path) -> None:
+def test_failures_and_images_that_have_vanished_since(tmp_path: Path) -> None:
     failed = {"path": "bad.jpg", "status": "error", "error": {"type": "UnreadableImage", "message": "bad.jpg: empty"}}
     first, second = rows_of(write(tmp_path, [failed, tagged(tmp_path / "gone.jpg", ("dog", 0.9))]))
     assert first == {"path": "bad.jpg", "error": "bad.jpg: empty"}
@@ -78,7 +78,7 @@ def test_the_page_names_no_address(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(2000, 1500), (144, 144), (10, 4000), (1, 1)])
-def test_a_thumbnail_is_at_most_8_kb_whatever_the_picture(size: tuple[int, int], tmp_path: Path) -> None:
+def test_a_thumbnail_is_at_most_8_kb_whatever_the_image(size: tuple[int, int], tmp_path: Path) -> None:
     path = tmp_path / "noise.png"
     noise = [Image.effect_noise(size, 200) for _ in range(3)]
     Image.merge("RGB", noise).save(path)
@@ -96,13 +96,13 @@ def test_a_thumbnail_is_upright(tmp_path: Path) -> None:
     assert height > width
 
 
-def test_no_thumbnail_of_what_is_no_picture(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_text("no picture")
+def test_no_thumbnail_of_what_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no image")
     with pytest.raises(ImageError):
         thumbnail(str(tmp_path / "a.jpg"), DecodeOptions())
 
 
 def test_many_rows_stay_in_order(tmp_path: Path) -> None:
-    picture = save(tmp_path / "a.jpg", (20, 20))
-    got = rows_of(write(tmp_path, [tagged(picture, (str(i), 0.5)) for i in range(200)]))
+    image = save(tmp_path / "a.jpg", (20, 20))
+    got = rows_of(write(tmp_path, [tagged(image, (str(i), 0.5)) for i in range(200)]))
     assert [row["tags"][0]["label"] for row in got] == [str(i) for i in range(200)]

@@ -39,14 +39,14 @@ def test_attentions_on_request_change_nothing_else(tower: ModifiedResNet) -> Non
 
 
 @torch.inference_mode()
-def test_one_picture_is_as_many(tower: ModifiedResNet) -> None:
+def test_one_image_is_as_many(tower: ModifiedResNet) -> None:
     pixels = torch.randn(4, 3, 64, 64)
     together = tower(pixels).pooler_output
-    alone = torch.cat([tower(picture[None]).pooler_output for picture in pixels])
+    alone = torch.cat([tower(image[None]).pooler_output for image in pixels])
     torch.testing.assert_close(alone, together)
 
 
-def test_pictures_of_another_size(tower: ModifiedResNet) -> None:
+def test_images_of_another_size(tower: ModifiedResNet) -> None:
     with pytest.raises(ValueError, match="32x64, this checkpoint takes 64x64"):
         tower(torch.zeros(1, 3, 32, 64))
 

@@ -21,12 +21,12 @@ class Killed(Exception):
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "images"
     folder.mkdir()
     paths = [folder / f"{i:02}.jpg" for i in range(22)]
     for i, path in enumerate(paths):
-        path.write_text(f"picture {i}" if i % 5 else "damaged")
+        path.write_text(f"image {i}" if i % 5 else "damaged")
     return paths
 
 
@@ -35,7 +35,7 @@ def sources(paths: list[Path]) -> Iterator[ImageSource]:
 
 
 def tagged(path: str, generation: str = "") -> TaggedImage:
-    """Stands in for the engine: what it says depends on the picture alone."""
+    """Stands in for the engine: what it says depends on the image alone."""
     try:
         text = Path(path).read_text()
     except FileNotFoundError:
@@ -46,7 +46,7 @@ def tagged(path: str, generation: str = "") -> TaggedImage:
 
 
 def batches(pending: Iterator[ImageSource], generation: str = "") -> Iterator[list[TaggedImage]]:
-    """Batches as the engine makes them: so many pictures that are not damaged."""
+    """Batches as the engine makes them: so many images that are not damaged."""
     batch: list[TaggedImage] = []
     for source in pending:
         batch.append(tagged(source.path, generation))
@@ -81,16 +81,16 @@ def undisturbed(tmp_path: Path, paths: list[Path]) -> bytes:
     return output.read_bytes()
 
 
-def test_a_row_is_plain_and_carries_the_stamp_of_its_file(tmp_path: Path, pictures: list[Path]) -> None:
+def test_a_row_is_plain_and_carries_the_stamp_of_its_file(tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
-    run(output, pictures)
+    run(output, images)
     written = rows(output)
-    assert [row["path"] for row in written] == [str(path) for path in pictures]
-    status = pictures[1].stat()
+    assert [row["path"] for row in written] == [str(path) for path in images]
+    status = images[1].stat()
     assert written[1] == {
-        "path": str(pictures[1]),
+        "path": str(images[1]),
         "status": "ok",
-        "tags": [{"label": "picture 1", "score": 0.75, "cosine": 0.25}],
+        "tags": [{"label": "image 1", "score": 0.75, "cosine": 0.25}],
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
     }
@@ -98,107 +98,105 @@ def test_a_row_is_plain_and_carries_the_stamp_of_its_file(tmp_path: Path, pictur
 
 
 @pytest.mark.parametrize("kills", [[0], [1], [3], [1, 1, 1], [2, 0, 1]])
-def test_killed_between_batches(kills: list[int], tmp_path: Path, pictures: list[Path]) -> None:
+def test_killed_between_batches(kills: list[int], tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
     for stop_after in kills:
         with pytest.raises(Killed):
-            run(output, pictures, stop_after=stop_after)
-    journal = run(output, pictures)
+            run(output, images, stop_after=stop_after)
+    journal = run(output, images)
     assert journal.kept >= BATCH * sum(kills)
-    assert output.read_bytes() == undisturbed(tmp_path, pictures)
+    assert output.read_bytes() == undisturbed(tmp_path, images)
 
 
-def test_torn_at_every_byte(tmp_path: Path, pictures: list[Path]) -> None:
+def test_torn_at_every_byte(tmp_path: Path, images: list[Path]) -> None:
     whole = tmp_path / "whole.jsonl"
-    run(whole, pictures)
+    run(whole, images)
     expected, ends = whole.read_bytes(), whole.with_name("whole.jsonl.run").read_bytes()
     output = tmp_path / "tags.jsonl"
     for cut in range(1, len(expected), 7):
         output.write_bytes(expected[:cut])
         output.with_name("tags.jsonl.run").write_bytes(ends)
-        journal = run(output, pictures, new=" anew")
+        journal = run(output, images, new=" anew")
         got = rows(output)
-        assert [row["path"] for row in got] == [str(path) for path in pictures]
+        assert [row["path"] for row in got] == [str(path) for path in images]
         assert journal.kept == sum("anew" not in json.dumps(row) for row in got[: journal.kept])
         complete = expected[:cut].count(b"\n")
         assert complete - journal.kept < BATCH + 2, "more than one batch was lost"
 
 
-def test_torn_between_the_rows_and_their_end(tmp_path: Path, pictures: list[Path]) -> None:
+def test_torn_between_the_rows_and_their_end(tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
-    expected = undisturbed(tmp_path, pictures)
-    run(output, pictures)
+    expected = undisturbed(tmp_path, images)
+    run(output, images)
     ends = tmp_path / "tags.jsonl.run"
     whole = ends.read_bytes()
     for cut in range(whole.index(b"\n") + 1, len(whole)):
         ends.write_bytes(whole[:cut])
-        run(output, pictures)
+        run(output, images)
         assert output.read_bytes() == expected
         assert ends.read_bytes() == whole
 
 
-def test_nothing_is_done_twice(tmp_path: Path, pictures: list[Path]) -> None:
+def test_nothing_is_done_twice(tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
-    run(output, pictures)
+    run(output, images)
     before = output.read_bytes()
     journal = Journal(RunFile(str(output)), SETTINGS)
     journal.resume()
-    assert list(journal.pending(sources(pictures))) == []
+    assert list(journal.pending(sources(images))) == []
     journal.put_in_order()
-    assert journal.kept == len(pictures)
+    assert journal.kept == len(images)
     assert output.read_bytes() == before
 
 
-def test_a_changed_picture_is_done_again_with_its_batch_and_keeps_its_place(
-    tmp_path: Path, pictures: list[Path]
-) -> None:
+def test_a_changed_image_is_done_again_with_its_batch_and_keeps_its_place(tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
-    run(output, pictures)
-    pictures[7].write_text("another picture")
-    run(output, pictures, new=" anew")
+    run(output, images)
+    images[7].write_text("another image")
+    run(output, images, new=" anew")
     labels = [row["tags"][0]["label"] for row in rows(output) if "tags" in row]  # type: ignore[index]
-    assert "another picture anew" in labels
+    assert "another image anew" in labels
     assert len([label for label in labels if label.endswith("anew")]) == BATCH
-    assert [row["path"] for row in rows(output)] == [str(path) for path in pictures]
-    run(output, pictures)
-    pictures[7].write_text("the third")
+    assert [row["path"] for row in rows(output)] == [str(path) for path in images]
+    run(output, images)
+    images[7].write_text("the third")
     with pytest.raises(Killed):
-        run(output, pictures, stop_after=0)
+        run(output, images, stop_after=0)
     paths = [row["path"] for row in rows(output)]
-    assert len(paths) == len(set(paths)), "no picture has two rows, even while the run is unfinished"
-    assert str(pictures[7]) not in paths
+    assert len(paths) == len(set(paths)), "no image has two rows, even while the run is unfinished"
+    assert str(images[7]) not in paths
 
 
-def test_the_same_size_with_another_time_is_a_change(tmp_path: Path, pictures: list[Path]) -> None:
+def test_the_same_size_with_another_time_is_a_change(tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
-    run(output, pictures)
-    os.utime(pictures[8], ns=(1, 1))
-    run(output, pictures)
+    run(output, images)
+    os.utime(images[8], ns=(1, 1))
+    run(output, images)
     assert rows(output)[8]["mtime_ns"] == 1
-    assert output.read_bytes() == undisturbed(tmp_path, pictures)
+    assert output.read_bytes() == undisturbed(tmp_path, images)
 
 
-def test_new_pictures_come_in_their_place_and_vanished_ones_go(tmp_path: Path, pictures: list[Path]) -> None:
+def test_new_images_come_in_their_place_and_vanished_ones_go(tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
-    run(output, pictures[3:10] + pictures[12:])
-    pictures[5].unlink()
-    now = [path for path in pictures if path != pictures[5]]
+    run(output, images[3:10] + images[12:])
+    images[5].unlink()
+    now = [path for path in images if path != images[5]]
     run(output, now)
     assert output.read_bytes() == undisturbed(tmp_path, now)
     run(output, now[:3])
     assert output.read_bytes() == undisturbed(tmp_path, now[:3]), "rows of other inputs go too"
 
 
-def test_the_order_of_the_inputs_is_the_order_of_the_rows(tmp_path: Path, pictures: list[Path]) -> None:
+def test_the_order_of_the_inputs_is_the_order_of_the_rows(tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
-    run(output, pictures)
-    run(output, pictures[::-1])
-    assert [row["path"] for row in rows(output)] == [str(path) for path in pictures[::-1]]
+    run(output, images)
+    run(output, images[::-1])
+    assert [row["path"] for row in rows(output)] == [str(path) for path in images[::-1]]
 
 
-def test_a_picture_that_is_named_twice_has_two_rows(tmp_path: Path, pictures: list[Path]) -> None:
+def test_a_image_that_is_named_twice_has_two_rows(tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
-    twice = [*pictures, pictures[1]]
+    twice = [*images, images[1]]
     run(output, twice)
     first = output.read_bytes()
     run(output, twice)
@@ -206,16 +204,16 @@ def test_a_picture_that_is_named_twice_has_two_rows(tmp_path: Path, pictures: li
     assert len(rows(output)) == len(twice)
 
 
-def test_failures_that_may_pass_are_tried_again_and_lasting_ones_are_not(tmp_path: Path, pictures: list[Path]) -> None:
+def test_failures_that_may_pass_are_tried_again_and_lasting_ones_are_not(tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
-    late = pictures[0].with_name("late.jpg")
-    paths = [late, *pictures]
+    late = images[0].with_name("late.jpg")
+    paths = [late, *images]
     run(output, paths)
     assert rows(output)[0]["status"] == "error"
     journal = Journal(RunFile(str(output)), SETTINGS)
     journal.resume()
     again = [source.path for source in journal.pending(sources(paths))]
-    assert str(late) in again and str(pictures[5]) not in again
+    assert str(late) in again and str(images[5]) not in again
     late.write_text("here at last")
     run(output, paths)
     assert rows(output)[0]["status"] == "ok"
@@ -223,16 +221,16 @@ def test_failures_that_may_pass_are_tried_again_and_lasting_ones_are_not(tmp_pat
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")
-    Path(name).write_text("picture")
+    Path(name).write_text("image")
     output = tmp_path / "tags.jsonl"
     run(output, [Path(name)])
     assert run(output, [Path(name)]).kept == 1
     assert rows(output)[0]["path"] == name
 
 
-def test_other_settings_are_refused_with_what_differs(tmp_path: Path, pictures: list[Path]) -> None:
+def test_other_settings_are_refused_with_what_differs(tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
-    run(output, pictures)
+    run(output, images)
     before = output.read_bytes()
     other = {"--model": "large", "labels": [("cat", 0.5), ("dog", 0.6)], "--top": 3}
     with pytest.raises(UsageError) as caught:
@@ -243,9 +241,9 @@ def test_other_settings_are_refused_with_what_differs(tmp_path: Path, pictures: 
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b'"x"\n', b'{"schema": "something else"}\n', b"\xff\xfe\n"])
-def test_a_file_of_unknown_settings_is_refused(content: bytes | None, tmp_path: Path, pictures: list[Path]) -> None:
+def test_a_file_of_unknown_settings_is_refused(content: bytes | None, tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
-    run(output, pictures)
+    run(output, images)
     if content is None:
         (tmp_path / "tags.jsonl.run").unlink()
     else:
@@ -254,24 +252,24 @@ def test_a_file_of_unknown_settings_is_refused(content: bytes | None, tmp_path: 
         Journal(RunFile(str(output)), SETTINGS).resume()
 
 
-def test_without_resume_a_run_begins_anew_with_its_first_batch(tmp_path: Path, pictures: list[Path]) -> None:
+def test_without_resume_a_run_begins_anew_with_its_first_batch(tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"
-    run(output, pictures)
+    run(output, images)
     before = output.read_bytes()
     with pytest.raises(Killed):
-        run(output, pictures, resume=False, stop_after=0)
+        run(output, images, resume=False, stop_after=0)
     assert output.read_bytes() == before
     with pytest.raises(Killed):
-        run(output, pictures, resume=False, stop_after=1, new=" anew")
+        run(output, images, resume=False, stop_after=1, new=" anew")
     assert 0 < len(rows(output)) <= BATCH + 2
 
 
-def test_a_folder_that_does_not_take_the_file(tmp_path: Path, pictures: list[Path]) -> None:
+def test_a_folder_that_does_not_take_the_file(tmp_path: Path, images: list[Path]) -> None:
     with pytest.raises(ClipError, match="nowhere"):
-        run(tmp_path / "nowhere" / "tags.jsonl", pictures)
+        run(tmp_path / "nowhere" / "tags.jsonl", images)
 
 
-def test_one_run_at_a_time(tmp_path: Path, pictures: list[Path]) -> None:
+def test_one_run_at_a_time(tmp_path: Path, images: list[Path]) -> None:
     output = str(tmp_path / "tags.jsonl")
     with RunFile(output) as first:
         with pytest.raises(ClipError, match="being written by another run"), RunFile(output):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clipcli.images.find import PICTURE_EXTENSIONS
+from clipcli.images.find import IMAGE_EXTENSIONS
 from clipcli.library.sidecars.files import SidecarError, SidecarWriter
 from clipcli.library.sidecars.keywords import Keywords, keywords
 from clipcli.library.sidecars.xmp import NAMESPACE, Change, XmpError, merge
@@ -233,24 +233,24 @@ def test_keywords() -> None:
 
 
 def writer(naming: str = "stem", *, dry_run: bool = False) -> SidecarWriter:
-    return SidecarWriter("full" if naming == "full" else "stem", PICTURE_EXTENSIONS, dry_run=dry_run)
+    return SidecarWriter("full" if naming == "full" else "stem", IMAGE_EXTENSIONS, dry_run=dry_run)
 
 
 def test_names(tmp_path: Path) -> None:
     (tmp_path / "a.b.jpg").touch()
-    picture = str(tmp_path / "a.b.jpg")
-    assert writer().write(picture, DOG).path == str(tmp_path / "a.b.xmp")
-    assert writer("full").write(picture, DOG).path == str(tmp_path / "a.b.jpg.xmp")
+    image = str(tmp_path / "a.b.jpg")
+    assert writer().write(image, DOG).path == str(tmp_path / "a.b.xmp")
+    assert writer("full").write(image, DOG).path == str(tmp_path / "a.b.jpg.xmp")
     assert sorted(os.listdir(tmp_path)) == ["a.b.jpg", "a.b.jpg.xmp", "a.b.xmp"], "no temporary file is left"
 
 
 def test_nothing_to_say_makes_no_sidecar_and_no_change_writes_none(tmp_path: Path) -> None:
-    picture = str(tmp_path / "a.jpg")
-    assert writer().write(picture, NOTHING).changes == ()
+    image = str(tmp_path / "a.jpg")
+    assert writer().write(image, NOTHING).changes == ()
     assert os.listdir(tmp_path) == []
-    writer().write(picture, DOG)
+    writer().write(image, DOG)
     os.utime(tmp_path / "a.xmp", ns=(1, 1))
-    assert writer().write(picture, DOG).changes == ()
+    assert writer().write(image, DOG).changes == ()
     assert (tmp_path / "a.xmp").stat().st_mtime_ns == 1
 
 
@@ -263,7 +263,7 @@ def test_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.xmp"]
 
 
-def test_two_pictures_with_one_stem(tmp_path: Path) -> None:
+def test_two_images_with_one_stem(tmp_path: Path) -> None:
     for name in ("IMG.jpg", "IMG.png", "IMG.txt", "other.png"):
         (tmp_path / name).touch()
     shared = r"IMG\.xmp would be the sidecar of IMG\.jpg and of IMG\.png: use --sidecar-name full"

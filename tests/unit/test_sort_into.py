@@ -67,14 +67,14 @@ def test_one_folder_a_label_and_numbers_for_collisions(
     assert (folder / "dog" / "IMG.jpg").is_symlink() == (way == "link")
     assert tree(photos) == ({} if way == "move" else before)
     stderr = capsys.readouterr().err
-    assert f"4 pictures sorted into {folder}" in stderr
+    assert f"4 images sorted into {folder}" in stderr
     assert f"clip tag --undo {manifest_of(photos)}" in stderr
     take_back(photos)
     assert tree(photos) == before
     assert list(folder.iterdir()) == [], "empty folders and the manifest go"
 
 
-def test_pictures_without_tags_and_failed_ones_stay(photos: Path) -> None:
+def test_images_without_tags_and_failed_ones_stay(photos: Path) -> None:
     failed = {"path": str(photos / "other.png"), "status": "error", "error": {"type": "X", "message": "x"}}
     assert sort(photos, [tagged(photos / "a/IMG.jpg"), failed], "move") == 0
     assert tree(photos.parent / "sorted") == {}
@@ -103,7 +103,7 @@ def test_sorting_again_adds_nothing(way: Way, photos: Path, capsys: pytest.Captu
     sort(photos, rows, way)
     folder = photos.parent / "sorted"
     assert tree(folder) == before
-    assert capsys.readouterr().err == f"clip: 0 pictures sorted into {folder}; already there: 3 pictures\n"
+    assert capsys.readouterr().err == f"clip: 0 images sorted into {folder}; already there: 3 images\n"
     assert [path.name for path in folder.glob("clip-manifest*")] == ["clip-manifest.jsonl"]
 
 
@@ -138,14 +138,14 @@ def test_labels_that_are_no_folder_names(photos: Path) -> None:
     assert set(tree(photos.parent / "sorted")) == {"AC_DC/IMG.jpg", "a_ b_/IMG.jpg", "_/IMG.jpg"}
 
 
-def test_a_picture_that_has_vanished(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_image_that_has_vanished(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [tagged(photos / "gone.jpg", "dog"), tagged(photos / "other.png", "dog")]
     assert sort(photos, rows, "move") == 1
     assert set(tree(photos.parent / "sorted")) == {"dog/other.png"}
     assert "gone.jpg could not be sorted: it has vanished" in capsys.readouterr().err
 
 
-def test_sidecars_go_with_their_picture(photos: Path) -> None:
+def test_sidecars_go_with_their_image(photos: Path) -> None:
     for name in ("a/IMG.jpg.xmp", "a/IMG.xmp", "other.xmp"):
         (photos / name).write_text(f"sidecar {name}")
     (photos / "other.raw").write_text("shares other.xmp")

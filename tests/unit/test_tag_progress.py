@@ -32,22 +32,22 @@ def test_a_line_every_30_seconds_in_a_log(capsys: pytest.CaptureFixture[str]) ->
             clock.now += 10
             advance(200)
     assert capsys.readouterr().err.splitlines() == [
-        "clip: 1,000 of 10,000 pictures, 20.0/s, 7 min 30 s left",
-        "clip: 1,600 of 10,000 pictures, 20.0/s, 7 min 0 s left",
-        "clip: 2,200 of 10,000 pictures, 20.0/s, 6 min 30 s left",
+        "clip: 1,000 of 10,000 images, 20.0/s, 7 min 30 s left",
+        "clip: 1,600 of 10,000 images, 20.0/s, 7 min 0 s left",
+        "clip: 2,200 of 10,000 images, 20.0/s, 6 min 30 s left",
     ]
 
 
 def test_where_the_inputs_cannot_be_counted(capsys: pytest.CaptureFixture[str]) -> None:
     def nothing_there() -> int:
-        raise ClipError("no picture in here")
+        raise ClipError("no image in here")
 
     for count_all in (None, nothing_there):
         clock = Clock()
         with show_progress(shown=True, done=0, count_all=count_all, clock=clock) as advance:
             clock.now += 31
             advance(62)
-        assert capsys.readouterr().err == "clip: 62 pictures, 2.0/s\n"
+        assert capsys.readouterr().err == "clip: 62 images, 2.0/s\n"
 
 
 def test_nothing_is_counted_or_said_where_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,9 +73,9 @@ def test_the_summary() -> None:
     tally.sidecars.update(written=2)
     tally.started -= 2
     lines = tally.lines()
-    assert lines[0] == "pictures  5, of which 1 was finished before"
-    assert lines[1] == "tags      2, none on 1 picture"
-    assert lines[2].startswith("speed     2.0 pictures/s")
+    assert lines[0] == "images  5, of which 1 was finished before"
+    assert lines[1] == "tags      2, none on 1 image"
+    assert lines[2].startswith("speed     2.0 images/s")
     assert lines[3:] == ["sidecars  2 written", "failures  2 X, 1 MissingFile"]
     tally.recount([{"status": "ok", "tags": [1]}] * 7)
     assert (tally.images, tally.before, tally.tags, tally.failed) == (7, 2, 7, 0)

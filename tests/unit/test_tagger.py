@@ -49,21 +49,21 @@ def test_extreme_scales_neither_overflow_nor_lose_the_answer() -> None:
 
 
 def test_a_score_does_not_depend_on_the_other_labels() -> None:
-    picture = features(1, 3)[0]
-    everything = {tag.label: tag for tag in make_tagger(TagOptions(threshold=0)).tag("x", picture).tags}
+    image = features(1, 3)[0]
+    everything = {tag.label: tag for tag in make_tagger(TagOptions(threshold=0)).tag("x", image).tags}
     assert len(everything) == 5
     for label in LABELS:
-        (alone,) = make_tagger(TagOptions(threshold=0), (label,)).tag("x", picture).tags
+        (alone,) = make_tagger(TagOptions(threshold=0), (label,)).tag("x", image).tags
         assert alone.score == pytest.approx(everything[label.name].score, abs=1e-6)
         assert alone.cosine == pytest.approx(everything[label.name].cosine, abs=1e-6)
 
 
 def test_best_first_and_label_order_only_permutes() -> None:
     for seed in range(5):
-        picture = features(1, seed)[0]
-        tags = make_tagger(TagOptions(threshold=0)).tag("x", picture).tags
+        image = features(1, seed)[0]
+        tags = make_tagger(TagOptions(threshold=0)).tag("x", image).tags
         assert [tag.score for tag in tags] == sorted((tag.score for tag in tags), reverse=True)
-        turned = make_tagger(TagOptions(threshold=0), LABELS[::-1]).tag("x", picture).tags
+        turned = make_tagger(TagOptions(threshold=0), LABELS[::-1]).tag("x", image).tags
         assert [tag.label for tag in turned] == [tag.label for tag in tags]
 
 
@@ -73,38 +73,38 @@ def test_a_threshold_of_the_label_takes_the_place_of_the_common_one() -> None:
 
 
 def test_the_default_threshold() -> None:
-    pictures = features(60, 4)
+    images = features(60, 4)
     given = make_tagger()
     judged = make_tagger(TagOptions(threshold=0))
     seen = 0
-    for picture in pictures:
-        everything = judged.tag("x", picture).tags
+    for image in images:
+        everything = judged.tag("x", image).tags
         wanted = [tag.label for tag in everything if tag.score >= (0.0 if tag.label == "cat" else DEFAULT_THRESHOLD)]
-        assert [tag.label for tag in given.tag("x", picture).tags] == wanted
+        assert [tag.label for tag in given.tag("x", image).tags] == wanted
         seen += len(wanted)
     assert 0 < seen < 300
 
 
 def test_a_score_equal_to_the_threshold_is_enough() -> None:
-    picture = features(1, 5)[0]
-    best = make_tagger(TagOptions(threshold=0)).tag("x", picture).tags[0]
-    (only,) = make_tagger(TagOptions(threshold=best.score, top=1)).tag("x", picture).tags
+    image = features(1, 5)[0]
+    best = make_tagger(TagOptions(threshold=0)).tag("x", image).tags[0]
+    (only,) = make_tagger(TagOptions(threshold=best.score, top=1)).tag("x", image).tags
     assert only == best
 
 
 def test_top() -> None:
-    picture = features(1, 6)[0]
-    everything = make_tagger(TagOptions(threshold=0)).tag("x", picture).tags
-    assert make_tagger(TagOptions(threshold=0, top=2)).tag("x", picture).tags == everything[:2]
+    image = features(1, 6)[0]
+    everything = make_tagger(TagOptions(threshold=0)).tag("x", image).tags
+    assert make_tagger(TagOptions(threshold=0, top=2)).tag("x", image).tags == everything[:2]
 
 
 def test_of_an_exclusive_group_only_the_best_label_is_given() -> None:
     options = TagOptions(threshold=0, exclusive=("weather",))
     winners = set()
     for seed in range(20):
-        picture = features(1, seed)[0]
-        everything = make_tagger(TagOptions(threshold=0)).tag("x", picture).tags
-        tags = make_tagger(options).tag("x", picture).tags
+        image = features(1, seed)[0]
+        everything = make_tagger(TagOptions(threshold=0)).tag("x", image).tags
+        tags = make_tagger(options).tag("x", image).tags
         loser = [tag for tag in everything if tag.label in ("rain", "snow")][1]
         assert tags == tuple(tag for tag in everything if tag != loser)
         winners.add(loser.label)

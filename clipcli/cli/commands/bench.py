@@ -22,30 +22,30 @@ if TYPE_CHECKING:
 def bench(
     inputs: InputOptions,
     model: ModelOptions,
-    pictures: Annotated[int, typer.Option(metavar="N", min=1, help="How many pictures to run.")] = 64,
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="How many images to run.")] = 64,
     megapixels: Annotated[
-        float, typer.Option(metavar="N", min=0.01, max=100, help="Size of the pictures drawn where none are named.")
+        float, typer.Option(metavar="N", min=0.01, max=100, help="Size of the images drawn where none are named.")
     ] = 12,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Measure how fast a model runs on this machine.
 
-    Counted are pictures and prompts a second, with nothing remembered.
+    Counted are images and prompts a second, with nothing remembered.
 
     \b
     clip bench
     clip bench --dtype int8 --megapixels 0.3
-    clip bench ~/photos --pictures 500 --json
+    clip bench ~/photos --count 500 --json
     """  # noqa: D301 - \b keeps lines apart
     from itertools import islice
 
-    from clipcli.api.benchmark import run_benchmark, synthetic_pictures
+    from clipcli.api.benchmark import run_benchmark, synthetic_images
 
     if inputs.images or inputs.from_file is not None:
-        sources = list(islice(inputs.sources(), pictures))
+        sources = list(islice(inputs.sources(), count))
     else:
         height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
-        sources = list(synthetic_pictures(pictures, (height * 4 // 3, height)))
+        sources = list(synthetic_images(count, (height * 4 // 3, height)))
     engine = replace(model, no_cache=True).open(inputs, quiet=True)
     report = _describe(engine, run_benchmark(engine, sources, _write_nowhere))
     print_text(dump(report, indent=1) + "\n" if json else _table(report))
@@ -61,7 +61,7 @@ def _describe(engine: "Model", measured: "Benchmark") -> dict[str, Any]:
     from clipcli.features.pipeline import available_cores
 
     return {
-        "schema": "clipcli.bench/1",
+        "schema": "clipcli.bench/2",
         "version": __version__,
         "model": engine.files.id,
         "device": engine.placement.device,
@@ -75,11 +75,11 @@ def _describe(engine: "Model", measured: "Benchmark") -> dict[str, Any]:
 def _table(report: dict[str, Any]) -> str:
     rows = [
         ("model", f"{report['model']}, {report['dtype']} on {report['device']}, {report['cores']} cores"),
-        ("pictures", f"{report['pictures_per_s']:.1f} a second, from {report['pictures']} files to results"),
-        ("", f"{report['model_pictures_per_s']:.1f} a second in the image tower, batches of {report['batch_size']}"),
+        ("images", f"{report['images_per_s']:.1f} a second, from {report['images']} files to results"),
+        ("", f"{report['model_images_per_s']:.1f} a second in the image tower, batches of {report['batch_size']}"),
         ("prompts", f"{report['prompts_per_s']:.1f} a second, {report['prompts']} at once"),
         ("first answer", f"{report['load_s']:.2f} s until the model is ready"),
-        ("a picture", f"{report['decode_ms']:.2f} ms decoding, on one core"),
+        ("an image", f"{report['decode_ms']:.2f} ms decoding, on one core"),
         ("", f"{report['preprocess_ms']:.2f} ms scaling and cropping, on one core"),
         ("", f"{report['model_ms']:.2f} ms in the model"),
         ("", f"{report['write_ms']:.2f} ms writing the result"),

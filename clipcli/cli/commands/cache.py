@@ -1,4 +1,4 @@
-"""`clip cache`: what is remembered of pictures, texts and converted models, and how to forget it.
+"""`clip cache`: what is remembered of images, texts and converted models, and how to forget it.
 
 Nothing in it is ever lost for good.
 """
@@ -62,7 +62,7 @@ def info(options: FormatOptions) -> None:
 @cache_app.command(cls=GroupedCommand)
 @handles_errors
 def clear(
-    images: Annotated[bool, typer.Option("--images", help="Only what is remembered of pictures.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="Only what is remembered of images.")] = False,
     text: Annotated[bool, typer.Option("--text", help="Only what is remembered of texts and labels.")] = False,
     converted: Annotated[
         bool, typer.Option("--converted", help="Only what files named with --model were converted into.")

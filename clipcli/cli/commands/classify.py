@@ -1,4 +1,4 @@
-"""`clip classify`: which of the given labels is on each picture."""
+"""`clip classify`: which of the given labels is on each image."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -38,7 +38,7 @@ class AnswerOptions:
         float | None, typer.Option(metavar="X", help="Leave out labels that score less.", rich_help_panel=SCORING)
     ] = None
     none_of_these: Annotated[
-        bool, typer.Option("--none-of-these", help="Let a picture be none of the labels.", rich_help_panel=SCORING)
+        bool, typer.Option("--none-of-these", help="Let an image be none of the labels.", rich_help_panel=SCORING)
     ] = False
     none_text: Annotated[
         str | None,
@@ -56,7 +56,7 @@ def classify(
     model: ModelOptions,
     output: OutputOptions,
 ) -> None:
-    """Name what is on pictures, with labels of your own.
+    """Name what is on images, with labels of your own.
 
     \b
     clip classify img.jpg --labels cat,dog

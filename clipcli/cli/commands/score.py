@@ -1,4 +1,4 @@
-"""`clip score`: how well each text fits each picture."""
+"""`clip score`: how well each text fits each image."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ def score(
     model: ModelOptions,
     output: OutputOptions,
 ) -> None:
-    """Compare pictures with whole texts, used as they are.
+    """Compare images with whole texts, used as they are.
 
     \b
     clip score poster.png --text "a rock concert" --text "a wedding"

@@ -1,4 +1,4 @@
-"""`clip tag`: the labels that apply to each picture of a library, and what is done with them."""
+"""`clip tag`: the labels that apply to each image of a library, and what is done with them."""
 
 from clipcli.cli.options import InputOptions, LabelOptions, ModelOptions, expand_options
 from clipcli.cli.shell.boundary import handles_errors
@@ -23,7 +23,7 @@ def tag(
     model: ModelOptions,
     output: TagOutputOptions,
 ) -> None:
-    """Give pictures the labels that apply: several, or none.
+    """Give images the labels that apply: several, or none.
 
     \b
     clip tag ~/photos --label-set photo-subjects --output tags.jsonl --resume

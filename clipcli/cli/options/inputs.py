@@ -1,4 +1,4 @@
-"""Which pictures, and how they are read."""
+"""Which images, and how they are read."""
 
 import io
 import os
@@ -26,13 +26,13 @@ class Alpha(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """Which pictures."""
+    """Which images."""
 
     images: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="IMAGE",
-            help="Files, folders (walked recursively), quoted globs, or - for one picture on stdin.",
+            help="Files, folders (walked recursively), quoted globs, or - for one image on stdin.",
             show_default=False,
             rich_help_panel=INPUTS,
         ),
@@ -55,14 +55,14 @@ class InputOptions:
         bool, typer.Option("--follow-symlinks", help="Walk into linked folders.", rich_help_panel=INPUTS)
     ] = False
     max_megapixels: Annotated[
-        float, typer.Option(metavar="N", help="Refuse pictures that claim more pixels.", rich_help_panel=INPUTS)
+        float, typer.Option(metavar="N", help="Refuse images that claim more pixels.", rich_help_panel=INPUTS)
     ] = 256
-    no_exif: Annotated[
-        bool, typer.Option("--no-exif", help="Do not turn pictures upright.", rich_help_panel=INPUTS)
-    ] = False
+    no_exif: Annotated[bool, typer.Option("--no-exif", help="Do not turn images upright.", rich_help_panel=INPUTS)] = (
+        False
+    )
     exact_decode: Annotated[
         bool,
-        typer.Option("--exact-decode", help="Decode and scale large pictures exactly.", rich_help_panel=INPUTS),
+        typer.Option("--exact-decode", help="Decode and scale large images exactly.", rich_help_panel=INPUTS),
     ] = False
     alpha: Annotated[Alpha, typer.Option(help="Lay transparency on white, or drop it.", rich_help_panel=INPUTS)] = (
         Alpha.white
@@ -72,7 +72,7 @@ class InputOptions:
         """Check what goes together, and the range.
 
         Raises:
-            UsageError: `--null` without a list; `--max-megapixels` would refuse every picture, or is no number.
+            UsageError: `--null` without a list; `--max-megapixels` would refuse every image, or is no number.
         """
         if self.null_separated and self.from_file is None:
             raise UsageError(
@@ -89,7 +89,7 @@ class InputOptions:
         return all(path != "-" and (_is_file(path) or not os.path.exists(path)) for path in named)
 
     def sources(self, *, skip_folder: str | None = None) -> "Iterator[ImageSource]":
-        """Find the pictures, lazily; none in `skip_folder` where that lies below a folder that is named."""
+        """Find the images, lazily; none in `skip_folder` where that lies below a folder that is named."""
         from clipcli.images.find import FindOptions, find_images
 
         skipped = None if skip_folder is None else os.path.realpath(skip_folder)

@@ -71,7 +71,7 @@ class ModelOptions:
             "-b",
             metavar="N|auto",
             envvar="CLIPCLI_BATCH_SIZE",
-            help="Pictures computed at once.",
+            help="Images computed at once.",
             rich_help_panel=MODEL,
         ),
     ] = "auto"
@@ -92,7 +92,7 @@ class ModelOptions:
         """Find the model, fetching it if it must be, and make it ready.
 
         Args:
-            inputs: How pictures are read.
+            inputs: How images are read.
             quiet: Say nothing.
             bars: Whether what takes long may show a bar.
         """

@@ -64,7 +64,7 @@ class FormatOptions:
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions(FormatOptions):
-    """What is printed where, of a run over pictures."""
+    """What is printed where, of a run over images."""
 
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
         False
@@ -73,5 +73,5 @@ class OutputOptions(FormatOptions):
         bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
     ] = False
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first bad picture.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--fail-fast", help="Stop at the first bad image.", rich_help_panel=OUTPUT)
     ] = False

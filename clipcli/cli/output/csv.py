@@ -1,4 +1,4 @@
-"""CSV and TSV in long form: one row a label and picture, one row for a picture that failed."""
+"""CSV and TSV in long form: one row a label and image, one row for an image that failed."""
 
 import csv
 import io

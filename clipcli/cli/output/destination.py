@@ -148,13 +148,13 @@ def check_destination(path: str | None, option: str = "--output") -> None:
     """Find out, before anything slow begins, whether `open_destination` will succeed. Leaves nothing behind.
 
     Raises:
-        UsageError: It has a picture's name: a slip of the pen, or a glob right behind the option.
+        UsageError: It has an image's name: a slip of the pen, or a glob right behind the option.
         ClipError: It will not succeed.
     """
     if path is None or path == "-":
         return
     target = Path(os.path.realpath(path))
-    _refuse_picture((Path(path), target), option)
+    _refuse_image((Path(path), target), option)
     try:
         if not _is_special(target):
             _refuse_read_only(target, option, path)
@@ -184,13 +184,13 @@ def check_folder(path: str | None, option: str) -> None:
         raise ClipError(f"{option} {path}: {os.strerror(number)}", hint="name a folder that you may write to")
 
 
-def _refuse_picture(names: Iterable[Path], option: str) -> None:
-    from clipcli.images.find import PICTURE_EXTENSIONS
+def _refuse_image(names: Iterable[Path], option: str) -> None:
+    from clipcli.images.find import IMAGE_EXTENSIONS
 
     for name in names:
-        if name.suffix.lower() in PICTURE_EXTENSIONS:
+        if name.suffix.lower() in IMAGE_EXTENSIONS:
             raise UsageError(
-                f"{option} {name}: this is a picture's name, and pictures are never written over",
+                f"{option} {name}: this is an image's name, and images are never written over",
                 hint=f"{option} takes the next word as the file to write: give it a name with another ending",
             )
 

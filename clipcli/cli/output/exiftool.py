@@ -1,4 +1,4 @@
-"""JSON that ExifTool reads: `exiftool -json=tags.json FILES` writes the keywords into the pictures themselves.
+"""JSON that ExifTool reads: `exiftool -json=tags.json FILES` writes the keywords into the images themselves.
 
 The objects are keyed by `SourceFile` (Image::ExifTool, option -json=); property names are ExifTool's, with their group.
 """
@@ -13,7 +13,7 @@ from clipcli.results import Record, TaggedImage
 
 
 class ExiftoolRenderer:
-    """One array with an object for each picture that has tags."""
+    """One array with an object for each image that has tags."""
 
     def __init__(self, destination: Destination, keywords_of: Callable[[TaggedImage], Keywords]) -> None:
         """Write to a destination, in the spelling that sidecars have."""

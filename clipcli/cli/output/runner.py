@@ -13,7 +13,7 @@ from clipcli.cli.output import make_renderer
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.interrupt import undisturbed
-from clipcli.cli.shell.progress import picture_counter
+from clipcli.cli.shell.progress import image_counter
 from clipcli.errors import ExitStatus
 from clipcli.results import Record
 
@@ -45,7 +45,7 @@ def print_results(
     """Write results as they come, then say what failed and leave with the status that fits.
 
     Raises:
-        typer.Exit: With `ExitStatus.PARTIAL` if a picture failed.
+        typer.Exit: With `ExitStatus.PARTIAL` if an image failed.
     """
     format = output.chosen_format()
     ok = failed = 0
@@ -53,7 +53,7 @@ def print_results(
         renderer = make_renderer(format, destination)
         # A table on the terminal is its own progress.
         shown = not (output.quiet or output.no_progress or destination.is_terminal)
-        with picture_counter(shown=shown) as count:
+        with image_counter(shown=shown) as count:
             # Nothing is written before the first batch is there: a run that fails at once prints no half document.
             first = list(islice(batches, 1))
             renderer.start(schema, run)
@@ -77,21 +77,21 @@ def print_results(
 
 
 def until_failure(batch: Sequence[R]) -> Sequence[R]:
-    """A batch up to its first picture that failed."""
+    """A batch up to its first image that failed."""
     first = next((i for i, record in enumerate(batch) if record.error is not None), len(batch))
     return batch[: first + 1]
 
 
 def stopped_text(ok: int) -> str:
     """What is said where `--fail-fast` has ended a run."""
-    return f"stopped at the first picture that could not be used (--fail-fast), after {ok:,} that could"
+    return f"stopped at the first image that could not be used (--fail-fast), after {ok:,} that could"
 
 
 def failures_text(failed: int, images: int) -> str:
-    """What is said of pictures that failed: "2 of 5 pictures could not be used; their rows say why"."""
+    """What is said of images that failed: "2 of 5 images could not be used; their rows say why"."""
     if images == 1:
-        return "the picture could not be used; its row says why"
+        return "the image could not be used; its row says why"
     if failed == images:
-        return f"none of the {images:,} pictures could be used; their rows say why"
+        return f"none of the {images:,} images could be used; their rows say why"
     rows = "its row says" if failed == 1 else "their rows say"
-    return f"{failed:,} of {images:,} pictures could not be used; {rows} why"
+    return f"{failed:,} of {images:,} images could not be used; {rows} why"

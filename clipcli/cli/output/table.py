@@ -1,4 +1,4 @@
-"""A table for people: one block a picture, a bar for each score, aligned in every script.
+"""A table for people: one block an image, a bar for each score, aligned in every script.
 
 Lines are laid out in fixed columns rather than by rich's Table, so that a folder streams as it is finished. Nothing is
 cut: what is too long for its column goes on below. Where no bars can be drawn (a pipe, a file, a dumb terminal, which
@@ -52,7 +52,7 @@ class _Columns:
 
 
 class TableRenderer:
-    """Blocks of lines: picture, label, bar, score, cosine, logit."""
+    """Blocks of lines: image, label, bar, score, cosine, logit."""
 
     def __init__(self, destination: Destination) -> None:
         """Write to a destination; colours and bars only where they are welcome."""
@@ -77,7 +77,7 @@ class TableRenderer:
             paths = (record.path for record in records)
             self._columns = _Columns.for_width(self._console.width, paths, self._labels, bars=self._bars)
             heading = self._entry_lines(self._heading, Text(), "score", "cosine", "logit")
-            lines.extend(self._beside("picture", heading))
+            lines.extend(self._beside("image", heading))
             for line in lines:
                 line.stylize("bold")
             self._labels = None

@@ -146,7 +146,7 @@ def _in_our_words(command: str, word: str = "") -> Iterator[None]:
     except typer.TyperException as error:
         message, suggestion = _reworded(error)
         if word and (os.path.exists(word) or os.path.splitext(word)[1]):
-            suggestion = f"to name what is on a picture: clip classify {shlex.quote(word)} --labels cat,dog"
+            suggestion = f"to name what is on an image: clip classify {shlex.quote(word)} --labels cat,dog"
         say(f"error: {message}", hint=suggestion or f"`{command} -h` shows what can be given")
         raise typer.Exit(ExitStatus.USAGE) from None
 

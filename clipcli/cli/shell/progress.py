@@ -77,20 +77,20 @@ def prompt_bar(*, quiet: bool = False) -> Iterator[Report]:
 
 
 @contextmanager
-def picture_counter(*, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Count pictures on the terminal while results go elsewhere.
+def image_counter(*, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Count images on the terminal while results go elsewhere.
 
     Yields:
-        A function to call with the number of pictures just finished.
+        A function to call with the number of images just finished.
     """
     if not shown or not can_show_bars():
         yield lambda count: None
         return
     from rich.progress import SpinnerColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), "{task.completed} pictures{task.fields[rate]}", TimeElapsedColumn())
+    columns = (SpinnerColumn(), "{task.completed} images{task.fields[rate]}", TimeElapsedColumn())
     with make_progress(*columns) as progress:
-        task = progress.add_task("pictures", total=None, rate="")
+        task = progress.add_task("images", total=None, rate="")
 
         def advance(count: int) -> None:
             speed = progress.tasks[0].speed

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 def counted(number: int, thing: str) -> str:
-    """A number of things: "1 picture", "2 pictures", "12,000 pictures"."""
+    """A number of things: "1 image", "2 images", "12,000 images"."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 

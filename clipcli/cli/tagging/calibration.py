@@ -1,4 +1,4 @@
-"""`clip tag --calibrate`: thresholds from labelled pictures, into a label-set file."""
+"""`clip tag --calibrate`: thresholds from labelled images, into a label-set file."""
 
 import csv
 import os
@@ -25,8 +25,8 @@ from clipcli.labels.write import to_yaml
 
 Labelled = dict[str, set[str]]
 
-_EXAMPLE = "put pictures into one folder a label, like labelled/cat/1.jpg, or list them in a CSV of path,label"
-_CSV = "the file begins with the line path,label and is saved as UTF-8; each line after it is one label of one picture"
+_EXAMPLE = "put images into one folder a label, like labelled/cat/1.jpg, or list them in a CSV of path,label"
+_CSV = "the file begins with the line path,label and is saved as UTF-8; each line after it is one label of one image"
 
 
 def calibrate(
@@ -35,8 +35,8 @@ def calibrate(
     """Fit thresholds, write a label set that has them, and print how well they do.
 
     Raises:
-        UsageError: Not one picture can be used.
-        typer.Exit: With `PARTIAL` if a picture could not be used.
+        UsageError: Not one image can be used.
+        typer.Exit: With `PARTIAL` if an image could not be used.
     """
     known: list[set[str]] = []
     scores = []
@@ -50,7 +50,7 @@ def calibrate(
         scores.append(tagger.scores(item.features[None])[0][0])
     if not scores:
         raise UsageError(
-            "--calibrate: none of the labelled pictures could be used",
+            "--calibrate: none of the labelled images could be used",
             hint="the lines above say what is wrong with each",
         )
     table = np.array([[name in labels for name in label_set.names] for labels in known])
@@ -59,15 +59,15 @@ def calibrate(
     _print(fits, output)
     unfitted = sum(fit.threshold is None for fit in fits)
     if not output.quiet:
-        fitted, used = counted(len(fits) - unfitted, "label"), counted(len(scores), "picture")
-        rest = f"; unchanged, for want of pictures: {counted(unfitted, 'label')}" if unfitted else ""
+        fitted, used = counted(len(fits) - unfitted, "label"), counted(len(scores), "image")
+        rest = f"; unchanged, for want of images: {counted(unfitted, 'label')}" if unfitted else ""
         say(f"{into}: thresholds of {fitted}, from {used}{rest}")
     if failed:
         raise typer.Exit(ExitStatus.PARTIAL)
 
 
 def read_labelled(labelled: str, names: tuple[str, ...]) -> Labelled:
-    """Read which labels each picture has, from folders or a CSV.
+    """Read which labels each image has, from folders or a CSV.
 
     Raises:
         UsageError: They cannot be read, or are not those of the label set.
@@ -83,14 +83,14 @@ def read_labelled(labelled: str, names: tuple[str, ...]) -> Labelled:
         truth.setdefault(path, set()).add(label)
     if not truth:
         raise UsageError(
-            f"--calibrate {labelled}: no labelled picture in it",
+            f"--calibrate {labelled}: no labelled image in it",
             hint=_EXAMPLE,
         )
     return truth
 
 
 def _read_folder(folder: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the pictures of `folder/label/`; levels of a hierarchy are folders inside each other."""
+    """Yield the images of `folder/label/`; levels of a hierarchy are folders inside each other."""
     for source in find_images([folder], FindOptions(follow_symlinks=True)):
         label = os.path.relpath(os.path.dirname(source.path), folder).replace(os.sep, "/")
         if label != ".":
@@ -98,7 +98,7 @@ def _read_folder(folder: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _read_csv(file: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the rows of a CSV with the columns path and label; a picture with several labels has several rows."""
+    """Yield the rows of a CSV with the columns path and label; an image with several labels has several rows."""
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -127,7 +127,7 @@ def _print(fits: list[Fit], output: TagOutputOptions) -> None:
     rows = [
         {
             "label": fit.label,
-            "pictures": fit.pictures,
+            "images": fit.images,
             "threshold": fit.threshold,
             "precision": fit.precision,
             "recall": fit.recall,
@@ -137,8 +137,8 @@ def _print(fits: list[Fit], output: TagOutputOptions) -> None:
     numbers = ("threshold", "precision", "recall")
     columns = [
         Column("label", [fit.label for fit in fitted]),
-        Column("pictures", [str(fit.pictures) for fit in fitted], right=True),
+        Column("images", [str(fit.images) for fit in fitted], right=True),
         *(Column(name, [f"{row[name]:.3f}" for row in rows], right=True) for name in numbers),
     ]
     options = FormatOptions(format=output.chosen_format(), output=output.output)
-    print_rows("clipcli.calibration/1", rows, columns, options)
+    print_rows("clipcli.calibration/2", rows, columns, options)

@@ -37,7 +37,7 @@ def refuse_conflicts(
         others = [name for name in [*given, *calibrating] if name != "--dry-run"]
         _refuse_beside("--undo", others, "only takes back what its manifest says")
     elif calibration.calibrate is not None:
-        _refuse_beside("--calibrate", given, "fits thresholds to pictures of its own, and tags none")
+        _refuse_beside("--calibrate", given, "fits thresholds to images of its own, and tags none")
     else:
         _refuse_lone(sidecars, sorting, output)
         _refuse_what_needs_files(inputs, sidecars, sorting, output)
@@ -103,12 +103,10 @@ def _refuse_what_needs_files(
     wishes = {"--write-sidecars": sidecars.write_sidecars, "--sort-into": sorting.sort_into is not None}
     wished = next((name for name, wish in wishes.items() if wish), None)
     if wished is not None and "-" in (inputs.images or []):
-        raise UsageError(
-            f"{wished} needs files, and a picture on standard input is none", hint="name the picture's file"
-        )
+        raise UsageError(f"{wished} needs files, and an image on standard input is none", hint="name the image's file")
     if sorting.move and output.resume:
         raise UsageError(
-            "--resume and --move do not go together: pictures that have moved away would lose their rows",
+            "--resume and --move do not go together: images that have moved away would lose their rows",
             hint="tag to the end first; then --move in a run of its own, which is quick: features are remembered",
         )
 
@@ -124,8 +122,8 @@ def _refuse_shared_files(inputs: InputOptions, calibration: CalibrationOptions, 
         if path == second == "-" or _are_one_file(path, second):
             place = "standard output" if path == "-" else path
             raise UsageError(f"{one} and {other} both write to {place}", hint="give each a file of its own")
-    read = [(image, "a picture that is to be read") for image in inputs.images or []]
-    read += [(inputs.from_file, "the list of pictures")] if inputs.from_file is not None else []
+    read = [(image, "an image that is to be read") for image in inputs.images or []]
+    read += [(inputs.from_file, "the list of images")] if inputs.from_file is not None else []
     read += [(calibration.calibrate, "what --calibrate reads")] if calibration.calibrate is not None else []
     for option, path in written.items():
         for source, what in read:

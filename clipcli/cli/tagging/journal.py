@@ -1,14 +1,14 @@
 """The output file of `clip tag` as a journal: it grows by whole batches, and an interrupted run goes on with it.
 
-A line is one picture's row together with size and modification time of the file that it was made of. A file beside
+A line is one image's row together with size and modification time of the file that it was made of. A file beside
 them holds the settings and where each batch of rows ends, see `run_file`. Whatever kills the run, at any moment:
 
 - Rows that are torn, or not part of a whole batch, are cut off and done again.
-- Pictures that have changed are done again, together with those that shared their batch: the last digit of a number
+- Images that have changed are done again, together with those that shared their batch: the last digit of a number
   may depend on the company, and the finished file shall equal, line for line, that of a run never disturbed.
-- What is to be done again is dropped before anything is added, so no picture ever has two rows.
+- What is to be done again is dropped before anything is added, so no image ever has two rows.
 
-Takes about 150 bytes of memory a picture. Must not import numpy or torch.
+Takes about 150 bytes of memory an image. Must not import numpy or torch.
 """
 
 import json
@@ -30,7 +30,7 @@ from clipcli.results import TaggedImage
 Row = dict[str, Any]
 Stamp = tuple[int, int]
 
-# Failures that lie in the picture, which fails again as long as it does not change. All others are tried again.
+# Failures that lie in the image, which fails again as long as it does not change. All others are tried again.
 _LASTING_FAILURES = ("UnreadableImage", "ImageTooLarge")
 
 
@@ -42,14 +42,14 @@ class Journal:
 
         Args:
             run_file: Knows where rows go.
-            settings: All that a row depends on besides the picture, by the words that errors use.
+            settings: All that a row depends on besides the image, by the words that errors use.
         """
         self._run_file = run_file
         self._path = run_file.rows_path
         self._settings: Row = json.loads(dump(dict(settings)))  # as it comes back from the file: lists for tuples
         self._rows: BinaryIO | None = None
         self._kept: dict[int, int] = {}  # hash of the path -> where its row begins
-        self._kept_rows = 0  # more, where a picture was named twice
+        self._kept_rows = 0  # more, where an image was named twice
         self._stamps: list[Stamp | None] = []  # of the sources handed out, until their rows are written
         self._order = array("q")  # where the row of each source begins; -1 while it is yet to be written
         self._added = array("q")
@@ -57,11 +57,11 @@ class Journal:
 
     @property
     def kept(self) -> int:
-        """Rows of pictures that were finished before."""
+        """Rows of images that were finished before."""
         return self._kept_rows
 
     def resume(self) -> None:
-        """Keep what an earlier run finished, as far as its pictures have not changed since.
+        """Keep what an earlier run finished, as far as its images have not changed since.
 
         Raises:
             UsageError: The earlier run had other settings, or it is not known which.
@@ -77,7 +77,7 @@ class Journal:
     def pending(self, sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
         """Yield the sources that are left to do, and note what `write` will need."""
         for source in sources:
-            if source is PAUSE:  # no picture, so there will be no row
+            if source is PAUSE:  # no image, so there will be no row
                 yield source
                 continue
             offset = self._kept.get(hash(source.path))
@@ -184,7 +184,7 @@ class Journal:
 
 
 def _stamp(source: ImageSource) -> Stamp | None:
-    """Size and modification time, before the picture is read; None where there is no file to look at."""
+    """Size and modification time, before the image is read; None where there is no file to look at."""
     if source.data is not None or source.error is not None:
         return None
     return _stamp_of(source.path)

@@ -36,7 +36,7 @@ class SidecarName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ThresholdOptions:
-    """Which labels a picture is given."""
+    """Which labels an image is given."""
 
     threshold: Annotated[
         float | None,
@@ -44,7 +44,7 @@ class ThresholdOptions:
     ] = None
     top: Annotated[
         int | None,
-        typer.Option("--top", "-k", metavar="N", help="At most N labels a picture.", rich_help_panel=SCORING),
+        typer.Option("--top", "-k", metavar="N", help="At most N labels an image.", rich_help_panel=SCORING),
     ] = None
     exclusive: Annotated[
         list[str] | None,
@@ -54,7 +54,7 @@ class ThresholdOptions:
 
 @dataclass(frozen=True, slots=True)
 class SidecarOptions:
-    """What is written beside pictures."""
+    """What is written beside images."""
 
     write_sidecars: Annotated[
         bool, typer.Option("--write-sidecars", help="Write tags into XMP sidecars.", rich_help_panel=SIDECARS)
@@ -84,7 +84,7 @@ class SidecarOptions:
 
 @dataclass(frozen=True, slots=True)
 class SortOptions:
-    """Where pictures go by their best label."""
+    """Where images go by their best label."""
 
     sort_into: Annotated[
         str | None,
@@ -92,7 +92,7 @@ class SortOptions:
     ] = None
     link: Annotated[bool, typer.Option("--link", help="Sort by links (default).", rich_help_panel=SORTING)] = False
     copy: Annotated[bool, typer.Option("--copy", help="Sort copies.", rich_help_panel=SORTING)] = False
-    move: Annotated[bool, typer.Option("--move", help="Move the pictures.", rich_help_panel=SORTING)] = False
+    move: Annotated[bool, typer.Option("--move", help="Move the images.", rich_help_panel=SORTING)] = False
     undo: Annotated[
         str | None, typer.Option(metavar="MANIFEST", help="Take a sorting back.", rich_help_panel=SORTING)
     ] = None
@@ -115,19 +115,19 @@ class SortOptions:
 
     @property
     def way(self) -> Way:
-        """How pictures get into their folders."""
+        """How images get into their folders."""
         return "copy" if self.copy else "move" if self.move else "link"
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationOptions:
-    """Thresholds from pictures whose labels are known."""
+    """Thresholds from images whose labels are known."""
 
     calibrate: Annotated[
         str | None,
         typer.Option(
             metavar="FOLDER|CSV",
-            help="Fit thresholds to FOLDER/label/picture.jpg, or a CSV of path,label.",
+            help="Fit thresholds to FOLDER/label/image.jpg, or a CSV of path,label.",
             rich_help_panel=CALIBRATION,
         ),
     ] = None

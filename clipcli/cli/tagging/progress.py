@@ -17,16 +17,16 @@ LOG_INTERVAL_S = 30.0
 def show_progress(
     *, shown: bool, done: int, count_all: Callable[[], int] | None, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[int], None]]:
-    """Show pictures done, pictures a second and the time that is left.
+    """Show images done, images a second and the time that is left.
 
     Args:
         shown: Whether at all.
-        done: Pictures finished before.
+        done: Images finished before.
         count_all: Walks the inputs and counts them, in a thread of its own; None where they can be read only once.
         clock: Tells seconds.
 
     Yields:
-        A function to call with the number of pictures just finished.
+        A function to call with the number of images just finished.
     """
     if not shown:
         yield lambda count: None
@@ -71,10 +71,10 @@ class _LogLines:
         rate = (self._done - self._before) / (now - self._start)
         total = self._total()
         if total is None:
-            say(f"{counted(self._done, 'picture')}, {rate:.1f}/s")
+            say(f"{counted(self._done, 'image')}, {rate:.1f}/s")
         else:
             left = max(total - self._done, 0) / rate
-            say(f"{self._done:,} of {counted(total, 'picture')}, {rate:.1f}/s, {_duration(left)} left")
+            say(f"{self._done:,} of {counted(total, 'image')}, {rate:.1f}/s, {_duration(left)} left")
 
 
 def _counted(count_all: Callable[[], int] | None) -> Callable[[], int | None]:

@@ -1,6 +1,6 @@
-"""`clip tag --report`: one self-contained page with a thumbnail of every picture and its tags.
+"""`clip tag --report`: one self-contained page with a thumbnail of every image and its tags.
 
-The page asks nothing of any network (its own security policy forbids it), and draws pictures as they are scrolled to.
+The page asks nothing of any network (its own security policy forbids it), and draws images as they are scrolled to.
 Rows are written as they come, so the memory is that of a few thumbnails.
 """
 
@@ -36,7 +36,7 @@ def write_report(path: str, run: Mapping[str, Any], options: DecodeOptions, rows
     Args:
         path: Where.
         run: What describes the run.
-        options: How pictures are read.
+        options: How images are read.
         rows: Rows of output.
 
     Returns:
@@ -61,7 +61,7 @@ def write_report(path: str, run: Mapping[str, Any], options: DecodeOptions, rows
 
 
 def thumbnail(path: str, options: DecodeOptions) -> str:
-    """A picture as a small JPEG in a data URI of at most 8 kB.
+    """An image as a small JPEG in a data URI of at most 8 kB.
 
     Raises:
         ImageError: It cannot be read.
@@ -87,12 +87,12 @@ def _page_row(row: Row, *, folder: str, options: DecodeOptions) -> dict[str, Any
     if row["status"] == "error":
         return {"path": row["path"], "error": row["error"]["message"]}
     try:
-        picture = thumbnail(row["path"], options)
+        image = thumbnail(row["path"], options)
     except ImageError as error:  # it has vanished since it was tagged, or came by standard input
         return {"path": row["path"], "error": str(error)}
     href = quote(os.path.relpath(os.path.abspath(row["path"]), folder).replace(os.sep, "/"), errors="surrogateescape")
     tags = [{"label": tag["label"], "score": round(tag["score"], 4)} for tag in row["tags"]]
-    return {"path": row["path"], "href": href, "thumbnail": picture, "tags": tags}
+    return {"path": row["path"], "href": href, "thumbnail": image, "tags": tags}
 
 
 def _embedded(value: object) -> str:

@@ -16,7 +16,7 @@ from clipcli.cli.tagging.run import Step, TagRun
 from clipcli.cli.tagging.run_file import RunFile
 from clipcli.cli.tagging.sidecar_step import SidecarStep
 from clipcli.cli.tagging.summary import Tally
-from clipcli.images.find import PICTURE_EXTENSIONS, ImageSource
+from clipcli.images.find import IMAGE_EXTENSIONS, ImageSource
 from clipcli.labels.background import background_of
 from clipcli.library.sidecars.files import SidecarWriter
 from clipcli.library.sidecars.keywords import Keywords, keywords
@@ -50,7 +50,7 @@ class TagRequest:
         self._inputs, self._model, self._output = inputs, model, output
 
     def tag(self, sidecars: SidecarOptions, sorting: SortOptions) -> None:
-        """Tag pictures.
+        """Tag images.
 
         Raises:
             typer.Exit: With the status that fits.
@@ -83,7 +83,7 @@ class TagRequest:
         run.execute(engine.iter_tag(sources, self._tagger(engine)))
 
     def calibrate(self, labelled: str, into: str) -> None:
-        """Fit thresholds to pictures whose labels are known, and write them into a label set."""
+        """Fit thresholds to images whose labels are known, and write them into a label set."""
         from clipcli.cli.tagging.calibration import calibrate, read_labelled
 
         truth = read_labelled(labelled, self._label_set.names)
@@ -115,7 +115,7 @@ class TagRequest:
         return journal
 
     def _settings(self, engine: Model, sidecars: SidecarOptions) -> dict[str, Any]:
-        """All that a row depends on besides the picture."""
+        """All that a row depends on besides the image."""
         written = sidecars.write_sidecars
         labels = self._label_set.labels
         return {
@@ -149,11 +149,11 @@ class TagRequest:
     ) -> SidecarStep | None:
         if not options.write_sidecars:
             return None
-        writer = SidecarWriter(options.sidecar_name.value, PICTURE_EXTENSIONS, dry_run=options.dry_run)
+        writer = SidecarWriter(options.sidecar_name.value, IMAGE_EXTENSIONS, dry_run=options.dry_run)
         return SidecarStep(writer, keywords_of, tally.sidecars, dry_run=options.dry_run)
 
     def _steps(self, sidecars: SidecarOptions, sorting: SortOptions, engine: Model) -> list[Step]:
-        """What is done at the end; the report first, because sorting may move the pictures away."""
+        """What is done at the end; the report first, because sorting may move the images away."""
         steps: list[Step] = []
         if self._output.report is not None:
             from clipcli.cli.tagging.report import write_report

@@ -47,11 +47,11 @@ class TagRun:
     Attributes:
         output: What is printed where.
         description: What a JSON document says of the run.
-        keywords_of: Spells a picture's tags as keywords.
+        keywords_of: Spells an image's tags as keywords.
         journal: Where rows go if the run can be resumed.
         sidecars: Writes sidecars, if asked for.
         steps: What is done with all rows at the end.
-        count_all: Counts the pictures, see `show_progress`.
+        count_all: Counts the images, see `show_progress`.
         tally: Counts what happens.
     """
 
@@ -132,7 +132,7 @@ class TagRun:
             yield from (json.loads(line) for line in spool)
 
     def _say_interrupted(self) -> None:
-        done = f"interrupted after {counted(self.tally.images, 'picture')}"
+        done = f"interrupted after {counted(self.tally.images, 'image')}"
         if self.journal is not None:
             say(f"{done}; {self.output.output} holds them", hint="to go on, give the same command with --resume")
         else:

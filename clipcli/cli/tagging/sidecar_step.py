@@ -32,7 +32,7 @@ class SidecarStep:
         self._dry_run = dry_run
 
     def apply(self, records: Sequence[TaggedImage]) -> list[TaggedImage]:
-        """Write sidecars; a picture whose sidecar cannot be written keeps its tags and gets an error."""
+        """Write sidecars; an image whose sidecar cannot be written keeps its tags and gets an error."""
         return [self._apply_one(record) for record in records]
 
     def _apply_one(self, record: TaggedImage) -> TaggedImage:

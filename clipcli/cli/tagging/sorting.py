@@ -1,4 +1,4 @@
-"""Pictures into one folder a label, by links, copies or moves, and back again.
+"""Images into one folder a label, by links, copies or moves, and back again.
 
 Every step is in a manifest before it is done, so whatever interrupts a sorting, `--undo` takes back what was done.
 Nothing that exists is ever overwritten.
@@ -41,12 +41,12 @@ class Move:
 
 
 class Sorter:
-    """Puts pictures into the folders of their best labels."""
+    """Puts images into the folders of their best labels."""
 
     def __init__(
         self, folder: str, way: Way, levels: Mapping[str, Sequence[str]], *, dry_run: bool, quiet: bool
     ) -> None:
-        """Choose where pictures go.
+        """Choose where images go.
 
         Args:
             folder: Gets a folder for each label, levels of a hierarchy inside each other.
@@ -63,7 +63,7 @@ class Sorter:
         self._planned: set[str] = set()
 
     def sort(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Sort all pictures that have a tag.
+        """Sort all images that have a tag.
 
         Returns:
             How many could not be sorted; each is said.
@@ -85,12 +85,12 @@ class Sorter:
                     say(f"{row['path']} could not be sorted: {_reason(error)}")
         if not self._quiet and not self._dry_run:
             hint = f"to take it back: clip tag --undo {manifest.path}" if done else None
-            rest = f"; already there: {counted(there, 'picture')}" if there else ""
-            say(f"{counted(done, 'picture')} sorted into {self._folder}{rest}", hint=hint)
+            rest = f"; already there: {counted(there, 'image')}" if there else ""
+            say(f"{counted(done, 'image')} sorted into {self._folder}{rest}", hint=hint)
         return failed
 
     def _sort_one(self, path: str, label: str, manifest: "_Manifest") -> bool:
-        """Sort a picture; False if it is in its place."""
+        """Sort an image; False if it is in its place."""
         source = os.path.abspath(path)
         if not os.path.exists(source):
             raise FileNotFoundError(errno.ENOENT, "it has vanished")
@@ -107,7 +107,7 @@ class Sorter:
         return bool(moves)
 
     def _moves(self, source: str, folder: str) -> list[Move]:
-        """The picture and, unless it is linked, its sidecars, under the first number that is free for all of them."""
+        """The image and, unless it is linked, its sidecars, under the first number that is free for all of them."""
         if os.path.realpath(os.path.dirname(source)) == os.path.realpath(folder):
             return []
         stem, extension = os.path.splitext(os.path.basename(source))
@@ -170,19 +170,19 @@ def _folder_name(level: str) -> str:
 
 
 def _sidecars(source: str) -> list[tuple[str, str]]:
-    """Sidecars that belong to a picture alone, each with what follows the stem in its name."""
+    """Sidecars that belong to an image alone, each with what follows the stem in its name."""
     stem, extension = os.path.splitext(source)
     found = [(f"{source}.xmp", f"{extension}.xmp")] if os.path.isfile(f"{source}.xmp") else []
     if os.path.isfile(f"{stem}.xmp"):
         name = os.path.basename(stem)
         namesakes = [entry for entry in os.listdir(os.path.dirname(source)) if os.path.splitext(entry)[0] == name]
-        if len(namesakes) == 2:  # the picture and the sidecar
+        if len(namesakes) == 2:  # the image and the sidecar
             found.append((f"{stem}.xmp", ".xmp"))
     return found
 
 
 def _is_there(way: Way, source: str, target: str) -> bool:
-    """Whether an earlier sorting, interrupted or not, has put this very picture there."""
+    """Whether an earlier sorting, interrupted or not, has put this very image there."""
     if way == "link":
         return os.path.islink(target) and os.readlink(target) == source
     return os.path.isfile(target) and not os.path.islink(target) and filecmp.cmp(source, target, shallow=False)

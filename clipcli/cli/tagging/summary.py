@@ -14,7 +14,7 @@ class Tally:
     """Counts of a run, and its clock.
 
     Attributes:
-        before: How many of the pictures an earlier run had finished.
+        before: How many of the images an earlier run had finished.
     """
 
     before: int = 0
@@ -27,12 +27,12 @@ class Tally:
 
     @property
     def failed(self) -> int:
-        """Pictures that failed."""
+        """Images that failed."""
         return self.failures.total()
 
     @property
     def images(self) -> int:
-        """All pictures."""
+        """All images."""
         return self.ok + self.failed
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -59,9 +59,9 @@ class Tally:
         was = "was" if self.before == 1 else "were"
         before = f", of which {self.before:,} {was} finished before" if self.before else ""
         rows = {
-            "pictures": f"{self.images:,}{before}",
-            "tags": f"{self.tags:,}, none on {counted(self.untagged, 'picture')}",
-            "speed": f"{rate:.1f} pictures/s",
+            "images": f"{self.images:,}{before}",
+            "tags": f"{self.tags:,}, none on {counted(self.untagged, 'image')}",
+            "speed": f"{rate:.1f} images/s",
             "sidecars": _counts(self.sidecars),
             "failures": _counts(self.failures),
         }

@@ -3,7 +3,7 @@
 `vision` stays the readable reference, with hidden states and attentions; this computes the same features and nothing
 else. In float32 they differ by less than 1e-5 of the largest one. What is different:
 
-- Pictures come in as bytes. Cutting them into patches, normalising them and the patch convolution are one matrix
+- Images come in as bytes. Cutting them into patches, normalising them and the patch convolution are one matrix
   product, with scale and shift of the pixels folded into its weights.
 - Query, key and value come from one product.
 - Quick-GELU is `silu` with 1.702 folded into the layer before it and 1/1.702 into the one after.
@@ -11,7 +11,7 @@ else. In float32 they differ by less than 1e-5 of the largest one. What is diffe
   that layer costs next to nothing.
 - On the CPU, weights are packed once in oneDNN's layout, and the activation is computed as each block is written. The
   operators are those that `torch.compile` emits; calling them directly saves the seconds that it takes to compile.
-- int8: weights are rounded a row at a time, activations a token at a time, so that a picture's features do not depend
+- int8: weights are rounded a row at a time, activations a token at a time, so that an image's features do not depend
   on its neighbours in the batch.
 
 Must not import anything but `models` and torch.
@@ -279,7 +279,7 @@ class FusedImageTower:
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Encode pictures.
+        """Encode images.
 
         Shapes: pixels uint8 (B, S, S, 3) -> (B, P) float32, not normalised; with a head (B, classes) logits.
         """

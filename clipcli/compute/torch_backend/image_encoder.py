@@ -22,7 +22,7 @@ from clipcli.scoring import Floats
 
 Tower = Callable[[Tensor], Tensor]
 
-# Rearranging the weights takes as long as ViT-B/32 takes for this many pictures.
+# Rearranging the weights takes as long as ViT-B/32 takes for this many images.
 _WORTH_FUSING = 4
 
 # Rows of a matrix product that keep a core busy and its results in the cache: measured, more are no faster.
@@ -37,7 +37,7 @@ _SAME_FEATURES = 0.99
 
 
 class ReferenceTower:
-    """The network as it was loaded, from bytes to features: for towers that cannot be rearranged, and lone pictures."""
+    """The network as it was loaded, from bytes to features: for towers that cannot be rearranged, and lone images."""
 
     def __init__(
         self, network: DualEncoder, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
@@ -56,7 +56,7 @@ class ReferenceTower:
 
 
 class ImageEncoder:
-    """The image tower of a network, fed with uint8 pictures."""
+    """The image tower of a network, fed with uint8 images."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class ImageEncoder:
             preprocessing: What happens between bytes and the network.
             device: Where to compute.
             dtype: What to compute in; int8 on the CPU only.
-            batch_size: Pictures a batch; None chooses.
+            batch_size: Images a batch; None chooses.
             workers: Threads that will call `encode`.
             check: Given every batch's features; raises if they cannot be right.
 
@@ -106,11 +106,11 @@ class ImageEncoder:
         Shapes: pixels (N, S, S, 3) -> (N, P) float32, unit length; with a classification head (N, classes) logits.
 
         Args:
-            pixels: Preprocessed pictures.
+            pixels: Preprocessed images.
             alone: Whether all cores are free for this batch.
 
         Raises:
-            DeviceError: Not even one picture fits.
+            DeviceError: Not even one image fits.
         """
         if self._on_cpu:
             torch.set_num_threads(available_cores() if alone else self._threads)
@@ -121,7 +121,7 @@ class ImageEncoder:
                 raise
             if len(pixels) == 1:
                 raise DeviceError(
-                    f"{self._device} has no memory left for one picture", hint="use --device cpu, or a smaller model"
+                    f"{self._device} has no memory left for one image", hint="use --device cpu, or a smaller model"
                 ) from error
         _empty_cache(self._device)
         half = len(pixels) // 2
@@ -167,16 +167,16 @@ class ImageEncoder:
         return ReferenceTower(self._load(), self._preprocessing, device, dtype)
 
     def _checked_tower(self, pixels: Pixels) -> Tower:
-        """The first of several ways to compute that agrees with the CPU on one picture.
+        """The first of several ways to compute that agrees with the CPU on one image.
 
         Some versions of Metal compute wrong features in half precision, without an error.
         """
         cpu = torch.device("cpu")
-        picture = torch.from_numpy(pixels[:1])
-        expected = self._reference_tower(cpu, torch.float32)(picture)
+        image = torch.from_numpy(pixels[:1])
+        expected = self._reference_tower(cpu, torch.float32)(image)
         for device, dtype in ((self._device, self._dtype), (self._device, torch.float32)):
             tower = self._make_tower(device, dtype)
-            cosine = F.cosine_similarity(tower(picture).cpu(), expected).item()
+            cosine = F.cosine_similarity(tower(image).cpu(), expected).item()
             if cosine >= _SAME_FEATURES:  # False for NaN too
                 return tower
             name = str(dtype).removeprefix("torch.")
@@ -215,7 +215,7 @@ def pixel_scale_and_shift(preprocessing: Preprocessing) -> tuple[tuple[float, ..
 
 
 def choose_batch_size(config: ModelConfig, device: torch.device) -> int:
-    """Pictures a batch: on the CPU what keeps a core busy, on a GPU what half of its free memory holds."""
+    """Images a batch: on the CPU what keeps a core busy, on a GPU what half of its free memory holds."""
     vision = config.vision
     if not isinstance(vision, VisionConfig):
         return 8
@@ -226,6 +226,6 @@ def choose_batch_size(config: ModelConfig, device: torch.device) -> int:
         return 32
     free_bytes, _ = torch.cuda.mem_get_info(device)
     # Alive at once in a layer: the state, its norm, query, key and value, the perceptron's inside twice; 2 bytes each.
-    picture_bytes = tokens * (6 * vision.hidden_size + 2 * vision.intermediate_size) * 2
-    fitting = int(free_bytes * _GPU_MEMORY_SHARE) // (_GPU_CONCURRENCY * picture_bytes)
+    image_bytes = tokens * (6 * vision.hidden_size + 2 * vision.intermediate_size) * 2
+    fitting = int(free_bytes * _GPU_MEMORY_SHARE) // (_GPU_CONCURRENCY * image_bytes)
     return max(1, min(_GPU_LARGEST_BATCH, fitting))

@@ -1,4 +1,4 @@
-"""Sidecar files: which one belongs to a picture, and how it is changed without ever being half written."""
+"""Sidecar files: which one belongs to an image, and how it is changed without ever being half written."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ _MAX_BYTES = 64_000_000
 
 
 class SidecarError(ImageError):
-    """The picture is fine; its sidecar could not be written."""
+    """The image is fine; its sidecar could not be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +28,29 @@ class SidecarResult:
 
 
 class SidecarWriter:
-    """Writes sidecars beside pictures."""
+    """Writes sidecars beside images."""
 
-    def __init__(self, naming: Naming, picture_extensions: frozenset[str], *, dry_run: bool = False) -> None:
+    def __init__(self, naming: Naming, image_extensions: frozenset[str], *, dry_run: bool = False) -> None:
         """Choose how sidecars are named.
 
         Args:
             naming: `stem` for `IMG.xmp`, `full` for `IMG.jpg.xmp`.
-            picture_extensions: What makes a neighbour a picture, lower case with the dot.
+            image_extensions: What makes a neighbour an image, lower case with the dot.
             dry_run: Say what would change, and change nothing.
         """
         self._naming = naming
-        self._extensions = picture_extensions
+        self._extensions = image_extensions
         self._dry_run = dry_run
         self._folder: str | None = None
         self._owners: dict[str, str] = {}
 
-    def write(self, picture: str, keywords: Keywords) -> SidecarResult:
-        """Bring a picture's sidecar up to date. One is made only where there is something to say.
+    def write(self, image: str, keywords: Keywords) -> SidecarResult:
+        """Bring an image's sidecar up to date. One is made only where there is something to say.
 
         Raises:
-            SidecarError: It belongs to another picture, is no XMP, or cannot be written. Nothing was changed.
+            SidecarError: It belongs to another image, is no XMP, or cannot be written. Nothing was changed.
         """
-        path = self._path_of(picture)
+        path = self._path_of(image)
         try:
             packet = _read(path)
             merged, changes = merge(packet, keywords)
@@ -62,20 +62,20 @@ class SidecarWriter:
             raise SidecarError(f"{path} cannot be written: {error.strerror or error}") from error
         return SidecarResult(path, changes)
 
-    def _path_of(self, picture: str) -> str:
+    def _path_of(self, image: str) -> str:
         if self._naming == "full":
-            return f"{picture}.xmp"
-        stem, _ = os.path.splitext(picture)
-        name = os.path.basename(picture)
-        owner = self._owner_of(*os.path.split(stem), picture=name)
+            return f"{image}.xmp"
+        stem, _ = os.path.splitext(image)
+        name = os.path.basename(image)
+        owner = self._owner_of(*os.path.split(stem), image=name)
         if owner != name:  # rows have no hints
             raise SidecarError(f"{stem}.xmp would be the sidecar of {owner} and of {name}: use --sidecar-name full")
         return f"{stem}.xmp"
 
-    def _owner_of(self, folder: str, stem: str, *, picture: str) -> str:
-        """The first by name of the pictures in a folder that share a stem.
+    def _owner_of(self, folder: str, stem: str, *, image: str) -> str:
+        """The first by name of the images in a folder that share a stem.
 
-        Asked of the folder and not of the run, so that the answer is the same whichever pictures are tagged today.
+        Asked of the folder and not of the run, so that the answer is the same whichever images are tagged today.
         """
         if folder != self._folder:
             self._owners = {}
@@ -88,7 +88,7 @@ class SidecarWriter:
                 if extension.lower() in self._extensions:
                     self._owners.setdefault(root, name)
             self._folder = folder
-        return self._owners.get(stem, picture)
+        return self._owners.get(stem, image)
 
 
 def _read(path: str) -> bytes | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Keywords:
-    """One picture's keywords, each list without repetitions."""
+    """One image's keywords, each list without repetitions."""
 
     subject: tuple[str, ...]
     hierarchical_subject: tuple[str, ...]

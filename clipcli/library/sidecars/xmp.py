@@ -65,7 +65,7 @@ def merge(packet: bytes | None, keywords: Keywords) -> tuple[bytes, tuple[Change
 
     Args:
         packet: An XMP file; None for a new one.
-        keywords: All that we have to say of the picture.
+        keywords: All that we have to say of the image.
 
     Returns:
         The new packet, and what changed; without changes it need not be written.
