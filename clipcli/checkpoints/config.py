@@ -5,13 +5,13 @@ with such keys left out. Unknown keys are ignored. A value of the wrong type, a 
 `hidden_act` is an error that names it: a checkpoint never runs under a guess.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 from clipcli.errors import DamagedModelError, UnsupportedModelError
+from clipcli.files import read_json
 
 ACTIVATIONS = (
     "quick_gelu",
@@ -304,29 +304,6 @@ def parse_config(config: Mapping[str, Any], path: Path) -> ModelConfig:
         projection_dim=_projection_dim(config, path, row.projection_dim),
         id2label=_classification_labels(config, path),
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a checkpoint's file.
-
-    Raises:
-        DamagedModelError: The file is missing, unreadable, no JSON, or not an object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DamagedModelError(
-            f"{path.parent} has no {path.name}",
-            hint="give a folder in the hub's layout (config.json, preprocessor_config.json or processor_config.json, "
-            "tokenizer files, weights)",
-        ) from None
-    except OSError as error:
-        raise DamagedModelError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise DamagedModelError(f"{path} is not JSON: {error}", hint="fetch the checkpoint again") from error
-    if not isinstance(value, dict):
-        raise DamagedModelError(f"{path} holds a JSON {type(value).__name__}, not an object")
-    return value
 
 
 def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:

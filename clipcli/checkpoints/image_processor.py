@@ -7,8 +7,8 @@ before. Repositories of the time between have both, some with a `processor_confi
 from pathlib import Path
 from typing import Any
 
-from clipcli.checkpoints.config import read_json
 from clipcli.errors import DamagedModelError
+from clipcli.files import read_json
 
 
 def read_image_processor(folder: Path) -> tuple[dict[str, Any], Path]:

@@ -36,7 +36,7 @@ import numpy as np
 
 from clipcli.errors import ClipError, UsageError
 from clipcli.features.cache_file import CacheFile
-from clipcli.features.digests import FileStamp
+from clipcli.files import FileStamp, cache_folder
 from clipcli.scoring import Floats
 
 Kind = Literal["image", "text"]
@@ -273,13 +273,8 @@ def open_cache() -> FeatureCache:
 
 
 def cache_path() -> Path:
-    """Where the cache lies: in `CLIPCLI_CACHE_DIR`, else in the user's cache folder; it need not exist."""
-    folder = os.environ.get("CLIPCLI_CACHE_DIR")
-    if folder:
-        return Path(folder) / _FILE_NAME
-    from platformdirs import user_cache_path
-
-    return user_cache_path("clipcli", appauthor=False) / _FILE_NAME
+    """Where the cache lies; it need not exist."""
+    return cache_folder() / _FILE_NAME
 
 
 _Row = tuple[int, bytes, bytes, bytes, int]

@@ -8,52 +8,17 @@ import hashlib
 import mmap
 import os
 import struct
-import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 from clipcli.errors import DamagedModelError
+from clipcli.files import FileStamp
 
 _HEX_DIGITS = 64
-# The coarsest clock of a common file system (FAT): a file may change again within it and keep its time.
-_CLOCK_NS = 2_000_000_000
 # Read in less time than it takes to notice.
 _LARGE_BYTES = 64 * 2**20
 _STRIDE_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class FileStamp:
-    """What changes when a file does: size, times and inode.
-
-    The change time is there because tools that edit in place restore the modification time on request.
-    """
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: str | Path) -> Self:
-        """Take the stamp, before reading the file.
-
-        Raises:
-            OSError: There is no such file, or it may not be looked at.
-        """
-        status = os.stat(path)
-        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-
-    @property
-    def settled(self) -> bool:
-        """Whether a later change is sure to show: not so if the last one is as recent as the clock's tick."""
-        return self.mtime_ns < time.time_ns() - _CLOCK_NS
-
-    def to_bytes(self) -> bytes:
-        """The stamp as it is stored."""
-        return struct.pack("<4q", self.size, self.mtime_ns, self.ctime_ns, self.inode & (2**63 - 1))
 
 
 class DigestMemory(Protocol):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from clipcli.errors import ImageError
 from clipcli.features.cache import FeatureCache, FeatureSpace, Remembered
-from clipcli.features.digests import FileStamp, content_digest
+from clipcli.features.digests import content_digest
 from clipcli.features.pipeline import Pixels, Prepared
+from clipcli.files import FileStamp
 from clipcli.images.find import PAUSE, ImageSource
 from clipcli.scoring import Floats
 

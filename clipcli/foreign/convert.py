@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 from clipcli import hub
 from clipcli.checkpoints.config import ModelConfig, parse_config
 from clipcli.errors import ClipError, ModelError, ModelNotFoundError, UsageError
-from clipcli.features.cache import cache_path
-from clipcli.features.digests import FileStamp
+from clipcli.files import FileStamp, cache_folder
 from clipcli.foreign import openai_bpe
 from clipcli.images.preprocess import Preprocessing
 from clipcli.text.tokenizer import load_tokenizer
@@ -212,7 +211,7 @@ def _read(source: Path, activation: str | None = None) -> "tuple[HubCheckpoint, 
 
 
 def _kept_in() -> Path:
-    return cache_path().parent / "converted"
+    return cache_folder() / "converted"
 
 
 def _kept_folder(source: Path) -> Path:

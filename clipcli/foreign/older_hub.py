@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipcli.checkpoints.config import read_config, read_json
+from clipcli.checkpoints.config import read_config
 from clipcli.checkpoints.image_processor import read_image_processor
 from clipcli.errors import DamagedModelError, UnsupportedModelError
+from clipcli.files import read_json
 from clipcli.foreign.hub_layout import HubCheckpoint, Tensors
 
 FLAX, TENSORFLOW = "flax_model.msgpack", "tf_model.h5"

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clipcli.checkpoints.config import read_json
 from clipcli.errors import DamagedModelError, UnsupportedModelError
+from clipcli.files import read_json
 from clipcli.foreign.hub_layout import BICUBIC, CLIP_MEAN, CLIP_STD
 from clipcli.foreign.openai import Settings
 

@@ -6,13 +6,12 @@ second. Only `huggingface_hub.constants` is imported (10 ms), so that `HF_HOME`,
 `XDG_CACHE_HOME` mean here what they mean everywhere. Must not import torch.
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from clipcli.errors import DamagedModelError
+from clipcli.files import read_json
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -139,21 +138,6 @@ def missing_files(folder: Path) -> tuple[str, ...]:
     if not architectures & _IMAGE_ONLY and not _has_tokenizer(folder):
         missing.append("tokenizer.json")
     return (*missing, *_missing_weights(folder))
-
-
-def read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON object from a file of a checkpoint.
-
-    Raises:
-        DamagedModelError: The file is no JSON object.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DamagedModelError(f"{path} is no valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise DamagedModelError(f"{path} does not hold a JSON object")
-    return content
 
 
 def shard_names(index: Path) -> tuple[str, ...]:

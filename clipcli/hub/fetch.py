@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clipcli.errors import ClipError, DamagedModelError, UnsupportedModelError
+from clipcli.files import read_json, replacing
 from clipcli.hub import cache, remote
 from clipcli.hub.registry import FAMILIES, MODEL_TYPES
 from clipcli.hub.remote import Listing, RemoteFile
@@ -169,14 +170,13 @@ def _write_ref(folder: Path, revision: str, commit: str) -> None:
         return
     ref = folder / "refs" / revision
     ref.parent.mkdir(parents=True, exist_ok=True)
-    temporary = ref.with_name(f"{ref.name}.{os.getpid()}.tmp")
-    temporary.write_text(commit, encoding="ascii")
-    os.replace(temporary, ref)
+    with replacing(ref) as stream:
+        stream.write(commit.encode("ascii"))
 
 
 def _check_family(hub_id: str, snapshot: Path) -> None:
     """Refuse a model that cannot be run before its weights are fetched."""
-    model_type = cache.read_json(snapshot / cache.CONFIG).get("model_type")
+    model_type = read_json(snapshot / cache.CONFIG).get("model_type")
     if model_type not in MODEL_TYPES:
         raise UnsupportedModelError(
             f"{hub_id} is a {model_type!r} model, which this program does not run",

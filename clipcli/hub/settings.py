@@ -1,12 +1,11 @@
 """The model that is used when none is named: kept in `config.toml`, in the user's configuration folder."""
 
 import json
-import os
-import shutil
 import tomllib
 from pathlib import Path
 
 from clipcli.errors import ClipError, UsageError
+from clipcli.files import replacing, settings_folder
 from clipcli.hub.registry import DEFAULT_MODEL
 
 _KEY = "model"
@@ -14,13 +13,8 @@ _FILE = "config.toml"
 
 
 def config_file() -> Path:
-    """Where the settings lie: `config.toml` in `CLIPCLI_CONFIG_DIR`, or in the platform's configuration folder."""
-    override = os.environ.get("CLIPCLI_CONFIG_DIR")
-    if override:
-        return Path(override) / _FILE
-    from platformdirs import user_config_path
-
-    return user_config_path("clipcli") / _FILE
+    """Where the settings lie; the file need not exist."""
+    return settings_folder() / _FILE
 
 
 def default_model() -> str:
@@ -57,12 +51,8 @@ def set_default_model(name: str) -> Path:
         old = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         kept = [text for text in old if text.partition("=")[0].strip() != _KEY]
         path.parent.mkdir(parents=True, exist_ok=True)
-        target = Path(os.path.realpath(path))
-        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-        temporary.write_text(line + "".join(kept), encoding="utf-8")
-        if target.exists():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
+        with replacing(path) as stream:
+            stream.write((line + "".join(kept)).encode())
     except OSError as error:
         raise ClipError(
             f"{error.filename or path} cannot be written: {error.strerror}",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from clipcli.errors import ClipError, DamagedModelError, ModelNotFoundError
+from clipcli.files import read_json
 from clipcli.hub import cache, fetch
 from clipcli.hub.registry import MODEL_TYPES, find_checkpoint, usual_revisions
 
@@ -148,7 +149,7 @@ def _family(hub_id: str, snapshot: Path) -> str | None:
     if row is not None:
         return row.family
     try:
-        model_type = cache.read_json(snapshot / cache.CONFIG).get("model_type")
+        model_type = read_json(snapshot / cache.CONFIG).get("model_type")
     except (DamagedModelError, OSError):
         return None
     return str(model_type) if model_type in MODEL_TYPES else None
@@ -163,7 +164,7 @@ def _is_readable(path: Path) -> bool:
             with safe_open(path, framework="numpy"):
                 return True
         if path.suffix == ".json":
-            cache.read_json(path)
+            read_json(path)
         with path.open("rb") as stream:
             start = stream.read(len(_ZIP))
             if start == _ZIP:  # torch's: every member has a checksum

@@ -10,9 +10,8 @@ from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 
-from platformdirs import user_config_path
-
 from clipcli.errors import LabelSetError
+from clipcli.files import settings_folder
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.labels.read import Reference, TemplateFile, is_template_file, read_label_file, read_template_file
 
@@ -29,12 +28,8 @@ class Entry:
 
 
 def user_folder() -> Path:
-    """Return the folder of the user's own label sets; its `templates` subfolder holds template files.
-
-    It is `prompts` in `CLIPCLI_CONFIG_DIR`, or in the platform's configuration folder for clipcli.
-    """
-    override = os.environ.get("CLIPCLI_CONFIG_DIR")
-    return (Path(override) if override else user_config_path("clipcli")) / "prompts"
+    """Return the folder of the user's own label sets; its `templates` subfolder holds template files."""
+    return settings_folder() / "prompts"
 
 
 def built_in_folder() -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipcli.errors import DamagedModelError
-from clipcli.text.vocabulary import CONFIG_FILE, Vocabulary, read_json
+from clipcli.text.vocabulary import CONFIG_FILE, Vocabulary, read_json_if_there
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken
@@ -70,7 +70,7 @@ def read_special_tokens(
     extra = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
     extra = list(extra.values() if isinstance(extra, Mapping) else extra)
     by_id = settings.get("added_tokens_decoder")
-    legacy = {} if by_id is not None else read_json(folder / "special_tokens_map.json")
+    legacy = {} if by_id is not None else read_json_if_there(folder / "special_tokens_map.json")
     records |= _by_role(legacy)
     extra += legacy.get("additional_special_tokens", [])
     roles = {role: _content(record, path) for role, record in records.items() if record is not None}
@@ -94,7 +94,7 @@ def _legacy_added_tokens(folder: Path, roles: Mapping[str, str]) -> dict[int, Re
     named = set(roles.values())
     return {
         id_: {"content": token, "special": token in named, "normalized": token not in named}
-        for token, id_ in read_json(folder / "added_tokens.json").items()
+        for token, id_ in read_json_if_there(folder / "added_tokens.json").items()
     }
 
 

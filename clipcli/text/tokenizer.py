@@ -20,7 +20,7 @@ from clipcli.text.vocabulary import (
     LEGACY_FILES,
     TOKENIZER_FILE,
     Vocabulary,
-    read_json,
+    read_json_if_there,
     read_tokenizer_json,
 )
 
@@ -98,7 +98,7 @@ def load_tokenizer(folder: Path, family: str, *, context_length: int) -> TextTok
     Raises:
         ModelError: Its files are missing, damaged, or of a tokenizer class that this program does not run.
     """
-    settings = read_json(folder / CONFIG_FILE)
+    settings = read_json_if_there(folder / CONFIG_FILE)
     name = _class_name(settings, family)
     if name in GENERIC_CLASSES:
         backend, special = _load_as_is(folder, settings)
@@ -118,7 +118,7 @@ def tokenizer_digest(folder: Path, family: str, *, context_length: int) -> str:
     Raises:
         ModelError: The tokenizer's files are missing or unreadable.
     """
-    name = _class_name(read_json(folder / CONFIG_FILE), family)
+    name = _class_name(read_json_if_there(folder / CONFIG_FILE), family)
     digest = hashlib.sha256(f"{name} {context_length}".encode())
     for path in [*_vocabulary_paths(folder, TOKENIZER_CLASSES.get(name)), *_settings_paths(folder)]:
         content = path.read_bytes()
@@ -184,7 +184,7 @@ def _load_as_is(folder: Path, settings: Mapping[str, Any]) -> tuple[Tokenizer, S
 
     paths = _vocabulary_paths(folder, None)
     backend = _build(paths, lambda: Tokenizer.from_file(str(paths[0])))
-    added = {token["id"]: token for token in read_json(paths[0]).get("added_tokens", ())}
+    added = {token["id"]: token for token in read_json_if_there(paths[0]).get("added_tokens", ())}
     special = read_special_tokens(folder, settings, Vocabulary(added=added), {})
     backend.add_tokens(special.added_tokens())
     return backend, special

@@ -4,13 +4,14 @@ Imports `tokenizers` nowhere and `sentencepiece` only where a `.model` file has 
 """
 
 import base64
-import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from clipcli.errors import DamagedModelError, UnsupportedModelError
+from clipcli.files import read_json
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -40,19 +41,9 @@ class Vocabulary:
         return {*self.ids, *(piece for piece, _ in self.pieces), *(token["content"] for token in self.added.values())}
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json_if_there(path: Path) -> dict[str, Any]:
     """Read one JSON object; an absent file is an empty one."""
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise DamagedModelError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise DamagedModelError(f"{path} is not JSON: {error}", hint="fetch the checkpoint again") from error
-    if not isinstance(value, dict):
-        raise DamagedModelError(f"{path} holds a JSON {type(value).__name__}, not an object")
-    return value
+    return read_json(path) if os.path.lexists(path) else {}
 
 
 def read_tokenizer_json(path: Path, model_type: str) -> Vocabulary:
@@ -61,7 +52,7 @@ def read_tokenizer_json(path: Path, model_type: str) -> Vocabulary:
     Raises:
         DamagedModelError: The file holds another kind of model than `model_type`, or none.
     """
-    content = read_json(path)
+    content = read_json_if_there(path)
     try:
         model = content["model"]
         found = model.get("type", model_type)  # older files leave the type out
@@ -106,7 +97,7 @@ def read_bpe(folder: Path) -> Vocabulary:
         if not space:
             raise DamagedModelError(f"{path}, line {number}: {line!r} is no merge of two symbols")
         merges.append((left, right))
-    return Vocabulary(read_json(folder / "vocab.json"), merges)
+    return Vocabulary(read_json_if_there(folder / "vocab.json"), merges)
 
 
 def read_wordpiece(folder: Path) -> Vocabulary:

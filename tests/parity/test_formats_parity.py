@@ -96,7 +96,7 @@ def test_tokenizer_and_preprocessing_are_read_the_same_way(name: str, folders: d
     from PIL import Image
     from transformers import AutoTokenizer, CLIPImageProcessorPil
 
-    from clipcli.checkpoints.config import read_json
+    from clipcli.files import read_json
     from clipcli.images.preprocess import Preprocessing
     from clipcli.text.tokenizer import load_tokenizer
 

@@ -18,7 +18,8 @@ from clipcli.errors import ClipWarning, DamagedModelError, UsageError
 from clipcli.features import cache as feature_cache
 from clipcli.features import cache_file
 from clipcli.features.cache import FeatureCache, FeatureSpace, Remembered, cache_path, open_cache
-from clipcli.features.digests import FileStamp, checkpoint_digest, content_digest, texts_digest, tokens_digest
+from clipcli.features.digests import checkpoint_digest, content_digest, texts_digest, tokens_digest
+from clipcli.files import FileStamp
 
 SPACE = FeatureSpace("image", "checkpoint", "preparation", "cpu float32")
 DAY_S = 86400

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from clipcli.checkpoints.config import ModelConfig, ResNetConfig, VisionConfig, read_config, read_json
+from clipcli.checkpoints.config import ModelConfig, ResNetConfig, VisionConfig, read_config
 from clipcli.compute.torch_backend.image_encoder import ImageEncoder, Tower, choose_batch_size, pixel_scale_and_shift
 from clipcli.errors import ClipWarning, DeviceError, UnsupportedModelError
 from clipcli.features.pipeline import Pixels
+from clipcli.files import read_json
 from clipcli.images.preprocess import Preprocessing
 from clipcli.networks.dual_encoder import DualEncoder
 from clipcli.networks.loading import load_network

@@ -3,18 +3,16 @@
 import errno
 import os
 import shlex
-import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from clipcli.cli.shell.terminal import can_redraw, printable, wants_colour
 from clipcli.errors import ClipError, UsageError
-
-_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+from clipcli.files import is_read_only, replacing
 
 
 class Destination:
@@ -103,27 +101,17 @@ def open_destination(path: str | None, option: str = "--output") -> Iterator[Des
         destination.flush()
         return
     target = Path(os.path.realpath(path))
-    temporary: str | None = None
-    try:
-        if _is_special(target):
-            handle = os.open(target, os.O_WRONLY)
-        else:
+    with ExitStack() as stack:
+        try:
             _refuse_read_only(target, option, path)
-            handle, temporary = _temporary_beside(target)
-    except OSError as error:
-        raise _unwritable(option, path, error) from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            destination = Destination(stream, f"{option} {path}")
-            yield destination
-            destination.flush()
-        if temporary is not None:
-            os.chmod(temporary, _mode_of(target))
-            os.replace(temporary, target)
-    except BaseException:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise
+            is_special = _is_special(target)
+            opened = os.fdopen(os.open(target, os.O_WRONLY), "wb") if is_special else replacing(target)
+            stream = stack.enter_context(opened)
+        except OSError as error:
+            raise _unwritable(option, path, error) from error
+        destination = Destination(stream, f"{option} {path}")
+        yield destination
+        destination.flush()
 
 
 def print_text(text: str) -> None:
@@ -158,7 +146,7 @@ def check_destination(path: str | None, option: str = "--output") -> None:
     try:
         if not _is_special(target):
             _refuse_read_only(target, option, path)
-            handle, temporary = _temporary_beside(target)
+            handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
             os.close(handle)
             os.unlink(temporary)
         elif target.is_dir():
@@ -197,7 +185,7 @@ def _refuse_image(names: Iterable[Path], option: str) -> None:
 
 def _refuse_read_only(target: Path, option: str, path: str) -> None:
     """Replacing a file would get around the protection that somebody gave it."""
-    if target.exists() and not (target.stat().st_mode & _WRITABLE and os.access(target, os.W_OK)):
+    if target.is_file() and is_read_only(target):
         raise ClipError(
             f"{option} {path}: it is read-only",
             hint=f"name another file, or allow writing (chmod u+w {shlex.quote(path)})",
@@ -209,24 +197,9 @@ def _is_special(target: Path) -> bool:
     return target.exists() and not target.is_file()
 
 
-def _temporary_beside(target: Path) -> tuple[int, str]:
-    return tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-
-
 def _unwritable(option: str, path: str, error: OSError) -> ClipError:
     hint = "name a file in a folder you may write to"
     folder = os.path.dirname(path)
     if folder and not os.path.exists(folder):
         hint = f"make the folder first (mkdir -p {shlex.quote(folder)}), or name a file in another"
     return ClipError(f"{option} {path}: {error.strerror}", hint=hint)
-
-
-def _mode_of(target: Path) -> int:
-    """The permissions of a file that is there, else those that a new one gets."""
-    return stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

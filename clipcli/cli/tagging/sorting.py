@@ -21,6 +21,7 @@ from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.wording import counted
 from clipcli.cli.tagging.options import Way
 from clipcli.errors import ClipError, UsageError
+from clipcli.files import replacing
 
 MANIFEST_NAME = "clip-manifest"
 _SCHEMA = "clipcli.sorted/1"
@@ -288,10 +289,9 @@ def _new_manifest(folder: str) -> IO[str]:
 
 
 def _write_manifest(path: Path, moves: Sequence[Move]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     lines = [dump({"schema": _SCHEMA}), *(dump(asdict(move)) for move in moves)]
-    temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
+    with replacing(path) as stream:
+        stream.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
 
 
 def _read_manifest(manifest: str) -> list[Move]:

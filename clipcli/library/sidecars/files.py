@@ -1,12 +1,11 @@
 """Sidecar files: which one belongs to an image, and how it is changed without ever being half written."""
 
 import os
-import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from clipcli.errors import ImageError
+from clipcli.files import replacing
 from clipcli.library.sidecars.keywords import Keywords
 from clipcli.library.sidecars.xmp import Change, XmpError, merge
 
@@ -55,7 +54,8 @@ class SidecarWriter:
             packet = _read(path)
             merged, changes = merge(packet, keywords)
             if changes and not self._dry_run:
-                _replace(path, merged)
+                with replacing(path) as file:
+                    file.write(merged)
         except XmpError as error:
             raise SidecarError(f"{path} is left alone: {error}") from error
         except OSError as error:
@@ -100,21 +100,3 @@ def _read(path: str) -> bytes | None:
     if len(data) > _MAX_BYTES:
         raise XmpError(f"larger than {_MAX_BYTES // 1_000_000} MB")
     return data
-
-
-def _replace(path: str, data: bytes) -> None:
-    """Write to a temporary file and rename it. A file that is there keeps its mode; links are followed."""
-    target = Path(os.path.realpath(path))
-    mode = target.stat().st_mode if target.exists() else None
-    # Renaming would get around a file that its owner has protected.
-    if mode is not None and not (mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) and os.access(target, os.W_OK)):
-        raise PermissionError(0, "it is read-only")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        if mode is not None:
-            os.chmod(temporary, stat.S_IMODE(mode))
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

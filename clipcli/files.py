@@ -1,0 +1,149 @@
+"""What every room does with files: one atomic write, one stamp, one JSON reader, the folders of cache and settings."""
+
+import json
+import os
+import stat
+import struct
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from clipcli.errors import DamagedModelError
+
+# The coarsest clock of a common file system (FAT): a file may change again within it and keep its time.
+_CLOCK_NS = 2_000_000_000
+# The largest published JSON file of a checkpoint, a tokenizer of 256,000 tokens, has 34 MB.
+_LARGEST_JSON_BYTES = 512 * 2**20
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+
+
+def cache_folder() -> Path:
+    """The folder of what can be made again: `CLIPCLI_CACHE_DIR`, else the platform's; it need not exist."""
+    override = os.environ.get("CLIPCLI_CACHE_DIR")
+    if override:
+        return Path(override)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("clipcli", appauthor=False)
+
+
+def settings_folder() -> Path:
+    """The folder of the user's settings and label sets: `CLIPCLI_CONFIG_DIR`, else the platform's."""
+    override = os.environ.get("CLIPCLI_CONFIG_DIR")
+    if override:
+        return Path(override)
+    from platformdirs import user_config_path
+
+    return user_config_path("clipcli")
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What changes when a file does: size, times and inode.
+
+    The change time is included because tools that edit in place restore the modification time on request.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str | Path) -> Self:
+        """Take the stamp, before reading the file.
+
+        Raises:
+            OSError: There is no such file, or it may not be looked at.
+        """
+        status = os.stat(path)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+    @property
+    def settled(self) -> bool:
+        """Whether a later change is sure to show: not so if the last one is as recent as the clock's tick."""
+        return self.mtime_ns < time.time_ns() - _CLOCK_NS
+
+    def to_bytes(self) -> bytes:
+        """The stamp as it is stored."""
+        return struct.pack("<4q", self.size, self.mtime_ns, self.ctime_ns, self.inode & (2**63 - 1))
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """Write a file that takes its name only when it is complete; until then the old one stays.
+
+    Links are followed. An existing file keeps its permissions. The temporary file lies beside the target under a name
+    that nobody can foresee, and is removed if the block raises.
+
+    Raises:
+        PermissionError: The file is read-only: replacing it would get around the protection that somebody gave it.
+        OSError: It cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    if is_read_only(target):
+        raise PermissionError(0, "it is read-only")
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+        os.chmod(temporary, _mode_of(target))
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def is_read_only(path: Path) -> bool:
+    """Whether a file exists that its owner has protected from writing."""
+    return path.exists() and not (path.stat().st_mode & _WRITABLE and os.access(path, os.W_OK))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file of a checkpoint.
+
+    Raises:
+        DamagedModelError: The file is missing, not a regular file, unreadable, too large, not JSON, or not an object.
+    """
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise DamagedModelError(f"{path} is not a regular file")
+            if status.st_size > _LARGEST_JSON_BYTES:
+                raise DamagedModelError(f"{path} has {status.st_size:,} bytes, too many for JSON")
+            value = json.loads(stream.read())
+    except FileNotFoundError:
+        raise DamagedModelError(
+            f"{path.parent} has no {path.name}",
+            hint="give a folder in the hub's layout (config.json, preprocessor_config.json or processor_config.json, "
+            "tokenizer files, weights)",
+        ) from None
+    except OSError as error:
+        raise DamagedModelError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise DamagedModelError(f"{path} is not JSON: {reason}", hint="fetch the checkpoint again") from error
+    if not isinstance(value, dict):
+        raise DamagedModelError(f"{path} holds a JSON {type(value).__name__}, not an object")
+    return value
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a named pipe without a writer opens at once, so that it can be refused."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _mode_of(target: Path) -> int:
+    """The permissions of an existing file, else those that a new one gets."""
+    return stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
