@@ -281,7 +281,7 @@ def test_info_of_a_file_that_was_run_needs_no_second_look(
 ) -> None:
     before = clip("models", "info", vit).rows[0]
     clip("classify", images, "-l", "cat,dog", "-m", vit)
-    monkeypatch.delattr("clipcli.foreign.read_foreign")
+    monkeypatch.delattr("clipcli.foreign.recognise.read_foreign")
     after = clip("models", "info", vit).rows[0]
     assert after == {**before, "converted": str(kept_conversions().folders[0])}
 
