@@ -34,11 +34,11 @@ def test_the_numbers_are_what_they_are_called(clip: Clip, images: Path, clip_che
     model = clipcli.load(str(clip_checkpoint))
     names = ["cat", "dog", "bird"]
     texts = model.encode_texts([f"a photo of a {name}." for name in names])
-    images = model.encode_images(sorted(images.iterdir()))
+    features = model.encode_images(sorted(images.iterdir()))
     outcome = clip("classify", images, "-l", ",".join(names), "-t", "a photo of a {}.")
     assert (outcome.status, outcome.stderr) == (0, "")
     check_rows("clipcli.classify-1", outcome.rows)
-    for row, image, found in zip(outcome.rows, images, numbers(outcome), strict=True):
+    for row, image, found in zip(outcome.rows, features, numbers(outcome), strict=True):
         cosines = texts @ image
         exps = np.exp((cosines - cosines.max()) * model.logit_scale)
         for i, name in enumerate(names):

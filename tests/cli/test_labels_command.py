@@ -109,7 +109,7 @@ def test_show_as_a_table() -> None:
     assert result.stdout.splitlines()[0].split() == ["label", "prompts"]
     assert "positive/joy" in result.stdout
     assert "joy | happiness" in result.stdout
-    assert "templates:\n  an image that conveys {}.\n" in result.stderr
+    assert "templates:\n  a picture that conveys {}.\n" in result.stderr
 
 
 @pytest.mark.parametrize(("format", "delimiter"), [("csv", ","), ("tsv", "\t")])

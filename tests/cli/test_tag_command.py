@@ -53,7 +53,7 @@ def test_every_label_that_reaches_its_threshold(clip: Clip, photos: Path, label_
         assert labels_of(row) == {"animal/dog", "AC/DC", "rain", "snow"}
         assert [tag["score"] for tag in row["tags"]] == sorted((tag["score"] for tag in row["tags"]), reverse=True)
     check_rows("clipcli.tag-1", outcome.rows)
-    assert "images  3" in outcome.stderr and "tags      12, none on 0 images" in outcome.stderr
+    assert "images    3" in outcome.stderr and "tags      12, none on 0 images" in outcome.stderr
 
 
 def test_threshold_top_and_exclusive(clip: Clip, photos: Path, label_set: Path) -> None:

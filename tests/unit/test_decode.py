@@ -193,7 +193,7 @@ def test_a_gif_that_claims_gigapixels_in_its_first_frame_names_the_limit() -> No
     [
         (b"", "x.jpg is empty"),
         ("naïve text, ünfortunately\n".encode() * 40, "x.jpg is not an image but text"),
-        (b"\x00\x01\x02\x03" * 50, "x.jpg is not a picture of a known format"),
+        (b"\x00\x01\x02\x03" * 50, "x.jpg is not an image of a known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "x.jpg: EPS files are not supported"),
     ],
 )

@@ -176,7 +176,7 @@ class TestEviction:
         monkeypatch.setattr(feature_cache.time, "time", lambda: 100.0 * DAY_S)
         old, seen = (write_settled(tmp_path / name, b"x") for name in ("old", "seen"))
         os.utime(old, (0, 0)), os.utime(seen, (0, 0))
-        monkeypatch.setattr("clipcli.features.digests._CLOCK_NS", -(10**20))
+        monkeypatch.setattr("clipcli.files._CLOCK_NS", -(10**20))
         cache.remember_digests([(str(path), FileStamp.of(path), b"d") for path in (old, seen)])
         monkeypatch.setattr(feature_cache.time, "time", lambda: 101.0 * DAY_S)
         assert cache.known_digests([str(seen)]) == [b"d"]

@@ -101,8 +101,8 @@ def test_a_long_path_goes_on_below_beside_the_other_labels(monkeypatch: pytest.M
     monkeypatch.setenv("COLUMNS", "80")
     lines = render([image(PATHS[1], ("cat", "dog", "cow"))], ("cat", "dog", "cow"))
     assert len(lines) == 1 + 3
-    assert lines[1].startswith("/home/me/images/2024/  ")
-    assert lines[2].startswith("summer holidays/DSC_0001.JPG  ")
+    assert lines[1].startswith("/home/me/images/2024/summer holidays/  ")
+    assert lines[2].startswith("DSC_0001.JPG  ")
 
 
 @pytest.mark.parametrize("columns", [20, 40, 50, 59])

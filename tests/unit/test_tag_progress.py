@@ -73,7 +73,7 @@ def test_the_summary() -> None:
     tally.sidecars.update(written=2)
     tally.started -= 2
     lines = tally.lines()
-    assert lines[0] == "images  5, of which 1 was finished before"
+    assert lines[0] == "images    5, of which 1 was finished before"
     assert lines[1] == "tags      2, none on 1 image"
     assert lines[2].startswith("speed     2.0 images/s")
     assert lines[3:] == ["sidecars  2 written", "failures  2 X, 1 MissingFile"]
