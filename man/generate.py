@@ -244,19 +244,24 @@ def _macro(code: re.Match[str]) -> str:
 
 def _fields(_: tuple[str, ...]) -> str:
     """List the fields of every document as jq spells their paths; what all images' documents share comes once."""
-    schemas = {path.name.split("-")[0]: json.loads(path.read_text(encoding="utf-8")) for path in _schema_files()}
+    schemas = {path.stem.replace("-", "/"): json.loads(path.read_text(encoding="utf-8")) for path in _schema_files()}
     found = {name: list(_walk_schema(schema, schema, "")) for name, schema in schemas.items()}
-    images = [found[f"clipcli.{name}"] for name in IMAGES]
+    images = [found[name] for name in found if _subject(name) in IMAGES]
     shared = [field for field in images[0] if all(field in fields for fields in images)]
     text = ".Ss Fields that classify, score and tag have\n" + _field_list(shared)
     for name, schema in schemas.items():
-        own = [field for field in found[name] if name.split(".")[1] not in IMAGES or field not in shared]
-        text += f".Ss {name}/1\n{mdoc(schema['title'] + '.')}{_field_list(own)}"
+        own = [field for field in found[name] if _subject(name) not in IMAGES or field not in shared]
+        text += f".Ss {name}\n{mdoc(schema['title'] + '.')}{_field_list(own)}"
     return text
 
 
+def _subject(schema: str) -> str:
+    """`tag` of `clipcli.tag/1`."""
+    return schema.removeprefix("clipcli.").partition("/")[0]
+
+
 def _schema_files() -> list[Path]:
-    return sorted(SCHEMAS.glob("*.json"), key=lambda path: (path.name.split(".")[1].split("-")[0] not in IMAGES, path))
+    return sorted(SCHEMAS.glob("*.json"), key=lambda path: (_subject(path.stem.replace("-", "/")) not in IMAGES, path))
 
 
 def _walk_schema(node: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[tuple[str, str, str]]:
