@@ -4,9 +4,10 @@
     results = model.classify(["img.jpg", "poster.png"], labels=["cat", "dog"])
     print(results[0].label, results[0].score)
 
-`Model` also has `score`, which compares images with whole texts, and `encode_images` and `encode_texts`.
-`ClassifyOptions` says how many labels an image gets and what their scores are. Whatever a user can mend is raised as
-an `errors.ClipError`. Importing the package is cheap: `load` brings in what it needs when it is called.
+`Model` also has `score`, which compares images with whole texts, `tag`, which gives an image all labels that apply,
+and `encode_images` and `encode_texts`. `find_images` finds images in folders, `find_label_set` a label set by name.
+Whatever a user can fix is raised as an `errors.ClipError`. Importing the package is cheap: `load` brings in what it
+needs when it is called.
 """
 
 from importlib import import_module
@@ -16,17 +17,53 @@ from clipcli import errors
 
 if TYPE_CHECKING:
     from clipcli.answers.classify import ClassifyOptions
-    from clipcli.api.model import Model, load
+    from clipcli.answers.tag import TagOptions
+    from clipcli.api.inputs import find_images
+    from clipcli.api.load import load
+    from clipcli.api.model import Model
+    from clipcli.labels.label_set import Label, LabelSet
+    from clipcli.labels.library import find_label_set
+    from clipcli.results import Classification, Failure, ImageTextScores, Prediction, Tag, TaggedImage, TextScore
 
 __version__ = "0.1.0"
-__all__ = ["ClassifyOptions", "Model", "__version__", "errors", "load"]
 
 # The folders here are rooms that import downwards only; CONTRIBUTING.md has their plan.
 _HOMES = {
+    "Classification": "clipcli.results",
     "ClassifyOptions": "clipcli.answers.classify",
+    "Failure": "clipcli.results",
+    "ImageTextScores": "clipcli.results",
+    "Label": "clipcli.labels.label_set",
+    "LabelSet": "clipcli.labels.label_set",
     "Model": "clipcli.api.model",
-    "load": "clipcli.api.model",
+    "Prediction": "clipcli.results",
+    "Tag": "clipcli.results",
+    "TagOptions": "clipcli.answers.tag",
+    "TaggedImage": "clipcli.results",
+    "TextScore": "clipcli.results",
+    "find_images": "clipcli.api.inputs",
+    "find_label_set": "clipcli.labels.library",
+    "load": "clipcli.api.load",
 }
+__all__ = [
+    "Classification",
+    "ClassifyOptions",
+    "Failure",
+    "ImageTextScores",
+    "Label",
+    "LabelSet",
+    "Model",
+    "Prediction",
+    "Tag",
+    "TagOptions",
+    "TaggedImage",
+    "TextScore",
+    "__version__",
+    "errors",
+    "find_images",
+    "find_label_set",
+    "load",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clipcli import scoring
 from clipcli.errors import UsageError
-from clipcli.results import Classification, ImageTextScores, Prediction, TextScore
+from clipcli.results import Classification, Failure, ImageTextScores, Prediction, TextScore
 from clipcli.scoring import Floats, Scoring
 
 
@@ -120,73 +120,116 @@ class LabelClassifier:
         """The labels compared with."""
         return self._names
 
-    def classify(self, path: str, image_features: Floats) -> Classification:
+    def answer(self, path: str, image_features: Floats) -> Classification:
         """Rank the labels for one image.
 
         Shapes: image_features (P,) unit length.
         """
+        options, names, scale = self._options, self._names, self._logit_scale
         cosines = scoring.cosines(image_features[None], self._features)[0]
-        logits = cosines * np.float32(self._logit_scale)
-        return self._record(path, logits, cosines)
-
-    def classify_logits(self, path: str, logits: Floats) -> Classification:
-        """Rank the classes of a classification head, which has logits and no cosines.
-
-        Shapes: logits (C,).
-        """
-        return self._record(path, logits, None)
-
-    def _record(self, path: str, logits: Floats, cosines: Floats | None) -> Classification:
-        options, names = self._options, self._names
-        scale = self._logit_scale
+        logits = cosines * np.float32(scale)
         scores = scoring.scores(logits[None], options.scoring, temperature=options.temperature, logit_scale=scale)[0]
         if self._groups is not None:
             best = _best_members(scores, self._groups)
             names, scores = self._groups.names, np.bincount(self._groups.owners, weights=scores).astype(np.float32)
-            logits, cosines = logits[best], None if cosines is None else cosines[best]
+            logits, cosines = logits[best], cosines[best]
         predictions = tuple(
             Prediction(
-                label=names[i],
-                score=shortest(scores[i]) if self.has_scores else None,
-                cosine=None if cosines is None else shortest(cosines[i]),
-                logit=shortest(logits[i]),
+                names[i], shortest(scores[i]) if self.has_scores else None, shortest(cosines[i]), shortest(logits[i])
             )
-            for i in scoring.best_first(scores, options.top)
-            if options.threshold is None or scores[i] >= options.threshold
+            for i in _shown(scores, options)
         )
-        if not predictions or predictions[0].label == self._none_label:
-            return Classification(path, predictions=predictions)
-        return Classification(path, predictions[0].label, predictions[0].score, predictions)
+        return _classification(path, predictions, self._none_label)
+
+    def failed(self, path: str, error: Failure) -> Classification:
+        """The record of an image that could not be used."""
+        return Classification(path, error=error)
 
 
-def score_texts(
-    path: str,
-    texts: tuple[str, ...],
-    image_features: Floats,
-    text_features: Floats,
-    logit_scale: float,
-    options: ClassifyOptions,
-) -> ImageTextScores:
-    """Compare one image with texts, in the order given; a score needs two texts or more.
+class HeadClassifier:
+    """Ranks the classes of a checkpoint with a classification head of its own, which has logits and no cosines.
 
-    Shapes: image_features (P,), text_features (M, P), unit length.
+    Args:
+        names: Its classes.
+        options: How to score; a softmax or each class by itself, over the head's logits.
     """
-    cosines = scoring.cosines(image_features[None], text_features)[0]
-    logits = cosines * np.float32(logit_scale)
-    scores = scoring.scores(logits[None], options.scoring, temperature=options.temperature, logit_scale=logit_scale)[0]
-    compared = len(texts) > 1 or options.scoring != "softmax"
-    return ImageTextScores(
-        path,
-        tuple(
-            TextScore(text, shortest(cosine), shortest(logit), shortest(score) if compared else None)
-            for text, cosine, logit, score in zip(texts, cosines, logits, scores, strict=True)
-        ),
-    )
+
+    def __init__(self, names: tuple[str, ...], options: ClassifyOptions) -> None:
+        self.names = names
+        self._options = options
+        self.has_scores = len(names) > 1 or options.scoring != "softmax"
+
+    def answer(self, path: str, logits: Floats) -> Classification:
+        """Rank the classes for one image.
+
+        Shapes: logits (C,).
+        """
+        options = self._options
+        scores = scoring.scores(logits[None], options.scoring, temperature=options.temperature)[0]
+        predictions = tuple(
+            Prediction(self.names[i], shortest(scores[i]) if self.has_scores else None, None, shortest(logits[i]))
+            for i in _shown(scores, options)
+        )
+        return _classification(path, predictions, None)
+
+    def failed(self, path: str, error: Failure) -> Classification:
+        """The record of an image that could not be used."""
+        return Classification(path, error=error)
+
+
+class TextScorer:
+    """Compares images with whole texts, in the order given; a score needs two texts or more.
+
+    Args:
+        texts: M texts.
+        text_features: (M, P) unit length.
+        logit_scale: The checkpoint's scale, exp already taken.
+        options: How to score.
+    """
+
+    def __init__(
+        self, texts: tuple[str, ...], text_features: Floats, logit_scale: float, options: ClassifyOptions
+    ) -> None:
+        self._texts, self._features, self._logit_scale, self._options = texts, text_features, logit_scale, options
+
+    def answer(self, path: str, image_features: Floats) -> ImageTextScores:
+        """Compare one image with the texts.
+
+        Shapes: image_features (P,) unit length.
+        """
+        options, scale = self._options, self._logit_scale
+        cosines = scoring.cosines(image_features[None], self._features)[0]
+        logits = cosines * np.float32(scale)
+        scores = scoring.scores(logits[None], options.scoring, temperature=options.temperature, logit_scale=scale)[0]
+        compared = len(self._texts) > 1 or options.scoring != "softmax"
+        return ImageTextScores(
+            path,
+            tuple(
+                TextScore(text, shortest(cosine), shortest(logit), shortest(score) if compared else None)
+                for text, cosine, logit, score in zip(self._texts, cosines, logits, scores, strict=True)
+            ),
+        )
+
+    def failed(self, path: str, error: Failure) -> ImageTextScores:
+        """The record of an image that could not be used."""
+        return ImageTextScores(path, error=error)
 
 
 def shortest(value: np.float32) -> float:
     """The float with the fewest digits that is this float32: full precision without the tail of a conversion."""
     return float(str(np.float32(value)))
+
+
+def _shown(scores: Floats, options: ClassifyOptions) -> list[np.intp]:
+    """Indices of the best labels, best first, without those below the threshold."""
+    best = scoring.best_first(scores, options.top)
+    return [i for i in best if options.threshold is None or scores[i] >= options.threshold]
+
+
+def _classification(path: str, predictions: tuple[Prediction, ...], none_label: str | None) -> Classification:
+    if not predictions or predictions[0].label == none_label:
+        return Classification(path, predictions=predictions)
+    return Classification(path, predictions[0].label, predictions[0].score, predictions)
 
 
 def _best_members(scores: Floats, groups: Groups) -> NDArray[np.intp]:

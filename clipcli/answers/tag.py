@@ -12,7 +12,7 @@ from clipcli import scoring
 from clipcli.answers.classify import shortest
 from clipcli.errors import UsageError
 from clipcli.labels.label_set import Label, LabelSet
-from clipcli.results import Tag, TaggedImage
+from clipcli.results import Failure, Tag, TaggedImage
 from clipcli.scoring import Floats
 
 DEFAULT_THRESHOLD = 0.5
@@ -119,7 +119,7 @@ class Tagger:
         background = scoring.cosines(image_features, self._background)
         return background_scores(cosines, background, self._logit_scale), cosines
 
-    def tag(self, path: str, image_features: Floats) -> TaggedImage:
+    def answer(self, path: str, image_features: Floats) -> TaggedImage:
         """Give one image the labels that apply, best first.
 
         Shapes: image_features (P,) unit length.
@@ -135,3 +135,7 @@ class Tagger:
                 taken.add(label.group)
             tags.append(Tag(label.name, shortest(scores[i]), shortest(cosines[i])))
         return TaggedImage(path, tuple(tags[: self._options.top]))
+
+    def failed(self, path: str, error: Failure) -> TaggedImage:
+        """The record of an image that could not be used."""
+        return TaggedImage(path, error=error)

@@ -10,9 +10,10 @@ import numpy as np
 
 from clipcli.answers.classify import ClassifyOptions, LabelClassifier
 from clipcli.api.model import Model
-from clipcli.features.pipeline import Pixels
+from clipcli.api.questions import answer
 from clipcli.images.decode import decode
 from clipcli.images.find import ImageSource
+from clipcli.images.prepare import Pixels
 from clipcli.results import Classification
 
 _MODEL_SECONDS = 2.0
@@ -72,12 +73,12 @@ def run_benchmark(
     begin = time.perf_counter()
     model.encode_texts(_PROMPTS[:1], warn_foreign=False)
     pixels, decode_ms, preprocess_ms = _prepare(model, sources[:16])
-    model.image_encoder.encode(np.resize(pixels, (8, *pixels.shape[1:])))
+    model.encoders.image.encode(np.resize(pixels, (8, *pixels.shape[1:])))
     load_s = time.perf_counter() - begin - len(pixels) * (decode_ms + preprocess_ms) / 1000
     prompts_per_s, classifier = _time_prompts(model)
     model_speed = _time_model(model, pixels)
     begin, write_s = time.perf_counter(), 0.0
-    for batch in model.iter_classify(iter(sources), classifier):
+    for batch in answer(model.image_features(sources), classifier):
         before_write = time.perf_counter()
         write(batch)
         write_s += time.perf_counter() - before_write
@@ -91,7 +92,7 @@ def run_benchmark(
         decode_ms=decode_ms,
         preprocess_ms=preprocess_ms,
         write_ms=1000 * write_s / len(sources),
-        batch_size=model.image_encoder.batch_size,
+        batch_size=model.encoders.image.batch_size,
     )
 
 
@@ -112,7 +113,7 @@ def synthetic_images(count: int, size: tuple[int, int]) -> Iterator[ImageSource]
 
 def _prepare(model: Model, sources: Sequence[ImageSource]) -> tuple[Pixels, float, float]:
     """Decode and scale one after the other; returns pixels and the milliseconds that each step took an image."""
-    preprocessing, pixels, decode_s, preprocess_s = model.preprocessing, [], 0.0, 0.0
+    preprocessing, pixels, decode_s, preprocess_s = model.checkpoint.preprocessing, [], 0.0, 0.0
     for source in sources:
         begin = time.perf_counter()
         image = decode(source, model.options.decode, preprocessing.min_size)
@@ -125,7 +126,7 @@ def _prepare(model: Model, sources: Sequence[ImageSource]) -> tuple[Pixels, floa
 
 def _time_model(model: Model, pixels: Pixels) -> float:
     """Images a second with as many batches under way as the encoder takes."""
-    encoder = model.image_encoder
+    encoder = model.encoders.image
     batch = np.resize(pixels, (encoder.batch_size, *pixels.shape[1:]))
     alone = encoder.concurrency == 1
 

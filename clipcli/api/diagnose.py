@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clipcli import hub
 from clipcli.api.model import Model
-from clipcli.api.parts import RunOptions
 from clipcli.compute.devices import available_devices
+from clipcli.compute.options import RunOptions
 from clipcli.foreign.convert import check_foreign, is_foreign, kept_conversion, resolve_model
 
 if TYPE_CHECKING:
@@ -69,8 +68,11 @@ def check_job(name: str, *, revision: str | None = None, device: str = "auto", d
         return
     files = resolve_model(name, revision=revision, offline=True)
     model = Model(files, RunOptions(device=device, dtype=dtype, cache=False))
-    checked_weights(model.config, hub.weight_files(files.folder))
-    _ = model.preprocessing, model.class_names or model.tokenizer  # a classification head reads no texts
+    checked_weights(model.checkpoint.config, model.checkpoint.weights)
+    _ = (
+        model.checkpoint.preprocessing,
+        model.class_names or model.checkpoint.tokenizer,
+    )  # a classification head reads no texts
 
 
 def _check(device: str, dtype: str) -> DeviceCheck:

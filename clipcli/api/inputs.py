@@ -4,17 +4,41 @@ The command line has only texts, so it needs none of this but the check for a si
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from clipcli.errors import UsageError
+from clipcli.images import find
 from clipcli.images.find import ImageSource
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image"
-"""A path, the bytes of an image file, or an image of Pillow's."""
+ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image | ImageSource"
+"""A path, the bytes of an image file, an image of Pillow's, or what `find_images` finds."""
+
+
+def find_images(
+    *inputs: str | os.PathLike[str],
+    exclude: Sequence[str] = (),
+    include_hidden: bool = False,
+    follow_symlinks: bool = False,
+) -> Iterator[ImageSource]:
+    """Find images in folders and by globs, lazily, as the command does; give what comes back to a `Model`.
+
+    Args:
+        inputs: Files (taken whatever their name), folders (walked), and globs where no such path exists.
+        exclude: Globs of names or whole paths to leave out.
+        include_hidden: Take hidden files and folders too.
+        follow_symlinks: Walk into linked folders.
+
+    Raises:
+        UsageError: Nothing is named.
+        ClipError: At the end, if there is not a single image.
+    """
+    options = find.FindOptions(tuple(exclude), include_hidden, follow_symlinks)
+    found = find.find_images([os.fspath(path) for path in inputs], options)
+    return find.images_of(found)
 
 
 def refuse_single(value: object, what: str) -> None:
@@ -56,6 +80,8 @@ def image_sources(images: Iterable[ImageInput]) -> Iterator[ImageSource]:
 def _image_source(image: ImageInput, name: str) -> ImageSource:
     from PIL.Image import Image
 
+    if isinstance(image, ImageSource):
+        return image
     if isinstance(image, str | os.PathLike):
         return ImageSource(os.fsdecode(image))
     if isinstance(image, bytes):

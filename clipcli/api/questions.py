@@ -1,29 +1,41 @@
-"""What a classification asks, made of labels or of the classes that a checkpoint brings along. numpy only."""
+"""Questions about images: made of labels or of the classes of a checkpoint, and answered as features come."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from typing import Protocol, TypeVar
 
-import numpy as np
-
-from clipcli.answers.classify import ClassifyOptions, Groups, LabelClassifier
+from clipcli.answers.classify import ClassifyOptions, Groups
 from clipcli.api.inputs import refuse_single
 from clipcli.errors import LabelSetError, UsageError
+from clipcli.features.pipeline import Result
+from clipcli.features.reader import Failed
 from clipcli.labels.label_set import Label, LabelSet, clean_text, parents
 from clipcli.labels.templates import language_of
+from clipcli.results import Failure
+from clipcli.scoring import Floats
 
 # What is left when an image shows none of the labels: several wordings, averaged, in the labels' language.
 NONE_OF_THESE = Label("none of these", prompts=("something else", "nothing in particular", "an empty background"))
 _NONE_OF_THESE = {"zh": Label("以上都不是", prompts=("别的东西", "没有特别的东西", "空白的背景"))}
 
 
-def labels_of(names: Sequence[str]) -> LabelSet:
-    """Make a label set of plain names.
+def labels_of(labels: Sequence[str] | LabelSet) -> LabelSet:
+    """Make a label set of plain names; one that is a label set already stays as it is.
 
     Raises:
         UsageError: It is a single text.
         LabelSetError: They break the rules.
     """
-    refuse_single(names, "labels")
-    return LabelSet(name="labels", labels=tuple(Label(name) for name in names))
+    if isinstance(labels, LabelSet):
+        return labels
+    if isinstance(labels, str):
+        names = [name.strip() for name in labels.split(",")]
+        raise UsageError(
+            f"labels must be a list, not {labels!r} by itself",
+            hint=f"give a list: {names}; a label set is found by clipcli.find_label_set({labels!r})",
+        )
+    refuse_single(labels, "labels")
+    return LabelSet(name="labels", labels=tuple(Label(name) for name in labels))
 
 
 def none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
@@ -72,32 +84,24 @@ def no_labels() -> LabelSetError:
     )
 
 
-def head_classifier(
-    model_id: str,
-    class_names: tuple[str, ...] | None,
-    label_set: LabelSet | None,
-    options: ClassifyOptions,
-    given: Sequence[str],
-) -> LabelClassifier:
-    """Ask for the classes of a checkpoint's own classification head, which has logits and knows no texts.
+def check_for_head(
+    model_id: str, classes: int, label_set: LabelSet | None, options: ClassifyOptions, given: Sequence[str]
+) -> None:
+    """Refuse what a checkpoint with a classification head cannot take: it has logits and reads no texts.
 
     Args:
         model_id: How errors name the checkpoint.
-        class_names: Its classes; None without a head.
-        label_set: The user's labels, which a head cannot take.
+        classes: How many it has.
+        label_set: The user's labels.
         options: How to score.
-        given: Flags the user gave that only make sense with labels.
+        given: What else the user gave that only makes sense with labels.
 
     Raises:
-        LabelSetError: There are neither labels nor a head.
-        UsageError: Labels or flags that a head cannot take.
+        UsageError: Something was given that the head cannot take.
     """
-    if class_names is None:
-        raise no_labels()
     if label_set is not None:
         raise UsageError(
-            f"{model_id} has a classification head with {len(class_names)} classes of its own "
-            "and cannot take other labels",
+            f"{model_id} has a classification head with {classes} classes of its own and cannot take other labels",
             hint="leave the labels out, or use a checkpoint with both towers",
         )
     if options.scoring == "cosine":
@@ -107,4 +111,28 @@ def head_classifier(
             f"{model_id} has classes of its own, which {' and '.join(given)} cannot change",
             hint="leave them out, or use a checkpoint with both towers",
         )
-    return LabelClassifier(class_names, np.empty((0, 0), dtype=np.float32), 1.0, options)
+
+
+R = TypeVar("R", covariant=True)
+
+
+class Judge(Protocol[R]):
+    """A prepared question: what one image's features say, as a record."""
+
+    def answer(self, path: str, image_features: Floats) -> R:
+        """The record of one image; shapes: (P,), or a classification head's logits (classes,)."""
+
+    def failed(self, path: str, error: Failure) -> R:
+        """The record of an image that could not be used."""
+
+
+def answer(images: Generator[list[Result], None, None], judge: Judge[R]) -> Generator[list[R], None, None]:
+    """Answer a question for images as they come, a batch at a time, in input order."""
+    with closing(images):
+        for batch in images:
+            yield [
+                judge.failed(item.source.path, Failure.from_error(item.error))
+                if isinstance(item, Failed)
+                else judge.answer(item.source.path, item.features)
+                for item in batch
+            ]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -139,8 +140,14 @@ class Placement:
         return replace(self, dtype="float32").numerics if self.dtype == "int8" else self.numerics
 
     @classmethod
-    def remembered(cls, device: str, dtype: str, cache: "FeatureCache") -> Self | None:
-        """What `--device` and `--dtype` meant when this installation of torch was last asked, or None."""
+    def known(cls, device: str, dtype: str, cache: "FeatureCache") -> Self | None:
+        """What `device` and `dtype` mean, as far as that can be told without torch, else None.
+
+        On the CPU that is sure; so is `auto` where no accelerator has a driver. Otherwise it is what this installation
+        of torch answered when it was last asked.
+        """
+        if device == "cpu" or (device == "auto" and _has_cpu_only()):
+            return cls("cpu", "float32" if dtype == "auto" else dtype)
         known = cache.placement(_question(device, dtype))
         return cls(*known) if known else None
 
@@ -153,6 +160,11 @@ class Placement:
     def remember(self, device: str, dtype: str, cache: "FeatureCache") -> None:
         """Keep the answer for runs that need no torch."""
         cache.remember_placement(_question(device, dtype), self.device, self.dtype)
+
+
+def _has_cpu_only() -> bool:
+    """Whether no accelerator can be there: on Linux each needs a driver that shows itself."""
+    return sys.platform == "linux" and not any(os.path.exists(path) for path in _DRIVERS)
 
 
 def _question(device: str, dtype: str) -> str:

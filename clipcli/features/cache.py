@@ -10,8 +10,8 @@ How a run uses it:
     space = FeatureSpace("image", checkpoint, f"{preprocessing.digest} {decode_options}", "cpu float32")
     digests = cache.known_digests(paths)                # None for a file that is new or has changed: read it, then
     cache.remember_digests([(path, stamp, content_digest(data))])  # with the stamp taken before reading
-    found = cache.get(space, digests)                   # key -> Remembered; ask for many keys at once
-    cache.put(space, {digest: Remembered(features)})    # a transaction: put a batch at a time
+    found = cache.get(space, digests)                   # key -> CachedFeature; ask for many keys at once
+    cache.put(space, {digest: CachedFeature(features)})    # a transaction: put a batch at a time
 
 Features are kept as float32, as they were computed: a run that reads them prints the same digits as the run that
 wrote them. Half precision would save half of 2 kB an image and move cosines by 1e-5.
@@ -94,7 +94,7 @@ class FeatureSpace:
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class CachedFeature:
     """Features (P,) of one image or label, and a few bytes of the caller's own beside them."""
 
     features: Floats
@@ -124,7 +124,7 @@ class CacheInfo:
 
 
 class FeatureCache:
-    """Remembered features. Safe in several threads and processes at once; see the module for its use."""
+    """CachedFeature features. Safe in several threads and processes at once; see the module for its use."""
 
     def __init__(self, file: CacheFile, limit_bytes: int) -> None:
         """Use a file; `open_cache` opens the user's."""
@@ -142,7 +142,7 @@ class FeatureCache:
         """Whether anything can be remembered."""
         return self._file.usable
 
-    def get(self, space: FeatureSpace, keys: Sequence[bytes]) -> dict[bytes, Remembered]:
+    def get(self, space: FeatureSpace, keys: Sequence[bytes]) -> dict[bytes, CachedFeature]:
         """Look features up; keys that are unknown are absent from the answer. Counts hits and misses."""
         wanted = list(dict.fromkeys(keys))
         if not wanted:
@@ -151,9 +151,9 @@ class FeatureCache:
         today = _today()
         stale = [row_id for row_id, _, _, _, used in rows if used != today]
         self._file.write(lambda db: _count(db, space.kind, len(rows), len(wanted) - len(rows), stale, today))
-        return {key: Remembered(np.frombuffer(value, dtype="<f4"), note) for _, key, value, note, _ in rows}
+        return {key: CachedFeature(np.frombuffer(value, dtype="<f4"), note) for _, key, value, note, _ in rows}
 
-    def put(self, space: FeatureSpace, entries: Mapping[bytes, Remembered]) -> None:
+    def put(self, space: FeatureSpace, entries: Mapping[bytes, CachedFeature]) -> None:
         """Remember features, in one transaction; evicts the least recently used ones beyond the limit."""
         if not entries:
             return

@@ -11,20 +11,19 @@ which two labels that say the same to the model are told. Must not import torch.
 """
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 from clipcli import scoring
+from clipcli.checkpoints.checkpoint import Checkpoint
 from clipcli.errors import LabelSetError, warn
-from clipcli.features.cache import FeatureCache, FeatureSpace, Remembered
+from clipcli.features.cache import CachedFeature, FeatureCache, FeatureSpace
 from clipcli.features.digests import texts_digest, tokens_digest
 from clipcli.labels.label_set import SLOT, Label
+from clipcli.progress import Progress, unobserved
 from clipcli.scoring import Floats
 from clipcli.text.tokenizer import TextTokenizer
-
-ProgressCallback = Callable[[int, int], None]
-EncodeIds = Callable[[Sequence[tuple[int, ...]], ProgressCallback], Floats]
 
 # Prompts that are encoded and then remembered together: what an interrupted run loses at most, and what is held in
 # memory. Fewer would share fewer beginnings.
@@ -49,14 +48,40 @@ class LabelFeature:
     cut: int | None
 
     @classmethod
-    def from_remembered(cls, entry: Remembered) -> Self:
-        """Read what `to_remembered` wrote."""
+    def from_cached(cls, entry: CachedFeature) -> Self:
+        """Read what `to_cached` wrote."""
         tokens, cut = _NOTE.unpack(entry.note)
         return cls(entry.features, tokens, None if cut == _NOTHING_CUT else cut)
 
-    def to_remembered(self) -> Remembered:
+    def to_cached(self) -> CachedFeature:
         """The label as the cache keeps it."""
-        return Remembered(self.features, _NOTE.pack(self.tokens, _NOTHING_CUT if self.cut is None else self.cut))
+        return CachedFeature(self.features, _NOTE.pack(self.tokens, _NOTHING_CUT if self.cut is None else self.cut))
+
+
+class TextEncoder(Protocol):
+    """Turns token ids into features."""
+
+    def encode(self, ids: Sequence[Sequence[int]], on_progress: Progress = unobserved) -> Floats:
+        """Encode token sequences; tells sequences done and sequences in all.
+
+        Shapes: M sequences of any length -> (M, P) float32, unit length.
+        """
+
+
+class TextEncoders(Protocol):
+    """Where labels get their encoder once something is new, and not before."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Whose tokenizer makes token ids of prompts."""
+
+    @property
+    def text(self) -> TextEncoder:
+        """The text encoder, made when it is first asked for."""
+
+    @property
+    def text_space(self) -> FeatureSpace:
+        """What features depend on besides the prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +89,14 @@ class LabelEncoder:
     """Turns the prompts of labels into features, once each.
 
     Attributes:
-        cache: Where they are remembered.
-        space: What else they depend on; asked only if the cache is usable.
-        tokenizer: Asked only if something is not remembered; so is `encode`.
-        encode: Ids of prompts to features (prompts, P), unit length; tells prompts done and prompts in all.
-        on_progress: Told the same over all labels.
+        encoders: Asked for tokenizer and encoder only if something is not cached.
+        cache: Where features are remembered.
+        on_progress: Told prompts done and prompts in all.
     """
 
+    encoders: TextEncoders
     cache: FeatureCache
-    space: Callable[[], FeatureSpace]
-    tokenizer: Callable[[], TextTokenizer]
-    encode: EncodeIds
-    on_progress: ProgressCallback
+    on_progress: Progress = unobserved
 
     def features(self, labels: Sequence[Sequence[str]], names: Sequence[str] | None = None) -> list[LabelFeature]:
         """Encode labels, each given by its prompts.
@@ -90,7 +111,7 @@ class LabelEncoder:
         keys = [texts_digest(prompts) for prompts in labels]
         known = self._remembered(keys)
         missing = {key: prompts for key, prompts in zip(keys, labels, strict=True) if key not in known}
-        tokenized = [_tokenize(self.tokenizer(), key, prompts) for key, prompts in missing.items()]
+        tokenized = [_tokenize(self.encoders.checkpoint.tokenizer, key, prompts) for key, prompts in missing.items()]
         if names is not None:
             tokens = {label.key: label.tokens for label in tokenized} | {k: f.tokens for k, f in known.items()}
             _refuse_alike(names, [tokens[key] for key in keys])
@@ -99,19 +120,19 @@ class LabelEncoder:
             encoded = self._encode(share, lambda count, _, done=done: self.on_progress(done + count, total))  # type: ignore[misc]
             done += sum(len(label.ids) for label in share)
             if self.cache.usable:
-                self.cache.put(self.space(), {key: label.to_remembered() for key, label in encoded.items()})
+                self.cache.put(self.encoders.text_space, {key: label.to_cached() for key, label in encoded.items()})
             known |= encoded
         return [known[key] for key in keys]
 
     def _remembered(self, keys: Sequence[bytes]) -> dict[bytes, LabelFeature]:
         if not self.cache.usable:
             return {}
-        found = self.cache.get(self.space(), keys)
-        return {key: LabelFeature.from_remembered(entry) for key, entry in found.items()}
+        found = self.cache.get(self.encoders.text_space, keys)
+        return {key: LabelFeature.from_cached(entry) for key, entry in found.items()}
 
-    def _encode(self, labels: "Sequence[_Tokenized]", on_progress: ProgressCallback) -> dict[bytes, LabelFeature]:
+    def _encode(self, labels: "Sequence[_Tokenized]", on_progress: Progress) -> dict[bytes, LabelFeature]:
         owners = [owner for owner, label in enumerate(labels) for _ in label.ids]
-        features = self.encode([ids for label in labels for ids in label.ids], on_progress)
+        features = self.encoders.text.encode([ids for label in labels for ids in label.ids], on_progress)
         means = scoring.ensemble(features, owners, len(labels))
         return {
             label.key: LabelFeature(mean, label.tokens, label.cut) for label, mean in zip(labels, means, strict=True)

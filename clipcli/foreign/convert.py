@@ -23,6 +23,7 @@ from clipcli.errors import ClipError, ModelError, ModelNotFoundError, UsageError
 from clipcli.files import FileStamp, cache_folder
 from clipcli.foreign import openai_bpe
 from clipcli.images.preprocess import Preprocessing
+from clipcli.progress import Progress
 from clipcli.text.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def resolve_model(
     *,
     revision: str | None = None,
     offline: bool = False,
-    on_progress: hub.ProgressCallback | None = None,
+    on_progress: Progress | None = None,
 ) -> hub.ModelFiles:
     """Find a model as `hub.resolve_model` does, and take files and folders of other layouts too.
 

@@ -4,7 +4,6 @@ huggingface_hub owns download and cache. Must not import torch, nor another room
 """
 
 from clipcli.hub.cache import TOKENIZER_FILES, missing_files, weight_files
-from clipcli.hub.fetch import ProgressCallback
 from clipcli.hub.registry import CHECKPOINTS, DEFAULT_MODEL, DEMO, Checkpoint, checkpoints_for, find_checkpoint
 from clipcli.hub.remote import why_unreachable
 from clipcli.hub.resolve import (
@@ -29,7 +28,6 @@ __all__ = [
     "Checkpoint",
     "FileCheck",
     "ModelFiles",
-    "ProgressCallback",
     "Removal",
     "StoredModel",
     "check_file",

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,8 +20,7 @@ from clipcli.files import read_json, replacing
 from clipcli.hub import cache, remote
 from clipcli.hub.registry import FAMILIES, MODEL_TYPES
 from clipcli.hub.remote import Listing, RemoteFile
-
-ProgressCallback = Callable[[int, int], None]
+from clipcli.progress import Progress
 
 _STALLS_ALLOWED = 5
 _FIRST_WAIT_S = 1.0
@@ -29,7 +28,7 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def fetch_model(hub_id: str, revision: str, on_progress: ProgressCallback | None = None) -> Path:
+def fetch_model(hub_id: str, revision: str, on_progress: Progress | None = None) -> Path:
     """Bring a model's files at a revision into the cache and return the snapshot folder.
 
     Files that are already there are hashed and kept; a wrong one is deleted and fetched again.
@@ -51,7 +50,7 @@ def fetch_model(hub_id: str, revision: str, on_progress: ProgressCallback | None
         for needed in (folder / "blobs", snapshot, folder.parent / ".locks" / folder.name):
             needed.mkdir(parents=True, exist_ok=True)
         _check_space(hub_id, snapshot, files)
-        progress = _Progress(sum(file.size for file in files), on_progress)
+        progress = _Shown(sum(file.size for file in files), on_progress)
         for file in files:
             _bring(listing, file, snapshot, progress)
             if file.name == cache.CONFIG:
@@ -74,10 +73,10 @@ def file_digest(path: Path, *, is_sha256: bool) -> str:
     return digest.hexdigest()
 
 
-class _Progress:
+class _Shown:
     """Bytes done over all files of one download; nothing is reported where none are fetched."""
 
-    def __init__(self, total: int, report: ProgressCallback | None) -> None:
+    def __init__(self, total: int, report: Progress | None) -> None:
         self._finished, self._total, self._report = 0, total, report
         self._is_fetching = False
 
@@ -94,7 +93,7 @@ class _Progress:
             self.show(0)
 
 
-def _bring(listing: Listing, file: RemoteFile, snapshot: Path, progress: _Progress) -> None:
+def _bring(listing: Listing, file: RemoteFile, snapshot: Path, progress: _Shown) -> None:
     """Make a snapshot hold one file, checked, as a link to `blobs/<hash>` where links are supported."""
     from huggingface_hub.utils import WeakFileLock
 
@@ -110,7 +109,7 @@ def _bring(listing: Listing, file: RemoteFile, snapshot: Path, progress: _Progre
     progress.finish(file.size)
 
 
-def _download(listing: Listing, file: RemoteFile, blob: Path, progress: _Progress) -> None:
+def _download(listing: Listing, file: RemoteFile, blob: Path, progress: _Shown) -> None:
     """Append to the partial file until it is whole, going on where a broken connection left off; then name it."""
     import httpx2
 
@@ -139,7 +138,7 @@ def _download(listing: Listing, file: RemoteFile, blob: Path, progress: _Progres
     os.replace(partial, blob)
 
 
-def _append(listing: Listing, file: RemoteFile, partial: Path, progress: _Progress) -> None:
+def _append(listing: Listing, file: RemoteFile, partial: Path, progress: _Shown) -> None:
     with remote.open_stream(listing, file, _size(partial) or 0) as (start, chunks):
         with partial.open("ab" if start else "wb") as stream:
             for chunk in chunks:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from clipcli.errors import DamagedModelError, ModelNotFoundError, UsageError
 from clipcli.hub import cache, fetch, remote
-from clipcli.hub.fetch import ProgressCallback
 from clipcli.hub.registry import DEMO, find_checkpoint, usual_revisions
+from clipcli.progress import Progress
 
 _LONGEST_ID = 96
 
@@ -36,7 +36,7 @@ def resolve_model(
     *,
     revision: str | None = None,
     offline: bool = False,
-    on_progress: ProgressCallback | None = None,
+    on_progress: Progress | None = None,
 ) -> ModelFiles:
     """Find a model's files, fetching them only if they are not on this machine.
 
@@ -86,7 +86,7 @@ def pull_model(
     name: str,
     *,
     revision: str | None = None,
-    on_progress: ProgressCallback | None = None,
+    on_progress: Progress | None = None,
 ) -> ModelFiles:
     """Bring a hub model up to date: ask for its files at a revision, check those that are here, fetch the others.
 

@@ -31,6 +31,9 @@ _NO_REMARKS = ("ignore", None, Warning, re.compile(r"(PIL|pillow_heif)\."), 0)
 _LOADING = threading.Lock()
 
 
+MAX_MEGAPIXELS = 256.0
+
+
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
     """How images are decoded.
@@ -43,7 +46,7 @@ class DecodeOptions:
 
     exif: bool = True
     alpha: Literal["white", "drop"] = "white"
-    max_megapixels: float = 256
+    max_megapixels: float = MAX_MEGAPIXELS
     exact: bool = True
 
 

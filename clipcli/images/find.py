@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from clipcli.errors import ClipError, ImageError, MissingFile, PermissionDenied, UnreadableImage, UsageError
 
@@ -40,10 +40,25 @@ class ImageSource:
     error: ImageError | None = None
     image: "Image | None" = field(default=None, kw_only=True)
 
+    @property
+    def is_file(self) -> bool:
+        """Whether there is a path to read, and nothing else."""
+        return self.data is None and self.error is None and self.image is None
 
-# Comes in place of an image when a list on standard input has no more names for now. Whoever waits for a batch to
-# fill should finish what there is: the next name may be an hour away.
-PAUSE: Final = ImageSource("")
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Comes between images where the next one may take a while: standard input has nothing more for now.
+
+    Whoever waits for a batch to fill should finish what there is: the next name may be an hour away.
+    """
+
+
+def images_of(sources: "Iterable[ImageSource | Pause]") -> Iterator[ImageSource]:
+    """The images of a stream, for whoever waits for the next one however long it takes."""
+    return (source for source in sources if isinstance(source, ImageSource))
+
+
 _PATIENCE_S = 0.1
 
 
@@ -82,7 +97,7 @@ def find_images(
     from_file: str | None = None,
     null_separated: bool = False,
     stdin: BinaryIO | None = None,
-) -> Iterator[ImageSource]:
+) -> Iterator[ImageSource | Pause]:
     """Yield the images that the inputs name, in their order; folders are walked in the order of their names.
 
     Lazy: no more is held than the names in the folders between the input and the current one. What is missing or may
@@ -115,15 +130,17 @@ def find_images(
 
 def _find(
     inputs: Sequence[str], listed: Iterator[str | None], options: FindOptions, stdin: BinaryIO
-) -> Iterator[ImageSource]:
+) -> Iterator[ImageSource | Pause]:
     found = False
     for path in inputs:
+        if path == "-":
+            yield Pause()
         for source in _named(path, options, stdin):
             found = True
             yield source
     for name in listed:
         if name is None:
-            yield PAUSE
+            yield Pause()
             continue
         for source in _existing(name, options):
             found = True

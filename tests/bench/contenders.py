@@ -25,11 +25,12 @@ def clipcli(checkpoint: str, dtype: str) -> Run:
     import clipcli
     from clipcli.answers.classify import ClassifyOptions
     from clipcli.api.model import Model
-    from clipcli.api.parts import RunOptions
+    from clipcli.api.questions import answer
+    from clipcli.compute.options import RunOptions
     from clipcli.images.decode import DecodeOptions
     from clipcli.labels.parse import parse_labels
 
-    files = clipcli.load(checkpoint).files
+    files = clipcli.load(checkpoint).checkpoint.files
     model = Model(files, RunOptions(dtype=dtype, decode=DecodeOptions(exact=False), cache=False))
     labels = parse_labels([",".join(LABELS)])
 
@@ -37,7 +38,7 @@ def clipcli(checkpoint: str, dtype: str) -> Run:
         from clipcli.images.find import ImageSource
 
         classifier = model.classifier(labels, ClassifyOptions())
-        return list(model.iter_classify((ImageSource(path) for path in paths), classifier))
+        return list(answer(model.image_features(ImageSource(path) for path in paths), classifier))
 
     return run
 

@@ -20,7 +20,7 @@ import torch
 
 import clipcli
 from clipcli.compute.prefix_tree import packs
-from clipcli.compute.torch_backend.text_encoder import TextEncoder
+from clipcli.compute.torch_backend.text_encoder import TorchTextEncoder
 from clipcli.labels.library import find_label_set, find_templates
 from clipcli.networks.clip_text import CausalTextTransformer
 from clipcli.networks.dual_encoder import DualEncoder
@@ -85,7 +85,7 @@ def measure(ways: list[Way]) -> dict[str, float]:
     return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
-def largest_difference(network: DualEncoder, encoder: TextEncoder, ids: Ids) -> float:
+def largest_difference(network: DualEncoder, encoder: TorchTextEncoder, ids: Ids) -> float:
     """Between features and those of one prompt at a time."""
     got = encoder.encode(ids)
     with torch.inference_mode():
@@ -113,11 +113,13 @@ def run(folder: Path, label_set: str, rounds: int) -> dict[str, object]:
     model = clipcli.load(str(folder))
     names = [label.name for label in find_label_set(label_set).labels][:LABELS]
     weights = sorted(folder.glob("*.safetensors"))
-    network = load_network(model.config, weights, image=False)
+    network = load_network(model.checkpoint.config, weights, image=False)
     causal = isinstance(network.text_model, CausalTextTransformer)
-    ids, shares = prompts(model.tokenizer, names, causal)
-    encoder = TextEncoder(load_network(model.config, weights, image=False), model.tokenizer.pad_token_id)
-    context, pad = model.tokenizer.context_length, model.tokenizer.pad_token_id
+    ids, shares = prompts(model.checkpoint.tokenizer, names, causal)
+    encoder = TorchTextEncoder(
+        load_network(model.checkpoint.config, weights, image=False), model.checkpoint.tokenizer.pad_token_id
+    )
+    context, pad = model.checkpoint.tokenizer.context_length, model.checkpoint.tokenizer.pad_token_id
     peer = reference(folder)
     ours = [[i for share in shares[at :: rounds + 1][:TEMPLATES_A_ROUND] for i in share] for at in range(rounds + 1)]
     ours = ours if causal else [ids] * (rounds + 1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clipcli.cli.shell import progress
-from clipcli.features.cache import FeatureCache, FeatureSpace, Remembered, cache_path, open_cache
+from clipcli.features.cache import CachedFeature, FeatureCache, FeatureSpace, cache_path, open_cache
 from tests.cli.conftest import Clip
 from tests.helpers.schemas import check_document, check_rows
 
@@ -90,7 +90,7 @@ def test_a_remembered_run_prints_the_same_and_imports_neither_torch_nor_the_toke
 def test_score_remembers_texts_too(clip: Clip, old_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = clip("score", old_images, "--text", "a red car", "--text", "猫", "--json")
     monkeypatch.setattr(
-        "clipcli.compute.torch_backend.text_encoder.TextEncoder.encode", lambda *_: pytest.fail("encoded again")
+        "clipcli.compute.torch_backend.text_encoder.TorchTextEncoder.encode", lambda *_: pytest.fail("encoded again")
     )
     assert clip("score", old_images, "--text", "a red car", "--text", "猫", "--json").stdout == first.stdout
 
@@ -98,7 +98,7 @@ def test_score_remembers_texts_too(clip: Clip, old_images: Path, monkeypatch: py
 def test_a_label_in_another_set_is_remembered(clip: Clip, old_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip("classify", old_images, *LABELS)
     monkeypatch.setattr(
-        "clipcli.compute.torch_backend.text_encoder.TextEncoder.encode", lambda *_: pytest.fail("encoded again")
+        "clipcli.compute.torch_backend.text_encoder.TorchTextEncoder.encode", lambda *_: pytest.fail("encoded again")
     )
     assert clip("classify", old_images, "--labels", "bird,cat").status == 0
 
@@ -238,7 +238,7 @@ def test_interrupted_encoding_keeps_what_is_finished(
     monkeypatch.setattr("clipcli.features.labels._PROMPTS_AT_ONCE", 2)
     calls = []
 
-    def interrupted(self: FeatureCache, space: FeatureSpace, entries: dict[bytes, Remembered]) -> None:
+    def interrupted(self: FeatureCache, space: FeatureSpace, entries: dict[bytes, CachedFeature]) -> None:
         if space.kind == "text":
             calls.append(len(entries))
             if len(calls) == 3:

@@ -10,7 +10,6 @@ import pytest
 from clipcli.compute import devices as device
 from clipcli.compute.torch_backend.image_encoder import ImageEncoder
 from clipcli.features import pipeline as image_pipeline
-from clipcli.features import reader as image_memory
 from tests.cli.conftest import Clip, Outcome, Program
 from tests.helpers.hub_server import HubServer
 from tests.hub.conftest import B32
@@ -53,8 +52,7 @@ def test_workers(clip: Clip, images: Path, monkeypatch: pytest.MonkeyPatch) -> N
             threads.append(max_workers)
             super().__init__(max_workers, **options)
 
-    for module in (image_memory, image_pipeline):
-        monkeypatch.setattr(module, "ThreadPoolExecutor", Noted)
+    monkeypatch.setattr(image_pipeline, "ThreadPoolExecutor", Noted)
     assert classify(clip, images, CLIPCLI_WORKERS="7").status == 0
     assert set(threads) == {7}
 

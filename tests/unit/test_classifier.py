@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from clipcli.answers.classify import ClassifyOptions, Groups, LabelClassifier, score_texts, shortest
+from clipcli.answers.classify import ClassifyOptions, Groups, HeadClassifier, LabelClassifier, TextScorer, shortest
 from clipcli.errors import UsageError
 from clipcli.results import Classification
 from clipcli.scoring import Floats
@@ -25,7 +25,7 @@ def classify(
     classifier = LabelClassifier(
         NAMES, LABELS, SCALE, options or ClassifyOptions(), none_label=none_label, groups=groups
     )
-    return classifier.classify("x.jpg", IMAGE)
+    return classifier.answer("x.jpg", IMAGE)
 
 
 def test_best_first_and_equals_in_the_order_given() -> None:
@@ -77,7 +77,7 @@ def test_groups_sum_scores_and_keep_the_numbers_of_their_best_label() -> None:
 def test_softmax_over_one_label_or_one_group_has_no_score() -> None:
     alone = LabelClassifier(("a",), LABELS[:1], SCALE, ClassifyOptions())
     assert not alone.has_scores
-    found = alone.classify("x.jpg", IMAGE)
+    found = alone.answer("x.jpg", IMAGE)
     assert (found.label, found.score, found.predictions[0].score) == ("a", None, None)
     assert found.predictions[0].cosine == pytest.approx(0.6)
     single = LabelClassifier(NAMES, LABELS, SCALE, ClassifyOptions(), groups=Groups.of_parents(["x"] * 4))
@@ -88,19 +88,19 @@ def test_softmax_over_one_label_or_one_group_has_no_score() -> None:
 
 
 def test_a_classification_head_has_logits_only() -> None:
-    classifier = LabelClassifier(("a", "b"), np.empty((0, 0), dtype=np.float32), 1.0, ClassifyOptions())
-    found = classifier.classify_logits("x.jpg", np.array([1, 3], dtype=np.float32))
+    classifier = HeadClassifier(("a", "b"), ClassifyOptions())
+    found = classifier.answer("x.jpg", np.array([1, 3], dtype=np.float32))
     assert [(p.label, p.logit, p.cosine) for p in found.predictions] == [("b", 3, None), ("a", 1, None)]
     assert found.score == pytest.approx(1 / (1 + math.exp(-2)), rel=1e-6)
 
 
 def test_texts_keep_their_order_and_one_alone_has_no_score() -> None:
-    found = score_texts("x.jpg", NAMES, IMAGE, LABELS, SCALE, ClassifyOptions())
+    found = TextScorer(NAMES, LABELS, SCALE, ClassifyOptions()).answer("x.jpg", IMAGE)
     assert [s.text for s in found.scores] == list(NAMES)
     assert [s.score for s in found.scores] == pytest.approx([EXPS[n] / sum(EXPS.values()) for n in NAMES], rel=1e-5)
-    alone = score_texts("x.jpg", ("a",), IMAGE, LABELS[:1], SCALE, ClassifyOptions())
+    alone = TextScorer(("a",), LABELS[:1], SCALE, ClassifyOptions()).answer("x.jpg", IMAGE)
     assert alone.scores[0].score is None
-    cosine = score_texts("x.jpg", ("a",), IMAGE, LABELS[:1], SCALE, ClassifyOptions(scoring="cosine"))
+    cosine = TextScorer(("a",), LABELS[:1], SCALE, ClassifyOptions(scoring="cosine")).answer("x.jpg", IMAGE)
     assert cosine.scores[0].score == pytest.approx(0.6)
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 import clipcli
 from clipcli.answers.classify import ClassifyOptions
 from clipcli.api.model import Model
-from clipcli.api.questions import NONE_OF_THESE, none_label
+from clipcli.api.questions import NONE_OF_THESE, answer, none_label
+from clipcli.compute import devices
 from clipcli.compute.devices import Placement
 from clipcli.errors import ClipWarning, DeviceError, LabelSetError, MissingFile, UsageError
 from clipcli.images.find import ImageSource
@@ -64,7 +65,7 @@ def test_large_images_are_read_the_fast_way_unless_told_otherwise(
     fast = clipcli.load(str(clip_checkpoint))
     exact = clipcli.load(str(clip_checkpoint), exact_decode=True)
     with Image.open(path) as image:
-        expected = exact.image_encoder.encode(exact.preprocessing.pixels(image)[None])
+        expected = exact.encoders.image.encode(exact.checkpoint.preprocessing.pixels(image)[None])
     np.testing.assert_allclose(exact.encode_images([path]), expected, atol=1e-6)
     difference = np.abs(fast.encode_images([path]) - expected).max()
     assert 1e-6 < difference < 0.02
@@ -93,7 +94,7 @@ def test_sources_are_read_only_as_far_ahead_as_a_few_batches(images: list[str], 
             taken += 1
             yield ImageSource(images[0])  # type: ignore[misc]
 
-    stream = clipcli.load(str(clip_checkpoint), batch_size=2, workers=2).iter_image_feature_batches(endless())
+    stream = clipcli.load(str(clip_checkpoint), batch_size=2, workers=2).image_features(endless())
     for _ in range(3):
         assert len(next(stream)) == 2
     assert taken <= 40
@@ -164,8 +165,8 @@ def test_scores_of_children_are_summed_at_a_depth(model: Model, images: list[str
     label_set = LabelSet("set", labels)
     sources = [ImageSource(images[0])]
     options = ClassifyOptions()
-    (fine,) = next(model.iter_classify(sources, model.classifier(label_set, options)))
-    (coarse,) = next(model.iter_classify(sources, model.classifier(label_set, options, depth=1)))
+    (fine,) = next(answer(model.image_features(sources), model.classifier(label_set, options)))
+    (coarse,) = next(answer(model.image_features(sources), model.classifier(label_set, options, depth=1)))
     scores = {p.label: p.score or 0 for p in fine.predictions}
     summed = {p.label: p for p in coarse.predictions}
     assert summed["animal"].score == pytest.approx(scores["animal/cat"] + scores["animal/dog"], abs=1e-6)
@@ -257,6 +258,7 @@ def test_no_answer_is_made_of_what_two_devices_computed(
     known: str, clip_checkpoint: Path, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLIPCLI_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(devices, "_DRIVERS", (__file__,))  # else it is sure that this is the CPU
     first, second = images[:2]
     # As if another machine that shares the cache had chosen so, and had seen one of the two already.
     elsewhere = clipcli.load(str(clip_checkpoint), dtype="bfloat16")

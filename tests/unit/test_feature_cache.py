@@ -17,7 +17,7 @@ import pytest
 from clipcli.errors import ClipWarning, DamagedModelError, UsageError
 from clipcli.features import cache as feature_cache
 from clipcli.features import cache_file
-from clipcli.features.cache import FeatureCache, FeatureSpace, Remembered, cache_path, open_cache
+from clipcli.features.cache import CachedFeature, FeatureCache, FeatureSpace, cache_path, open_cache
 from clipcli.features.digests import checkpoint_digest, content_digest, texts_digest, tokens_digest
 from clipcli.files import FileStamp
 
@@ -33,8 +33,8 @@ def key(i: int) -> bytes:
     return i.to_bytes(32, "big")
 
 
-def entries(*numbers: int, width: int = 8) -> dict[bytes, Remembered]:
-    return {key(i): Remembered(features(i, width)) for i in numbers}
+def entries(*numbers: int, width: int = 8) -> dict[bytes, CachedFeature]:
+    return {key(i): CachedFeature(features(i, width)) for i in numbers}
 
 
 def write_settled(path: Path, data: bytes) -> Path:
@@ -56,7 +56,7 @@ def no_unexpected_warning():
 
 
 def test_features_come_back_bit_for_bit_in_another_cache_object(cache: FeatureCache) -> None:
-    cache.put(SPACE, {key(1): Remembered(features(1), b"note"), key(2): Remembered(features(2))})
+    cache.put(SPACE, {key(1): CachedFeature(features(1), b"note"), key(2): CachedFeature(features(2))})
     found = open_cache().get(SPACE, [key(2), key(3), key(1), key(1)])
     assert found.keys() == {key(1), key(2)}
     assert found[key(1)].features.tobytes() == features(1).tobytes()
@@ -85,8 +85,8 @@ def test_a_change_of_the_code_forgets_features(cache: FeatureCache, monkeypatch:
 
 
 def test_the_later_feature_counts(cache: FeatureCache) -> None:
-    cache.put(SPACE, {key(1): Remembered(features(1))})
-    cache.put(SPACE, {key(1): Remembered(features(2))})
+    cache.put(SPACE, {key(1): CachedFeature(features(1))})
+    cache.put(SPACE, {key(1): CachedFeature(features(2))})
     assert cache.get(SPACE, [key(1)])[key(1)].features.tobytes() == features(2).tobytes()
     assert cache.info().image.features == 1
 

@@ -1,36 +1,38 @@
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 import numpy as np
 import pytest
 
 from clipcli.errors import UnreadableImage
-from clipcli.features.pipeline import ImageFeatures, ImagePipeline, Pixels, Prepared
-from clipcli.images.find import ImageSource
+from clipcli.features.pipeline import ImagePipeline, Result
+from clipcli.features.reader import Decoded, Encoded, Failed, ImageReader, Read
+from clipcli.images.find import ImageSource, Pause
+from clipcli.images.prepare import Pixels
 from clipcli.scoring import Floats
 
 
-class FakePreparer:
-    """Pixels are the number in the name; names with `bad` cannot be read; `known` ones are remembered."""
+class FakeReader(ImageReader):
+    """Pixels are the number in the name; names with `bad` cannot be read; `known` ones are cached."""
 
     def __init__(self) -> None:
         self.remembered: list[str] = []
-        self.prepared: list[str] = []
+        self.taken: list[str] = []
 
-    def recall(self, sources: Iterator[ImageSource]) -> Iterator[ImageSource | Prepared]:
+    def recall(self, sources: Iterator[ImageSource | Pause]) -> Iterator[ImageSource | Encoded | Pause]:
         for source in sources:
-            known = source.path.startswith("known")
-            yield Prepared(source, features=np.array([-1.0], np.float32)) if known else source
+            known = isinstance(source, ImageSource) and source.path.startswith("known")
+            yield Encoded(source, np.array([-1.0], np.float32), cached=True) if known else source  # type: ignore[arg-type]
 
-    def prepare(self, source: ImageSource) -> Prepared:
-        self.prepared.append(source.path)
+    def read(self, source: ImageSource) -> Read:
+        self.taken.append(source.path)
         if source.path.startswith("bad"):
-            return Prepared(source, error=UnreadableImage(source.path))
-        return Prepared(source, pixels=np.full((1, 1, 3), int(source.path), np.uint8))
+            return Failed(source, UnreadableImage(source.path))
+        return Decoded(source, np.full((1, 1, 3), int(source.path), np.uint8))
 
-    def remember(self, prepared: list[Prepared], features: Floats) -> None:
-        self.remembered.extend(item.source.path for item in prepared)
+    def remember(self, decoded: Sequence[Decoded], features: Floats) -> None:
+        self.remembered.extend(item.source.path for item in decoded)
 
 
 class FakeEncoder:
@@ -45,10 +47,23 @@ class FakeEncoder:
         return pixels[:, 0, 0, :1].astype(np.float32)
 
 
-def run(names: list[str], encoder: FakeEncoder | None = None, workers: int = 2) -> list[ImageFeatures]:
-    encoder = encoder or FakeEncoder()
-    pipeline = ImagePipeline(FakePreparer(), lambda: encoder, workers=workers)
+class Encoders:
+    def __init__(self, encoder: FakeEncoder | None = None) -> None:
+        self._encoder = encoder
+
+    @property
+    def image(self) -> FakeEncoder:
+        assert self._encoder is not None, "an encoder is made though everything is cached"
+        return self._encoder
+
+
+def run(names: list[str], encoder: FakeEncoder | None = None, workers: int = 2) -> list[Result]:
+    pipeline = ImagePipeline(FakeReader(), Encoders(encoder or FakeEncoder()), workers=workers)
     return [item for batch in pipeline.batches(ImageSource(name) for name in names) for item in batch]
+
+
+def values(results: list[Result]) -> list[float | None]:
+    return [float(item.features[0]) if isinstance(item, Encoded) else None for item in results]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -56,14 +71,20 @@ def test_results_come_in_input_order(workers: int) -> None:
     names = [str(i) for i in range(50)]
     results = run(names, workers=workers)
     assert [item.source.path for item in results] == names
-    assert [float(item.features[0]) for item in results if item.features is not None] == [*range(50)]
+    assert values(results) == [*range(50)]
 
 
 def test_bad_and_remembered_images_keep_their_place() -> None:
     results = run(["0", "bad1", "known2", "3", "known4", "5", "6", "bad7"])
-    values = [None if item.features is None else float(item.features[0]) for item in results]
-    assert values == [0, None, -1, 3, -1, 5, 6, None]
-    assert [item.error is not None for item in results] == [False, True, *[False] * 5, True]
+    assert values(results) == [0, None, -1, 3, -1, 5, 6, None]
+    assert [isinstance(item, Failed) for item in results] == [False, True, *[False] * 5, True]
+    assert [isinstance(item, Encoded) and item.cached for item in results] == [
+        *[False] * 2,
+        True,
+        False,
+        True,
+        *[False] * 3,
+    ]
 
 
 def test_batches_are_full_and_only_the_last_one_has_all_cores() -> None:
@@ -80,31 +101,28 @@ def test_batches_may_shrink_in_the_middle_of_a_run() -> None:
 
     encoder = Shrinking(batch_size=5)
     results = run([str(i) for i in range(60)], encoder)
-    assert [float(item.features[0]) for item in results if item.features is not None] == [*range(60)]
+    assert values(results) == [*range(60)]
     assert max(size for size, _ in encoder.batches[8:]) == 2
 
 
 def test_no_encoder_is_made_when_everything_is_remembered() -> None:
-    def never() -> FakeEncoder:
-        raise AssertionError
-
     names = [f"known{i}" for i in range(700)]
-    batches = list(ImagePipeline(FakePreparer(), never, workers=2).batches(ImageSource(name) for name in names))
+    batches = list(ImagePipeline(FakeReader(), Encoders(), workers=2).batches(ImageSource(name) for name in names))
     assert [item.source.path for batch in batches for item in batch] == names
     assert len(batches) > 1  # handed on as they come
 
 
 def test_new_features_are_remembered_once() -> None:
-    preparer = FakePreparer()
+    reader = FakeReader()
     names = ["0", "known1", "bad2", "3", "4", "5"]
-    list(ImagePipeline(preparer, FakeEncoder, workers=2).batches(ImageSource(name) for name in names))
-    assert sorted(preparer.remembered) == ["0", "3", "4", "5"]
+    list(ImagePipeline(reader, Encoders(FakeEncoder()), workers=2).batches(ImageSource(name) for name in names))
+    assert sorted(reader.remembered) == ["0", "3", "4", "5"]
 
 
 def test_sources_are_taken_only_as_far_ahead_as_a_few_batches() -> None:
     taken = count()
     endless = (ImageSource(str(next(taken) % 200)) for _ in iter(int, 1))
-    stream = ImagePipeline(FakePreparer(), FakeEncoder, workers=2).batches(endless)
+    stream = ImagePipeline(FakeReader(), Encoders(FakeEncoder()), workers=2).batches(endless)
     results = sum(len(next(stream)) for _ in range(20))
     stream.close()
     # Ahead of what was handed out: 2 * workers + batch_size * (concurrency + 1), and 2 * concurrency + 1 batches.
@@ -112,21 +130,21 @@ def test_sources_are_taken_only_as_far_ahead_as_a_few_batches() -> None:
 
 
 def test_closing_early_drops_what_was_not_begun() -> None:
-    preparer, gate = FakePreparer(), threading.Event()
-    original = preparer.prepare
+    reader, gate = FakeReader(), threading.Event()
+    original = reader.read
 
-    def slow(source: ImageSource) -> Prepared:
+    def slow(source: ImageSource) -> Read:
         if source.path not in ("0", "1", "2"):
             gate.wait(10)
         return original(source)
 
-    preparer.prepare = slow  # type: ignore[method-assign]
-    stream = ImagePipeline(preparer, FakeEncoder, workers=4).batches(ImageSource(str(i)) for i in range(100))
+    reader.read = slow  # type: ignore[method-assign]
+    stream = ImagePipeline(reader, Encoders(FakeEncoder()), workers=4).batches(ImageSource(str(i)) for i in range(100))
     # The first batch is ready while the images behind it are not.
     threading.Timer(0.2, gate.set).start()
     next(stream)
     stream.close()
-    assert len(preparer.prepared) < 40
+    assert len(reader.taken) < 40
 
 
 def test_an_error_of_the_encoder_reaches_the_caller() -> None:
@@ -140,3 +158,47 @@ def test_an_error_of_the_encoder_reaches_the_caller() -> None:
 
 def test_nothing_in_nothing_out() -> None:
     assert run([]) == []
+
+
+def test_the_first_images_are_read_before_anyone_asks() -> None:
+    reader, read = FakeReader(), threading.Event()
+    original = reader.read
+
+    def note(source: ImageSource) -> Read:
+        if source.path == "3":
+            read.set()
+        return original(source)
+
+    reader.read = note  # type: ignore[method-assign]
+    stream = ImagePipeline(reader, Encoders(FakeEncoder()), workers=2).batches(ImageSource(str(i)) for i in range(100))
+    assert read.wait(30)
+    stream.close()
+    assert len(reader.taken) <= 4
+
+
+def test_nobody_waits_for_names_that_are_not_there_yet() -> None:
+    def interactive() -> Iterator[ImageSource | Pause]:
+        yield ImageSource("0")
+        yield Pause()
+        assert finished, "the next name is asked for before the first image is finished"
+        yield ImageSource("1")
+
+    finished: list[Result] = []
+    stream = ImagePipeline(FakeReader(), Encoders(FakeEncoder()), workers=2).batches(interactive())
+    finished.extend(next(stream))
+    assert values(finished) == [0]
+    assert values([item for batch in stream for item in batch]) == [1]
+
+
+def test_a_stream_that_nobody_takes_from_ends_its_threads() -> None:
+    def threads() -> int:
+        return sum(thread.name.startswith("image") for thread in threading.enumerate())
+
+    before = threads()
+    ImagePipeline(FakeReader(), Encoders(FakeEncoder()), workers=3).batches(
+        ImageSource(str(i)) for i in range(9)
+    ).close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("image"):
+            thread.join(30)
+    assert threads() <= before

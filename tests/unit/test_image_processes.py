@@ -8,7 +8,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +15,9 @@ import torch
 from PIL import Image
 
 import clipcli
-from clipcli.api import parts
-from clipcli.api.image_processes import ImageProcesses, _Process, _serve
 from clipcli.api.model import Model
+from clipcli.compute.encoders import OpenImageEncoder
+from clipcli.compute.image_processes import ImageProcesses, _Process, _serve
 from clipcli.errors import DamagedModelError, DeviceError
 
 CPU = torch.device("cpu")
@@ -27,7 +26,7 @@ IMAGE = np.zeros((1, 32, 32, 3), np.uint8)
 
 def load_twice(checkpoint: Path, device: torch.device = CPU) -> Model:
     model = clipcli.load(str(checkpoint), device=str(device), batch_size=3, workers=2, cache=False)
-    model.devices = (device, device)
+    model.encoders.devices = (device, device)
     return model
 
 
@@ -49,9 +48,9 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_two_processes_give_the_features_of_one_in_input_order(clip_checkpoint: Path, paths: list[Path]) -> None:
     model, alone = load_twice(clip_checkpoint), clipcli.load(str(clip_checkpoint), batch_size=3, cache=False)
     np.testing.assert_allclose(model.encode_images(paths), alone.encode_images(paths), atol=1e-6)
-    assert isinstance(model.image_encoder, ImageProcesses)
-    assert (model.image_encoder.concurrency, model.image_encoder.batch_size) == (4, 3)
-    assert (model.placement.device, model.placement.numerics) == ("cpu:all", "cpu float32")
+    assert isinstance(model.encoders.image, ImageProcesses)
+    assert (model.encoders.image.concurrency, model.encoders.image.batch_size) == (4, 3)
+    assert (model.encoders.placement.device, model.encoders.placement.numerics) == ("cpu:all", "cpu float32")
 
 
 def test_an_error_in_a_process_is_the_users(clip_checkpoint: Path, paths: list[Path], tmp_path: Path) -> None:
@@ -62,7 +61,7 @@ def test_an_error_in_a_process_is_the_users(clip_checkpoint: Path, paths: list[P
 
 
 def test_a_process_that_dies_is_an_error_now_and_later(clip_checkpoint: Path) -> None:
-    encoder = load_twice(clip_checkpoint).image_encoder
+    encoder = load_twice(clip_checkpoint).encoders.image
     assert isinstance(encoder, ImageProcesses)
     for process in processes_of(encoder):
         process._process.kill()
@@ -71,22 +70,25 @@ def test_a_process_that_dies_is_an_error_now_and_later(clip_checkpoint: Path) ->
             encoder.encode(IMAGE)
 
 
-def test_a_process_computes_as_many_batches_at_once_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    together = threading.Barrier(2)
+together = threading.Barrier(2)
 
-    class Slow:
-        batch_size, concurrency = 5, 2
 
-        def encode(self, pixels: np.ndarray, *, alone: bool) -> np.ndarray:
-            together.wait(60)  # for ever alone, if one batch must be finished before the next is begun
-            return pixels
+class Slow:
+    """An encoder, and what opens it."""
 
-    monkeypatch.setattr(parts, "ModelParts", lambda files, options: SimpleNamespace(image_encoder=Slow()))
+    batch_size, concurrency = 5, 2
+
+    def encode(self, pixels: np.ndarray, *, alone: bool) -> np.ndarray:
+        together.wait(60)  # for ever alone, if one batch must be finished before the next is begun
+        return pixels
+
+
+def test_a_process_computes_as_many_batches_at_once_as_it_takes() -> None:
     requests, answers = os.pipe(), os.pipe()
     with ThreadPoolExecutor(1) as pool, open(answers[0], "rb") as read:
         serving = pool.submit(_serve, open(requests[0], "rb"), open(answers[1], "wb"))
         with open(requests[1], "wb") as write:
-            pickle.dump(("files", "options"), write)
+            pickle.dump(Slow, write)
             for number in (7, 8):
                 pickle.dump((number, (IMAGE + number, False)), write)
             write.flush()
@@ -101,7 +103,7 @@ def test_a_process_computes_as_many_batches_at_once_as_it_takes(monkeypatch: pyt
 
 def test_each_who_asks_gets_what_is_theirs(clip_checkpoint: Path) -> None:
     model = clipcli.load(str(clip_checkpoint), workers=2)
-    encoder = ImageProcesses(model.files, [model.options])
+    encoder = ImageProcesses([OpenImageEncoder(model.spec)])
     assert len(processes_of(encoder)) == 1
     assert encoder.concurrency == 2
     generator = np.random.default_rng(0)
@@ -109,12 +111,12 @@ def test_each_who_asks_gets_what_is_theirs(clip_checkpoint: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(encoder.encode, batches))
     for batch, features in zip(batches, answers, strict=True):
-        np.testing.assert_allclose(features, model.image_encoder.encode(batch), atol=1e-6)
+        np.testing.assert_allclose(features, model.encoders.image.encode(batch), atol=1e-6)
 
 
 def test_who_asks_while_a_failure_is_told_hears_it_too(clip_checkpoint: Path) -> None:
     model = clipcli.load(str(clip_checkpoint), workers=2)
-    (process,) = processes_of(ImageProcesses(model.files, [model.options]))
+    (process,) = processes_of(ImageProcesses([OpenImageEncoder(model.spec)]))
     process._process.kill()
     waiting, heard = [process._expect_answer()[1] for _ in range(2)], []
     with ThreadPoolExecutor(1) as pool:
@@ -126,7 +128,7 @@ def test_who_asks_while_a_failure_is_told_hears_it_too(clip_checkpoint: Path) ->
 
 def test_an_error_reaches_all_who_wait(clip_checkpoint: Path) -> None:
     model = clipcli.load(str(clip_checkpoint), workers=2)
-    encoder = ImageProcesses(model.files, [model.options])
+    encoder = ImageProcesses([OpenImageEncoder(model.spec)])
     (process,) = processes_of(encoder)
     process._process.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(2) as pool:
@@ -143,7 +145,7 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(
     clip_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = clipcli.load(str(clip_checkpoint))
-    encoder = ImageProcesses(model.files, [model.options])
+    encoder = ImageProcesses([OpenImageEncoder(model.spec)])
     (process,) = processes_of(encoder)
 
     def interrupted() -> object:
@@ -161,7 +163,7 @@ def test_a_bug_in_a_process_is_told_with_its_traceback(
     clip_checkpoint: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model = clipcli.load(str(clip_checkpoint))
-    encoder = ImageProcesses(model.files, [model.options])
+    encoder = ImageProcesses([OpenImageEncoder(model.spec)])
     with pytest.raises(DeviceError, match="ended early, with status 1"):
         encoder.encode(np.zeros((1, 32, 32), np.uint8))
     assert "Traceback" in capfd.readouterr().err
@@ -171,15 +173,15 @@ def test_batches_shrink_to_what_a_device_turned_out_to_hold(
     clip_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Smaller:
-        def __init__(self, files: object, options: object) -> None:
+        def __init__(self, opener: object) -> None:
             self.receive = lambda: (64, 2)
 
         def ask(self, request: tuple[np.ndarray, bool]) -> tuple[np.ndarray, int]:
             return request[0][:, 0, 0], 16
 
-    monkeypatch.setattr("clipcli.api.image_processes._Process", Smaller)
+    monkeypatch.setattr("clipcli.compute.image_processes._Process", Smaller)
     model = clipcli.load(str(clip_checkpoint))
-    encoder = ImageProcesses(model.files, [model.options] * 3)
+    encoder = ImageProcesses([OpenImageEncoder(model.spec)] * 3)
     assert encoder.batch_size == 64
     encoder.encode(np.zeros((64, 1, 1, 3), np.uint8))
     assert encoder.batch_size == 16

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,7 +38,12 @@ class Encoder(LabelEncoder):
             on_progress(len(ids), len(ids))  # type: ignore[operator]
             return encode(ids, on_progress)
 
-        return LabelEncoder(cache, lambda: space, Tokenizer, counting, lambda *counts: progress.append(counts))
+        encoders = SimpleNamespace(
+            checkpoint=SimpleNamespace(tokenizer=Tokenizer()),
+            text=SimpleNamespace(encode=counting),
+            text_space=space,
+        )
+        return LabelEncoder(encoders, cache, lambda *counts: progress.append(counts))  # type: ignore[arg-type]
 
 
 encoded: list[str] = []

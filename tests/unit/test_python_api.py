@@ -83,7 +83,7 @@ def test_the_users_image_is_left_as_it_is(model: Model) -> None:
     image = noise("P")
     image.info["transparency"] = 3
     before, info = image.tobytes(), dict(image.info)
-    dropping = clipcli.load(str(model.files.folder))
+    dropping = clipcli.load(str(model.checkpoint.files.folder))
     object.__setattr__(dropping.options.decode, "alpha", "drop")
     for each in (model, dropping):
         each.encode_images([image])
@@ -106,7 +106,7 @@ def test_bytes_are_remembered_by_content_and_images_not_at_all(clip_checkpoint: 
     for image, remembered in ((data, True), (photo, True), (Image.open(photo), False)):
         model = clipcli.load(clip_checkpoint)
         np.testing.assert_allclose(model.encode_images([image])[0], first, atol=1e-6)
-        assert ("image_encoder" not in vars(model)) is remembered
+        assert ("image" not in vars(model.encoders)) is remembered
 
 
 def test_an_image_given_many_times_is_loaded_once(model: Model, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_what_is_no_image_is_named_before_anything_is_computed(
         ):
             with pytest.raises(TypeError, match=rf"^image 1 is .* {kind}; give a path, a PIL image .*fromarray"):
                 ask(images)
-    assert not {"text_encoder", "image_encoder"} & vars(fresh).keys()
+    assert not {"text", "image"} & vars(fresh.encoders).keys()
     with pytest.raises(TypeError, match=rf"^image 1 is .* {kind}"):
         fresh.encode_images(iter([photo, image]))
 
@@ -177,8 +177,8 @@ def test_a_path_is_a_folder_whatever_it_is_called(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("demo").symlink_to(clip_checkpoint)
-    assert clipcli.load(Path("demo")).files.source == "folder"
-    assert clipcli.load("demo").files.source == "bundled"
+    assert clipcli.load(Path("demo")).checkpoint.files.source == "folder"
+    assert clipcli.load("demo").checkpoint.files.source == "bundled"
     with pytest.raises(ModelNotFoundError, match=r"no such model folder: .*nothing"):
         clipcli.load(Path("nothing"))
 
@@ -186,7 +186,7 @@ def test_a_path_is_a_folder_whatever_it_is_called(
 def test_torch_names_its_own_devices_and_number_formats(clip_checkpoint: Path) -> None:
     model = clipcli.load(clip_checkpoint, device=torch.device("cpu"), dtype=torch.bfloat16, batch_size="auto")
     assert model.options == clipcli.load(clip_checkpoint, device="cpu", dtype="bfloat16").options
-    assert (model.device, model.dtype) == (torch.device("cpu"), torch.bfloat16)
+    assert (model.encoders.device, model.encoders.dtype) == (torch.device("cpu"), torch.bfloat16)
     assert clipcli.load(clip_checkpoint, batch_size=3).options.batch_size == 3
 
 

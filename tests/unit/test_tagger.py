@@ -50,10 +50,10 @@ def test_extreme_scales_neither_overflow_nor_lose_the_answer() -> None:
 
 def test_a_score_does_not_depend_on_the_other_labels() -> None:
     image = features(1, 3)[0]
-    everything = {tag.label: tag for tag in make_tagger(TagOptions(threshold=0)).tag("x", image).tags}
+    everything = {tag.label: tag for tag in make_tagger(TagOptions(threshold=0)).answer("x", image).tags}
     assert len(everything) == 5
     for label in LABELS:
-        (alone,) = make_tagger(TagOptions(threshold=0), (label,)).tag("x", image).tags
+        (alone,) = make_tagger(TagOptions(threshold=0), (label,)).answer("x", image).tags
         assert alone.score == pytest.approx(everything[label.name].score, abs=1e-6)
         assert alone.cosine == pytest.approx(everything[label.name].cosine, abs=1e-6)
 
@@ -61,15 +61,15 @@ def test_a_score_does_not_depend_on_the_other_labels() -> None:
 def test_best_first_and_label_order_only_permutes() -> None:
     for seed in range(5):
         image = features(1, seed)[0]
-        tags = make_tagger(TagOptions(threshold=0)).tag("x", image).tags
+        tags = make_tagger(TagOptions(threshold=0)).answer("x", image).tags
         assert [tag.score for tag in tags] == sorted((tag.score for tag in tags), reverse=True)
-        turned = make_tagger(TagOptions(threshold=0), LABELS[::-1]).tag("x", image).tags
+        turned = make_tagger(TagOptions(threshold=0), LABELS[::-1]).answer("x", image).tags
         assert [tag.label for tag in turned] == [tag.label for tag in tags]
 
 
 def test_a_threshold_of_the_label_takes_the_place_of_the_common_one() -> None:
     tagger = make_tagger(TagOptions(threshold=1.0))
-    assert [tag.label for tag in tagger.tag("x", features(1, 3)[0]).tags] == ["cat"]
+    assert [tag.label for tag in tagger.answer("x", features(1, 3)[0]).tags] == ["cat"]
 
 
 def test_the_default_threshold() -> None:
@@ -78,24 +78,24 @@ def test_the_default_threshold() -> None:
     judged = make_tagger(TagOptions(threshold=0))
     seen = 0
     for image in images:
-        everything = judged.tag("x", image).tags
+        everything = judged.answer("x", image).tags
         wanted = [tag.label for tag in everything if tag.score >= (0.0 if tag.label == "cat" else DEFAULT_THRESHOLD)]
-        assert [tag.label for tag in given.tag("x", image).tags] == wanted
+        assert [tag.label for tag in given.answer("x", image).tags] == wanted
         seen += len(wanted)
     assert 0 < seen < 300
 
 
 def test_a_score_equal_to_the_threshold_is_enough() -> None:
     image = features(1, 5)[0]
-    best = make_tagger(TagOptions(threshold=0)).tag("x", image).tags[0]
-    (only,) = make_tagger(TagOptions(threshold=best.score, top=1)).tag("x", image).tags
+    best = make_tagger(TagOptions(threshold=0)).answer("x", image).tags[0]
+    (only,) = make_tagger(TagOptions(threshold=best.score, top=1)).answer("x", image).tags
     assert only == best
 
 
 def test_top() -> None:
     image = features(1, 6)[0]
-    everything = make_tagger(TagOptions(threshold=0)).tag("x", image).tags
-    assert make_tagger(TagOptions(threshold=0, top=2)).tag("x", image).tags == everything[:2]
+    everything = make_tagger(TagOptions(threshold=0)).answer("x", image).tags
+    assert make_tagger(TagOptions(threshold=0, top=2)).answer("x", image).tags == everything[:2]
 
 
 def test_of_an_exclusive_group_only_the_best_label_is_given() -> None:
@@ -103,8 +103,8 @@ def test_of_an_exclusive_group_only_the_best_label_is_given() -> None:
     winners = set()
     for seed in range(20):
         image = features(1, seed)[0]
-        everything = make_tagger(TagOptions(threshold=0)).tag("x", image).tags
-        tags = make_tagger(options).tag("x", image).tags
+        everything = make_tagger(TagOptions(threshold=0)).answer("x", image).tags
+        tags = make_tagger(options).answer("x", image).tags
         loser = [tag for tag in everything if tag.label in ("rain", "snow")][1]
         assert tags == tuple(tag for tag in everything if tag != loser)
         winners.add(loser.label)
@@ -114,7 +114,7 @@ def test_of_an_exclusive_group_only_the_best_label_is_given() -> None:
 def test_the_best_of_a_group_counts_among_those_that_reach_their_threshold() -> None:
     labels = (Label("rain", group="weather", threshold=1.0), Label("snow", group="weather", threshold=0.0))
     tagger = make_tagger(TagOptions(exclusive=("weather",)), labels)
-    assert all([tag.label for tag in tagger.tag("x", features(1, seed)[0]).tags] == ["snow"] for seed in range(10))
+    assert all([tag.label for tag in tagger.answer("x", features(1, seed)[0]).tags] == ["snow"] for seed in range(10))
 
 
 def test_a_group_that_is_not_there() -> None:

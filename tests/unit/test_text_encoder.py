@@ -10,9 +10,10 @@ import torch
 from clipcli.checkpoints.config import read_config
 from clipcli.compute.torch_backend import text_encoder
 from clipcli.compute.torch_backend.fused_text import FusedTextTower
-from clipcli.compute.torch_backend.text_encoder import ProgressCallback, TextEncoder
+from clipcli.compute.torch_backend.text_encoder import TorchTextEncoder
 from clipcli.networks.dual_encoder import DualEncoder
 from clipcli.networks.loading import load_network
+from clipcli.progress import Progress, unobserved
 from tests.helpers.checkpoints import write_clip
 
 
@@ -21,9 +22,9 @@ def network(folder: Path, dtype: torch.dtype = torch.float32) -> DualEncoder:
 
 
 def encode_ids(
-    model: DualEncoder, ids: list[tuple[int, ...]], pad: int, on_progress: ProgressCallback = lambda done, total: None
+    model: DualEncoder, ids: list[tuple[int, ...]], pad: int, on_progress: Progress = unobserved
 ) -> np.ndarray:
-    return TextEncoder(copy.deepcopy(model), pad).encode(ids, on_progress)
+    return TorchTextEncoder(copy.deepcopy(model), pad).encode(ids, on_progress)
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +116,7 @@ def test_the_tree_computes_each_prefix_once(clip: DualEncoder, monkeypatch: pyte
 
 def test_few_texts_need_no_rearranged_tower(clip: DualEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_encoder, "_WORTH_FUSING", 30)
-    encoder = TextEncoder(copy.deepcopy(clip), 1)
+    encoder = TorchTextEncoder(copy.deepcopy(clip), 1)
     ids = list(dict.fromkeys(prompts(clip, 100)))
     few = encoder.encode(ids[:29])
     assert "_tower" not in vars(encoder)

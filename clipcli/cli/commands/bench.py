@@ -40,9 +40,10 @@ def bench(
     from itertools import islice
 
     from clipcli.api.benchmark import run_benchmark, synthetic_images
+    from clipcli.images.find import images_of
 
     if inputs.images or inputs.from_file is not None:
-        sources = list(islice(inputs.sources(), count))
+        sources = list(islice(images_of(inputs.sources()), count))
     else:
         height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
         sources = list(synthetic_images(count, (height * 4 // 3, height)))
@@ -63,9 +64,9 @@ def _describe(engine: "Model", measured: "Benchmark") -> dict[str, Any]:
     return {
         "schema": "clipcli.bench/2",
         "version": __version__,
-        "model": engine.files.id,
-        "device": engine.placement.device,
-        "dtype": engine.placement.dtype,
+        "model": engine.checkpoint.files.id,
+        "device": engine.encoders.placement.device,
+        "dtype": engine.encoders.placement.dtype,
         "cores": available_cores(),
         **{name: round(value, 4) for name, value in asdict(measured).items()},
         "model_ms": round(measured.model_ms, 4),

@@ -65,6 +65,7 @@ def classify(
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
     from clipcli.answers.classify import ClassifyOptions
+    from clipcli.api.questions import answer as answered
     from clipcli.api.questions import no_labels
 
     options = ClassifyOptions(answer.top, answer.scoring.value, answer.threshold, answer.temperature)
@@ -74,7 +75,7 @@ def classify(
     if answer.depth is not None and label_set is not None and label_set.depth == 1:
         raise _nothing_to_sum(labels)
     engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
-    sources = engine.read_ahead(sources) if inputs.are_files else sources
+    images = engine.image_features(sources)
     classifier = engine.classifier(
         label_set,
         options,
@@ -90,7 +91,7 @@ def classify(
         labels=list(classifier.names),
         templates=list(engine.templates_for(label_set, templates)) if label_set else None,
     )
-    print_results("clipcli.classify/1", run, engine.iter_classify(sources, classifier), output)
+    print_results("clipcli.classify/1", run, answered(images, classifier), output)
 
 
 def _nothing_to_sum(labels: LabelOptions) -> UsageError:

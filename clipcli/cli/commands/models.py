@@ -244,13 +244,13 @@ def _check_together(files: "ModelFiles") -> None:
     Raises:
         ModelError: Configuration, preprocessing or tokenizer do not fit.
     """
-    from clipcli.api.parts import ModelParts
+    from clipcli.checkpoints.checkpoint import Checkpoint
 
-    parts = ModelParts(files)
-    if parts.config.vision is not None:
-        parts.preprocessing  # noqa: B018 - read to be checked
-    if parts.config.text is not None:
-        parts.tokenizer  # noqa: B018
+    checkpoint = Checkpoint(files)
+    if checkpoint.config.vision is not None:
+        checkpoint.preprocessing  # noqa: B018 - read to be checked
+    if checkpoint.config.text is not None:
+        checkpoint.tokenizer  # noqa: B018
 
 
 def _confirm(what: str) -> None:

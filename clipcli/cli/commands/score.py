@@ -40,14 +40,15 @@ def score(
     clip score ~/photos --text "a sunset over the sea" --format csv
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.answers.classify import ClassifyOptions
+    from clipcli.api.questions import answer
 
     options = ClassifyOptions(scoring=scoring.value, temperature=temperature)
     texts = _checked(text or [])
     sources = inputs.sources()
     engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
-    sources = engine.read_ahead(sources) if inputs.are_files else sources
+    images = engine.image_features(sources)
     run = describe_run(engine, label_set=None, labels=texts, templates=None)
-    print_results("clipcli.score/1", run, engine.iter_score(sources, texts, options), output)
+    print_results("clipcli.score/1", run, answer(images, engine.text_scorer(texts, options)), output)
 
 
 _EXAMPLE = 'use --text "a rock concert", once or several times'

@@ -14,7 +14,7 @@ from clipcli.cli.options.panels import INPUTS
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipcli.images.find import ImageSource
+    from clipcli.images.find import ImageSource, Pause
 
 
 class Alpha(StrEnum):
@@ -88,7 +88,7 @@ class InputOptions:
         named = [*(self.images or []), *([] if self.from_file is None else [self.from_file])]
         return all(path != "-" and (_is_file(path) or not os.path.exists(path)) for path in named)
 
-    def sources(self, *, skip_folder: str | None = None) -> "Iterator[ImageSource]":
+    def sources(self, *, skip_folder: str | None = None) -> "Iterator[ImageSource | Pause]":
         """Find the images, lazily; none in `skip_folder` where that lies below a folder that is named."""
         from clipcli.images.find import FindOptions, find_images
 

@@ -98,8 +98,8 @@ class ModelOptions:
         """
         from clipcli import hub
         from clipcli.api.model import Model
-        from clipcli.api.parts import RunOptions, read_batch_size
         from clipcli.cli.shell.progress import download_bar, prompt_bar
+        from clipcli.compute.options import RunOptions, read_batch_size
         from clipcli.foreign.convert import resolve_model
         from clipcli.images.decode import DecodeOptions
 

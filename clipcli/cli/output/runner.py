@@ -29,13 +29,13 @@ def describe_run(model: "Model", **question: Any) -> dict[str, Any]:
 
     return {
         "version": __version__,
-        "model": model.files.id,
-        "revision": model.files.revision,
-        "family": model.config.family,
-        "device": model.placement.device,
-        "dtype": model.placement.dtype,
+        "model": model.checkpoint.files.id,
+        "revision": model.checkpoint.files.revision,
+        "family": model.checkpoint.config.family,
+        "device": model.encoders.placement.device,
+        "dtype": model.encoders.placement.dtype,
         **question,
-        "preprocessing": asdict(model.preprocessing),
+        "preprocessing": asdict(model.checkpoint.preprocessing),
     }
 
 

@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.wording import counted
 from clipcli.cli.tagging.options import TagOutputOptions
 from clipcli.errors import ExitStatus, UsageError
-from clipcli.images.find import FindOptions, ImageSource, find_images
+from clipcli.features.reader import Failed
+from clipcli.images.find import FindOptions, ImageSource, find_images, images_of
 from clipcli.labels.label_set import LabelSet
 from clipcli.labels.write import to_yaml
 
@@ -41,8 +43,8 @@ def calibrate(
     known: list[set[str]] = []
     scores = []
     failed = 0
-    for item in engine.iter_image_features(ImageSource(path) for path in truth):
-        if item.features is None:
+    for item in chain.from_iterable(engine.image_features(ImageSource(path) for path in truth)):
+        if isinstance(item, Failed):
             failed += 1
             say(f"left out: {item.error}")
             continue
@@ -91,7 +93,7 @@ def read_labelled(labelled: str, names: tuple[str, ...]) -> Labelled:
 
 def _read_folder(folder: str) -> Iterator[tuple[str, str, str]]:
     """Yield the images of `folder/label/`; levels of a hierarchy are folders inside each other."""
-    for source in find_images([folder], FindOptions(follow_symlinks=True)):
+    for source in images_of(find_images([folder], FindOptions(follow_symlinks=True))):
         label = os.path.relpath(os.path.dirname(source.path), folder).replace(os.sep, "/")
         if label != ".":
             yield source.path, label, "folder"

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.output.json import as_json, dump
 from clipcli.cli.tagging.run_file import RunFile
-from clipcli.images.find import PAUSE, ImageSource
+from clipcli.images.find import ImageSource, Pause
 from clipcli.results import TaggedImage
 
 Row = dict[str, Any]
@@ -74,10 +74,10 @@ class Journal:
         except OSError as error:
             raise self._run_file.error(error) from error
 
-    def pending(self, sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
+    def pending(self, sources: Iterable[ImageSource | Pause]) -> Iterator[ImageSource | Pause]:
         """Yield the sources that are left to do, and note what `write` will need."""
         for source in sources:
-            if source is PAUSE:  # no image, so there will be no row
+            if isinstance(source, Pause):  # no image, so there will be no row
                 yield source
                 continue
             offset = self._kept.get(hash(source.path))

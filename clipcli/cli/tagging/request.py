@@ -7,7 +7,7 @@ from typing import Any
 
 from clipcli.answers.tag import Tagger, TagOptions
 from clipcli.api.model import Model
-from clipcli.api.questions import no_labels
+from clipcli.api.questions import answer, no_labels
 from clipcli.cli.options import InputOptions, LabelOptions, ModelOptions
 from clipcli.cli.output.runner import describe_run
 from clipcli.cli.tagging.journal import Journal
@@ -16,7 +16,7 @@ from clipcli.cli.tagging.run import Step, TagRun
 from clipcli.cli.tagging.run_file import RunFile
 from clipcli.cli.tagging.sidecar_step import SidecarStep
 from clipcli.cli.tagging.summary import Tally
-from clipcli.images.find import IMAGE_EXTENSIONS, ImageSource
+from clipcli.images.find import IMAGE_EXTENSIONS, ImageSource, Pause, images_of
 from clipcli.labels.background import background_of
 from clipcli.library.sidecars.files import SidecarWriter
 from clipcli.library.sidecars.keywords import Keywords, keywords
@@ -60,14 +60,17 @@ class TagRequest:
             self._tag(sources, run_file, sidecars, sorting)
 
     def _tag(
-        self, sources: Iterator[ImageSource], run_file: RunFile | None, sidecars: SidecarOptions, sorting: SortOptions
+        self,
+        sources: Iterator[ImageSource | Pause],
+        run_file: RunFile | None,
+        sidecars: SidecarOptions,
+        sorting: SortOptions,
     ) -> None:
         engine = self._model.open(self._inputs, quiet=self._output.quiet, bars=not self._output.no_progress)
         journal = self._journal(engine, run_file, sidecars)
         if journal is not None:
             sources = journal.pending(sources)
-        if self._inputs.are_files:
-            sources = engine.read_ahead(sources)
+        images = engine.image_features(sources)
         tally = Tally()
         keywords_of = self._keywords_of(sidecars.prefix)
         run = TagRun(
@@ -80,7 +83,7 @@ class TagRequest:
             count_all=self._count_all(sorting.sort_into),
             tally=tally,
         )
-        run.execute(engine.iter_tag(sources, self._tagger(engine)))
+        run.execute(answer(images, self._tagger(engine)))
 
     def calibrate(self, labelled: str, into: str) -> None:
         """Fit thresholds to images whose labels are known, and write them into a label set."""
@@ -91,16 +94,13 @@ class TagRequest:
         calibrate(engine, self._tagger(engine), self._label_set, truth, into, self._output)
 
     def _tagger(self, engine: Model) -> Tagger:
-        label_features = engine.encode_labels(self._label_set, self._templates)
-        # The default background is ours: whoever named labels alone can mend nothing in it.
-        background = engine.encode_texts(self._background, warn_foreign=bool(self._label_set.background))
-        return Tagger(self._label_set, label_features, background, engine.logit_scale, self._options)
+        return engine.tagger(self._label_set, self._options, templates=self._templates)
 
     def _count_all(self, skip_folder: str | None) -> Callable[[], int] | None:
         """Walks the inputs once more to count them; None where standard input or a pipe gives them only once."""
         if not self._inputs.are_files:
             return None
-        return lambda: sum(1 for _ in self._inputs.sources(skip_folder=skip_folder))
+        return lambda: sum(1 for _ in images_of(self._inputs.sources(skip_folder=skip_folder)))
 
     def _run_file(self) -> AbstractContextManager[RunFile | None]:
         output = self._output
@@ -119,8 +119,8 @@ class TagRequest:
         written = sidecars.write_sidecars
         labels = self._label_set.labels
         return {
-            "--model": engine.files.id,
-            "revision": engine.files.revision,
+            "--model": engine.checkpoint.files.id,
+            "revision": engine.checkpoint.files.revision,
             "--dtype": engine.options.dtype,
             "label set": self._label_set.name,
             "labels": [(label.name, label.prompts, label.threshold) for label in labels],

@@ -15,7 +15,8 @@ from clipcli.checkpoints.config import ModelConfig, VisionConfig
 from clipcli.compute.torch_backend.fused import FusedImageTower
 from clipcli.compute.torch_backend.heap import separate_large_blocks
 from clipcli.errors import DeviceError, UnsupportedModelError, warn
-from clipcli.features.pipeline import Pixels, available_cores
+from clipcli.features.pipeline import available_cores
+from clipcli.images.prepare import Pixels
 from clipcli.images.preprocess import Preprocessing
 from clipcli.networks.dual_encoder import DualEncoder
 from clipcli.scoring import Floats

@@ -16,9 +16,8 @@ from clipcli.compute.torch_backend.fused import Reach
 from clipcli.compute.torch_backend.fused_text import FusedTextTower
 from clipcli.networks.clip_text import CausalTextTransformer
 from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.progress import Progress, unobserved
 from clipcli.scoring import Floats
-
-ProgressCallback = Callable[[int, int], None]
 
 # What a batch or a pack has in tokens. On a CPU matrix products run at full speed from here on, and their
 # intermediate results still fit its caches; a GPU wants more at once.
@@ -33,24 +32,31 @@ _WORTH_FUSING = 32
 _Encoded = tuple[Sequence[int], Tensor]
 
 
-class TextEncoder:
+class TorchTextEncoder:
     """The text tower of a loaded network, fed with token ids."""
 
-    def __init__(self, network: DualEncoder, pad_token_id: int) -> None:
+    def __init__(
+        self,
+        network: DualEncoder,
+        pad_token_id: int,
+        *,
+        check: Callable[[Floats], Floats] = lambda features: features,
+    ) -> None:
         """Use the device and dtype that the network's weights have.
 
         Args:
             network: With its text tower; it belongs to the encoder from now on.
             pad_token_id: What fills shorter rows of a batch.
+            check: Given all features; raises if they cannot be right.
         """
-        self._network, self._pad_token_id = network, pad_token_id
+        self._network, self._pad_token_id, self._check = network, pad_token_id, check
         self._is_causal = isinstance(network.text_model, CausalTextTransformer)
         device = network.text_projection.weight.device
         self._tokens_at_once = _TOKENS if device.type == "cpu" else _TOKENS_GPU
         self._device = device
 
     @torch.inference_mode()
-    def encode(self, ids: Sequence[Sequence[int]], on_progress: ProgressCallback = lambda done, total: None) -> Floats:
+    def encode(self, ids: Sequence[Sequence[int]], on_progress: Progress = unobserved) -> Floats:
         """Encode token sequences.
 
         Shapes: M sequences of any length -> (M, P) float32, unit length.
@@ -68,7 +74,7 @@ class TextEncoder:
             features[rows] = torch.nn.functional.normalize(batch.float(), dim=-1).cpu().numpy()
             done += len(rows)
             on_progress(done, len(distinct))
-        return features[rows_of]
+        return self._check(features[rows_of])
 
     def _encoded(self, sequences: Sequence[Sequence[int]]) -> Iterator[_Encoded]:
         fused = "_tower" in self.__dict__

@@ -19,31 +19,38 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import count
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, Protocol, cast
 
-from clipcli import hub
 from clipcli.errors import ClipError, ClipWarning, DeviceError
-from clipcli.features.pipeline import Encoder, Pixels
+from clipcli.features.pipeline import Encoder
+from clipcli.images.prepare import Pixels
 from clipcli.scoring import Floats
 
-if TYPE_CHECKING:
-    from clipcli.api.parts import RunOptions
+
+class Opener(Protocol):
+    """Opens an encoder in whatever process it is called in."""
+
+    @property
+    def device(self) -> str:
+        """What errors call the process."""
+
+    def __call__(self) -> Encoder:
+        """Open it."""
 
 
 class ImageProcesses:
     """An encoder for the image pipeline that hands each batch to a process that has room for it."""
 
-    def __init__(self, files: hub.ModelFiles, options: "Sequence[RunOptions]") -> None:
+    def __init__(self, openers: "Sequence[Opener]") -> None:
         """Start the processes, and wait until they have found their devices; weights are read with the first batch.
 
         Args:
-            files: The checkpoint.
-            options: How each process is to run it; they differ in the device.
+            openers: One per process; each opens an encoder there, so it must be possible to pickle it.
 
         Raises:
             ClipError: What a process ended with.
         """
-        processes = [_Process(files, chosen) for chosen in options]
+        processes = [_Process(opener) for opener in openers]
         batch_sizes, depths = zip(*(process.receive() for process in processes), strict=True)
         self.batch_size: int = min(batch_sizes)
         self.concurrency: int = sum(depths)
@@ -73,9 +80,9 @@ class ImageProcesses:
 class _Process:
     """A process, as this one sees it."""
 
-    def __init__(self, files: hub.ModelFiles, options: "RunOptions") -> None:
-        """Start it; `receive` then gives the size of its batches, and how many it takes at once."""
-        self._device = options.device
+    def __init__(self, opener: "Opener") -> None:
+        """Start it; `receive` then returns the size of its batches, and how many it takes at once."""
+        self._device = opener.device
         # A session of its own, because a terminal sends Ctrl-C to all processes of one.
         command = [sys.executable, "-m", __name__]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
@@ -84,7 +91,7 @@ class _Process:
         self._numbers = count()
         self._asked: dict[int, Future[Any]] = {}  # by `_asking`, as is the next
         self._failure: ClipError | None = None
-        self._send((files, options))
+        self._send(opener)
 
     def ask(self, request: object) -> Any:
         """Send a request and wait for its answer; safe in several threads, raises as `receive` does."""
@@ -157,8 +164,6 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 def _serve(requests: IO[bytes], answers: IO[bytes]) -> int:
     """Answer until nobody asks any more; what such a process does. Gives its exit status."""
-    from clipcli.api.parts import ModelParts
-
     reading, writing = threading.Lock(), threading.Lock()
 
     def answer(message: object) -> None:
@@ -173,8 +178,7 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> int:
             answer((number, (encoder.encode(pixels, alone=alone), encoder.batch_size)))
 
     try:
-        files, options = pickle.load(requests)
-        encoder = ModelParts(files, options).image_encoder
+        encoder = pickle.load(requests)()
         answer((encoder.batch_size, encoder.concurrency))
         pool = ThreadPoolExecutor(encoder.concurrency)
         running = [pool.submit(encode_on, encoder) for _ in range(encoder.concurrency)]

@@ -1,0 +1,63 @@
+"""`load`: from a name to a `Model`."""
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+from clipcli import hub
+from clipcli.api.model import Model
+from clipcli.compute.options import RunOptions, read_batch_size
+from clipcli.foreign.convert import resolve_model
+from clipcli.images.decode import MAX_MEGAPIXELS, DecodeOptions
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load(
+    name: str | os.PathLike[str] = hub.DEFAULT_MODEL,
+    *,
+    revision: str | None = None,
+    device: "str | torch.device" = "auto",
+    dtype: "str | torch.dtype" = "auto",
+    batch_size: int | Literal["auto"] | None = None,
+    workers: int | None = None,
+    offline: bool = False,
+    cache: bool = True,
+    exact_decode: bool = False,
+    alpha: Literal["white", "drop"] = "white",
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Model:
+    """Find a checkpoint by id, alias, folder or file and make it ready.
+
+    Every argument is what the command's option of its name is, with the same default; only `clip models default` is not
+    asked, so that a script means the same model everywhere. Features that the command has cached are found, and
+    images much larger than the model's input are decoded and scaled the fast way (a cosine above 0.999 with the exact
+    features); `exact_decode` gives the pixels of `transformers`.
+
+    Args:
+        name: What `--model` takes, as text; a `Path` is always that of a folder or file.
+        revision: A branch, tag or commit of a hub model.
+        device: `auto`, `cpu`, `cuda`, `cuda:N`, `cuda:all` or `mps`, or torch's own.
+        dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`, or torch's own.
+        batch_size: Images per batch; None and `auto` choose.
+        workers: Threads that decode; None chooses.
+        offline: Never fetch.
+        cache: Read and write cached features.
+        exact_decode: Always decode and scale the whole image.
+        alpha: Lay transparency on white, or drop it and show the colors that lie under it.
+        max_megapixels: Refuse images that claim more pixels.
+
+    Raises:
+        UsageError: An argument is not known.
+        ModelError: The checkpoint is missing, damaged or not supported.
+    """
+    options = RunOptions(
+        device=str(device),
+        dtype=str(dtype).removeprefix("torch."),
+        batch_size=None if batch_size is None else read_batch_size(str(batch_size)),
+        workers=workers,
+        decode=DecodeOptions(exact=exact_decode, alpha=alpha, max_megapixels=max_megapixels),
+        cache=cache,
+    )
+    name = name if isinstance(name, str) else os.path.abspath(os.path.expanduser(name))
+    return Model(resolve_model(name, revision=revision, offline=offline), options)

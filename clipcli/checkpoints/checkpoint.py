@@ -1,0 +1,101 @@
+"""A checkpoint's files as one object: configuration, image processor, tokenizer, and where the weights lie."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from clipcli import hub
+from clipcli.checkpoints.config import ImageTowerConfig, ModelConfig, TextConfig, read_config
+from clipcli.checkpoints.image_processor import read_image_processor
+from clipcli.errors import UnsupportedModelError
+from clipcli.images.preprocess import Preprocessing
+from clipcli.text.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
+
+_BOTH_TOWERS = "use a checkpoint with both towers"
+
+
+class Checkpoint:
+    """What the files of one checkpoint say. The configuration is read at once, the rest when it is first asked for.
+
+    Args:
+        files: Where they lie.
+
+    Raises:
+        ModelError: The configuration is damaged or not of a supported family.
+    """
+
+    def __init__(self, files: hub.ModelFiles) -> None:
+        self.files = files
+        self.config: ModelConfig = read_config(files.folder)
+
+    @property
+    def id(self) -> str:
+        """What messages call it: a hub id, a folder, or a file."""
+        return self.files.id
+
+    @property
+    def weights(self) -> Sequence[Path]:
+        """The files that hold the weights.
+
+        Raises:
+            DamagedModelError: There are none, or one is missing.
+        """
+        return hub.weight_files(self.files.folder)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The classes of a checkpoint with a classification head of its own, else None."""
+        return self.config.id2label
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What its image processor does.
+
+        Raises:
+            ModelError: Its settings are damaged or not supported, or there is no image tower.
+        """
+        tower = self.image_tower
+        settings, path = read_image_processor(self.files.folder)
+        preprocessing = Preprocessing.from_config(settings, str(path))
+        preprocessing.check_output_size(tower.image_size, str(path), str(self.files.folder / "config.json"))
+        return preprocessing
+
+    @cached_property
+    def tokenizer(self) -> TextTokenizer:
+        """Its tokenizer.
+
+        Raises:
+            ModelError: It is damaged or not supported, or there is no text tower.
+        """
+        text = self.text_tower
+        tokenizer = load_tokenizer(self.files.folder, self.config.family, context_length=text.context_length)
+        tokenizer.check_vocab_size(text.vocab_size)
+        return tokenizer
+
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """Digest of all that decides its token ids; reads the tokenizer's files, and does not build it."""
+        length = self.text_tower.context_length
+        return tokenizer_digest(self.files.folder, self.config.family, context_length=length)
+
+    @property
+    def text_tower(self) -> TextConfig:
+        """Configuration of the text tower.
+
+        Raises:
+            UnsupportedModelError: There is none.
+        """
+        if self.config.text is None or self.class_names is not None:
+            raise UnsupportedModelError(f"{self.id} has no text tower, so it cannot read texts", hint=_BOTH_TOWERS)
+        return self.config.text
+
+    @property
+    def image_tower(self) -> ImageTowerConfig:
+        """Configuration of the image tower.
+
+        Raises:
+            UnsupportedModelError: There is none.
+        """
+        if self.config.vision is None:
+            raise UnsupportedModelError(f"{self.id} has no image tower, so it cannot read images", hint=_BOTH_TOWERS)
+        return self.config.vision

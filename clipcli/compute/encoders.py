@@ -1,0 +1,188 @@
+"""The encoders of one checkpoint: which device and number format they run on, made when they are first needed.
+
+torch is imported then and not before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clipcli.checkpoints.checkpoint import Checkpoint
+from clipcli.compute.devices import Placement, choose_devices, choose_dtype, import_torch_ahead, text_dtype
+from clipcli.compute.options import ModelSpec, RunOptions
+from clipcli.errors import DamagedModelError, DeviceError
+from clipcli.features.cache import FeatureCache, FeatureSpace
+from clipcli.features.digests import checkpoint_digest
+from clipcli.features.labels import TextEncoder
+from clipcli.features.pipeline import Encoder, default_workers
+from clipcli.images.prepare import Preparation
+from clipcli.scoring import Floats
+
+if TYPE_CHECKING:
+    import torch
+
+    from clipcli.networks.dual_encoder import DualEncoder
+
+
+class Encoders:
+    """The encoders of a checkpoint.
+
+    Args:
+        checkpoint: Its files.
+        options: How to run them.
+        memory: Remembers what `auto` means on this machine, and what weights are called.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, options: RunOptions, memory: FeatureCache) -> None:
+        self.checkpoint, self.options, self._memory = checkpoint, options, memory
+
+    @property
+    def workers(self) -> int:
+        """Threads that decode images."""
+        return self.options.workers or default_workers()
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the checkpoint's configuration and weights."""
+        # Weights that were never seen have no features that are cached, so torch will be needed.
+        folder, weights = self.checkpoint.files.folder, self.checkpoint.weights
+        return checkpoint_digest(folder, weights, self._memory, on_read=import_torch_ahead)
+
+    @cached_property
+    def devices(self) -> "Sequence[torch.device]":
+        """Where images are encoded: one device, or several of a type."""
+        return choose_devices(self.options.device)
+
+    @property
+    def device(self) -> "torch.device":
+        """Where texts are encoded, too few to be shared out: the first device."""
+        return self.devices[0]
+
+    @cached_property
+    def dtype(self) -> "torch.dtype":
+        """What the networks compute in."""
+        return choose_dtype(self.options.dtype, self.device)
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Names of device and dtype: known without torch where that is possible, else as torch has them."""
+        return Placement.known(self.options.device, self.options.dtype, self._memory) or self._place()
+
+    @cached_property
+    def logit_scale(self) -> float:
+        """The checkpoint's factor between cosine and logit, exp already taken."""
+        self.checkpoint.image_tower  # noqa: B018 - a text tower alone has none
+        known = self._memory.logit_scale(self.digest) if self._memory.usable else None
+        if known is None:
+            from clipcli.networks.loading import read_logit_scale
+
+            known = read_logit_scale(self.checkpoint.weights)
+            if self._memory.usable:
+                self._memory.remember_logit_scale(self.digest, known)
+        return known
+
+    @property
+    def text_space(self) -> FeatureSpace:
+        """All that features of texts depend on besides the text."""
+        return FeatureSpace("text", self.digest, self.checkpoint.tokenizer_digest, self.placement.text_numerics)
+
+    @property
+    def image_space(self) -> FeatureSpace:
+        """All that features of images depend on besides the image."""
+        return FeatureSpace("image", self.digest, self.preparation.digest, self.placement.numerics)
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """How images become pixels."""
+        return Preparation(self.options.decode, self.checkpoint.preprocessing)
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        """The text tower, ready for token ids."""
+        from clipcli.compute.torch_backend.text_encoder import TorchTextEncoder
+
+        network = self._load(image=False, text=True).to(self.device, text_dtype(self.dtype))
+        return TorchTextEncoder(network, self.checkpoint.tokenizer.pad_token_id, check=self._check)
+
+    @cached_property
+    def image(self) -> Encoder:
+        """The image tower, ready for pixels."""
+        from clipcli.compute.torch_backend.image_encoder import ImageEncoder
+
+        if len(self.devices) > 1:
+            from clipcli.compute.image_processes import ImageProcesses
+
+            self._confirm_placement()
+            options = [replace(self.options, device=str(device), cache=False) for device in self.devices]
+            return ImageProcesses([OpenImageEncoder(ModelSpec(self.checkpoint.files, each)) for each in options])
+        return ImageEncoder(
+            self.checkpoint.config,
+            lambda: self._load(image=True, text=False),
+            self.checkpoint.preprocessing,
+            self.device,
+            self.dtype,
+            batch_size=self.options.batch_size,
+            workers=self.workers,
+            check=self._check,
+        )
+
+    def _load(self, *, image: bool, text: bool) -> "DualEncoder":
+        from clipcli.networks.loading import load_network
+
+        weights = self.checkpoint.weights
+        self._confirm_placement()
+        return load_network(self.checkpoint.config, weights, image=image, text=text)
+
+    def _confirm_placement(self) -> None:
+        """Ask torch before the first feature is computed, if a memory was relied upon so far.
+
+        Raises:
+            DeviceError: It chooses otherwise now; features that were cached for the other may be in use already.
+        """
+        expected, self.placement = self.placement, self._place()
+        if self.placement.numerics != expected.numerics:
+            raise DeviceError(
+                f"--device {self.options.device} meant {expected.device} in {expected.dtype} when it was last asked "
+                f"for, and now means {self.placement.device} in {self.placement.dtype}",
+                hint="give the same command again; if that is not what you want, see `clip doctor`",
+            )
+
+    def _place(self) -> Placement:
+        placement = Placement.chosen(self.devices, self.dtype)
+        placement.remember(self.options.device, self.options.dtype, self._memory)
+        return placement
+
+    def _check(self, features: Floats) -> Floats:
+        """Return features if they are numbers.
+
+        Raises:
+            DamagedModelError: They are not.
+        """
+        if not np.isfinite(features).all():
+            name = self.checkpoint.id
+            verify = f"`clip models verify {name}` tells whether its files are whole"
+            is_half = self.placement.dtype in ("float16", "bfloat16")
+            raise DamagedModelError(
+                f"{name} gives features that are not numbers",
+                hint=f"use --dtype float32; if that does not help, {verify}" if is_half else verify,
+            )
+        return features
+
+
+@dataclass(frozen=True, slots=True)
+class OpenImageEncoder:
+    """Opens an image encoder in whatever process it is called in. Can be pickled."""
+
+    spec: ModelSpec
+
+    @property
+    def device(self) -> str:
+        """What errors call the process."""
+        return self.spec.options.device
+
+    def __call__(self) -> Encoder:
+        """Open it; nothing is cached."""
+        return Encoders(Checkpoint(self.spec.files), self.spec.options, FeatureCache.disabled()).image
