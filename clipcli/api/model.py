@@ -202,7 +202,7 @@ class Model(ModelParts):
         return LabelClassifier(
             label_set.names,
             self.encode_labels(label_set, templates),
-            self.logit_scale,
+            self.logits,
             options,
             none_label=none.name if none else None,
             groups=None if depth is None else parent_groups(label_set, none, depth, options),
@@ -255,10 +255,10 @@ class Model(ModelParts):
     ) -> Generator[list[ImageTextScores], None, None]:
         """Compare images with texts as they come, a batch at a time, in input order."""
         texts = listed(texts, "texts")
-        text_features, scale = self.encode_texts(texts), self.logit_scale
+        text_features, logits = self.encode_texts(texts), self.logits
         for batch in self.iter_image_feature_batches(sources):
             yield [
-                score_texts(item.source.path, texts, item.features, text_features, scale, options)
+                score_texts(item.source.path, texts, item.features, text_features, logits, options)
                 if item.features is not None
                 else ImageTextScores(item.source.path, error=_failure(item))
                 for item in batch

@@ -20,7 +20,7 @@ from clipcli.features.digests import checkpoint_digest
 from clipcli.features.pipeline import Encoder, default_workers
 from clipcli.images.decode import DecodeOptions
 from clipcli.images.preprocess import Preprocessing
-from clipcli.scoring import Floats
+from clipcli.scoring import Floats, Logits
 from clipcli.text.tokenizer import TextTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -158,16 +158,17 @@ class ModelParts:
         return Placement.remembered(self.options.device, self.options.dtype, self.cache)
 
     @cached_property
-    def logit_scale(self) -> float:
-        """The checkpoint's factor between cosine and logit, exp already taken."""
+    def logits(self) -> Logits:
+        """How the checkpoint turns cosines into logits."""
         self.require_image_tower()
-        known = self.cache.logit_scale(self.checkpoint_digest) if self.cache.usable else None
+        self.text_config()
+        known = self.cache.logits(self.checkpoint_digest) if self.cache.usable else None
         if known is None:
-            from clipcli.networks.loading import read_logit_scale
+            from clipcli.networks.loading import read_logits
 
-            known = read_logit_scale(hub.weight_files(self.files.folder))
+            known = read_logits(hub.weight_files(self.files.folder))
             if self.cache.usable:
-                self.cache.remember_logit_scale(self.checkpoint_digest, known)
+                self.cache.remember_logits(self.checkpoint_digest, known)
         return known
 
     @property

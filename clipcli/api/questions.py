@@ -9,6 +9,7 @@ from clipcli.api.inputs import refuse_single
 from clipcli.errors import LabelSetError, UsageError
 from clipcli.labels.label_set import Label, LabelSet, clean_text, parents
 from clipcli.labels.templates import language_of
+from clipcli.scoring import Logits
 
 # What is left when an image shows none of the labels: several wordings, averaged, in the labels' language.
 NONE_OF_THESE = Label("none of these", prompts=("something else", "nothing in particular", "an empty background"))
@@ -54,7 +55,7 @@ def parent_groups(label_set: LabelSet, none: Label | None, depth: int, options: 
     Raises:
         UsageError: There is nothing to sum, or `none` would be summed into a parent.
     """
-    if options.scoring != "softmax":
+    if options.scoring not in ("auto", "softmax"):
         raise UsageError(f"--depth sums softmax scores and does not go with --scoring {options.scoring}")
     names = parents(label_set.labels, depth)
     if none is not None and none.name in names[:-1]:
@@ -107,4 +108,4 @@ def head_classifier(
             f"{model_id} has classes of its own, which {' and '.join(given)} cannot change",
             hint="leave them out, or use a checkpoint with both towers",
         )
-    return LabelClassifier(class_names, np.empty((0, 0), dtype=np.float32), 1.0, options)
+    return LabelClassifier(class_names, np.empty((0, 0), dtype=np.float32), Logits(1.0), options)

@@ -117,7 +117,9 @@ def endpoint(clip_checkpoint: Path, chinese_clip_checkpoint: Path) -> Iterator[s
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PATH with `clip`, and what a machine may lack; ExifTool only where it is really missing."""
     folder = tmp_path_factory.mktemp("bin")
-    python, stand_ins = (shlex.quote(str(path)) for path in (sys.executable, ROOT / "tests" / "helpers" / "stand_ins.py"))
+    python, stand_ins = (
+        shlex.quote(str(path)) for path in (sys.executable, ROOT / "tests" / "helpers" / "stand_ins.py")
+    )
     missing = ("jq", "curl", "inotifywait", *(() if shutil.which("exiftool") else ("exiftool",)))
     for name, command in {"clip": "-m clipcli", **{name: f"{stand_ins} {name}" for name in missing}}.items():
         (folder / name).write_text(f'#!/bin/sh\nexec {python} {command} "$@"\n')
@@ -157,7 +159,7 @@ def home(tmp_path: Path, endpoint: str, programs: Path, features: Path) -> Home:
     return Home(tmp_path, {**kept, **settings})
 
 
-def rows_of(text: str, schema: str = "clipcli.classify-1") -> list[dict[str, Any]]:
+def rows_of(text: str, schema: str = "clipcli.classify-2") -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in text.splitlines()]
     check_rows(schema, rows)
     return rows
@@ -266,7 +268,7 @@ def test_python_runs(block: str, home: Home) -> None:
 
 def test_the_row_shown_is_of_todays_shape() -> None:
     (block,) = (block.text for block in BLOCKS if block.language == "json")
-    check_rows("clipcli.classify-1", [json.loads(block)])
+    check_rows("clipcli.classify-2", [json.loads(block)])
 
 
 def test_nothing_is_shown_that_no_test_runs() -> None:

@@ -9,7 +9,7 @@ import pytest
 from clipcli.answers.classify import ClassifyOptions, Groups, LabelClassifier, score_texts, shortest
 from clipcli.errors import UsageError
 from clipcli.results import Classification
-from clipcli.scoring import Floats
+from clipcli.scoring import Floats, Logits
 
 SCALE = 10.0
 NAMES = ("a", "b", "c", "d")
@@ -23,7 +23,7 @@ def classify(
     options: ClassifyOptions | None = None, none_label: str | None = None, groups: Groups | None = None
 ) -> Classification:
     classifier = LabelClassifier(
-        NAMES, LABELS, SCALE, options or ClassifyOptions(), none_label=none_label, groups=groups
+        NAMES, LABELS, Logits(SCALE), options or ClassifyOptions(), none_label=none_label, groups=groups
     )
     return classifier.classify("x.jpg", IMAGE)
 
@@ -75,32 +75,56 @@ def test_groups_sum_scores_and_keep_the_numbers_of_their_best_label() -> None:
 
 
 def test_softmax_over_one_label_or_one_group_has_no_score() -> None:
-    alone = LabelClassifier(("a",), LABELS[:1], SCALE, ClassifyOptions())
+    alone = LabelClassifier(("a",), LABELS[:1], Logits(SCALE), ClassifyOptions())
     assert not alone.has_scores
     found = alone.classify("x.jpg", IMAGE)
     assert (found.label, found.score, found.predictions[0].score) == ("a", None, None)
     assert found.predictions[0].cosine == pytest.approx(0.6)
-    single = LabelClassifier(NAMES, LABELS, SCALE, ClassifyOptions(), groups=Groups.of_parents(["x"] * 4))
+    single = LabelClassifier(NAMES, LABELS, Logits(SCALE), ClassifyOptions(), groups=Groups.of_parents(["x"] * 4))
     assert not single.has_scores
     with pytest.raises(UsageError, match="softmax over one label has none"):
-        LabelClassifier(("a",), LABELS[:1], SCALE, ClassifyOptions(threshold=0.5))
-    assert LabelClassifier(("a",), LABELS[:1], SCALE, ClassifyOptions(scoring="sigmoid", threshold=0.5)).has_scores
+        LabelClassifier(("a",), LABELS[:1], Logits(SCALE), ClassifyOptions(threshold=0.5))
+    assert LabelClassifier(
+        ("a",), LABELS[:1], Logits(SCALE), ClassifyOptions(scoring="sigmoid", threshold=0.5)
+    ).has_scores
+
+
+def test_a_checkpoint_with_a_learned_bias_is_scored_by_sigmoid_with_it() -> None:
+    biased = Logits(SCALE, -9.0)
+    classifier = LabelClassifier(NAMES, LABELS, biased, ClassifyOptions())
+    assert classifier.scoring == "sigmoid"
+    best = classifier.classify("x.jpg", IMAGE).predictions[0]
+    assert best.logit == pytest.approx(SCALE * 0.8 - 9, rel=1e-5)
+    assert best.score == pytest.approx(1 / (1 + math.exp(9 - SCALE * 0.8)), rel=1e-5)
+    alone = score_texts("x.jpg", ("a",), IMAGE, LABELS[:1], biased, ClassifyOptions())
+    assert alone.scores[0].score == pytest.approx(1 / (1 + math.exp(9 - SCALE * 0.6)), rel=1e-5)
+    cosine = LabelClassifier(NAMES, LABELS, biased, ClassifyOptions(scoring="cosine"))
+    assert cosine.classify("x.jpg", IMAGE).score == pytest.approx(0.8, rel=1e-5)
+    softmax = LabelClassifier(NAMES, LABELS, biased, ClassifyOptions(scoring="softmax"))
+    assert softmax.classify("x.jpg", IMAGE).score == pytest.approx(classify().score, rel=1e-5)
+
+
+def test_sums_of_groups_are_of_softmax_whatever_the_checkpoint_was_trained_with() -> None:
+    groups = Groups.of_parents(["y", "x", "y", "x"])
+    classifier = LabelClassifier(NAMES, LABELS, Logits(SCALE, -9.0), ClassifyOptions(), groups=groups)
+    assert classifier.scoring == "softmax"
+    assert sum(p.score or 0 for p in classifier.classify("x.jpg", IMAGE).predictions) == pytest.approx(1, rel=1e-5)
 
 
 def test_a_classification_head_has_logits_only() -> None:
-    classifier = LabelClassifier(("a", "b"), np.empty((0, 0), dtype=np.float32), 1.0, ClassifyOptions())
+    classifier = LabelClassifier(("a", "b"), np.empty((0, 0), dtype=np.float32), Logits(1.0), ClassifyOptions())
     found = classifier.classify_logits("x.jpg", np.array([1, 3], dtype=np.float32))
     assert [(p.label, p.logit, p.cosine) for p in found.predictions] == [("b", 3, None), ("a", 1, None)]
     assert found.score == pytest.approx(1 / (1 + math.exp(-2)), rel=1e-6)
 
 
 def test_texts_keep_their_order_and_one_alone_has_no_score() -> None:
-    found = score_texts("x.jpg", NAMES, IMAGE, LABELS, SCALE, ClassifyOptions())
+    found = score_texts("x.jpg", NAMES, IMAGE, LABELS, Logits(SCALE), ClassifyOptions())
     assert [s.text for s in found.scores] == list(NAMES)
     assert [s.score for s in found.scores] == pytest.approx([EXPS[n] / sum(EXPS.values()) for n in NAMES], rel=1e-5)
-    alone = score_texts("x.jpg", ("a",), IMAGE, LABELS[:1], SCALE, ClassifyOptions())
+    alone = score_texts("x.jpg", ("a",), IMAGE, LABELS[:1], Logits(SCALE), ClassifyOptions())
     assert alone.scores[0].score is None
-    cosine = score_texts("x.jpg", ("a",), IMAGE, LABELS[:1], SCALE, ClassifyOptions(scoring="cosine"))
+    cosine = score_texts("x.jpg", ("a",), IMAGE, LABELS[:1], Logits(SCALE), ClassifyOptions(scoring="cosine"))
     assert cosine.scores[0].score == pytest.approx(0.6)
 
 

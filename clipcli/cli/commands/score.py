@@ -28,7 +28,7 @@ def score(
         list[str] | None,
         typer.Option("--text", "-t", metavar="TEXT", help="A text to compare. Repeatable.", rich_help_panel=LABELS),
     ] = None,
-    scoring: Scoring = ScoringName.softmax,
+    scoring: Scoring = ScoringName.auto,
     temperature: Temperature = 1.0,
     model: ModelOptions,
     output: OutputOptions,
@@ -46,8 +46,8 @@ def score(
     sources = inputs.sources()
     engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
     sources = engine.read_ahead(sources) if inputs.are_files else sources
-    run = describe_run(engine, label_set=None, labels=texts, templates=None)
-    print_results("clipcli.score/1", run, engine.iter_score(sources, texts, options), output)
+    run = describe_run(engine, label_set=None, labels=texts, templates=None, scoring=options.scoring_for(engine.logits))
+    print_results("clipcli.score/2", run, engine.iter_score(sources, texts, options), output)
 
 
 _EXAMPLE = 'use --text "a rock concert", once or several times'

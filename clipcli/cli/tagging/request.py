@@ -94,7 +94,7 @@ class TagRequest:
         label_features = engine.encode_labels(self._label_set, self._templates)
         # The default background is ours: whoever named labels alone can mend nothing in it.
         background = engine.encode_texts(self._background, warn_foreign=bool(self._label_set.background))
-        return Tagger(self._label_set, label_features, background, engine.logit_scale, self._options)
+        return Tagger(self._label_set, label_features, background, engine.logits, self._options)
 
     def _count_all(self, skip_folder: str | None) -> Callable[[], int] | None:
         """Walks the inputs once more to count them; None where standard input or a pipe gives them only once."""
