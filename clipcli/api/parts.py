@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli import hub
-from clipcli.checkpoints.config import ImageTowerConfig, ModelConfig, TextConfig, read_config
+from clipcli.checkpoints.config import ModelConfig, read_config
 from clipcli.checkpoints.image_processor import read_image_processor
+from clipcli.checkpoints.towers import ImageTowerConfig, TextConfig
 from clipcli.compute.devices import Placement, check_device_name, check_dtype_name, import_torch_ahead
 from clipcli.errors import DamagedModelError, DeviceError, UnsupportedModelError, UsageError
 from clipcli.features.cache import FeatureCache, open_cache
