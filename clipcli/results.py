@@ -1,7 +1,7 @@
 """Plain result records: what commands print and the Python API returns. Imports nothing of the project but errors.
 
 `cosine`, `logit` and `score` are three different numbers: the cosine of the angle between image and text features
-in [-1, 1], that cosine times the checkpoint's `logit_scale`, and what `--scoring` makes of the logits.
+in [-1, 1], what the checkpoint's scale and bias make of it, and what `--scoring` makes of the logits.
 """
 
 from dataclasses import dataclass

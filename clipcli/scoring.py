@@ -3,6 +3,7 @@
 Features are float32 and of unit length. `cosine`, `logit` and `score` are three different numbers, see `results`.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,41 @@ Scoring = Literal["softmax", "sigmoid", "cosine"]
 SCORINGS: tuple[Scoring, ...] = ("softmax", "sigmoid", "cosine")
 LEAST_TEMPERATURE = 1e-6
 """Sharper than any answer needs. Far below, logits divided by it would overflow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """How a checkpoint turns cosines into logits: times a scale, plus a bias.
+
+    Attributes:
+        scale: What was learned as `logit_scale`, exp already taken.
+        bias: What was learned as `logit_bias`; 0 where the checkpoint was trained with softmax, which has none.
+    """
+
+    scale: float
+    bias: float = 0.0
+
+    def of(self, cosines: Floats) -> Floats:
+        """Turn cosines into logits.
+
+        Shapes: any -> the same. Source: arXiv:2103.00020, figure 3; with a bias, arXiv:2303.15343, algorithm 1.
+        """
+        return np.asarray(cosines * np.float32(self.scale) + np.float32(self.bias), dtype=np.float32)
+
+    def cosines(self, logits: Floats) -> Floats:
+        """Turn logits back into cosines.
+
+        Shapes: any -> the same.
+        """
+        return np.asarray((logits - np.float32(self.bias)) / np.float32(self.scale), dtype=np.float32)
+
+    @property
+    def scoring(self) -> Scoring:
+        """The scoring that the checkpoint was trained with: only a sigmoid loss learns a bias."""
+        return "sigmoid" if self.bias else "softmax"
+
+
+_COSINES = Logits(scale=1.0)
 
 
 def normalize(features: Floats) -> Floats:
@@ -43,21 +79,21 @@ def cosines(image_features: Floats, text_features: Floats) -> Floats:
     return np.asarray(np.clip(image_features @ text_features.T, -1.0, 1.0), dtype=np.float32)
 
 
-def scores(logits: Floats, scoring: Scoring, *, temperature: float = 1.0, logit_scale: float = 1.0) -> Floats:
+def scores(logits: Floats, scoring: Scoring, *, temperature: float = 1.0, made_by: Logits = _COSINES) -> Floats:
     """Turn logits into scores.
 
     Shapes: (N, M) -> (N, M). Units: `softmax` sums to 1 over a row; `sigmoid` judges each label alone, in (0, 1), and
-    is not calibrated without a fitted bias; `cosine` gives back logits / `logit_scale`.
-    Source: softmax over logits, arXiv:2103.00020, section 3.1.2.
+    means little where no bias was learned; `cosine` returns the cosines.
+    Source: softmax over logits, arXiv:2103.00020, section 3.1.2; sigmoid, arXiv:2303.15343, section 3.2.
 
     Args:
-        logits: Cosines times the checkpoint's scale.
+        logits: What `Logits.of` made of cosines.
         scoring: How to score.
         temperature: Divides the logits first: above 1 flattens, below 1 sharpens. At least `LEAST_TEMPERATURE`.
-        logit_scale: The checkpoint's scale, used by `cosine` only.
+        made_by: What made the logits, used by `cosine` only.
     """
     if scoring == "cosine":
-        return np.asarray(logits / np.float32(logit_scale), dtype=np.float32)
+        return made_by.cosines(logits)
     scaled = logits.astype(np.float64) / temperature
     if scoring == "sigmoid":
         return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)), dtype=np.float32)  # 1 / (1 + exp(-x))

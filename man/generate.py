@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from clipcli.checkpoints.families import FAMILIES
 from clipcli.cli.app import app
 from clipcli.cli.shell.help import first_sentence, option_groups, split_help
 
@@ -314,8 +315,17 @@ def _field_list(fields: list[tuple[str, str, str]]) -> str:
     return ".Bl -tag -width Ds -compact\n" + "".join(rows) + ".El\n" if rows else ""
 
 
+def name_families() -> None:
+    """Write the names of the families into the schemas that list them."""
+    names = json.dumps([*FAMILIES], indent=2).replace("\n", "\n" + " " * 10)
+    for path in SCHEMAS.glob("*.json"):
+        listed = re.sub(r'("family": \{\s+"enum": )\[[^]]*\]', rf"\g<1>{names}", path.read_text(encoding="utf-8"))
+        path.write_text(listed, encoding="utf-8")
+
+
 def main() -> None:
-    """Write the pages."""
+    """Write the families into the schemas, and then the pages."""
+    name_families()
     for name, text in pages().items():
         (MAN / name).write_text(text, encoding="utf-8")
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from clipcli import scoring
 from clipcli.errors import UsageError
 from clipcli.results import Classification, Failure, ImageTextScores, Prediction, TextScore
-from clipcli.scoring import Floats, Scoring
+from clipcli.scoring import Floats, Logits, Scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class ClassifyOptions:
 
     Attributes:
         top: Labels an image.
-        scoring: What `score` is.
+        scoring: What `score` is; `auto` is what the checkpoint was trained with (`scoring.Logits.scoring`).
         threshold: Leave labels with a lower score out.
         temperature: Divides the logits before scoring.
 
@@ -28,7 +29,7 @@ class ClassifyOptions:
     """
 
     top: int = 5
-    scoring: Scoring = "softmax"
+    scoring: Scoring | Literal["auto"] = "auto"
     threshold: float | None = None
     temperature: float = 1.0
 
@@ -41,8 +42,9 @@ class ClassifyOptions:
                 f"--temperature must be a number from {scoring.LEAST_TEMPERATURE:g} up, not {self.temperature:g}",
                 hint="1 changes nothing; above 1 flattens the scores, below 1 sharpens them",
             )
-        if self.scoring not in scoring.SCORINGS:
-            raise UsageError(f"--scoring {self.scoring} is not known", hint=f"use {', '.join(scoring.SCORINGS)}")
+        if self.scoring not in ("auto", *scoring.SCORINGS):
+            known = ", ".join(("auto", *scoring.SCORINGS))
+            raise UsageError(f"--scoring {self.scoring} is not known", hint=f"use {known}")
         lowest = -1 if self.scoring == "cosine" else 0
         if self.threshold is not None and not lowest <= self.threshold <= 1:
             raise UsageError(
@@ -50,6 +52,10 @@ class ClassifyOptions:
             )
         if self.scoring == "cosine" and self.temperature != 1:
             raise UsageError("--temperature does not change cosines", hint="leave it out, or use another --scoring")
+
+    def scoring_for(self, logits: Logits) -> Scoring:
+        """What `score` is for a checkpoint with these logits."""
+        return logits.scoring if self.scoring == "auto" else self.scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class LabelClassifier:
         self,
         names: tuple[str, ...],
         label_features: Floats,
-        logit_scale: float,
+        logits: Logits,
         options: ClassifyOptions,
         *,
         none_label: str | None = None,
@@ -89,7 +95,7 @@ class LabelClassifier:
         Args:
             names: One a row of `label_features`.
             label_features: (C, P) unit length.
-            logit_scale: The checkpoint's scale, exp already taken.
+            logits: How the checkpoint turns cosines into logits.
             options: How to score.
             none_label: The label that stands for none of the others, if there is one.
             groups: Parents to sum the scores into.
@@ -99,7 +105,8 @@ class LabelClassifier:
         """
         self._names = names
         self._features = label_features
-        self._logit_scale = logit_scale
+        self._logits = logits
+        self.scoring = options.scoring_for(logits) if groups is None else "softmax"
         self._options = options
         self._none_label = none_label
         self._groups = groups
@@ -113,7 +120,7 @@ class LabelClassifier:
     def has_scores(self) -> bool:
         """False for softmax over a single label, which is 1 whatever the image shows."""
         count = len(self._names if self._groups is None else self._groups.names)
-        return count > 1 or self._options.scoring != "softmax"
+        return count > 1 or self.scoring != "softmax"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -125,10 +132,10 @@ class LabelClassifier:
 
         Shapes: image_features (P,) unit length.
         """
-        options, names, scale = self._options, self._names, self._logit_scale
+        options, names = self._options, self._names
         cosines = scoring.cosines(image_features[None], self._features)[0]
-        logits = cosines * np.float32(scale)
-        scores = scoring.scores(logits[None], options.scoring, temperature=options.temperature, logit_scale=scale)[0]
+        logits = self._logits.of(cosines)
+        scores = scoring.scores(logits[None], self.scoring, temperature=options.temperature, made_by=self._logits)[0]
         if self._groups is not None:
             best = _best_members(scores, self._groups)
             names, scores = self._groups.names, np.bincount(self._groups.owners, weights=scores).astype(np.float32)
@@ -157,7 +164,8 @@ class HeadClassifier:
     def __init__(self, names: tuple[str, ...], options: ClassifyOptions) -> None:
         self.names = names
         self._options = options
-        self.has_scores = len(names) > 1 or options.scoring != "softmax"
+        self.scoring: Scoring = "softmax" if options.scoring == "auto" else options.scoring
+        self.has_scores = len(names) > 1 or self.scoring != "softmax"
 
     def answer(self, path: str, logits: Floats) -> Classification:
         """Rank the classes for one image.
@@ -165,7 +173,7 @@ class HeadClassifier:
         Shapes: logits (C,).
         """
         options = self._options
-        scores = scoring.scores(logits[None], options.scoring, temperature=options.temperature)[0]
+        scores = scoring.scores(logits[None], self.scoring, temperature=options.temperature)[0]
         predictions = tuple(
             Prediction(self.names[i], shortest(scores[i]) if self.has_scores else None, None, shortest(logits[i]))
             for i in _shown(scores, options)
@@ -183,25 +191,23 @@ class TextScorer:
     Args:
         texts: M texts.
         text_features: (M, P) unit length.
-        logit_scale: The checkpoint's scale, exp already taken.
+        logits: How the checkpoint turns cosines into logits.
         options: How to score.
     """
 
-    def __init__(
-        self, texts: tuple[str, ...], text_features: Floats, logit_scale: float, options: ClassifyOptions
-    ) -> None:
-        self._texts, self._features, self._logit_scale, self._options = texts, text_features, logit_scale, options
+    def __init__(self, texts: tuple[str, ...], text_features: Floats, logits: Logits, options: ClassifyOptions) -> None:
+        self._texts, self._features, self._logits, self._options = texts, text_features, logits, options
+        self.scoring = options.scoring_for(logits)
 
     def answer(self, path: str, image_features: Floats) -> ImageTextScores:
         """Compare one image with the texts.
 
         Shapes: image_features (P,) unit length.
         """
-        options, scale = self._options, self._logit_scale
         cosines = scoring.cosines(image_features[None], self._features)[0]
-        logits = cosines * np.float32(scale)
-        scores = scoring.scores(logits[None], options.scoring, temperature=options.temperature, logit_scale=scale)[0]
-        compared = len(self._texts) > 1 or options.scoring != "softmax"
+        logits, temperature = self._logits.of(cosines), self._options.temperature
+        scores = scoring.scores(logits[None], self.scoring, temperature=temperature, made_by=self._logits)[0]
+        compared = len(self._texts) > 1 or self.scoring != "softmax"
         return ImageTextScores(
             path,
             tuple(

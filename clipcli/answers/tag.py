@@ -13,7 +13,7 @@ from clipcli.answers.classify import shortest
 from clipcli.errors import UsageError
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.results import Failure, Tag, TaggedImage
-from clipcli.scoring import Floats
+from clipcli.scoring import Floats, Logits
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -62,17 +62,17 @@ class TagOptions:
                 raise UsageError(f"--exclusive {name}: label set {label_set.name!r} has no such group", hint=there)
 
 
-def background_scores(label_cosines: Floats, background_cosines: Floats, logit_scale: float) -> Floats:
+def background_scores(label_cosines: Floats, background_cosines: Floats, logits: Logits) -> Floats:
     """Weigh each label alone against the background.
 
-    The score is the label's share in the softmax over itself and all background prompts.
+    The score is the label's share in the softmax over itself and all background prompts; a learned bias cancels out.
 
     Shapes: (N, C) and (N, B) -> (N, C). Units: in [0, 1], 1 / (B + 1) where the label fits as well as each prompt of
     the background does; not a calibrated probability.
     Source: softmax over logits, arXiv:2103.00020, section 3.1.2, over a group of our own choice.
     """
-    labels = label_cosines.astype(np.float64) * logit_scale
-    background = background_cosines.astype(np.float64) * logit_scale
+    labels = label_cosines.astype(np.float64) * logits.scale
+    background = background_cosines.astype(np.float64) * logits.scale
     highest = background.max(axis=1, keepdims=True)
     level = highest + np.log(np.exp(background - highest).sum(axis=1, keepdims=True))
     # exp(l) / (exp(l) + exp(level)), written so that nothing overflows.
@@ -87,7 +87,7 @@ class Tagger:
         label_set: LabelSet,
         label_features: Floats,
         background_features: Floats,
-        logit_scale: float,
+        logits: Logits,
         options: TagOptions,
     ) -> None:
         """Keep the labels.
@@ -96,7 +96,7 @@ class Tagger:
             label_set: C labels.
             label_features: (C, P) unit length.
             background_features: (B, P) unit length.
-            logit_scale: The checkpoint's scale, exp already taken.
+            logits: How the checkpoint turns cosines into logits.
             options: Which labels an image is given.
 
         Raises:
@@ -106,7 +106,7 @@ class Tagger:
         self._labels = label_set.labels
         self._features = label_features
         self._background = background_features
-        self._logit_scale = logit_scale
+        self._logits = logits
         self._options = options
         self._thresholds = np.array([options.threshold_of(label) for label in label_set.labels], dtype=np.float32)
 
@@ -117,7 +117,7 @@ class Tagger:
         """
         cosines = scoring.cosines(image_features, self._features)
         background = scoring.cosines(image_features, self._background)
-        return background_scores(cosines, background, self._logit_scale), cosines
+        return background_scores(cosines, background, self._logits), cosines
 
     def answer(self, path: str, image_features: Floats) -> TaggedImage:
         """Give one image the labels that apply, best first.

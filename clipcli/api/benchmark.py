@@ -147,4 +147,4 @@ def _time_prompts(model: Model) -> tuple[float, LabelClassifier]:
     begin = time.perf_counter()
     features = model.encode_texts(_PROMPTS, warn_foreign=False)
     prompts_per_s = len(_PROMPTS) / (time.perf_counter() - begin)
-    return prompts_per_s, LabelClassifier(_PROMPTS, features, model.logit_scale, ClassifyOptions())
+    return prompts_per_s, LabelClassifier(_PROMPTS, features, model.logits, ClassifyOptions())

@@ -18,7 +18,7 @@ from clipcli.answers.tag import Tagger, TagOptions
 from clipcli.api.inputs import ImageInput, image_sources, listed
 from clipcli.api.languages import language_warning
 from clipcli.api.questions import answer, check_for_head, labels_of, no_labels, none_label, parent_groups
-from clipcli.checkpoints.checkpoint import Checkpoint
+from clipcli.compute.checkpoint import Checkpoint
 from clipcli.compute.devices import Placement
 from clipcli.compute.encoders import Encoders
 from clipcli.compute.options import ModelSpec, RunOptions
@@ -34,7 +34,7 @@ from clipcli.labels.label_set import LabelSet, clean_templates
 from clipcli.labels.templates import default_templates
 from clipcli.progress import Progress, unobserved
 from clipcli.results import Classification, ImageTextScores, TaggedImage
-from clipcli.scoring import Floats
+from clipcli.scoring import Floats, Logits
 
 if TYPE_CHECKING:
     from clipcli.networks.dual_encoder import DualEncoder
@@ -93,9 +93,9 @@ class Model:
         return self.checkpoint.class_names
 
     @property
-    def logit_scale(self) -> float:
-        """The checkpoint's factor between cosine and logit, exp already taken."""
-        return self.encoders.logit_scale
+    def logits(self) -> Logits:
+        """How the checkpoint turns cosines into logits: a scale, and a bias where one was learned."""
+        return self.encoders.logits
 
     def network(self, *, image: bool = True, text: bool = True) -> "DualEncoder":
         """The checkpoint's torch module, to fine-tune or to look inside; a new one at each call, in float32 on the CPU.
@@ -231,7 +231,7 @@ class Model:
         return LabelClassifier(
             label_set.names,
             self.encode_labels(label_set, templates),
-            self.logit_scale,
+            self.logits,
             options,
             none_label=none.name if none else None,
             groups=None if depth is None else parent_groups(label_set, none, depth, options),
@@ -240,7 +240,7 @@ class Model:
     def text_scorer(self, texts: Iterable[str], options: ClassifyOptions | None = None) -> TextScorer:
         """Prepare a question: whole texts encoded, ready to be compared with features of images."""
         texts = listed(texts, "texts")
-        return TextScorer(texts, self.encode_texts(texts), self.logit_scale, options or ClassifyOptions())
+        return TextScorer(texts, self.encode_texts(texts), self.logits, options or ClassifyOptions())
 
     def tagger(
         self, label_set: LabelSet, options: TagOptions | None = None, *, templates: Sequence[str] | None = None
@@ -258,7 +258,7 @@ class Model:
         label_features = self.encode_labels(label_set, templates)
         # The default background is ours: whoever named labels alone can fix nothing in it.
         background = self.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))
-        return Tagger(label_set, label_features, background, self.logit_scale, options or TagOptions())
+        return Tagger(label_set, label_features, background, self.logits, options or TagOptions())
 
     def classify(
         self,

@@ -66,7 +66,7 @@ def parent_groups(label_set: LabelSet, none: Label | None, depth: int, options: 
     Raises:
         UsageError: There is nothing to sum, or `none` would be summed into a parent.
     """
-    if options.scoring != "softmax":
+    if options.scoring not in ("auto", "softmax"):
         raise UsageError(f"--depth sums softmax scores and does not go with --scoring {options.scoring}")
     names = parents(label_set.labels, depth)
     if none is not None and none.name in names[:-1]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipcli.checkpoints.checkpoint import Checkpoint
+from clipcli.compute.checkpoint import Checkpoint
 from clipcli.compute.devices import Placement, choose_devices, choose_dtype, import_torch_ahead, text_dtype
 from clipcli.compute.options import ModelSpec, RunOptions
 from clipcli.errors import DamagedModelError, DeviceError
@@ -19,7 +19,8 @@ from clipcli.features.digests import checkpoint_digest
 from clipcli.features.labels import TextEncoder
 from clipcli.features.pipeline import Encoder, default_workers
 from clipcli.images.prepare import Preparation
-from clipcli.scoring import Floats
+from clipcli.scoring import Floats, Logits
+from clipcli.text.tokenizer import TextTokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -72,17 +73,22 @@ class Encoders:
         return Placement.known(self.options.device, self.options.dtype, self._memory) or self._place()
 
     @cached_property
-    def logit_scale(self) -> float:
-        """The checkpoint's factor between cosine and logit, exp already taken."""
-        self.checkpoint.image_tower  # noqa: B018 - a text tower alone has none
-        known = self._memory.logit_scale(self.digest) if self._memory.usable else None
+    def logits(self) -> Logits:
+        """How the checkpoint turns cosines into logits."""
+        _ = self.checkpoint.image_tower, self.checkpoint.text_tower  # one tower alone has none
+        known = self._memory.logits(self.digest) if self._memory.usable else None
         if known is None:
-            from clipcli.networks.loading import read_logit_scale
+            from clipcli.networks.loading import read_logits
 
-            known = read_logit_scale(self.checkpoint.weights)
+            known = read_logits(self.checkpoint.weights)
             if self._memory.usable:
-                self._memory.remember_logit_scale(self.digest, known)
+                self._memory.remember_logits(self.digest, known)
         return known
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """What makes token ids of texts."""
+        return self.checkpoint.tokenizer
 
     @property
     def text_space(self) -> FeatureSpace:

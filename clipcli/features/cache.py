@@ -1,8 +1,8 @@
 """Features remembered on disk, so that nothing is computed twice.
 
 One SQLite file under the user's cache folder holds image features and text features, the digests of unchanged files
-(so that they need not be read again), and what else a run must know to need no network: the checkpoint's scale and
-what `auto` meant. All of it can be computed again; `clip cache clear` is always safe.
+(so that they need not be read again), and what else a run must know to need no network: what the checkpoint makes
+logits with, and what `auto` meant. All of it can be computed again; `clip cache clear` is always safe.
 
 How a run uses it:
 
@@ -37,7 +37,7 @@ import numpy as np
 from clipcli.errors import ClipError, UsageError
 from clipcli.features.cache_file import CacheFile
 from clipcli.files import FileStamp, cache_folder
-from clipcli.scoring import Floats
+from clipcli.scoring import Floats, Logits
 
 Kind = Literal["image", "text"]
 
@@ -47,7 +47,7 @@ DEFAULT_LIMIT_MB = 2048
 _FEATURES_VERSION = 2
 
 # A file of another layout has another name, so that two versions of the program do not fight over one.
-_FILE_NAME = "features-1.sqlite"
+_FILE_NAME = "features-2.sqlite"
 
 _SCHEMA = """
 CREATE TABLE space (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL UNIQUE);
@@ -58,7 +58,7 @@ CREATE TABLE feature (
 CREATE INDEX feature_used ON feature (used);
 CREATE TABLE file (path BLOB NOT NULL UNIQUE, stamp BLOB NOT NULL, digest BLOB NOT NULL, used INTEGER NOT NULL);
 CREATE INDEX file_used ON file (used);
-CREATE TABLE checkpoint (digest TEXT PRIMARY KEY, logit_scale REAL NOT NULL);
+CREATE TABLE checkpoint (digest TEXT PRIMARY KEY, logit_scale REAL NOT NULL, logit_bias REAL NOT NULL);
 CREATE TABLE placement (asked TEXT PRIMARY KEY, device TEXT NOT NULL, dtype TEXT NOT NULL);
 CREATE TABLE lookup (kind TEXT PRIMARY KEY, hits INTEGER NOT NULL, misses INTEGER NOT NULL)
 """
@@ -198,17 +198,16 @@ class FeatureCache:
             statement = "INSERT OR REPLACE INTO file (path, stamp, digest, used) VALUES (?, ?, ?, ?)"
             self._file.write(lambda db: db.executemany(statement, rows))
 
-    def logit_scale(self, checkpoint: str) -> float | None:
-        """A checkpoint's factor between cosine and logit, or None if it was never seen."""
-        row = self._file.read(
-            lambda db: db.execute("SELECT logit_scale FROM checkpoint WHERE digest = ?", (checkpoint,)).fetchone()
-        )
-        return None if row is None else float(row[0])
+    def logits(self, checkpoint: str) -> Logits | None:
+        """How a checkpoint turns cosines into logits, or None if it was never seen."""
+        query = "SELECT logit_scale, logit_bias FROM checkpoint WHERE digest = ?"
+        row = self._file.read(lambda db: db.execute(query, (checkpoint,)).fetchone())
+        return None if row is None else Logits(scale=float(row[0]), bias=float(row[1]))
 
-    def remember_logit_scale(self, checkpoint: str, logit_scale: float) -> None:
-        """Remember a checkpoint's factor between cosine and logit."""
-        statement = "INSERT OR REPLACE INTO checkpoint (digest, logit_scale) VALUES (?, ?)"
-        self._file.write(lambda db: db.execute(statement, (checkpoint, logit_scale)))
+    def remember_logits(self, checkpoint: str, logits: Logits) -> None:
+        """Remember how a checkpoint turns cosines into logits."""
+        statement = "INSERT OR REPLACE INTO checkpoint (digest, logit_scale, logit_bias) VALUES (?, ?, ?)"
+        self._file.write(lambda db: db.execute(statement, (checkpoint, logits.scale, logits.bias)))
 
     def placement(self, asked: str) -> tuple[str, str] | None:
         """Device and dtype that a choice meant when torch was last asked, or None if it never was."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from clipcli import scoring
-from clipcli.checkpoints.checkpoint import Checkpoint
 from clipcli.errors import LabelSetError, warn
 from clipcli.features.cache import CachedFeature, FeatureCache, FeatureSpace
 from clipcli.features.digests import texts_digest, tokens_digest
@@ -72,8 +71,8 @@ class TextEncoders(Protocol):
     """Where labels get their encoder once something is new, and not before."""
 
     @property
-    def checkpoint(self) -> Checkpoint:
-        """Whose tokenizer makes token ids of prompts."""
+    def tokenizer(self) -> TextTokenizer:
+        """What makes token ids of prompts, read when it is first asked for."""
 
     @property
     def text(self) -> TextEncoder:
@@ -111,7 +110,7 @@ class LabelEncoder:
         keys = [texts_digest(prompts) for prompts in labels]
         known = self._remembered(keys)
         missing = {key: prompts for key, prompts in zip(keys, labels, strict=True) if key not in known}
-        tokenized = [_tokenize(self.encoders.checkpoint.tokenizer, key, prompts) for key, prompts in missing.items()]
+        tokenized = [_tokenize(self.encoders.tokenizer, key, prompts) for key, prompts in missing.items()]
         if names is not None:
             tokens = {label.key: label.tokens for label in tokenized} | {k: f.tokens for k, f in known.items()}
             _refuse_alike(names, [tokens[key] for key in keys])

@@ -36,7 +36,7 @@ class HubCheckpoint:
     """A checkpoint as the hub would have it, but for its tokenizer.
 
     Attributes:
-        family: `clip` or `chinese_clip`.
+        family: A key of `checkpoints.families.FAMILIES`.
         config: What `config.json` says.
         preprocessing: What `preprocessor_config.json` says.
         tensors: Weights by the hub's names, in the number format of the file.

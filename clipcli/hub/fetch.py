@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from clipcli.checkpoints.families import FAMILIES, MODEL_TYPES
 from clipcli.errors import ClipError, DamagedModelError, UnsupportedModelError
 from clipcli.files import read_json, replacing
 from clipcli.hub import cache, remote
-from clipcli.hub.registry import FAMILIES, MODEL_TYPES
 from clipcli.hub.remote import Listing, RemoteFile
 from clipcli.progress import Progress
 

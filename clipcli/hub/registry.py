@@ -14,9 +14,6 @@ from difflib import get_close_matches
 DEMO = "demo"
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 
-FAMILIES = ("clip", "chinese_clip", "altclip")
-MODEL_TYPES = (*FAMILIES, "clip_vision_model", "clip_text_model")
-
 DEFAULT_REVISION = "main"
 
 _FLOAT32_BYTES = 4
@@ -34,7 +31,7 @@ class Checkpoint:
     Attributes:
         alias: Short name for `--model`.
         hub_id: Name on the hub.
-        family: `clip`, `chinese_clip` or `altclip`.
+        family: A key of `checkpoints.families.FAMILIES`.
         languages: ISO 639-1 codes of the languages its text tower was trained for.
         image_size: Height and width in pixels that the image tower takes; None where unverified.
         parameters: Of both towers together; None where the published configuration is unverified.

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from clipcli.checkpoints.families import MODEL_TYPES
 from clipcli.errors import ClipError, DamagedModelError, ModelNotFoundError
 from clipcli.files import read_json
 from clipcli.hub import cache, fetch
-from clipcli.hub.registry import MODEL_TYPES, find_checkpoint, usual_revisions
+from clipcli.hub.registry import find_checkpoint, usual_revisions
 
 _SHA256_DIGITS = 64
 _ZIP = b"PK\x03\x04"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from clipcli.checkpoints.config import BertTextConfig, TextConfig, XlmRobertaTextConfig
+from clipcli.checkpoints.towers import BertTextConfig, TextConfig, XlmRobertaTextConfig
 from clipcli.networks.activations import ACTIVATION_FUNCTIONS
 from clipcli.networks.transformer import Recorder, TowerOutput, attend, merge_heads, split_heads
 

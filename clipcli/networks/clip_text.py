@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from clipcli.checkpoints.config import ClipTextConfig
+from clipcli.checkpoints.towers import ClipTextConfig
 from clipcli.networks.transformer import Encoder, Recorder, TowerOutput
 
 # Configs written before the end-of-text id was recorded say 2 and mean the highest id of the vocabulary.

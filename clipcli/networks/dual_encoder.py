@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipcli.checkpoints.config import (
+from clipcli.checkpoints.config import ModelConfig
+from clipcli.checkpoints.towers import (
     BertTextConfig,
     ClipTextConfig,
-    ModelConfig,
     ResNetConfig,
     TextConfig,
     VisionConfig,

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from clipcli.checkpoints.config import ModelConfig
 from clipcli.errors import DamagedModelError
 from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.scoring import Logits
 
 # Constants that older versions of the reference saved as if they were weights, and BERT's pooler, which neither
 # Chinese-CLIP nor AltCLIP runs.
@@ -29,6 +30,7 @@ _RENAMED = ((re.compile(r"^(vision_model\.encoder)\.layer\."), r"\1.layers."),)
 _LAYER = re.compile(r".*?\.layers?\.\d+\.")
 
 _LOGIT_SCALE = "logit_scale"
+_LOGIT_BIAS = "logit_bias"
 _ZIP = b"PK\x03\x04"
 
 
@@ -228,8 +230,8 @@ def load_network(
     return network.requires_grad_(False).eval()
 
 
-def read_logit_scale(weight_files: Sequence[Path]) -> float:
-    """Read a checkpoint's factor between cosine and logit, exp taken, in full precision whatever the rest runs in.
+def read_logits(weight_files: Sequence[Path]) -> Logits:
+    """Read how a checkpoint turns cosines into logits, in full precision whatever the rest runs in.
 
     Raises:
         DamagedModelError: The files cannot be read, or have none that is a number.
@@ -237,15 +239,20 @@ def read_logit_scale(weight_files: Sequence[Path]) -> float:
     weights = CheckpointWeights.open(weight_files)
     if _LOGIT_SCALE not in weights:
         raise DamagedModelError(f"{weights.where} does not fit its config.json: {_LOGIT_SCALE} is missing")
-    return _logit_scale(weights)
+    return _logits(weights)
 
 
-def _logit_scale(weights: CheckpointWeights) -> float:
-    stored = weights.tensors([_LOGIT_SCALE], torch.float32)[_LOGIT_SCALE]
-    scale = float(stored.exp())
+def _logits(weights: CheckpointWeights) -> Logits:
+    names = [name for name in (_LOGIT_SCALE, _LOGIT_BIAS) if name in weights]
+    values = {name: float(tensor) for name, tensor in weights.tensors(names, torch.float32).items()}
+    scale, bias = float(torch.tensor(values[_LOGIT_SCALE]).exp()), values.get(_LOGIT_BIAS, 0.0)
     if not math.isfinite(scale):
-        raise DamagedModelError(f"{weights.where}: {_LOGIT_SCALE} is {float(stored)}, whose exp is no finite number")
-    return scale
+        raise DamagedModelError(
+            f"{weights.where}: {_LOGIT_SCALE} is {values[_LOGIT_SCALE]}, whose exp is not a finite number"
+        )
+    if not math.isfinite(bias):
+        raise DamagedModelError(f"{weights.where}: {_LOGIT_BIAS} is {bias}, which is not a finite number")
+    return Logits(scale, bias)
 
 
 def checked_weights(config: ModelConfig, weight_files: Sequence[Path]) -> CheckpointWeights:
@@ -260,7 +267,7 @@ def checked_weights(config: ModelConfig, weight_files: Sequence[Path]) -> Checkp
 
 
 def check_fit(config: ModelConfig, weights: CheckpointWeights) -> None:
-    """Compare weights with a configuration, names and shapes; of the numbers only `logit_scale` is looked at.
+    """Compare weights with a configuration, names and shapes; of the numbers only those of the logits are looked at.
 
     Raises:
         DamagedModelError: They do not fit.
@@ -268,7 +275,7 @@ def check_fit(config: ModelConfig, weights: CheckpointWeights) -> None:
     with torch.device("meta"), _NoInitialisation():
         weights.check(DualEncoder(config))
     if _LOGIT_SCALE in weights:
-        _logit_scale(weights)
+        _logits(weights)
 
 
 class _NoInitialisation(TorchFunctionMode):

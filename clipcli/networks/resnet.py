@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipcli.checkpoints.config import ResNetConfig
+from clipcli.checkpoints.towers import ResNetConfig
 from clipcli.networks.transformer import Recorder, TowerOutput, attend, merge_heads, split_heads
 
 _EXPANSION = 4

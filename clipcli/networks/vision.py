@@ -6,7 +6,7 @@
 import torch
 from torch import Tensor, nn
 
-from clipcli.checkpoints.config import VisionConfig
+from clipcli.checkpoints.towers import VisionConfig
 from clipcli.networks.transformer import Encoder, Recorder, TowerOutput
 
 

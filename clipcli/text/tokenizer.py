@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipcli.checkpoints.families import FAMILIES
 from clipcli.errors import DamagedModelError, ModelError, UnsupportedModelError, UsageError
-from clipcli.text.families import FAMILIES, GENERIC_CLASSES, TOKENIZER_CLASSES, TokenizerClass
+from clipcli.text.classes import GENERIC_CLASSES, TOKENIZER_CLASSES, TokenizerClass
 from clipcli.text.special_tokens import SpecialTokens, read_special_tokens
 from clipcli.text.vocabulary import (
     CONFIG_FILE,
@@ -92,7 +93,7 @@ def load_tokenizer(folder: Path, family: str, *, context_length: int) -> TextTok
 
     Args:
         folder: The checkpoint.
-        family: `clip`, `chinese_clip` or `altclip`.
+        family: A key of `checkpoints.families.FAMILIES`.
         context_length: The most ids a text may become, special tokens included.
 
     Raises:
@@ -128,7 +129,7 @@ def tokenizer_digest(folder: Path, family: str, *, context_length: int) -> str:
 
 
 def _class_name(settings: Mapping[str, Any], family: str) -> str:
-    name = str(settings.get("tokenizer_class") or FAMILIES[family])
+    name = str(settings.get("tokenizer_class") or FAMILIES[family].tokenizer)
     if name in GENERIC_CLASSES:
         return name
     if name.removesuffix("Fast") not in TOKENIZER_CLASSES:

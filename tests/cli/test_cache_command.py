@@ -24,9 +24,9 @@ def old_images(images: Path) -> Path:
 
 
 def test_path_is_the_users_cache_folder(clip: Clip, tmp_path: Path) -> None:
-    expected = Path(os.environ["XDG_CACHE_HOME"]) / "clipcli" / "features-1.sqlite"
+    expected = Path(os.environ["XDG_CACHE_HOME"]) / "clipcli" / "features-2.sqlite"
     assert clip("cache", "path").stdout == f"{expected}\n"
-    assert clip("cache", "path", CLIPCLI_CACHE_DIR=str(tmp_path)).stdout == f"{tmp_path / 'features-1.sqlite'}\n"
+    assert clip("cache", "path", CLIPCLI_CACHE_DIR=str(tmp_path)).stdout == f"{tmp_path / 'features-2.sqlite'}\n"
     assert not expected.exists()
 
 

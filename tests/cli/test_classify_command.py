@@ -37,14 +37,14 @@ def test_the_numbers_are_what_they_are_called(clip: Clip, images: Path, clip_che
     features = model.encode_images(sorted(images.iterdir()))
     outcome = clip("classify", images, "-l", ",".join(names), "-t", "a photo of a {}.")
     assert (outcome.status, outcome.stderr) == (0, "")
-    check_rows("clipcli.classify-1", outcome.rows)
+    check_rows("clipcli.classify-2", outcome.rows)
     for row, image, found in zip(outcome.rows, features, numbers(outcome), strict=True):
         cosines = texts @ image
-        exps = np.exp((cosines - cosines.max()) * model.logit_scale)
+        exps = np.exp((cosines - cosines.max()) * model.logits.scale)
         for i, name in enumerate(names):
             score, cosine, logit = found[name]
             assert cosine == pytest.approx(cosines[i], abs=1e-5)
-            assert logit == pytest.approx(cosines[i] * model.logit_scale, abs=1e-4)
+            assert logit == pytest.approx(cosines[i] * model.logits.scale, abs=1e-4)
             assert score == pytest.approx(exps[i] / exps.sum(), abs=1e-5)
         best = names[int(cosines.argmax())]
         assert (row["label"], row["score"]) == (best, found[best][0])
@@ -107,7 +107,7 @@ def test_threshold_leaves_lower_scores_out(clip: Clip, images: Path) -> None:
         {name for name, (score, *_) in row.items() if score >= middle} for row in everything
     ]
     none = clip("classify", images, *LABELS, "--threshold", "1")
-    check_rows("clipcli.classify-1", none.rows)
+    check_rows("clipcli.classify-2", none.rows)
     assert [(row["label"], row["score"], row["predictions"]) for row in none.rows] == [(None, None, [])] * 3
     table = clip("classify", images, *LABELS, "--threshold", "1", "-f", "table")
     assert table.stdout.count("(nothing reached the threshold)") == 3
@@ -131,7 +131,7 @@ def test_when_none_of_these_wins_there_is_no_label(clip: Clip, images: Path) -> 
     winner = first["label"]
     others = ",".join(entry["label"] for entry in first["predictions"][1:])
     outcome = clip("classify", images, "-l", others, "--none-text", winner, "-t", "{}")
-    check_rows("clipcli.classify-1", outcome.rows)
+    check_rows("clipcli.classify-2", outcome.rows)
     assert (outcome.rows[0]["label"], outcome.rows[0]["score"]) == (None, None)
     assert outcome.rows[0]["predictions"][0]["label"] == winner
 
@@ -171,10 +171,11 @@ def test_a_label_set_brings_wordings_and_templates(clip: Clip, images: Path, tmp
     path = tmp_path / "mine.yaml"
     path.write_text("templates: ['a {} in the grass']\nlabels: [cat, {name: dog, prompts: [dog, bird]}]")
     document = json.loads(clip("classify", images, "-s", path, "--json").stdout)
-    check_document("clipcli.classify-1", document)
+    check_document("clipcli.classify-2", document)
     assert document["run"]["label_set"] == "mine"
     assert document["run"]["labels"] == ["cat", "dog"]
     assert document["run"]["templates"] == ["a {} in the grass"]
+    assert document["run"]["scoring"] == "softmax"
     other = clip("classify", images, "-l", "cat,dog", "-t", "a {} in the grass")
     found = [row["predictions"] for row in document["results"]]
     for mine, plain in zip(found, numbers(other), strict=True):
@@ -188,7 +189,7 @@ def test_depth_sums_labels_into_their_parents(clip: Clip, images: Path, tmp_path
     path.write_text("labels: [animal/cat, animal/dog, thing/car, thing/house]")
     leaves = numbers(clip("classify", images, "-s", path))
     parents = clip("classify", images, "-s", path, "--depth", "1")
-    check_rows("clipcli.classify-1", parents.rows)
+    check_rows("clipcli.classify-2", parents.rows)
     for row, leaf in zip(numbers(parents), leaves, strict=True):
         assert set(row) == {"animal", "thing"}
         assert row["animal"][0] == pytest.approx(leaf["animal/cat"][0] + leaf["animal/dog"][0], abs=1e-5)

@@ -94,7 +94,7 @@ def test_label_sets_and_templates_with_the_users_own(shell: str, own_files: None
         ("clip classify --format js", ["json", "jsonl"]),
         ("clip classify -f ", ["auto", "table", "json", "jsonl", "csv", "tsv"]),
         ("clip tag --format e", ["exiftool"]),
-        ("clip score --scoring ", ["softmax", "sigmoid", "cosine"]),
+        ("clip score --scoring ", ["auto", "softmax", "sigmoid", "cosine"]),
         ("clip classify --alpha ", ["white", "drop"]),
     ],
 )

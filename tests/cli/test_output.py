@@ -34,7 +34,7 @@ def test_every_format_tells_the_same(clip: Clip, images: Path) -> None:
     outcomes = {name: clip("classify", images, BAD, *QUESTION, "-f", name) for name in ("json", "jsonl", "csv", "tsv")}
     assert {outcome.status for outcome in outcomes.values()} == {3}
     document = json.loads(outcomes["json"].stdout)
-    check_document("clipcli.classify-1", document)
+    check_document("clipcli.classify-2", document)
     assert document["results"] == outcomes["jsonl"].rows
     assert document["summary"] == {"images": 4, "ok": 3, "failed": 1}
     tables = {

@@ -159,7 +159,7 @@ def home(tmp_path: Path, endpoint: str, programs: Path, features: Path) -> Home:
     return Home(tmp_path, {**kept, **settings})
 
 
-def rows_of(text: str, schema: str = "clipcli.classify-1") -> list[dict[str, Any]]:
+def rows_of(text: str, schema: str = "clipcli.classify-2") -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in text.splitlines()]
     check_rows(schema, rows)
     return rows
@@ -268,7 +268,7 @@ def test_python_runs(block: str, home: Home) -> None:
 
 def test_the_row_shown_is_of_todays_shape() -> None:
     (block,) = (block.text for block in BLOCKS if block.language == "json")
-    check_rows("clipcli.classify-1", [json.loads(block)])
+    check_rows("clipcli.classify-2", [json.loads(block)])
 
 
 def test_nothing_is_shown_that_no_test_runs() -> None:

@@ -18,18 +18,18 @@ def test_the_numbers_are_what_they_are_called(clip: Clip, images: Path, clip_che
     cosines = model.encode_images(sorted(images.iterdir())) @ model.encode_texts(TEXTS[1::2]).T
     outcome = clip("score", images, *TEXTS)
     assert (outcome.status, outcome.stderr) == (0, "")
-    check_rows("clipcli.score-1", outcome.rows)
+    check_rows("clipcli.score-2", outcome.rows)
     for row, expected in zip(outcome.rows, cosines, strict=True):
         assert [entry["text"] for entry in row["scores"]] == list(TEXTS[1::2])
-        exps = np.exp(expected * model.logit_scale)
+        exps = np.exp(expected * model.logits.scale)
         assert [entry["cosine"] for entry in row["scores"]] == pytest.approx(expected, abs=1e-5)
-        assert [entry["logit"] for entry in row["scores"]] == pytest.approx(expected * model.logit_scale, abs=1e-4)
+        assert [entry["logit"] for entry in row["scores"]] == pytest.approx(expected * model.logits.scale, abs=1e-4)
         assert [entry["score"] for entry in row["scores"]] == pytest.approx(exps / exps.sum(), abs=1e-5)
 
 
 def test_one_text_has_no_score(clip: Clip, images: Path) -> None:
     outcome = clip("score", images, "--text", "a cat")
-    check_rows("clipcli.score-1", outcome.rows)
+    check_rows("clipcli.score-2", outcome.rows)
     assert all(row["scores"][0].keys() == {"text", "cosine", "logit"} for row in outcome.rows)
 
 
@@ -51,7 +51,7 @@ def test_texts_are_not_put_into_a_template(clip: Clip, images: Path) -> None:
 
 def test_the_document(clip: Clip, images: Path) -> None:
     document = json.loads(clip("score", images, "nowhere.jpg", *TEXTS, "--json").stdout)
-    check_document("clipcli.score-1", document)
+    check_document("clipcli.score-2", document)
     assert document["run"]["labels"] == list(TEXTS[1::2])
     assert document["summary"] == {"images": 4, "ok": 3, "failed": 1}
 

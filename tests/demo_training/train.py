@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from clipcli.checkpoints.config import ClipTextConfig, ModelConfig, VisionConfig
+from clipcli.checkpoints.config import ModelConfig
+from clipcli.checkpoints.towers import ClipTextConfig, VisionConfig
 from clipcli.networks.dual_encoder import DualEncoder
 from tests.demo_training.batches import Batch, Batches
 from tests.demo_training.settings import Settings

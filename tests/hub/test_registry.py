@@ -1,11 +1,14 @@
+import json
 import re
+from pathlib import Path
 
 import pytest
 
-from clipcli.checkpoints import config
+import clipcli
+from clipcli.checkpoints.families import FAMILIES
 from clipcli.hub import CHECKPOINTS, DEFAULT_MODEL, checkpoints_for, find_checkpoint
-from clipcli.hub.registry import FAMILIES, MODEL_TYPES, usual_revisions
-from clipcli.text import families
+from clipcli.hub.registry import usual_revisions
+from clipcli.text.classes import TOKENIZER_CLASSES
 
 
 def test_names_are_unique_and_short() -> None:
@@ -57,9 +60,16 @@ def test_the_default_model_is_pinned_and_falls_back_to_the_branch() -> None:
     assert usual_revisions("BAAI/AltCLIP") == usual_revisions("me/mine") == ("main",)
 
 
-def test_the_rooms_that_may_not_import_each_other_name_the_same_families() -> None:
-    assert set(FAMILIES) == set(config.FAMILIES) == set(families.FAMILIES)
-    assert set(MODEL_TYPES) == {*config.FAMILIES, *config._VISION_ONLY, *config._TEXT_ONLY}
+def test_every_family_has_its_tokenizer_and_every_checkpoint_a_family() -> None:
+    assert {row.tokenizer for row in FAMILIES.values()} <= set(TOKENIZER_CLASSES)
+    assert {row.family for row in CHECKPOINTS} <= set(FAMILIES)
+
+
+@pytest.mark.parametrize("command", ["classify", "score", "tag"])
+def test_the_schemas_name_the_families(command: str) -> None:
+    (path,) = (Path(clipcli.__file__).parent / "schemas").glob(f"clipcli.{command}-*.json")
+    run = json.loads(path.read_text(encoding="utf-8"))["$defs"]["run"]
+    assert run["properties"]["family"]["enum"] == list(FAMILIES)
 
 
 def test_checkpoints_for_a_language() -> None:

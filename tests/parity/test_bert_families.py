@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from clipcli.checkpoints.config import BertTextConfig, XlmRobertaTextConfig, read_config
+from clipcli.checkpoints.config import read_config
+from clipcli.checkpoints.towers import BertTextConfig, XlmRobertaTextConfig
 from clipcli.hub import weight_files
 from clipcli.networks.dual_encoder import DualEncoder
 from clipcli.networks.loading import load_network

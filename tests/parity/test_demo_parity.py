@@ -55,4 +55,4 @@ def test_text_features(model: clipcli.Model, reference: Any) -> None:
 
 
 def test_logit_scale(model: clipcli.Model, reference: Any) -> None:
-    assert model.logit_scale == pytest.approx(float(reference.logit_scale.detach().exp()), rel=1e-6)
+    assert model.logits.scale == pytest.approx(float(reference.logit_scale.detach().exp()), rel=1e-6)

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clipcli.checkpoints.config import ResNetConfig, read_config
+from clipcli.checkpoints.config import read_config
+from clipcli.checkpoints.towers import ResNetConfig
 from clipcli.foreign.convert import convert
 from clipcli.networks.loading import load_network
 

@@ -14,7 +14,7 @@ from clipcli.checkpoints.config import read_config
 from clipcli.errors import DamagedModelError
 from clipcli.hub import weight_files
 from clipcli.networks.dual_encoder import DualEncoder
-from clipcli.networks.loading import load_network, read_logit_scale
+from clipcli.networks.loading import load_network, read_logits
 
 Change = Callable[[dict[str, Tensor]], object]
 
@@ -108,9 +108,16 @@ def test_truncated_bin_of_older_versions(folder: Path, keep: int) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 200.0])
 def test_a_logit_scale_that_is_no_number(folder: Path, value: float) -> None:
     change(folder, lambda w: w.update(logit_scale=torch.tensor(value)))
-    for read in (lambda: read_logit_scale(weight_files(folder)), lambda: load(folder)):
+    for read in (lambda: read_logits(weight_files(folder)), lambda: load(folder)):
         with pytest.raises(DamagedModelError, match=rf"model\.safetensors: logit_scale is {value}"):
             read()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_logit_bias_that_is_no_number(folder: Path, value: float) -> None:
+    change(folder, lambda w: w.update(logit_bias=torch.tensor([value])))
+    with pytest.raises(DamagedModelError, match=rf"model\.safetensors: logit_bias is {value}"):
+        read_logits(weight_files(folder))
 
 
 class Intruder:

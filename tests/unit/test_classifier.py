@@ -9,7 +9,7 @@ import pytest
 from clipcli.answers.classify import ClassifyOptions, Groups, HeadClassifier, LabelClassifier, TextScorer, shortest
 from clipcli.errors import UsageError
 from clipcli.results import Classification
-from clipcli.scoring import Floats
+from clipcli.scoring import Floats, Logits
 
 SCALE = 10.0
 NAMES = ("a", "b", "c", "d")
@@ -23,7 +23,7 @@ def classify(
     options: ClassifyOptions | None = None, none_label: str | None = None, groups: Groups | None = None
 ) -> Classification:
     classifier = LabelClassifier(
-        NAMES, LABELS, SCALE, options or ClassifyOptions(), none_label=none_label, groups=groups
+        NAMES, LABELS, Logits(SCALE), options or ClassifyOptions(), none_label=none_label, groups=groups
     )
     return classifier.answer("x.jpg", IMAGE)
 
@@ -75,16 +75,40 @@ def test_groups_sum_scores_and_keep_the_numbers_of_their_best_label() -> None:
 
 
 def test_softmax_over_one_label_or_one_group_has_no_score() -> None:
-    alone = LabelClassifier(("a",), LABELS[:1], SCALE, ClassifyOptions())
+    alone = LabelClassifier(("a",), LABELS[:1], Logits(SCALE), ClassifyOptions())
     assert not alone.has_scores
     found = alone.answer("x.jpg", IMAGE)
     assert (found.label, found.score, found.predictions[0].score) == ("a", None, None)
     assert found.predictions[0].cosine == pytest.approx(0.6)
-    single = LabelClassifier(NAMES, LABELS, SCALE, ClassifyOptions(), groups=Groups.of_parents(["x"] * 4))
+    single = LabelClassifier(NAMES, LABELS, Logits(SCALE), ClassifyOptions(), groups=Groups.of_parents(["x"] * 4))
     assert not single.has_scores
     with pytest.raises(UsageError, match="softmax over one label has none"):
-        LabelClassifier(("a",), LABELS[:1], SCALE, ClassifyOptions(threshold=0.5))
-    assert LabelClassifier(("a",), LABELS[:1], SCALE, ClassifyOptions(scoring="sigmoid", threshold=0.5)).has_scores
+        LabelClassifier(("a",), LABELS[:1], Logits(SCALE), ClassifyOptions(threshold=0.5))
+    assert LabelClassifier(
+        ("a",), LABELS[:1], Logits(SCALE), ClassifyOptions(scoring="sigmoid", threshold=0.5)
+    ).has_scores
+
+
+def test_a_checkpoint_with_a_learned_bias_is_scored_by_sigmoid_with_it() -> None:
+    biased = Logits(SCALE, -9.0)
+    classifier = LabelClassifier(NAMES, LABELS, biased, ClassifyOptions())
+    assert classifier.scoring == "sigmoid"
+    best = classifier.answer("x.jpg", IMAGE).predictions[0]
+    assert best.logit == pytest.approx(SCALE * 0.8 - 9, rel=1e-5)
+    assert best.score == pytest.approx(1 / (1 + math.exp(9 - SCALE * 0.8)), rel=1e-5)
+    alone = TextScorer(("a",), LABELS[:1], biased, ClassifyOptions()).answer("x.jpg", IMAGE)
+    assert alone.scores[0].score == pytest.approx(1 / (1 + math.exp(9 - SCALE * 0.6)), rel=1e-5)
+    cosine = LabelClassifier(NAMES, LABELS, biased, ClassifyOptions(scoring="cosine"))
+    assert cosine.answer("x.jpg", IMAGE).score == pytest.approx(0.8, rel=1e-5)
+    softmax = LabelClassifier(NAMES, LABELS, biased, ClassifyOptions(scoring="softmax"))
+    assert softmax.answer("x.jpg", IMAGE).score == pytest.approx(classify().score, rel=1e-5)
+
+
+def test_sums_of_groups_are_of_softmax_whatever_the_checkpoint_was_trained_with() -> None:
+    groups = Groups.of_parents(["y", "x", "y", "x"])
+    classifier = LabelClassifier(NAMES, LABELS, Logits(SCALE, -9.0), ClassifyOptions(), groups=groups)
+    assert classifier.scoring == "softmax"
+    assert sum(p.score or 0 for p in classifier.answer("x.jpg", IMAGE).predictions) == pytest.approx(1, rel=1e-5)
 
 
 def test_a_classification_head_has_logits_only() -> None:
@@ -95,12 +119,12 @@ def test_a_classification_head_has_logits_only() -> None:
 
 
 def test_texts_keep_their_order_and_one_alone_has_no_score() -> None:
-    found = TextScorer(NAMES, LABELS, SCALE, ClassifyOptions()).answer("x.jpg", IMAGE)
+    found = TextScorer(NAMES, LABELS, Logits(SCALE), ClassifyOptions()).answer("x.jpg", IMAGE)
     assert [s.text for s in found.scores] == list(NAMES)
     assert [s.score for s in found.scores] == pytest.approx([EXPS[n] / sum(EXPS.values()) for n in NAMES], rel=1e-5)
-    alone = TextScorer(("a",), LABELS[:1], SCALE, ClassifyOptions()).answer("x.jpg", IMAGE)
+    alone = TextScorer(("a",), LABELS[:1], Logits(SCALE), ClassifyOptions()).answer("x.jpg", IMAGE)
     assert alone.scores[0].score is None
-    cosine = TextScorer(("a",), LABELS[:1], SCALE, ClassifyOptions(scoring="cosine")).answer("x.jpg", IMAGE)
+    cosine = TextScorer(("a",), LABELS[:1], Logits(SCALE), ClassifyOptions(scoring="cosine")).answer("x.jpg", IMAGE)
     assert cosine.scores[0].score == pytest.approx(0.6)
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from clipcli.checkpoints.config import ClipTextConfig, ModelConfig, VisionConfig, read_config
+from clipcli.checkpoints.config import ModelConfig, read_config
+from clipcli.checkpoints.towers import ClipTextConfig, VisionConfig
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 
 

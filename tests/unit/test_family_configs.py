@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from clipcli.checkpoints.config import BertTextConfig, VisionConfig, XlmRobertaTextConfig, read_config
+from clipcli.checkpoints.config import read_config
+from clipcli.checkpoints.towers import BertTextConfig, VisionConfig, XlmRobertaTextConfig
 from clipcli.errors import DamagedModelError, ExitStatus, UnsupportedModelError
 
 

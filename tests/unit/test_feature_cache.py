@@ -20,6 +20,7 @@ from clipcli.features import cache_file
 from clipcli.features.cache import CachedFeature, FeatureCache, FeatureSpace, cache_path, open_cache
 from clipcli.features.digests import checkpoint_digest, content_digest, texts_digest, tokens_digest
 from clipcli.files import FileStamp
+from clipcli.scoring import Logits
 
 SPACE = FeatureSpace("image", "checkpoint", "preparation", "cpu float32")
 DAY_S = 86400
@@ -91,14 +92,14 @@ def test_the_later_feature_counts(cache: FeatureCache) -> None:
     assert cache.info().image.features == 1
 
 
-def test_logit_scale_and_placement(cache: FeatureCache) -> None:
-    assert cache.logit_scale("a") is None and cache.placement("auto") is None
-    cache.remember_logit_scale("a", 100.00000762939453)
+def test_logits_and_placement(cache: FeatureCache) -> None:
+    assert cache.logits("a") is None and cache.placement("auto") is None
+    cache.remember_logits("a", Logits(100.00000762939453, -12.75))
     cache.remember_placement("auto", "cpu", "float32")
     cache.remember_placement("auto", "cuda:0", "float16")
     again = open_cache()
-    assert again.logit_scale("a") == 100.00000762939453
-    assert again.logit_scale("b") is None
+    assert again.logits("a") == Logits(100.00000762939453, -12.75)
+    assert again.logits("b") is None
     assert again.placement("auto") == ("cuda:0", "float16")
 
 
@@ -136,8 +137,8 @@ def test_clear_gives_the_room_back(cache: FeatureCache) -> None:
 def test_a_disabled_cache_keeps_nothing_and_makes_no_file() -> None:
     cache = FeatureCache.disabled()
     cache.put(SPACE, entries(1))
-    cache.remember_logit_scale("a", 1.0)
-    assert cache.get(SPACE, [key(1)]) == {} and cache.logit_scale("a") is None
+    cache.remember_logits("a", Logits(1.0))
+    assert cache.get(SPACE, [key(1)]) == {} and cache.logits("a") is None
     assert cache.known_digests(["a"]) == [None] and not cache.usable
     assert not cache_path().parent.exists()
 
@@ -328,7 +329,7 @@ class TestBadFiles:
         cache.close()
         damage(cache_path())
         content = cache_path().read_bytes()
-        with pytest.warns(ClipWarning, match=r"features-1\.sqlite\.damaged") as caught:
+        with pytest.warns(ClipWarning, match=r"features-2\.sqlite\.damaged") as caught:
             cache = open_cache()
             assert cache.get(SPACE, [key(1)]) == {}
             cache.put(SPACE, entries(2))

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipcli.checkpoints.config import ModelConfig, VisionConfig
+from clipcli.checkpoints.config import ModelConfig
+from clipcli.checkpoints.towers import VisionConfig
 from clipcli.compute.torch_backend import fused
 from clipcli.compute.torch_backend.fused import FusedImageTower, Int8Linear, PackedLinear, PlainLinear
 from clipcli.compute.torch_backend.image_encoder import pixel_scale_and_shift

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from clipcli.checkpoints.config import ModelConfig, ResNetConfig, VisionConfig, read_config
+from clipcli.checkpoints.config import ModelConfig, read_config
+from clipcli.checkpoints.towers import ResNetConfig, VisionConfig
 from clipcli.compute.torch_backend.image_encoder import ImageEncoder, Tower, choose_batch_size, pixel_scale_and_shift
 from clipcli.errors import ClipWarning, DeviceError, UnsupportedModelError
 from clipcli.features.pipeline import Pixels

@@ -39,7 +39,7 @@ class Encoder(LabelEncoder):
             return encode(ids, on_progress)
 
         encoders = SimpleNamespace(
-            checkpoint=SimpleNamespace(tokenizer=Tokenizer()),
+            tokenizer=Tokenizer(),
             text=SimpleNamespace(encode=counting),
             text_space=space,
         )

@@ -39,7 +39,7 @@ def terminal_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
 def render(
     records: Sequence[Classification | ImageTextScores],
     labels: Sequence[str],
-    schema: str = "clipcli.classify/1",
+    schema: str = "clipcli.classify/2",
     stream: io.BytesIO | None = None,
 ) -> list[str]:
     stream = Terminal() if stream is None else stream
@@ -221,6 +221,6 @@ def test_scores_that_do_not_exist_are_dashes() -> None:
 
 def test_texts_keep_their_order() -> None:
     scores = (TextScore("a dog", 0.1, 10.0, 0.1), TextScore("a cat", 0.3, 30.0, 0.9))
-    lines = render([ImageTextScores("a.jpg", scores)], ["a dog", "a cat"], "clipcli.score/1")
+    lines = render([ImageTextScores("a.jpg", scores)], ["a dog", "a cat"], "clipcli.score/2")
     assert lines[0].split() == ["image", "text", "score", "cosine", "logit"]
     assert ["a dog" in lines[1], "a cat" in lines[2]] == [True, True]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clipcli.checkpoints.config import ResNetConfig
+from clipcli.checkpoints.towers import ResNetConfig
 from clipcli.errors import DamagedModelError
 from clipcli.networks.resnet import BatchNorm, ModifiedResNet
 

@@ -63,9 +63,18 @@ def test_a_small_sigmoid_keeps_its_digits() -> None:
     assert found == pytest.approx(np.exp(-40), rel=1e-6)
 
 
-def test_cosine_scoring_gives_cosines_back() -> None:
-    logits = np.array([[25.0, -5.0]], dtype=np.float32)
-    np.testing.assert_allclose(scoring.scores(logits, "cosine", logit_scale=100), [[0.25, -0.05]], atol=1e-7)
+@pytest.mark.parametrize("made_by", [scoring.Logits(100), scoring.Logits(117.5, -16.25)])
+def test_cosine_scoring_gives_cosines_back(made_by: scoring.Logits) -> None:
+    cosines = np.array([[0.25, -0.05]], dtype=np.float32)
+    logits = made_by.of(cosines)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, cosines * made_by.scale + made_by.bias, rtol=1e-6)
+    np.testing.assert_allclose(scoring.scores(logits, "cosine", made_by=made_by), cosines, atol=2e-7)
+
+
+def test_a_bias_tells_which_loss_a_checkpoint_was_trained_with() -> None:
+    assert scoring.Logits(100).scoring == "softmax"
+    assert scoring.Logits(117.5, -16.25).scoring == "sigmoid"
 
 
 def test_best_first_keeps_the_order_of_equals() -> None:

@@ -7,7 +7,7 @@ from clipcli.answers.tag import DEFAULT_THRESHOLD, Tagger, TagOptions, backgroun
 from clipcli.errors import UsageError
 from clipcli.labels.background import background_of
 from clipcli.labels.label_set import Label, LabelSet
-from clipcli.scoring import Floats, normalize
+from clipcli.scoring import Floats, Logits, normalize
 
 LABELS = (
     Label("rain", group="weather"),
@@ -26,11 +26,11 @@ def features(count: int, seed: int) -> Floats:
 def make_tagger(options: TagOptions | None = None, labels: tuple[Label, ...] = LABELS) -> Tagger:
     rows = dict(zip((label.name for label in LABELS), features(len(LABELS), 1), strict=True))
     label_features = np.stack([rows[label.name] for label in labels])
-    return Tagger(LabelSet("test", labels), label_features, features(3, 2), SCALE, options or TagOptions())
+    return Tagger(LabelSet("test", labels), label_features, features(3, 2), Logits(SCALE), options or TagOptions())
 
 
 def test_a_score_is_the_labels_share_of_itself_and_the_background() -> None:
-    scores = background_scores(np.float32([[0.3, 0.1]]), np.float32([[0.2, 0.25, 0.1]]), 10.0)
+    scores = background_scores(np.float32([[0.3, 0.1]]), np.float32([[0.2, 0.25, 0.1]]), Logits(10.0))
     background = math.exp(2) + math.exp(2.5) + math.exp(1)
     assert scores[0] == pytest.approx([math.exp(3) / (math.exp(3) + background), math.exp(1) / (math.e + background)])
     assert scores.dtype == np.float32
@@ -38,13 +38,13 @@ def test_a_score_is_the_labels_share_of_itself_and_the_background() -> None:
 
 def test_the_checkpoints_scale_decides_how_sharp_it_is() -> None:
     label, background = np.float32([[0.3]]), np.float32([[0.2, 0.2]])
-    assert background_scores(label, background, 0.0)[0, 0] == pytest.approx(1 / 3)
-    assert background_scores(label, background, 100.0)[0, 0] == pytest.approx(1 / (1 + 2 * math.exp(-10)))
+    assert background_scores(label, background, Logits(0.0))[0, 0] == pytest.approx(1 / 3)
+    assert background_scores(label, background, Logits(100.0))[0, 0] == pytest.approx(1 / (1 + 2 * math.exp(-10)))
 
 
 def test_extreme_scales_neither_overflow_nor_lose_the_answer() -> None:
     with np.errstate(all="raise", under="ignore"):
-        scores = background_scores(np.float32([[1.0, -1.0]]), np.float32([[-1.0], [1.0]])[:1], 1e6)
+        scores = background_scores(np.float32([[1.0, -1.0]]), np.float32([[-1.0], [1.0]])[:1], Logits(1e6))
     assert scores.tolist() == [[1.0, 0.5]]
 
 

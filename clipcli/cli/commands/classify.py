@@ -33,7 +33,7 @@ class AnswerOptions:
     top: Annotated[
         int, typer.Option("--top", "-k", metavar="N", help="Show the N best labels.", rich_help_panel=SCORING)
     ] = 5
-    scoring: Scoring = ScoringName.softmax
+    scoring: Scoring = ScoringName.auto
     threshold: Annotated[
         float | None, typer.Option(metavar="X", help="Leave out labels that score less.", rich_help_panel=SCORING)
     ] = None
@@ -89,9 +89,10 @@ def classify(
         engine,
         label_set=label_set.name if label_set else None,
         labels=list(classifier.names),
+        scoring=classifier.scoring,
         templates=list(engine.templates_for(label_set, templates)) if label_set else None,
     )
-    print_results("clipcli.classify/1", run, answered(images, classifier), output)
+    print_results("clipcli.classify/2", run, answered(images, classifier), output)
 
 
 def _nothing_to_sum(labels: LabelOptions) -> UsageError:

@@ -244,7 +244,7 @@ def _check_together(files: "ModelFiles") -> None:
     Raises:
         ModelError: Configuration, preprocessing or tokenizer do not fit.
     """
-    from clipcli.checkpoints.checkpoint import Checkpoint
+    from clipcli.compute.checkpoint import Checkpoint
 
     checkpoint = Checkpoint(files)
     if checkpoint.config.vision is not None:

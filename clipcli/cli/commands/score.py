@@ -28,7 +28,7 @@ def score(
         list[str] | None,
         typer.Option("--text", "-t", metavar="TEXT", help="A text to compare. Repeatable.", rich_help_panel=LABELS),
     ] = None,
-    scoring: Scoring = ScoringName.softmax,
+    scoring: Scoring = ScoringName.auto,
     temperature: Temperature = 1.0,
     model: ModelOptions,
     output: OutputOptions,
@@ -47,8 +47,9 @@ def score(
     sources = inputs.sources()
     engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
     images = engine.image_features(sources)
-    run = describe_run(engine, label_set=None, labels=texts, templates=None)
-    print_results("clipcli.score/1", run, answer(images, engine.text_scorer(texts, options)), output)
+    scorer = engine.text_scorer(texts, options)
+    run = describe_run(engine, label_set=None, labels=texts, templates=None, scoring=scorer.scoring)
+    print_results("clipcli.score/2", run, answer(images, scorer), output)
 
 
 _EXAMPLE = 'use --text "a rock concert", once or several times'

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipcli.checkpoints.config import ModelConfig, VisionConfig
+from clipcli.checkpoints.config import ModelConfig
+from clipcli.checkpoints.towers import VisionConfig
 from clipcli.compute.torch_backend.fused import FusedImageTower
 from clipcli.compute.torch_backend.heap import separate_large_blocks
 from clipcli.errors import DeviceError, UnsupportedModelError, warn

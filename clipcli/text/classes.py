@@ -1,8 +1,9 @@
-"""What sets the families' tokenizers apart, on one screen, and the pipeline of each.
+"""What sets the tokenizer classes apart, on one screen, and the pipeline of each.
 
-A family names the tokenizer class its published checkpoints use; a checkpoint's `tokenizer_config.json` may name
-another of the three. The class decides the pipeline (as it does in `transformers`, whatever `tokenizer.json` says of
-its own), the files only the vocabulary, the special tokens and a few settings. Imports `tokenizers` inside functions.
+A family's row (`checkpoints.families`) names the class its published checkpoints use; a checkpoint's
+`tokenizer_config.json` may name another of those here. The class decides the pipeline (as it does in `transformers`,
+whatever `tokenizer.json` says of its own), the files only the vocabulary, the special tokens and a few settings.
+Imports `tokenizers` inside functions.
 """
 
 from __future__ import annotations
@@ -150,11 +151,3 @@ TOKENIZER_CLASSES: dict[str, TokenizerClass] = {
 
 # These say nothing but "the pipeline stands in tokenizer.json".
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
-
-
-# The class of each family's published checkpoints, for those whose files name none.
-FAMILIES: dict[str, str] = {
-    "clip": "CLIPTokenizer",
-    "chinese_clip": "BertTokenizer",
-    "altclip": "XLMRobertaTokenizer",
-}

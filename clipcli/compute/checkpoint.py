@@ -5,8 +5,9 @@ from functools import cached_property
 from pathlib import Path
 
 from clipcli import hub
-from clipcli.checkpoints.config import ImageTowerConfig, ModelConfig, TextConfig, read_config
+from clipcli.checkpoints.config import ModelConfig, read_config
 from clipcli.checkpoints.image_processor import read_image_processor
+from clipcli.checkpoints.towers import ImageTowerConfig, TextConfig
 from clipcli.errors import UnsupportedModelError
 from clipcli.images.preprocess import Preprocessing
 from clipcli.text.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest

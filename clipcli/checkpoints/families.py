@@ -1,0 +1,72 @@
+"""One row for each family: all that sets it apart, or the name of what does. `CONTRIBUTING.md` says how to add one.
+
+The towers follow from the types of the two configs (`networks.dual_encoder`), how texts become ids from the name of the
+tokenizer class (`text.classes`), and how images are prepared from the image processor that a checkpoint's own files
+name (`images.preprocess`).
+"""
+
+from dataclasses import dataclass
+
+from clipcli.checkpoints.towers import (
+    BertTextConfig,
+    ClipTextConfig,
+    TextConfig,
+    VisionConfig,
+    XlmRobertaTextConfig,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What sets one family apart.
+
+    Attributes:
+        title: What people call it.
+        vision_config: How its ViT is described.
+        text_config: How its text tower is described.
+        projection_dim: Width of the space that images and texts share, where `config.json` does not say.
+        tokenizer: The class of its published checkpoints, for those whose files name none.
+        image_tower: The `model_type` of a checkpoint of the image tower alone; None if such are not run.
+        text_tower: The `model_type` of a checkpoint of the text tower alone.
+    """
+
+    title: str
+    vision_config: type[VisionConfig]
+    text_config: type[TextConfig]
+    projection_dim: int
+    tokenizer: str
+    image_tower: str | None = None
+    text_tower: str | None = None
+
+
+FAMILIES: dict[str, Family] = {
+    "clip": Family(
+        title="CLIP",
+        vision_config=VisionConfig,
+        text_config=ClipTextConfig,
+        projection_dim=512,
+        tokenizer="CLIPTokenizer",
+        image_tower="clip_vision_model",
+        text_tower="clip_text_model",
+    ),
+    "chinese_clip": Family(
+        title="Chinese-CLIP",
+        vision_config=VisionConfig,
+        text_config=BertTextConfig,
+        projection_dim=512,
+        tokenizer="BertTokenizer",
+    ),
+    "altclip": Family(
+        title="AltCLIP",
+        vision_config=VisionConfig,
+        text_config=XlmRobertaTextConfig,
+        projection_dim=768,
+        tokenizer="XLMRobertaTokenizer",
+    ),
+}
+
+IMAGE_TOWERS = {row.image_tower: name for name, row in FAMILIES.items() if row.image_tower}
+TEXT_TOWERS = {row.text_tower: name for name, row in FAMILIES.items() if row.text_tower}
+
+MODEL_TYPES = (*FAMILIES, *IMAGE_TOWERS, *TEXT_TOWERS)
+"""Every `model_type` that this program runs."""

@@ -1,0 +1,234 @@
+"""What a `config.json` says of each tower, as frozen records: one for each kind of tower.
+
+The defaults are those of the family's published configuration, because the files are written with such keys left out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from clipcli.errors import DamagedModelError, UnsupportedModelError
+
+ACTIVATIONS = (
+    "quick_gelu",
+    "gelu",
+    "gelu_python",
+    "gelu_new",
+    "gelu_fast",
+    "gelu_pytorch_tanh",
+    "gelu_python_tanh",
+    "relu",
+    "silu",
+    "swish",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerConfig:
+    """The sizes that every tower has."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    hidden_act: str
+    layer_norm_eps: float
+
+    @classmethod
+    def from_section(cls, section: Mapping[str, Any], where: str) -> Self:
+        """Read the fields of this record from one section of a `config.json`.
+
+        Args:
+            section: The JSON object.
+            where: How to name the section in an error, such as `config.json: vision_config`.
+
+        Raises:
+            DamagedModelError: A value has the wrong type, or the heads do not divide the width.
+            UnsupportedModelError: `hidden_act` is not one of `ACTIVATIONS`.
+        """
+        given = {f.name: typed(section, f.name, f.type, f"{where}.{f.name}") for f in fields(cls)}
+        config = cls(**{name: value for name, value in given.items() if value is not None})
+        if config.hidden_act not in ACTIVATIONS:
+            raise UnsupportedModelError(
+                f"{where}.hidden_act is {config.hidden_act!r}, which this program does not know",
+                hint=f"known activations: {', '.join(ACTIVATIONS)}",
+            )
+        if config.hidden_size % config.num_attention_heads:
+            raise DamagedModelError(
+                f"{where}: hidden_size {config.hidden_size} is not a multiple of "
+                f"num_attention_heads {config.num_attention_heads}"
+            )
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class VisionConfig(TransformerConfig):
+    """The ViT image tower (arXiv:2010.11929), the same in all three families."""
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    num_channels: int = 3
+    image_size: int = 224
+    patch_size: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ResNetConfig:
+    """The modified ResNet image tower of some CLIP and Chinese-CLIP checkpoints (arXiv:2103.00020, section 2.4).
+
+    In a `config.json` its `num_hidden_layers` is a list, blocks a stage, where a ViT has one number.
+    """
+
+    layers: tuple[int, int, int, int]
+    width: int
+    num_attention_heads: int
+    image_size: int
+    num_channels: int = 3
+
+    @property
+    def output_channels(self) -> int:
+        """Channels of the last feature map."""
+        return 32 * self.width
+
+    @property
+    def grid_size(self) -> int:
+        """Height and width of the last feature map."""
+        return self.image_size // 32
+
+    @classmethod
+    def from_section(cls, section: Mapping[str, Any], where: str) -> Self:
+        """Read `vision_config`.
+
+        Raises:
+            DamagedModelError: A value is missing or has the wrong type, or the heads do not divide the width.
+        """
+        layers = section["num_hidden_layers"]
+        if len(layers) != 4 or not all(type(blocks) is int and blocks > 0 for blocks in layers):
+            raise DamagedModelError(f"{where}.num_hidden_layers is {layers!r}, expected four numbers of blocks")
+        names = ("width", "num_attention_heads", "image_size")
+        values = {name: typed(section, name, int, f"{where}.{name}") for name in names}
+        if None in values.values():
+            raise DamagedModelError(f"{where} lacks one of {', '.join(names)}")
+        config = cls(layers=tuple(layers), **values)
+        if config.output_channels % config.num_attention_heads:
+            raise DamagedModelError(
+                f"{where}: 32 times width {config.width} is not a multiple of "
+                f"num_attention_heads {config.num_attention_heads}"
+            )
+        return config
+
+
+ImageTowerConfig = VisionConfig | ResNetConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTextConfig(TransformerConfig):
+    """CLIP's causal text tower (arXiv:2103.00020, section 2.4)."""
+
+    hidden_size: int = 512
+    intermediate_size: int = 2048
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 8
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    vocab_size: int = 49408
+    max_position_embeddings: int = 77
+    eos_token_id: int = 49407
+    pad_token_id: int = 1
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a text may have: as many as there are positions."""
+        return self.max_position_embeddings
+
+    @property
+    def output_size(self) -> int:
+        """Width of the state that the text projection takes."""
+        return self.hidden_size
+
+
+@dataclass(frozen=True, slots=True)
+class BertTextConfig(TransformerConfig):
+    """Chinese-CLIP's BERT text tower (arXiv:2211.01335, section 2.1)."""
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    vocab_size: int = 30522
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    pad_token_id: int = 0
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that there are positions for."""
+        return self.max_position_embeddings
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a text may have: 52, as the authors run it, though BERT has more positions."""
+        return min(52, self.max_length)
+
+    @property
+    def output_size(self) -> int:
+        """Width of the state that the text projection takes."""
+        return self.hidden_size
+
+
+@dataclass(frozen=True, slots=True)
+class XlmRobertaTextConfig(TransformerConfig):
+    """AltCLIP's XLM-RoBERTa text tower (arXiv:2211.06679, section 3.1); `project_dim` is the teacher's width."""
+
+    hidden_size: int = 1024
+    intermediate_size: int = 4096
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-5
+    vocab_size: int = 250002
+    max_position_embeddings: int = 514
+    type_vocab_size: int = 1
+    pad_token_id: int = 1
+    project_dim: int = 768
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that there are positions for: they count from the padding id + 1."""
+        return self.max_position_embeddings - self.pad_token_id - 1
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a text may have: 77, like the teacher's, though XLM-RoBERTa has more positions."""
+        return min(77, self.max_length)
+
+    @property
+    def output_size(self) -> int:
+        """Width of the state that the text projection takes."""
+        return self.project_dim
+
+
+TextConfig = ClipTextConfig | BertTextConfig | XlmRobertaTextConfig
+
+
+def typed(section: Mapping[str, Any], key: str, kind: Any, where: str) -> Any:
+    """A value checked against the type of its field, None if it is absent or null.
+
+    Numbers may be whole where floats are meant; all whole numbers but token ids are sizes or counts, so at least 1.
+    """
+    value = section.get(key)
+    if value is None or (kind is str and isinstance(value, str)):
+        return value
+    least = 0 if key.endswith("_token_id") else 1
+    if kind is int and isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    expected = {int: f"a whole number, at least {least}", float: "a number", str: "a string"}[kind]
+    raise DamagedModelError(f"{where} is {value!r}, expected {expected}")
