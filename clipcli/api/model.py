@@ -193,7 +193,7 @@ class Model(ModelParts):
             LabelSetError: No labels, and the checkpoint has none of its own.
         """
         if label_set is None or self.class_names is not None:
-            asked = {"templates": templates, "--none-of-these": none_of_these or None, "--depth": depth}
+            asked = {"templates": templates, "`none_of_these`": none_of_these or None, "`depth`": depth}
             given = [name for name in asked if asked[name] is not None]
             return head_classifier(self.files.id, self.class_names, label_set, options, given)
         none = none_label(label_set, none_of_these)
@@ -348,7 +348,7 @@ def load(
     features); `exact_decode` gives the pixels of `transformers`.
 
     Args:
-        name: What `--model` takes, as text; a `Path` is always that of a folder or file.
+        name: An alias, a hub id, `demo`, or the path of a folder or file; a `Path` is always the latter.
         revision: A branch, tag or commit of a hub model.
         device: `auto`, `cpu`, `cuda`, `cuda:N`, `cuda:all` or `mps`, or torch's own.
         dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`, or torch's own.

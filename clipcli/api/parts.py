@@ -59,13 +59,13 @@ class RunOptions:
         """
         check_device_name(self.device)
         check_dtype_name(self.dtype)
-        for flag, value in (("--batch-size", self.batch_size), ("--workers", self.workers)):
+        for name, value in (("batch_size", self.batch_size), ("workers", self.workers)):
             if value is not None and value < 1:
-                raise UsageError(f"{flag} must be 1 or more, not {value}")
+                raise UsageError(f"{name} must be 1 or more, not {value}", parameter=name, value=value)
 
 
 def read_batch_size(text: str) -> int | None:
-    """Read `--batch-size`: a number, or None for `auto`.
+    """Read a batch size: a number, or None for `auto`.
 
     Raises:
         UsageError: It is neither.
@@ -73,7 +73,7 @@ def read_batch_size(text: str) -> int | None:
     if text == "auto":
         return None
     if not text.isdecimal():
-        raise UsageError(f"--batch-size must be auto or a whole number, not {text}")
+        raise UsageError(f"batch_size must be auto or a whole number, not {text}", parameter="batch_size", value=text)
     return int(text)
 
 
@@ -222,9 +222,11 @@ class ModelParts:
         expected, self.placement = self.placement, self._place()
         if self.placement.numerics != expected.numerics:
             raise DeviceError(
-                f"--device {self.options.device} meant {expected.device} in {expected.dtype} when it was last asked "
+                f"device {self.options.device} meant {expected.device} in {expected.dtype} when it was last asked "
                 f"for, and now means {self.placement.device} in {self.placement.dtype}",
                 hint="give the same command again; if that is not what you want, see `clip doctor`",
+                parameter="device",
+                value=self.options.device,
             )
 
     def _place(self) -> Placement:
@@ -268,6 +270,6 @@ class ModelParts:
             is_half = self.placement.dtype in ("float16", "bfloat16")
             raise DamagedModelError(
                 f"{self.files.id} gives features that are not numbers",
-                hint=f"use --dtype float32; if that does not help, {verify}" if is_half else verify,
+                hint=f'use `dtype="float32"`; if that does not help, {verify}' if is_half else verify,
             )
         return features
