@@ -228,7 +228,7 @@ def test_a_checkpoint_of_one_tower(towers: Path, clip: Clip, images: Path) -> No
         )
         outcome = clip(*command, images, "-m", towers / "text")
         assert (outcome.status, outcome.stdout) == (4, "")
-        assert f"{towers / 'text'} has no image tower, so it cannot see images" in outcome.stderr
+        assert f"{towers / 'text'} has no image tower, so it cannot read images" in outcome.stderr
 
 
 def test_a_classification_head_brings_its_own_labels(towers: Path, clip: Clip, images: Path) -> None:

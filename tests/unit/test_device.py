@@ -1,4 +1,6 @@
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,14 +8,14 @@ import torch
 from clipcli.compute import devices as device_module
 from clipcli.compute.devices import Placement, choose_device, choose_devices, choose_dtype, text_dtype
 from clipcli.errors import ClipWarning, DeviceError, UsageError
-from clipcli.features.cache import open_cache
+from clipcli.features.cache import FeatureCache, open_cache
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", "cuda:-1", "cuda:", "cpu:all", "cuda:all:1"])
 def test_names_that_are_no_devices_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="--device"):
+    with pytest.raises(UsageError, match="device"):
         choose_device(name)
 
 
@@ -43,7 +45,7 @@ def test_all_gpus_are_as_many_as_there_are(here: list[str], chosen: list[str], m
 @pytest.mark.parametrize("name", ["cuda", "cuda:all", "cuda:0"])
 def test_without_a_gpu_every_name_of_one_is_the_same_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_module, "available_devices", lambda: ["mps", "cpu"])
-    with pytest.raises(DeviceError, match=f"--device {name}: this machine has no such device") as raised:
+    with pytest.raises(DeviceError, match=f"device {name}: this machine has no such device") as raised:
         choose_devices(name)
     assert raised.value.hint == "it has: mps, cpu"
 
@@ -74,7 +76,7 @@ def test_int8_is_for_the_cpu() -> None:
 
 def test_a_format_that_the_processor_lacks_is_slow_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_module, "_computes_fast", lambda name: name != "bfloat16")
-    with pytest.warns(ClipWarning, match="bfloat16 is slower than float32"):
+    with pytest.warns(ClipWarning, match="bfloat16.* is slower than float32"):
         assert choose_dtype("bfloat16", CPU) is torch.bfloat16
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -89,11 +91,25 @@ def test_texts_are_encoded_in_float32_where_images_are_in_int8() -> None:
 
 def test_what_a_machine_with_a_gpu_chose_is_not_taken_for_one_without(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = open_cache()
+    monkeypatch.setattr(device_module, "DRIVERS", (__file__,))
     Placement("cuda:0", "float16").remember("auto", "auto", cache)
-    assert Placement.remembered("auto", "auto", cache) == Placement("cuda:0", "float16")
+    assert Placement.known("auto", "auto", cache) == Placement("cuda:0", "float16")
     with monkeypatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        assert Placement.remembered("auto", "auto", cache) is None
-    with monkeypatch.context() as patch:
-        patch.setattr(device_module, "_DRIVERS", (__file__,))
-        assert Placement.remembered("auto", "auto", cache) is None
+        assert Placement.known("auto", "auto", cache) is None
+    monkeypatch.setattr(device_module, "DRIVERS", (__file__, str(Path(__file__).parent)))
+    assert Placement.known("auto", "auto", cache) is None
+
+
+def test_where_no_accelerator_has_a_driver_auto_is_the_cpu_without_asking_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device_module, "DRIVERS", ("/no/such/driver",))
+    monkeypatch.setattr(sys, "platform", "linux")
+    nothing = FeatureCache.disabled()
+    assert Placement.known("auto", "auto", nothing) == Placement("cpu", "float32")
+    assert Placement.known("auto", "int8", nothing) == Placement("cpu", "int8")
+    assert Placement.known("cuda", "auto", nothing) is None
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert Placement.known("auto", "auto", nothing) is None
+    assert Placement.known("cpu", "bfloat16", nothing) == Placement("cpu", "bfloat16")
