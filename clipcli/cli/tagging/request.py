@@ -25,6 +25,7 @@ from clipcli.library.sidecars.files import SidecarWriter
 from clipcli.library.sidecars.keywords import Keywords, keywords
 from clipcli.library.sorting.sorter import Sorter
 from clipcli.results import TaggedImage
+from clipcli.text.tokenizer import tokenizer_digest
 
 
 class TagRequest:
@@ -129,6 +130,7 @@ class TagRequest:
         return {
             "--model": engine.files.id,
             "revision": engine.files.revision,
+            **_computation(engine),
             "--dtype": engine.options.dtype,
             "label set": self._label_set.name,
             "labels": [(label.name, label.prompts, label.threshold) for label in labels],
@@ -191,3 +193,14 @@ class TagRequest:
             top=self._options.top,
             exclusive=list(self._options.exclusive),
         )
+
+
+def _computation(engine: Model) -> dict[str, list[str]]:
+    """Digests of all that a model computes with, whatever it is called; in lists, as errors show no digests."""
+    length = engine.text_config().context_length
+    tokens = tokenizer_digest(engine.files.folder, engine.config.family, context_length=length)
+    return {
+        "the model's config or weights": [engine.checkpoint_digest],
+        "the model's preprocessing": [engine.preprocessing.digest],
+        "the model's tokenizer": [tokens],
+    }
