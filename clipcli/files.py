@@ -1,7 +1,9 @@
-"""What every room does with files: one atomic write, one stamp, one JSON reader, the folders of cache and settings."""
+"""What every room does with files: one atomic write, one stamp, JSON, the folders of cache and settings."""
 
+import errno
 import json
 import os
+import re
 import stat
 import struct
 import tempfile
@@ -10,14 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import IO, Any, BinaryIO, Self
 
 from clipcli.errors import DamagedModelError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # The coarsest clock of a common file system (FAT): a file may change again within it and keep its time.
 _CLOCK_NS = 2_000_000_000
 # The largest published JSON file of a checkpoint, a tokenizer of 256,000 tokens, has 34 MB.
 _LARGEST_JSON_BYTES = 512 * 2**20
+_CONTROLS = re.compile("[\x7f-\x9f]")
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -98,6 +106,40 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         raise
 
 
+def lock(stream: IO[Any]) -> None:
+    """Lock an open file against other processes until it is closed; where there are no locks, nothing happens.
+
+    Raises:
+        BlockingIOError: Another process has locked it.
+        OSError: It cannot be locked.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):  # a file system without locks
+            raise
+
+
+def read_regular(path: str | Path, largest_bytes: int) -> bytes:
+    """Read a whole file that anyone may have put there: never a device or a pipe, never more than is sane.
+
+    Raises:
+        OSError: It is missing, unreadable, not a regular file, or larger.
+    """
+    with open(path, "rb", opener=_open_without_waiting) as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        data = stream.read(largest_bytes + 1) if status.st_size <= largest_bytes else None
+    if data is None or len(data) > largest_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {largest_bytes // 1_000_000} MB", str(path))
+    return data
+
+
 def is_read_only(path: Path) -> bool:
     """Whether a file exists that its owner has protected from writing."""
     return path.exists() and not (path.stat().st_mode & _WRITABLE and os.access(path, os.W_OK))
@@ -131,6 +173,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DamagedModelError(f"{path} holds a JSON {type(value).__name__}, not an object")
     return value
+
+
+def dump(value: object, indent: int | None = None) -> str:
+    """Write JSON: letters of every script as themselves, and all control characters (JSON allows some) as escapes."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -1,6 +1,6 @@
-"""The output file of `clip tag` as a journal: it grows by whole batches, and an interrupted run goes on with it.
+"""The output file of a run as a journal: it grows by whole batches, and an interrupted run goes on with it.
 
-A line is one image's row together with size and modification time of the file that it was made of. A file beside
+A line is one image's row together with size and times of the file that it was made of. A file beside
 them holds the settings and where each batch of rows ends, see `run_file`. Whatever kills the run, at any moment:
 
 - Rows that are torn, or not part of a whole batch, are cut off and done again.
@@ -21,14 +21,14 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from clipcli.cli.output.destination import open_destination
-from clipcli.cli.output.json import as_json, dump
-from clipcli.cli.tagging.run_file import RunFile
+from clipcli.files import dump, replacing
 from clipcli.images.find import ImageSource, Pause
-from clipcli.results import TaggedImage
+from clipcli.library.journal.run_file import RunFile
 
 Row = dict[str, Any]
-Stamp = tuple[int, int]
+# Size, modification time and change time: the last because tools that edit in place restore the one before.
+Stamp = tuple[int, int, int]
+_STAMP = ("size", "mtime_ns", "ctime_ns")
 
 # Failures that lie in the image, which fails again as long as it does not change. All others are tried again.
 _LASTING_FAILURES = ("UnreadableImage", "ImageTooLarge")
@@ -86,19 +86,17 @@ class Journal:
                 self._stamps.append(_stamp(source))
                 yield source
 
-    def write(self, records: Sequence[TaggedImage]) -> None:
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add the rows of the next pending sources: a batch, in one write.
 
         Raises:
             ClipError: The file cannot be written.
         """
-        stamps, self._stamps = self._stamps[: len(records)], self._stamps[len(records) :]
+        stamps, self._stamps = self._stamps[: len(rows)], self._stamps[len(rows) :]
         lines = []
-        for record, stamp in zip(records, stamps, strict=True):
-            row = as_json(record)
-            if stamp is not None:
-                row["size"], row["mtime_ns"] = stamp
-            lines.append((dump(row) + "\n").encode("utf-8", "backslashreplace"))
+        for row, stamp in zip(rows, stamps, strict=True):
+            stamped = row if stamp is None else {**row, **dict(zip(_STAMP, stamp, strict=True))}
+            lines.append((dump(stamped) + "\n").encode("utf-8", "backslashreplace"))
             self._added.append(self._size)
             self._size += len(lines[-1])
         try:
@@ -110,7 +108,7 @@ class Journal:
         except OSError as error:
             raise self._run_file.error(error) from error
 
-    def finish(self, summary: Mapping[str, int] | None = None) -> None:
+    def finish(self) -> None:
         """Close the file and leave it as it is, for another run to go on."""
         if self._rows is not None:
             with suppress(OSError):  # every batch was flushed, and would have said so
@@ -164,11 +162,11 @@ class Journal:
         """Make the file of the rows at some offsets, keeping together what was a batch."""
         new_ends: list[int] = []
         size = 0
-        with open(self._path, "rb") as file, open_destination(str(self._path)) as destination:
+        with open(self._path, "rb") as file, replacing(self._path) as new:
             for _, batch in groupby(offsets, key=lambda offset: bisect_right(ends, offset)):
                 for offset in batch:
                     line = _line_at(file, offset)
-                    destination.write(line.decode("utf-8"))
+                    new.write(line)
                     size += len(line)
                 new_ends.append(size)
         self._run_file.write(self._settings, new_ends)
@@ -177,14 +175,14 @@ class Journal:
         """Open for the first batch: at the end of what was kept, or anew."""
         if not self._kept:
             # Old rows go before the new settings come: those two must never be seen together.
-            with open_destination(str(self._path)):
+            with replacing(self._path):
                 pass
             self._run_file.write(self._settings, [])
         return open(self._path, "ab")
 
 
 def _stamp(source: ImageSource) -> Stamp | None:
-    """Size and modification time, before the image is read; None where there is no file to look at."""
+    """What changes when the file does, before the image is read; None where there is no file to look at."""
     if source.data is not None or source.error is not None:
         return None
     return _stamp_of(source.path)
@@ -195,7 +193,7 @@ def _stamp_of(path: str) -> Stamp | None:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _lines(file: BinaryIO, ends: "array[int]") -> Iterator[tuple[int, int, bytes]]:
@@ -219,7 +217,7 @@ def _path_if_done(line: bytes) -> str | None:
         return None
     path: str = row["path"]
     stamp = _stamp_of(path)
-    return path if stamp is not None and stamp == (row.get("size"), row.get("mtime_ns")) else None
+    return path if stamp is not None and stamp == tuple(row.get(key) for key in _STAMP) else None
 
 
 def _parse(line: bytes) -> Row | None:
