@@ -1,8 +1,12 @@
 """Exit statuses and the errors that carry them.
 
-Every error that a user can cause is a `ClipError`: its message says what is wrong and with which file or flag,
+Every error that a user can cause is a `ClipError`: its message says what is wrong and with which file or value,
 its hint says what to do next. Anything else that escapes is a bug and keeps its traceback. Imports nothing of the
 project.
+
+Parameters are spelled as in Python; the command line turns them into its options. A message may begin with the bare
+name of its `parameter`; elsewhere in messages, hints and warnings names stand in backticks, alone or with a value:
+`device`, `device="cpu"`.
 """
 
 import sys
@@ -22,25 +26,30 @@ class ExitStatus(IntEnum):
 
 
 class ClipError(Exception):
-    """Something the user can mend.
+    """Something the user can fix.
 
     Args:
-        message: What is wrong, naming the file or flag; one sentence, no full stop needed.
+        message: What is wrong, naming the file or value; one sentence, no full stop needed.
         hint: What to do next, shown on a line of its own.
+        parameter: The name of the parameter that is wrong.
+        value: What it was.
     """
 
     exit_status = ExitStatus.FAILED
     usual_hint: str | None = None
     """What to do next where no hint is given."""
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, hint: str | None = None, *, parameter: str | None = None, value: object = None
+    ) -> None:
         """Keep the message for `str()` and the hint beside it."""
         super().__init__(message)
         self.hint = self.usual_hint if hint is None else hint
+        self.parameter, self.value = parameter, value
 
 
 class UsageError(ClipError):
-    """A flag or an argument is wrong (exit status 2)."""
+    """A parameter is wrong (exit status 2)."""
 
     exit_status = ExitStatus.USAGE
 
@@ -95,7 +104,7 @@ class PermissionDenied(ImageError):
 
 
 class ImageTooLarge(ImageError):
-    """The image claims more pixels than `--max-megapixels` allows."""
+    """The image claims more pixels than `max_megapixels` allows."""
 
 
 class MissingExtra(ImageError):

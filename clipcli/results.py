@@ -1,7 +1,7 @@
 """Plain result records: what commands print and the Python API returns. Imports nothing of the project but errors.
 
 `cosine`, `logit` and `score` are three different numbers: the cosine of the angle between image and text features
-in [-1, 1], what the checkpoint's scale and bias make of it, and what `--scoring` makes of the logits.
+in [-1, 1], what the checkpoint's scale and bias make of it, and what the scoring makes of the logits.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Prediction:
 class Classification:
     """The best labels of one image, best first, or why there are none.
 
-    `label` is None when the image failed, when no label reached `--threshold`, or when `--none-of-these` won.
+    `label` is None when the image failed, when no label reached the threshold, or when none of the labels won.
     """
 
     path: str

@@ -36,22 +36,35 @@ class ClassifyOptions:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.top < 1:
-            raise UsageError(f"--top must be 1 or more, not {self.top}")
+            raise UsageError(f"top must be 1 or more, not {self.top}", parameter="top", value=self.top)
         if not scoring.LEAST_TEMPERATURE <= self.temperature < math.inf:
             raise UsageError(
-                f"--temperature must be a number from {scoring.LEAST_TEMPERATURE:g} up, not {self.temperature:g}",
+                f"temperature must be a number from {scoring.LEAST_TEMPERATURE:g} up, not {self.temperature:g}",
                 hint="1 changes nothing; above 1 flattens the scores, below 1 sharpens them",
+                parameter="temperature",
+                value=self.temperature,
             )
         if self.scoring not in ("auto", *scoring.SCORINGS):
-            known = ", ".join(("auto", *scoring.SCORINGS))
-            raise UsageError(f"--scoring {self.scoring} is not known", hint=f"use {known}")
+            raise UsageError(
+                f"scoring {self.scoring} is not known",
+                hint=f"use {', '.join(('auto', *scoring.SCORINGS))}",
+                parameter="scoring",
+                value=self.scoring,
+            )
         lowest = -1 if self.scoring == "cosine" else 0
         if self.threshold is not None and not lowest <= self.threshold <= 1:
             raise UsageError(
-                f"--threshold must be between {lowest} and 1 with --scoring {self.scoring}, not {self.threshold:g}"
+                f"threshold must be between {lowest} and 1 with `scoring={self.scoring!r}`, not {self.threshold:g}",
+                parameter="threshold",
+                value=self.threshold,
             )
         if self.scoring == "cosine" and self.temperature != 1:
-            raise UsageError("--temperature does not change cosines", hint="leave it out, or use another --scoring")
+            raise UsageError(
+                "temperature does not change cosines",
+                hint="leave it out, or use another `scoring`",
+                parameter="temperature",
+                value=self.temperature,
+            )
 
     def scoring_for(self, logits: Logits) -> Scoring:
         """What `score` is for a checkpoint with these logits."""
@@ -60,7 +73,7 @@ class ClassifyOptions:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Labels summed into the parents they share, for `--depth`.
+    """Labels summed into the parents they share, at a depth.
 
     Attributes:
         names: One a parent.
@@ -112,8 +125,10 @@ class LabelClassifier:
         self._groups = groups
         if options.threshold is not None and not self.has_scores:
             raise UsageError(
-                "--threshold needs scores, and softmax over one label has none",
-                hint="add labels, --none-of-these or --scoring cosine",
+                "threshold needs scores, and softmax over one label has none",
+                hint='add labels, `none_of_these=True` or `scoring="cosine"`',
+                parameter="threshold",
+                value=options.threshold,
             )
 
     @property

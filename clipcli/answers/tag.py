@@ -39,9 +39,13 @@ class TagOptions:
             UsageError: A value is out of range.
         """
         if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise UsageError(f"--threshold must be between 0 and 1, not {self.threshold:g}")
+            raise UsageError(
+                f"threshold must be between 0 and 1, not {self.threshold:g}",
+                parameter="threshold",
+                value=self.threshold,
+            )
         if self.top is not None and self.top < 1:
-            raise UsageError(f"--top must be 1 or more, not {self.top}")
+            raise UsageError(f"top must be 1 or more, not {self.top}", parameter="top", value=self.top)
 
     def threshold_of(self, label: Label) -> float:
         """The least score at which a label is given."""
@@ -59,7 +63,12 @@ class TagOptions:
         for name in self.exclusive:
             if name not in groups:
                 there = f"there are: {', '.join(groups)}" if groups else "groups are for label-set files: {group: ...}"
-                raise UsageError(f"--exclusive {name}: label set {label_set.name!r} has no such group", hint=there)
+                raise UsageError(
+                    f"exclusive {name}: label set {label_set.name!r} has no such group",
+                    hint=there,
+                    parameter="exclusive",
+                    value=name,
+                )
 
 
 def background_scores(label_cosines: Floats, background_cosines: Floats, logits: Logits) -> Floats:

@@ -26,8 +26,8 @@ class DeviceCheck:
     """What one device makes of one number format.
 
     Attributes:
-        device: As `--device` takes it.
-        dtype: As `--dtype` takes it.
+        device: As `load` takes it.
+        dtype: As `load` takes it.
         name: What the maker calls the device.
         errors: Largest error of each operation, as a part of the largest value, against float64 on the CPU; None if
             the result holds something that is no number.

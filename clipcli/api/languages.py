@@ -45,7 +45,7 @@ def language_warning(texts: Sequence[str], stated: str | None, model_id: str, fa
     more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
     name = _NAMES.get(language, f"of language {language!r}")
     better = next(iter(hub.checkpoints_for(language)), None)
-    advice = f"; {better.hub_id} does (--model {better.alias})" if better else ""
+    advice = f"; {better.hub_id} ({better.alias}) does" if better else ""
     return f"{foreign[0]!r}{more}: {name}, which {model_id} does not speak, so the scores mean little{advice}"
 
 

@@ -35,7 +35,7 @@ def load(
     features); `exact_decode` gives the pixels of `transformers`.
 
     Args:
-        name: What `--model` takes, as text; a `Path` is always that of a folder or file.
+        name: An alias, a hub id, `demo`, or the path of a folder or file; a `Path` is always the latter.
         revision: A branch, tag or commit of a hub model.
         device: `auto`, `cpu`, `cuda`, `cuda:N`, `cuda:all` or `mps`, or torch's own.
         dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`, or torch's own.

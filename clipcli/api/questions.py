@@ -46,9 +46,9 @@ def none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
     """
     if isinstance(none_of_these, str):
         try:
-            return Label(clean_text(none_of_these, "--none-text"))
+            return Label(clean_text(none_of_these, "the text for none of the labels"))
         except LabelSetError as error:
-            raise LabelSetError(str(error), hint='write what is there instead: --none-text "an empty room"') from error
+            raise LabelSetError(str(error), hint='write what is there instead, such as "an empty room"') from error
     if not none_of_these:
         return None
     return label_set.none or _NONE_OF_THESE.get(language_of(label_set) or "", NONE_OF_THESE)
@@ -67,12 +67,16 @@ def parent_groups(label_set: LabelSet, none: Label | None, depth: int, options: 
         UsageError: There is nothing to sum, or `none` would be summed into a parent.
     """
     if options.scoring not in ("auto", "softmax"):
-        raise UsageError(f"--depth sums softmax scores and does not go with --scoring {options.scoring}")
+        raise UsageError(
+            f"depth sums softmax scores and does not go with `scoring={options.scoring!r}`",
+            parameter="depth",
+            value=depth,
+        )
     names = parents(label_set.labels, depth)
     if none is not None and none.name in names[:-1]:
         raise UsageError(
-            f"{none.name!r} is to mean none of the labels, and --depth sums labels into one of that name",
-            hint="word --none-text another way, or use another --depth",
+            f"{none.name!r} is to mean none of the labels, and `depth` sums labels into one of that name",
+            hint="use another text for none of the labels, or another `depth`",
         )
     return Groups.of_parents(names)
 
@@ -80,7 +84,8 @@ def parent_groups(label_set: LabelSet, none: Label | None, depth: int, options: 
 def no_labels() -> LabelSetError:
     """The error of a question without labels."""
     return LabelSetError(
-        "no labels are given", hint="use --labels cat,dog or --label-set NAME (see `clip labels list`)"
+        "no labels are given",
+        hint='use `labels=["cat", "dog"]` or `label_set=NAME` (see `clip labels list`)',
     )
 
 
@@ -105,7 +110,7 @@ def check_for_head(
             hint="leave the labels out, or use a checkpoint with both towers",
         )
     if options.scoring == "cosine":
-        given = ["--scoring cosine", *given]
+        given = ['`scoring="cosine"`', *given]
     if given:
         raise UsageError(
             f"{model_id} has classes of its own, which {' and '.join(given)} cannot change",

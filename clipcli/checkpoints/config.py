@@ -117,7 +117,7 @@ def _unconverted_resnet(path: Path, evidence: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"{path}: the image tower is a ResNet ({evidence}, as in Chinese-CLIP RN50), "
         "which is only run from its authors' own file",
-        hint="give --model that file (RN50.pt, clip_cn_rn50.pt), "
+        hint="use that file as the model (RN50.pt, clip_cn_rn50.pt), "
         "or use a ViT checkpoint, such as OFA-Sys/chinese-clip-vit-base-patch16",
     )
 

@@ -25,7 +25,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
 def available_devices() -> list[str]:
-    """Names that `--device` takes on this machine, best first."""
+    """Names of the devices of this machine, best first."""
     import torch
 
     names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
@@ -40,23 +40,28 @@ def import_torch_ahead() -> None:
 
 
 def check_device_name(name: str) -> None:
-    """Refuse what `--device` does not take on any machine.
+    """Refuse what names a device on no machine.
 
     Raises:
         UsageError: It is no such name.
     """
     if not re.fullmatch(_DEVICE, name):
-        raise UsageError(f"--device {name} is not a device", hint="use auto, cpu, cuda, cuda:N, cuda:all or mps")
+        raise UsageError(
+            f"device {name} is not a device",
+            hint="use auto, cpu, cuda, cuda:N, cuda:all or mps",
+            parameter="device",
+            value=name,
+        )
 
 
 def check_dtype_name(name: str) -> None:
-    """Refuse what `--dtype` does not take.
+    """Refuse what is not the name of a number format.
 
     Raises:
         UsageError: The name is not in `DTYPES`.
     """
     if name not in DTYPES:
-        raise UsageError(f"--dtype {name} is not known", hint=f"use {', '.join(DTYPES)}")
+        raise UsageError(f"dtype {name} is not known", hint=f"use {', '.join(DTYPES)}", parameter="dtype", value=name)
 
 
 def choose_devices(name: str) -> "list[torch.device]":
@@ -73,7 +78,12 @@ def choose_devices(name: str) -> "list[torch.device]":
     gpus = [device for device in devices if device.startswith("cuda")]
     wanted = {"auto": devices[:1], "cuda": ["cuda:0"], "cuda:all": gpus or ["cuda:0"]}.get(name, [name])
     if not set(wanted) <= set(devices):
-        raise DeviceError(f"--device {name}: this machine has no such device", hint=f"it has: {', '.join(devices)}")
+        raise DeviceError(
+            f"device {name}: this machine has no such device",
+            hint=f"it has: {', '.join(devices)}",
+            parameter="device",
+            value=name,
+        )
     return [torch.device(device) for device in wanted]
 
 
@@ -83,7 +93,7 @@ def choose_device(name: str) -> "torch.device":
 
 
 def choose_dtype(name: str, device: "torch.device") -> "torch.dtype":
-    """Turn `--dtype` into a torch dtype; `auto` is float32 on the CPU and float16 elsewhere.
+    """Turn the name of a number format into a torch dtype; `auto` is float32 on the CPU and float16 elsewhere.
 
     Warns (`ClipWarning`) where a format is slower than float32, because the processor has no arithmetic for it.
 
@@ -97,9 +107,14 @@ def choose_dtype(name: str, device: "torch.device") -> "torch.dtype":
     if name == "auto":
         return torch.float32 if device.type == "cpu" else torch.float16
     if name == "int8" and (device.type != "cpu" or not torch.backends.mkldnn.is_available()):
-        raise DeviceError(f"--dtype int8 does not run on {device}", hint="use --device cpu, or another --dtype")
+        raise DeviceError(
+            f"dtype int8 does not run on {device}",
+            hint='use `device="cpu"`, or another `dtype`',
+            parameter="dtype",
+            value=name,
+        )
     if device.type == "cpu" and not _computes_fast(name):
-        warn(f"--dtype {name} is slower than float32 on this processor")
+        warn(f"`dtype={name!r}` is slower than float32 on this processor")
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 

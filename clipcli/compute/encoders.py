@@ -151,9 +151,11 @@ class Encoders:
         expected, self.placement = self.placement, self._place()
         if self.placement.numerics != expected.numerics:
             raise DeviceError(
-                f"--device {self.options.device} meant {expected.device} in {expected.dtype} when it was last asked "
+                f"device {self.options.device} meant {expected.device} in {expected.dtype} when it was last asked "
                 f"for, and now means {self.placement.device} in {self.placement.dtype}",
                 hint="give the same command again; if that is not what you want, see `clip doctor`",
+                parameter="device",
+                value=self.options.device,
             )
 
     def _place(self) -> Placement:
@@ -173,7 +175,7 @@ class Encoders:
             is_half = self.placement.dtype in ("float16", "bfloat16")
             raise DamagedModelError(
                 f"{name} gives features that are not numbers",
-                hint=f"use --dtype float32; if that does not help, {verify}" if is_half else verify,
+                hint=f'use `dtype="float32"`; if that does not help, {verify}' if is_half else verify,
             )
         return features
 

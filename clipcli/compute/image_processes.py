@@ -141,7 +141,7 @@ class _Process:
         except (EOFError, pickle.UnpicklingError):
             raise DeviceError(
                 f"the process for {self._device} ended early, with status {self._process.wait()}",
-                hint=f"try --device {self._device}, in one process",
+                hint=f"try `device={str(self._device)!r}`, in one process",
             ) from None
         if isinstance(answer, ClipError):
             raise answer

@@ -36,9 +36,9 @@ class RunOptions:
         """Check names and counts, as far as that is possible without torch."""
         check_device_name(self.device)
         check_dtype_name(self.dtype)
-        for flag, value in (("--batch-size", self.batch_size), ("--workers", self.workers)):
+        for name, value in (("batch_size", self.batch_size), ("workers", self.workers)):
             if value is not None and value < 1:
-                raise UsageError(f"{flag} must be 1 or more, not {value}")
+                raise UsageError(f"{name} must be 1 or more, not {value}", parameter=name, value=value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class ModelSpec:
 
 
 def read_batch_size(text: str) -> int | None:
-    """Read `--batch-size`: a number, or None for `auto`.
+    """Read a batch size: a number, or None for `auto`.
 
     Raises:
         UsageError: It is neither.
@@ -58,5 +58,7 @@ def read_batch_size(text: str) -> int | None:
     if text == "auto":
         return None
     if not text.isdecimal():
-        raise UsageError(f"--batch-size must be auto or a whole number, not {text}")
+        raise UsageError(
+            f"batch_size must be auto or a whole number, not {text}", parameter="batch_size", value=text
+        )
     return int(text)

@@ -26,7 +26,7 @@ def folder() -> Path:
     if missing:
         raise DamagedModelError(
             f"the bundled model is not in this installation: {here} lacks {', '.join(missing)}",
-            hint="install clipcli from a complete wheel or checkout, or name another model with --model",
+            hint="install clipcli from a complete wheel or checkout, or use another model",
         )
     return here
 

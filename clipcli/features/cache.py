@@ -134,7 +134,7 @@ class FeatureCache:
 
     @classmethod
     def disabled(cls) -> Self:
-        """A cache that neither reads nor writes, for `--no-cache`."""
+        """A cache that neither reads nor writes."""
         return cls(CacheFile(None, _SCHEMA), 0)
 
     @property

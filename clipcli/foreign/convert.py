@@ -1,6 +1,6 @@
 """Checkpoints of other layouts, written into folders in the hub's layout, so that all else knows only that one.
 
-`resolve_model` is the seam: what a user names with `--model` becomes a folder of that layout, whatever it was. A
+`resolve_model` is the seam: what a user names as the model becomes a folder of that layout, whatever it was. A
 file is converted once and kept in the user's cache; `check_foreign` looks at it and writes nothing. Imports torch
 only inside functions: a file that was converted before costs no more than a folder.
 """
@@ -63,7 +63,11 @@ def resolve_model(
     if not is_foreign(name):
         return hub.resolve_model(name, revision=revision, offline=offline, on_progress=on_progress)
     if revision is not None:
-        raise UsageError(f"--revision {revision} does not go with {name}: only hub models have revisions")
+        raise UsageError(
+            f"revision {revision} does not go with {name}: only hub models have revisions",
+            parameter="revision",
+            value=revision,
+        )
     source = Path(os.path.expanduser(name))
     folder = _kept_folder(source)
     if not folder.is_dir():
@@ -157,7 +161,7 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
     if not source.exists():
         raise ModelNotFoundError(f"no such file or folder: {source}")
     if source.is_dir() and not hub.missing_files(source):
-        raise UsageError(f"{source} is in the hub's layout already", hint="give it to --model as it is")
+        raise UsageError(f"{source} is in the hub's layout already", hint="use it as it is")
     checkpoint, _ = _read(source, activation)
     vocabulary = _find_tokenizer(checkpoint, source, tokenizer)
     with _new_folder(target) as folder:
@@ -170,7 +174,7 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
 
 
 def kept_conversions() -> KeptConversions:
-    """What files named with `--model` were converted into: a folder each in the user's cache, which need not exist."""
+    """What files of other layouts were converted into: a folder each in the user's cache, which need not exist."""
     path = _kept_in()
     folders = tuple(sorted(folder for folder in path.glob("*") if _OURS.fullmatch(folder.name) and folder.is_dir()))
     sizes = (file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
@@ -245,7 +249,9 @@ def _find_tokenizer(checkpoint: "HubCheckpoint", source: Path, given: Path | Non
         tokens = _tokens(given, checkpoint)
         if tokens != checkpoint.vocab_size:
             raise UsageError(
-                f"--tokenizer {given} has {tokens} tokens, but the text tower of {source} knows {checkpoint.vocab_size}"
+                f"tokenizer {given} has {tokens} tokens, but the text tower of {source} has {checkpoint.vocab_size}",
+                parameter="tokenizer",
+                value=given,
             )
         return given
     for candidate in _candidates(checkpoint.family, source):
@@ -258,8 +264,8 @@ def _find_tokenizer(checkpoint: "HubCheckpoint", source: Path, given: Path | Non
     raise ModelNotFoundError(
         f"{source} carries no tokenizer, and neither its folder nor the hub's cache has one with "
         f"{checkpoint.vocab_size} tokens",
-        hint=f"`clip models pull {published}` brings one; or name a folder that has one: "
-        f"`clip models convert {source} DIR --tokenizer FOLDER`",
+        hint=f"`clip models pull {published}` fetches one; or name a folder that has one: "
+        f"`clip models convert {source} DIR` with `tokenizer=FOLDER`",
     )
 
 
@@ -282,7 +288,11 @@ def _tokens(tokenizer: Path, checkpoint: "HubCheckpoint") -> int:
     if not tokenizer.is_file():
         return load_tokenizer(tokenizer, checkpoint.family, context_length=2).vocab_size
     if checkpoint.family != "clip":
-        raise UsageError(f"--tokenizer {tokenizer} is a file of CLIP's, but the text tower is {checkpoint.family}'s")
+        raise UsageError(
+            f"tokenizer {tokenizer} is a file of CLIP's, but the text tower is {checkpoint.family}'s",
+            parameter="tokenizer",
+            value=tokenizer,
+        )
     return min(openai_bpe.most_tokens(tokenizer), checkpoint.vocab_size)
 
 

@@ -80,7 +80,7 @@ def read_openai(tensors: Mapping[str, Tensor], source: str, settings: Settings) 
         raise UsageError(
             f"{source} does not say which activation its network has, and the wrong one gives wrong answers",
             hint="put its open_clip_config.json beside it, or say so: `clip models convert` it with "
-            "--activation quick_gelu (OpenAI's own models) or gelu (most that open_clip trained)",
+            '`activation="quick_gelu"` (OpenAI\'s own models) or gelu (most that open_clip trained)',
         )
     resnet = is_resnet(tensors)
     weights = {name: tensor for name, tensor in tensors.items() if name not in _MARKS}

@@ -27,7 +27,11 @@ def read_foreign(source: Path, activation: str | None = None) -> HubCheckpoint:
     older = older_weights(source) if (source / "config.json").is_file() else None
     if older is not None:
         if activation is not None:
-            raise UsageError(f"--activation does not go with {source}: its config.json says which")
+            raise UsageError(
+                f"activation {activation} does not go with {source}: its config.json says which",
+                parameter="activation",
+                value=activation,
+            )
         return read_older_hub(source, older)
     path = _weights(source) if source.is_dir() else source
     tensors, stated = read_state_dict(path)
@@ -60,7 +64,11 @@ def _weights(folder: Path) -> Path:
 
 def _agreed(asked: str | None, stated: str | None, source: str) -> str | None:
     if asked is not None and stated is not None and asked != stated:
-        raise UsageError(f"--activation {asked} does not go with {source}, whose network has {stated}")
+        raise UsageError(
+            f"activation {asked} does not go with {source}, whose network has {stated}",
+            parameter="activation",
+            value=asked,
+        )
     return stated or asked
 
 

@@ -91,7 +91,7 @@ def best_snapshot(hub_id: str, revisions: Sequence[str]) -> tuple[Path | None, t
 
 
 def whole_revisions(hub_id: str) -> dict[str, Path]:
-    """The snapshots of a model that can be run, newest first, by what `--revision` may call them.
+    """The snapshots of a model that can be run, newest first, by what a `revision` may call them.
 
     That is a branch or tag that means the snapshot, else its commit.
     """

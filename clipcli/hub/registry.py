@@ -29,7 +29,7 @@ class Checkpoint:
     """One published checkpoint.
 
     Attributes:
-        alias: Short name for `--model`.
+        alias: Short name.
         hub_id: Name on the hub.
         family: A key of `checkpoints.families.FAMILIES`.
         languages: ISO 639-1 codes of the languages its text tower was trained for.
@@ -108,7 +108,7 @@ def find_checkpoint(name: str) -> Checkpoint | None:
 
 
 def usual_revisions(hub_id: str) -> tuple[str, ...]:
-    """What is meant without `--revision`, best first: the pinned commit, then `main`, which other programs fetch."""
+    """What is meant without a revision, best first: the pinned commit, then `main`, which other programs fetch."""
     row = find_checkpoint(hub_id)
     return (row.revision, DEFAULT_REVISION) if row is not None and row.revision else (DEFAULT_REVISION,)
 

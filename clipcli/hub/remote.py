@@ -86,7 +86,7 @@ def list_files(hub_id: str, revision: str) -> Listing:
     if cache.is_commit(revision) and listing.commit != revision:
         raise ModelNotFoundError(
             f"{constants.ENDPOINT} was asked for commit {revision} of {hub_id} and answers with {listing.commit}",
-            hint="--revision main takes what it has",
+            hint='`revision="main"` takes what it has',
         )
     return listing
 
@@ -103,7 +103,7 @@ def needed_files(listing: Listing) -> tuple[RemoteFile, ...]:
         if _OPEN_CLIP_CONFIG in by_name:
             hint = (
                 f"it is in open_clip's layout: download its {_OPEN_CLIP_CONFIG}, weights and tokenizer files into a "
-                "folder, which --model takes"
+                "folder, and use that folder as the model"
             )
         raise UnsupportedModelError(
             f"{listing.hub_id} has no {cache.CONFIG}: not a model in the hub's own format", hint=hint
@@ -190,7 +190,7 @@ def unavailable(
     hub_id: str, reason: str | None = None, *, revision: str | None = None, missing: tuple[str, ...] = ()
 ) -> ModelNotFoundError:
     """The error for a model that is not whole on this machine, why it was not fetched, and every way on."""
-    option = f" --revision {revision}" if revision else ""
+    option = f" with `revision={revision!r}`" if revision else ""
     folder = cache.repo_folder(hub_id)
     here = tuple(cache.whole_revisions(hub_id))
     if missing:
@@ -199,11 +199,13 @@ def unavailable(
         state = f"on this machine at revision {' and '.join(here)} only ({folder})"
     else:
         state = f"not on this machine (not in {folder})"
-    use = f"--revision {here[0]} uses what is here; " if here else ""
+    use = f"`revision={here[0]!r}` uses what is installed; " if here else ""
     return ModelNotFoundError(
         f"{hub_id} is {state}" + (f" and {reason}" if reason else ""),
-        hint=f"{use}`clip models pull {hub_id}{option}` fetches it where there is a network"
-        f"{_ROUTES if reason else ''}; `--model demo` works at once, without a download",
+        hint=f"{use}`clip models pull {hub_id}`{option} fetches it where there is a network"
+        f'{_ROUTES if reason else ""}; `model="demo"` works at once, without a download',
+        parameter="model",
+        value=hub_id,
     )
 
 
@@ -247,7 +249,7 @@ def _refusal(hub_id: str, revision: str, error: "HfHubHTTPError") -> ModelError:
             hint=f"{step}accept them at {constants.ENDPOINT}/{hub_id}, make a token at {tokens} and set HF_TOKEN",
         )
     if isinstance(error, RevisionNotFoundError):
-        return ModelNotFoundError(f"{hub_id} has no revision {revision}", hint="--revision main takes its newest")
+        return ModelNotFoundError(f"{hub_id} has no revision {revision}", hint='`revision="main"` takes its newest')
     if isinstance(error, RepositoryNotFoundError) or (status == HTTPStatus.UNAUTHORIZED and not get_token()):
         return unknown_model(hub_id, f"if it is private, set HF_TOKEN to a token from {tokens}")
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -267,4 +269,4 @@ def unknown_model(name: str, hint: str) -> ModelNotFoundError:
     """The error for a name that nobody knows, with the names that are spelled most like it."""
     nearest = nearest_names(name)
     suggestion = f"did you mean {' or '.join(nearest)}? " if nearest else ""
-    return ModelNotFoundError(f"there is no model called {name}", hint=suggestion + hint)
+    return ModelNotFoundError(f"there is no model called {name}", hint=suggestion + hint, parameter="model", value=name)

@@ -1,4 +1,4 @@
-"""From what the user typed after `--model` to a folder with a checkpoint in it. Must not import torch."""
+"""From the name of a model to a folder with a checkpoint in it. Must not import torch."""
 
 import os
 import re
@@ -133,7 +133,12 @@ def hub_id_of(name: str) -> str:
         return row.hub_id
     if not _is_hub_id(name):
         if os.sep in name or name.startswith(("~", ".")):
-            raise ModelNotFoundError(f"no such model folder: {name}", hint="`clip models list` names known models")
+            raise ModelNotFoundError(
+                f"no such model folder: {name}",
+                hint="`clip models list` names known models",
+                parameter="model",
+                value=name,
+            )
         raise remote.unknown_model(name, "`clip models list` names all aliases; hub ids are spelled owner/name")
     return name
 
@@ -172,7 +177,10 @@ def _as_path(name: str) -> Path:
 def _local_model(name: str, revision: str | None) -> ModelFiles:
     if revision is not None:
         raise UsageError(
-            f"--revision {revision} does not go with {name}: only hub models have revisions", hint="leave it out"
+            f"revision {revision} does not go with {name}: only hub models have revisions",
+            hint="leave it out",
+            parameter="revision",
+            value=revision,
         )
     bundled = name == DEMO
     folder = demo_folder() if bundled else _as_path(name)
@@ -180,7 +188,7 @@ def _local_model(name: str, revision: str | None) -> ModelFiles:
     if missing and bundled:
         raise DamagedModelError(
             f"the bundled model is not in this installation: {folder} has no usable {', '.join(missing)}",
-            hint="install clipcli from a complete wheel or checkout, or name another model with --model",
+            hint="install clipcli from a complete wheel or checkout, or use another model",
         )
     if missing:
         raise DamagedModelError(
@@ -201,7 +209,12 @@ def _hub_reference(name: str, revision: str | None) -> tuple[str, tuple[str, ...
     if revision is None:
         return hub_id, usual_revisions(hub_id)
     if not all(part.strip(".") for part in revision.split("/")):
-        raise UsageError(f"--revision {revision} is no branch, tag or commit", hint="leave it out for the usual one")
+        raise UsageError(
+            f"revision {revision} is not a branch, tag or commit",
+            hint="leave it out for the usual one",
+            parameter="revision",
+            value=revision,
+        )
     return hub_id, (revision,)
 
 
@@ -210,7 +223,7 @@ def _why_offline(offline: bool) -> str | None:
     from huggingface_hub import constants
 
     if offline:
-        return "--offline forbids fetching it"
+        return "`offline=True` forbids fetching it"
     return "HF_HUB_OFFLINE forbids fetching it" if constants.HF_HUB_OFFLINE else None
 
 

@@ -18,7 +18,7 @@ def config_file() -> Path:
 
 
 def default_model() -> str:
-    """The model to use when neither `--model` nor `CLIPCLI_MODEL` names one.
+    """The model to use when none is named.
 
     Raises:
         ClipError: The settings cannot be read.
@@ -26,7 +26,7 @@ def default_model() -> str:
     name = _read(config_file()).get(_KEY, DEFAULT_MODEL)
     if not isinstance(name, str) or not name:
         raise ClipError(
-            f'{config_file()}: "{_KEY}" must be a model\'s name in quotes', hint="mend it with `clip models default ID`"
+            f'{config_file()}: "{_KEY}" must be a model\'s name in quotes', hint="fix it with `clip models default ID`"
         )
     return name
 
@@ -45,7 +45,9 @@ def set_default_model(name: str) -> Path:
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"{name} is not UTF-8, as {path} must be", hint="rename it, or set CLIPCLI_MODEL") from error
+        raise UsageError(
+            f"{name} is not UTF-8, as {path} must be", hint="rename it, or name it as the `model` of each run"
+        ) from error
     line = f"{_KEY} = {json.dumps(name, ensure_ascii=False)}\n"
     try:
         old = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
@@ -56,7 +58,7 @@ def set_default_model(name: str) -> Path:
     except OSError as error:
         raise ClipError(
             f"{error.filename or path} cannot be written: {error.strerror}",
-            hint="mend its permissions, or set CLIPCLI_MODEL",
+            hint="fix its permissions, or name the `model` of each run",
         ) from error
     return path
 
@@ -67,8 +69,6 @@ def _read(path: Path) -> dict[str, object]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ClipError(
-            f"{path} cannot be read: {error.strerror}", hint="mend its permissions, or delete it"
-        ) from error
+        raise ClipError(f"{path} cannot be read: {error.strerror}", hint="fix its permissions, or delete it") from error
     except ValueError as error:
-        raise ClipError(f"{path} is not valid TOML: {error}", hint="mend or delete it") from error
+        raise ClipError(f"{path} is not valid TOML: {error}", hint="fix or delete it") from error

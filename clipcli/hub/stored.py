@@ -32,7 +32,7 @@ class StoredModel:
         folder: That snapshot.
         size_bytes: What the model takes on disk, with older snapshots and unfinished downloads.
         missing: Names of files that the snapshot lacks; empty when it can be run.
-        only_at: What `--revision` must say to run it, where the usual revision is not here; else None.
+        only_at: The revision to ask for to run it, where the usual revision is not here; else None.
     """
 
     hub_id: str
@@ -134,7 +134,7 @@ def plan_removal(hub_id: str) -> Removal:
 
 
 def _snapshot(hub_id: str) -> tuple[Path | None, str | None]:
-    """The snapshot that would be used without `--revision`; else the newest whole one, and what to call it."""
+    """The snapshot that would be used without a revision; else the newest whole one, and what to call it."""
     meant, _ = cache.best_snapshot(hub_id, usual_revisions(hub_id))
     whole = cache.whole_revisions(hub_id) if meant is None else {}
     name = next(iter(whole), None)

@@ -157,7 +157,7 @@ def _bomb(name: str, message: str, options: DecodeOptions) -> ImageTooLarge:
 
 
 def _limit_message(megapixels: float, max_megapixels: float) -> str:
-    return f"{megapixels:.4g} megapixels, more than --max-megapixels {max_megapixels:g}"
+    return f"{megapixels:.4g} megapixels, more than the limit of {max_megapixels:g} (max_megapixels)"
 
 
 def _decode_rgb(image: "Image", options: DecodeOptions, min_size: tuple[int, int] | None) -> "Image":

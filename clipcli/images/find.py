@@ -118,10 +118,10 @@ def find_images(
     """
     options = options or FindOptions()
     if not inputs and from_file is None:
-        raise UsageError("no images were named", hint="name files, folders or quoted globs, or use --from-file")
+        raise UsageError("no images were named", hint="name files, folders or quoted globs, or use `from_file`")
     if [*inputs, from_file].count("-") > 1:
         raise UsageError(
-            "standard input (-) can be read once only, as an image or as the --from-file list", hint="use - once"
+            "standard input (-) can be read once only, as an image or as the `from_file` list", hint="use - once"
         )
     stdin = stdin or sys.stdin.buffer
     listed = iter(()) if from_file is None else _read_list(from_file, b"\0" if null_separated else b"\n", stdin)
@@ -150,14 +150,14 @@ def _find(
 
 
 def _nothing_found(inputs: Sequence[str], options: FindOptions) -> ClipError:
-    but = " that --exclude leaves" if options.exclude else ""
+    but = " that `exclude` leaves" if options.exclude else ""
     but += f" outside {options.skip_folder}" if options.skip_folder else ""
     folders = [path for path in inputs if os.path.isdir(path)]
     if not folders:
         return ClipError(f"the inputs name no image{but}", hint="name at least one file or folder that is there")
     return ClipError(
         f"{', '.join(folders)}: no image in it{but}",
-        hint="images in folders are known by their extension and hidden ones are skipped (--include-hidden); "
+        hint="images in folders are known by their extension and hidden ones are skipped (`include_hidden=True`); "
         "files that are named themselves are always taken",
     )
 
@@ -328,7 +328,9 @@ def _read_list(from_file: str, separator: bytes, stdin: BinaryIO) -> Iterator[st
     try:
         stream = open(from_file, "rb")
     except OSError as error:
-        raise UsageError(f"--from-file {from_file}: {error.strerror or error}") from error
+        raise UsageError(
+            f"from_file {from_file}: {error.strerror or error}", parameter="from_file", value=from_file
+        ) from error
     return _split_names(stream, separator)
 
 

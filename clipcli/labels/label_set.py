@@ -1,6 +1,6 @@
 """Labels and label sets as plain data, and the rules that every one of them keeps.
 
-Whatever its origin (`--labels`, a YAML file, Python), a label set that exists is valid. Imports nothing but errors.
+Whatever its origin (typed, a YAML file, Python), a label set that exists is valid. Imports nothing but errors.
 """
 
 import unicodedata
@@ -75,8 +75,8 @@ class Label:
         prompts: The wordings that go into the templates; by default the last level of the name.
         path: The levels of the name from the top; by default one level. Kept beside the name because a name may
             hold a slash that separates nothing ("AC/DC").
-        threshold: Least score in [0, 1] at which `tag` gives this label, in place of `--threshold`.
-        group: The group it belongs to ("weather"), for `--exclusive`.
+        threshold: Least score in [0, 1] at which `tag` gives this label, in place of the general one.
+        group: The group it belongs to ("weather"), of which one label may be given alone.
     """
 
     name: str
@@ -179,5 +179,5 @@ def parents(labels: Sequence[Label], depth: int) -> tuple[str, ...]:
         LabelSetError: If the depth is less than 1.
     """
     if depth < 1:
-        raise LabelSetError(f"--depth must be 1 or more, not {depth}")
+        raise LabelSetError(f"depth must be 1 or more, not {depth}", parameter="depth", value=depth)
     return tuple("/".join(label.path[:depth]) for label in labels)

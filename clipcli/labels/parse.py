@@ -1,4 +1,4 @@
-"""Labels given on the command line: `--labels cat,dog` and `--labels @file.txt`.
+"""Labels given as text: `cat,dog` and `@file.txt`.
 
 What is typed is the label, letter by letter: a slash is an ordinary character here, hierarchies are for label-set
 files.
@@ -17,7 +17,7 @@ _QUOTED_OR_WIDE_COMMA = re.compile(r'"(?:[^"]|"")*"|[，、]')
 
 
 def parse_labels(values: Sequence[str]) -> LabelSet:
-    """Build a label set from the values of `--labels`.
+    """Build a label set from such texts.
 
     Each value is a line of CSV (`cat,"dog, puppy"`; `，` and `、` separate too), or `@` and the name of a file with
     one label a line, where blank lines and lines that begin with `#` are skipped. A label that begins with `@` is
@@ -34,7 +34,9 @@ def parse_labels(values: Sequence[str]) -> LabelSet:
             raise LabelSetError(f"{place}: label {name!r} is there twice{first}", hint="give each label once")
         labels[name] = place
     if not labels:
-        raise LabelSetError("--labels gives no label", hint="write them with commas: --labels cat,dog")
+        raise LabelSetError(
+            "labels holds no label", hint='write them with commas: `labels="cat,dog"`', parameter="labels"
+        )
     return LabelSet(name="labels", labels=tuple(Label(name) for name in labels))
 
 
@@ -47,27 +49,31 @@ def _clean(text: str, place: str) -> str:
 
 
 def _items(value: str) -> Iterator[tuple[str, str]]:
-    """Yield each label of one `--labels` value with the place to name in an error."""
+    """Yield each label of one text with the place to name in an error."""
     if value.startswith("@"):
         yield from _read_lines(value[1:])
     else:
         for text in _split(value):
-            yield text, f"--labels {value!r}"
+            yield text, f"`labels={value!r}`"
 
 
 def _split(value: str) -> list[str]:
     line = _QUOTED_OR_WIDE_COMMA.sub(lambda match: "," if match[0] in "，、" else match[0], value)
     if "\n" in line or "\r" in line:
         raise LabelSetError(
-            "--labels holds a line break",
-            hint="put the labels in a file, one a line, and give --labels @file.txt",
+            "labels holds a line break",
+            hint='put the labels in a file, one per line, and use `labels="@file.txt"`',
+            parameter="labels",
+            value=value,
         )
     try:
         fields = next(csv.reader([line], strict=True, skipinitialspace=True))
     except csv.Error as error:
         raise LabelSetError(
-            f"--labels {value!r}: the quotes do not match ({error})",
+            f"labels {value!r}: the quotes do not match ({error})",
             hint='quote a label that holds a comma: cat,"dog, puppy"; double a quote inside quotes: ""',
+            parameter="labels",
+            value=value,
         ) from error
     return fields or [""]
 
@@ -75,15 +81,24 @@ def _split(value: str) -> list[str]:
 def _read_lines(name: str) -> Iterator[tuple[str, str]]:
     """Yield the labels of a text file, each with `file:line`."""
     if not name:
-        raise LabelSetError("--labels @ needs a file name", hint="like this: --labels @labels.txt")
+        raise LabelSetError(
+            "labels @ needs a file name", hint='like this: `labels="@labels.txt"`', parameter="labels", value="@"
+        )
     if Path(name).suffix.lower() in {".yaml", ".yml"}:
-        raise LabelSetError(f"--labels @{name}: this is a label-set file", hint=f"use --label-set {name}")
+        raise LabelSetError(
+            f"labels @{name}: this is a label-set file",
+            hint=f"use `label_set={name!r}`",
+            parameter="labels",
+            value=f"@{name}",
+        )
     try:
         data = Path(name).read_bytes()
     except OSError as error:
         raise LabelSetError(
-            f"--labels @{name}: {error.strerror or error}",
+            f"labels @{name}: {error.strerror or error}",
             hint=f"""a label that begins with @ needs quotes inside the quotes: '"@{name}"'""",
+            parameter="labels",
+            value=f"@{name}",
         ) from error
     found = False
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
@@ -95,4 +110,4 @@ def _read_lines(name: str) -> Iterator[tuple[str, str]]:
             found = True
             yield text, f"{name}:{number}"
     if not found:
-        raise LabelSetError(f"{name}: no label in this file", hint="write one label a line")
+        raise LabelSetError(f"{name}: no label in this file", hint="write one label per line")

@@ -8,8 +8,7 @@ from clipcli.errors import ClipError, LabelSetError
 from clipcli.labels.library import user_folder
 
 _STARTER = """\
-# A label set. Try it:     clip classify photo.jpg --label-set {use}
-# Check it after editing:  clip labels check {use}
+# A label set. Check it after editing: clip labels check {use}
 # Everything a file may hold is in clip-labels(5).
 
 description: What these labels tell apart, in one line
@@ -29,10 +28,10 @@ labels:
   # Words that YAML takes for something else need quotes:
   - "no"
   - "7"
-  # Levels of a hierarchy, for --depth; a slash that separates nothing is written \\/
+  # Levels of a hierarchy, whose scores `clip classify` can sum; a slash that separates nothing is written \\/
   - bird/owl
   - bird/robin
-  # A group, of which `tag --exclusive weather` gives only one; thresholds are for `tag` too:
+  # A group, of which `clip tag` can give only one label; thresholds are for `clip tag` too:
   # - group: weather
   #   labels: [rain, {{name: snow, threshold: 0.4}}]
 

@@ -53,7 +53,7 @@ BAD = [
     (text_named_jpg, "UnreadableImage", "text"),
     (truncated, "UnreadableImage", "truncated JPEG"),
     (empty, "UnreadableImage", "empty"),
-    (bomb, "ImageTooLarge", "3600 megapixels, more than --max-megapixels 256"),
+    (bomb, "ImageTooLarge", "3600 megapixels, more than the limit of 256"),
 ]
 
 

@@ -297,7 +297,7 @@ def test_list_calls_here_only_what_the_usual_revision_finds(cache_dir: Path) -> 
         assert invoke("path", name, "--revision", revision).stdout == f"{row['folder']}\n"
         refused = invoke("info", name)
         assert (refused.exit_code, refused.stdout) == (4, "")
-        assert f"--revision {revision} uses what is here" in refused.stderr
+        assert f"--revision {revision} uses what is installed" in refused.stderr
     table = invoke("list", "--here", "--format", "table").stdout
     assert [line.split()[1:] for line in table.splitlines() if line.startswith("me/")] == [
         ["at", COMMIT[:8]],

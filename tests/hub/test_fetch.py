@@ -113,7 +113,7 @@ def test_a_download_that_gave_up_goes_on_at_the_next_run(hub: HubServer, waits: 
     with pytest.raises(ModelNotFoundError, match="connection broke") as caught:
         resolve_model(B32)
     assert waits == [1, 2, 4, 8, 16]
-    assert "--model demo" in (caught.value.hint or "")
+    assert 'model="demo"' in (caught.value.hint or "")
 
     hub.cuts.clear()
     hub.requests.clear()
@@ -302,7 +302,7 @@ def test_a_mirror_without_the_pinned_commit(hub: HubServer) -> None:
 
     with pytest.raises(ModelNotFoundError, match=f"{B32} has no revision {PINNED}") as caught:
         resolve_model("vit-b32")
-    assert caught.value.hint == "--revision main takes its newest"
+    assert caught.value.hint == '`revision="main"` takes its newest'
     assert resolve_model("vit-b32", revision="main").revision == "0" * 40
     assert resolve_model("vit-b32").revision == "0" * 40
 
@@ -314,7 +314,7 @@ def test_a_mirror_that_knows_no_revisions(hub: HubServer) -> None:
 
     with pytest.raises(ModelNotFoundError, match=f"asked for commit {PINNED} .* answers with {newer}") as caught:
         resolve_model("vit-b32")
-    assert "--revision main" in (caught.value.hint or "")
+    assert 'revision="main"' in (caught.value.hint or "")
     assert hub.fetched("model.safetensors") == []
 
 
@@ -345,9 +345,9 @@ def test_offline_without_a_cache_says_every_way_on(
 
     assert B32 in str(caught.value)
     assert str(cache_dir / "models--openai--clip-vit-base-patch32") in str(caught.value)
-    assert ("--offline" if how == "option" else "HF_HUB_OFFLINE") in str(caught.value)
+    assert ("offline=True" if how == "option" else "HF_HUB_OFFLINE") in str(caught.value)
     assert caught.value.hint is not None
-    assert f"clip models pull {B32}" in caught.value.hint and "--model demo" in caught.value.hint
+    assert f"clip models pull {B32}" in caught.value.hint and 'model="demo"' in caught.value.hint
     assert hub.requests == []
 
 
@@ -425,7 +425,7 @@ def test_a_repository_in_open_clips_layout_says_how_it_is_run(hub: HubServer) ->
     with pytest.raises(UnsupportedModelError, match=r"has no config\.json") as caught:
         resolve_model("me/open")
 
-    assert "open_clip's layout" in (caught.value.hint or "") and "--model" in (caught.value.hint or "")
+    assert "open_clip's layout" in (caught.value.hint or "") and "as the model" in (caught.value.hint or "")
 
 
 def test_a_model_without_preprocessing_is_not_complete(hub: HubServer) -> None:

@@ -52,8 +52,8 @@ def test_a_model_that_is_here_at_another_revision_only(hub: HubServer) -> None:
     for find in (find_model, model_folder):
         with pytest.raises(ModelNotFoundError, match="me/mine is on this machine at revision v1 only") as caught:
             find("me/mine")
-        assert (caught.value.hint or "").startswith("--revision v1 uses what is here; ")
-    with pytest.raises(ModelNotFoundError, match=r"at revision v1 only .* and --offline forbids"):
+        assert (caught.value.hint or "").startswith("`revision='v1'` uses what is installed; ")
+    with pytest.raises(ModelNotFoundError, match=r"at revision v1 only .* and .offline=True. forbids"):
         resolve_model("me/mine", offline=True)
     with pytest.raises(ModelNotFoundError, match="at revision v1 only"):
         find_model("me/mine", revision="v2")

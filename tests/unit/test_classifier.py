@@ -131,17 +131,17 @@ def test_texts_keep_their_order_and_one_alone_has_no_score() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"top": 0}, "--top"),
-        ({"temperature": 0.0}, "--temperature"),
-        ({"temperature": 1e-310}, "--temperature must be a number from 1e-06 up"),
-        ({"temperature": math.nan}, "--temperature"),
-        ({"temperature": math.inf}, "--temperature"),
-        ({"temperature": 2.0, "scoring": "cosine"}, "--temperature"),
-        ({"threshold": math.nan}, "--threshold"),
-        ({"threshold": -0.5}, "--threshold"),
-        ({"threshold": 1.5, "scoring": "sigmoid"}, "--threshold"),
-        ({"threshold": -1.5, "scoring": "cosine"}, "--threshold"),
-        ({"scoring": "max"}, "--scoring"),
+        ({"top": 0}, "top"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": 1e-310}, "temperature must be a number from 1e-06 up"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"temperature": math.inf}, "temperature"),
+        ({"temperature": 2.0, "scoring": "cosine"}, "temperature"),
+        ({"threshold": math.nan}, "threshold"),
+        ({"threshold": -0.5}, "threshold"),
+        ({"threshold": 1.5, "scoring": "sigmoid"}, "threshold"),
+        ({"threshold": -1.5, "scoring": "cosine"}, "threshold"),
+        ({"scoring": "max"}, "scoring"),
     ],
 )
 def test_options_out_of_range(values: dict[str, float], words: str) -> None:

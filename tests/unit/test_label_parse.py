@@ -38,9 +38,9 @@ def test_a_slash_makes_no_hierarchy() -> None:
     ("values", "message"),
     [
         (["cat,dog,cat"], "'cat' is there twice"),
-        (["cat", "dog,cat"], "first in --labels 'cat'"),
+        (["cat", "dog,cat"], "first in .labels='cat'"),
         (["caf\u00e9,cafe\u0301"], "'caf\u00e9' is there twice"),
-        (["cat,"], "--labels 'cat,': a label is empty"),
+        (["cat,"], "labels='cat,'.: a label is empty"),
         ([",cat"], "empty"),
         (["cat,,dog"], "empty"),
         ([""], "empty"),

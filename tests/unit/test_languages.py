@@ -38,7 +38,7 @@ def test_foreign_language(
 def test_warning_names_a_model_that_speaks_the_language() -> None:
     warning = language_warning(["猫", "狗"], None, CLIP, "clip")
     assert warning is not None
-    for part in ("'猫' and 1 more", "Chinese", CLIP, CHINESE, "--model chinese-b16"):
+    for part in ("'猫' and 1 more", "Chinese", CLIP, CHINESE, "(chinese-b16)"):
         assert part in warning
     warning = language_warning(["cat"], None, CHINESE, "chinese_clip")
     assert warning is not None
@@ -49,4 +49,4 @@ def test_warning_names_a_model_that_speaks_the_language() -> None:
 def test_warning_for_a_language_no_model_speaks() -> None:
     warning = language_warning(["koira"], "fi", CLIP, "clip")
     assert warning is not None
-    assert "'fi'" in warning and "--model" not in warning
+    assert "'fi'" in warning and "chinese-b16" not in warning

@@ -193,13 +193,13 @@ def test_torch_names_its_own_devices_and_number_formats(clip_checkpoint: Path) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dtype": "float64"}, "--dtype float64 is not known"),
-        ({"dtype": torch.float64}, "--dtype float64 is not known"),
-        ({"device": "gpu"}, "--device gpu is not a device"),
-        ({"device": 0}, "--device 0 is not a device"),
-        ({"batch_size": "many"}, "--batch-size must be auto or a whole number, not many"),
-        ({"batch_size": 2.5}, "--batch-size must be auto or a whole number, not 2.5"),
-        ({"batch_size": 0}, "--batch-size must be 1 or more"),
+        ({"dtype": "float64"}, "dtype float64 is not known"),
+        ({"dtype": torch.float64}, "dtype float64 is not known"),
+        ({"device": "gpu"}, "device gpu is not a device"),
+        ({"device": 0}, "device 0 is not a device"),
+        ({"batch_size": "many"}, "batch_size must be auto or a whole number, not many"),
+        ({"batch_size": 2.5}, "batch_size must be auto or a whole number, not 2.5"),
+        ({"batch_size": 0}, "batch_size must be 1 or more"),
     ],
 )
 def test_load_refuses_what_it_does_not_know_before_it_looks_for_the_model(

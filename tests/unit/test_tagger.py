@@ -125,12 +125,12 @@ def test_a_group_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, math.nan])
 def test_thresholds_out_of_range(threshold: float) -> None:
-    with pytest.raises(UsageError, match="--threshold"):
+    with pytest.raises(UsageError, match="threshold"):
         TagOptions(threshold=threshold)
 
 
 def test_top_out_of_range() -> None:
-    with pytest.raises(UsageError, match="--top"):
+    with pytest.raises(UsageError, match="top"):
         TagOptions(top=0)
 
 

@@ -1,16 +1,17 @@
 """The boundary between library errors and the person at the terminal.
 
-`handles_errors` turns every `ClipError` into a message on stderr and the documented exit status. Bugs keep their
-traceback. Typer renders neither Click's exceptions nor subclasses of its own, so this decorator does it.
+`reported` turns every `ClipError` into a message on stderr and the documented exit status, and the library's
+parameters into this program's options. Bugs keep their traceback. Typer renders neither Click's exceptions nor
+subclasses of its own, so every command runs inside it.
 """
 
-import functools
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import typer
 
@@ -18,31 +19,43 @@ from clipcli.cli.output.destination import send_nowhere
 from clipcli.cli.shell.terminal import printable
 from clipcli.errors import ClipError, ClipWarning, ExitStatus
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+# `device` and `device="cpu"` in a message of the library.
+_PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
 
-def handles_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Make a command report the user's mistakes in words, and warnings as one line each, unless it is `--quiet`."""
+@contextmanager
+def reported(ctx: typer.Context | None = None) -> Iterator[None]:
+    """Report the user's mistakes in words, and warnings as one line each unless the command is `--quiet`.
 
-    @functools.wraps(command)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore" if kwargs.get("quiet") else "always", ClipWarning)
-            warnings.showwarning = _show_warning
-            try:
-                return command(*args, **kwargs)
-            except ClipError as error:
-                say(f"error: {error}", error.hint, _variables_behind(str(error)))
-                raise typer.Exit(error.exit_status) from error
-            except BrokenPipeError:
-                # The reader has gone (`clip ... | head -1`) and has what it wanted.
-                raise typer.Exit(ExitStatus.OK) from None
-            except KeyboardInterrupt:
-                say("interrupted")
-                raise typer.Exit(ExitStatus.INTERRUPTED) from None
+    Args:
+        ctx: The command at hand; without it, parameters stay as the library spells them.
 
-    return guarded
+    Raises:
+        typer.Exit: With the documented status, where the block raised what is not a bug.
+    """
+    options = {} if ctx is None else _options(ctx.find_root().command)
+    with warnings.catch_warnings():
+        quiet = ctx is not None and ctx.params.get("quiet")
+        warnings.simplefilter("ignore" if quiet else "always", ClipWarning)
+        warnings.showwarning = lambda message, category, *_, **__: _show_warning(message, category, options)
+        try:
+            yield
+        except ClipError as error:
+            _say_error(error, options, ctx)
+            raise typer.Exit(error.exit_status) from error
+        except BrokenPipeError:
+            # The reader has gone (`clip ... | head -1`) and has what it wanted.
+            raise typer.Exit(ExitStatus.OK) from None
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(ExitStatus.INTERRUPTED) from None
+
+
+def handles_errors(command: F) -> F:
+    """Give a command back as it is: `GroupedCommand` reports its errors."""
+    return command
 
 
 def say(message: str, hint: str | None = None, details: Iterable[str] = ()) -> None:
@@ -61,14 +74,56 @@ def tell(lines: Iterable[str]) -> None:
         send_nowhere(sys.stderr)
 
 
-def _variables_behind(message: str) -> Iterator[str]:
-    """Name the variables that may have given the options a message speaks of: nobody need have typed those."""
-    for flag in dict.fromkeys(re.findall(r"--([a-z-]+[a-z])", message)):
-        variable = f"CLIPCLI_{flag.upper().replace('-', '_')}"
-        if os.environ.get(variable):
-            yield f"{variable}={os.environ[variable]} is set, which stands for --{flag}"
+def _say_error(error: ClipError, options: Mapping[str, str], ctx: typer.Context | None) -> None:
+    text, hint = str(error), error.hint and _in_options(error.hint, options)
+    if error.parameter and text.startswith(f"{error.parameter} "):
+        text = f"`{error.parameter}`{text.removeprefix(error.parameter)}"
+    named = {error.parameter, *(match[1] for match in _PARAMETER.finditer(text))}
+    say(f"error: {_in_options(text, options)}", hint, _variables_behind(named, options, ctx))
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+def _options(root: Any) -> dict[str, str]:
+    """Every option of the program by the name of its parameter; an option is spelled the same in every command."""
+    found: dict[str, str] = {}
+    commands = [root]
+    for command in commands:
+        commands.extend(getattr(command, "commands", {}).values())
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                found[parameter.name] = max(parameter.opts, key=len)
+    return found
+
+
+def _in_options(text: str, options: Mapping[str, str]) -> str:
+    """Turn the parameters that stand in backticks into options, as one would type them."""
+    return _PARAMETER.sub(lambda match: _typed(match[1], match[2], options) or match[0], text)
+
+
+def _typed(name: str, value: str | None, options: Mapping[str, str]) -> str | None:
+    """One option with its value; None where there is no such option."""
+    import ast
+    import shlex
+
+    try:
+        given = ast.literal_eval(value or "None")
+    except (ValueError, SyntaxError):  # a word that stands for a value: FOLDER
+        given = value
+    if given is False:
+        return options.get(f"no_{name}")
+    if name not in options or given is None or given is True:
+        return options.get(name)
+    return f"{options[name]} {shlex.quote(','.join(given) if isinstance(given, list) else str(given))}"
+
+
+def _variables_behind(names: Set[str | None], options: Mapping[str, str], ctx: typer.Context | None) -> Iterator[str]:
+    """Name the variables that gave these parameters their values: nobody need have typed those."""
+    for parameter in () if ctx is None else ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "") if ctx and parameter.name in names else None
+        if source is not None and source.name == "ENVIRONMENT":
+            variable = str(parameter.envvar)
+            yield f"{variable}={os.environ[variable]} is set, which stands for {options[str(parameter.name)]}"
+
+
+def _show_warning(message: Warning | str, category: type[Warning], options: Mapping[str, str]) -> None:
     if issubclass(category, ClipWarning):
-        say(f"warning: {message}")
+        say(f"warning: {_in_options(str(message), options)}")

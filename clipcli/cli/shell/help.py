@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from clipcli.cli.output.destination import print_text
-from clipcli.cli.shell.boundary import handles_errors, say, tell
+from clipcli.cli.shell.boundary import reported, say, tell
 from clipcli.errors import ExitStatus
 
 _ARGUMENTS, _OTHERS = "Arguments", "Options"
@@ -91,6 +91,11 @@ class _Readable:
 class GroupedCommand(_Readable, TyperCommand):
     """A command whose help shows its examples, and lists each parameter under its `rich_help_panel`."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, and report the user's mistakes."""
+        with reported(ctx):
+            return super().invoke(ctx)
+
 
 class CommandGroup(_Readable, TyperGroup):
     """A group of commands whose help lists them, each with the whole of its first sentence, before the options."""
@@ -130,7 +135,8 @@ def _as_results_go() -> Iterator[None]:
             yield
     finally:
         if page.getvalue():
-            handles_errors(print_text)(page.getvalue())
+            with reported():
+                print_text(page.getvalue())
 
 
 @contextmanager

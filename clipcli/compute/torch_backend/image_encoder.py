@@ -91,7 +91,9 @@ class ImageEncoder:
         self._device, self._dtype, self._check = device, dtype, check
         self._is_vit = isinstance(config.vision, VisionConfig)
         if dtype is torch.int8 and not self._is_vit:
-            raise UnsupportedModelError("--dtype int8 is for ViT image towers", hint="use --dtype float32")
+            raise UnsupportedModelError(
+                "dtype int8 is for ViT image towers", hint='use `dtype="float32"`', parameter="dtype", value="int8"
+            )
         self._on_cpu = device.type == "cpu"
         self._has_head = config.id2label is not None
         self.concurrency = workers if self._on_cpu else _GPU_CONCURRENCY if device.type == "cuda" else 1
@@ -123,7 +125,7 @@ class ImageEncoder:
                 raise
             if len(pixels) == 1:
                 raise DeviceError(
-                    f"{self._device} has no memory left for one image", hint="use --device cpu, or a smaller model"
+                    f"{self._device} has no memory left for one image", hint='use `device="cpu"`, or a smaller model'
                 ) from error
         _empty_cache(self._device)
         half = len(pixels) // 2

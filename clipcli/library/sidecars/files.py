@@ -69,7 +69,9 @@ class SidecarWriter:
         name = os.path.basename(image)
         owner = self._owner_of(*os.path.split(stem), image=name)
         if owner != name:  # rows have no hints
-            raise SidecarError(f"{stem}.xmp would be the sidecar of {owner} and of {name}: use --sidecar-name full")
+            raise SidecarError(
+                f"{stem}.xmp would be the sidecar of {owner} and of {name}: name sidecars in full (sidecar_name=full)"
+            )
         return f"{stem}.xmp"
 
     def _owner_of(self, folder: str, stem: str, *, image: str) -> str:
