@@ -185,7 +185,7 @@ def test_new_takes_every_name_of_a_file(name: bytes, shown: str, tmp_path: Path)
     result = run("new", str(path))
     assert result.exit_code == 0
     assert result.stdout_bytes == os.fsencode(path) + b"\n"
-    assert f"\n# Check it after editing:  clip labels check {shown.format(folder=tmp_path)}\n" in path.read_text()
+    assert f"Check it after editing: clip labels check {shown.format(folder=tmp_path)}\n" in path.read_text()
     assert run("check", str(path)).exit_code == 0
 
 

@@ -259,7 +259,7 @@ def test_revisions(hub: HubServer) -> None:
     assert resolve_model(B32, revision="refs/pr/1", offline=False).revision == branch
     with pytest.raises(ModelNotFoundError, match="has no revision v3"):
         resolve_model(B32, revision="v3")
-    with pytest.raises(UsageError, match="no branch, tag or commit"):
+    with pytest.raises(UsageError, match="not a branch, tag or commit"):
         resolve_model(B32, revision="../../../etc")
 
 

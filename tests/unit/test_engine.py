@@ -224,7 +224,7 @@ def test_no_texts(model: Model, images: list[str]) -> None:
 
 
 def test_depth_goes_with_softmax_only(model: Model) -> None:
-    with pytest.raises(UsageError, match="--depth"):
+    with pytest.raises(UsageError, match="depth"):
         model.classifier(LabelSet("set", (Label("cat"),)), ClassifyOptions(scoring="cosine"), depth=1)
 
 
@@ -236,7 +236,7 @@ def test_a_device_that_is_not_there_names_those_that_are(clip_checkpoint: Path) 
 
 @pytest.mark.parametrize("device", ["gpu", "cpu:1", "cuda:x"])
 def test_a_name_that_is_no_device(device: str, clip_checkpoint: Path) -> None:
-    with pytest.raises(UsageError, match="--device"):
+    with pytest.raises(UsageError, match="device"):
         clipcli.load(str(clip_checkpoint), device=device).encode_texts(["cat"])
 
 
@@ -266,7 +266,7 @@ def test_no_answer_is_made_of_what_two_devices_computed(
     Placement("cpu", "bfloat16").remember("auto", "auto", elsewhere.cache)
     question = ([second], ["cat", "dog"]) if known == "labels" else ([first], ["bird", "cow"])
     model = clipcli.load(str(clip_checkpoint))
-    with pytest.raises(DeviceError, match=r"--device auto meant cpu in bfloat16 .* now means cpu in float32"):
+    with pytest.raises(DeviceError, match=r"device auto meant cpu in bfloat16 .* now means cpu in float32"):
         model.classify(*question)
     expected = clipcli.load(str(clip_checkpoint), cache=False).classify(*question)
     assert model.classify(*question) == expected

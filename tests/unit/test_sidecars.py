@@ -266,7 +266,7 @@ def test_dry_run_changes_nothing(tmp_path: Path) -> None:
 def test_two_images_with_one_stem(tmp_path: Path) -> None:
     for name in ("IMG.jpg", "IMG.png", "IMG.txt", "other.png"):
         (tmp_path / name).touch()
-    shared = r"IMG\.xmp would be the sidecar of IMG\.jpg and of IMG\.png: use --sidecar-name full"
+    shared = r"IMG\.xmp would be the sidecar of IMG\.jpg and of IMG\.png: name sidecars in full"
     with pytest.raises(SidecarError, match=shared):
         writer().write(str(tmp_path / "IMG.png"), DOG)
     assert not (tmp_path / "IMG.xmp").exists()

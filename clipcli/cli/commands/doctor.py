@@ -68,7 +68,9 @@ def doctor(
     with open_destination(None) as destination:
         destination.write((dump(report, indent=1) if json else "\n".join(map(printable, _as_text(report)))) + "\n")
     if problem is not None:
-        raise ClipError(str(problem), problem.hint, parameter=problem.parameter)  # status 1, whatever a job would end with
+        raise ClipError(
+            str(problem), problem.hint, parameter=problem.parameter
+        )  # status 1, whatever a job would end with
 
 
 def _report(
