@@ -58,7 +58,5 @@ def read_batch_size(text: str) -> int | None:
     if text == "auto":
         return None
     if not text.isdecimal():
-        raise UsageError(
-            f"batch_size must be auto or a whole number, not {text}", parameter="batch_size", value=text
-        )
+        raise UsageError(f"batch_size must be auto or a whole number, not {text}", parameter="batch_size", value=text)
     return int(text)
