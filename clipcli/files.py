@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-import re
+import shutil
 import stat
 import struct
 import tempfile
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Self
 
-from clipcli.errors import DamagedModelError
+from clipcli.errors import ClipError, DamagedModelError
 
 try:
     import fcntl
@@ -143,6 +143,24 @@ def read_regular(path: str | Path, largest_bytes: int) -> bytes:
 def is_read_only(path: Path) -> bool:
     """Whether a file exists that its owner has protected from writing."""
     return path.exists() and not (path.stat().st_mode & _WRITABLE and os.access(path, os.W_OK))
+
+
+def bytes_under(folder: Path) -> int:
+    """What the files below a folder take, those that links lead to left out."""
+    files = (path for path in folder.rglob("*") if not path.is_dir() and not path.is_symlink())
+    return sum(path.stat().st_size for path in files)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and all that is in it.
+
+    Raises:
+        ClipError: Something in it cannot be removed.
+    """
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise ClipError(f"{error.filename or folder} cannot be removed: {error.strerror}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -45,9 +45,11 @@ class ClassifyOptions:
                 value=self.temperature,
             )
         if self.scoring not in ("auto", *scoring.SCORINGS):
-            known = ", ".join(("auto", *scoring.SCORINGS))
             raise UsageError(
-                f"scoring {self.scoring} is not known", hint=f"use {known}", parameter="scoring", value=self.scoring
+                f"scoring {self.scoring} is not known",
+                hint=f"use {', '.join(('auto', *scoring.SCORINGS))}",
+                parameter="scoring",
+                value=self.scoring,
             )
         lowest = -1 if self.scoring == "cosine" else 0
         if self.threshold is not None and not lowest <= self.threshold <= 1:

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from clipcli import hub
 from clipcli.api.model import Model
 from clipcli.compute.devices import available_devices
 from clipcli.compute.options import RunOptions
-from clipcli.foreign.convert import check_foreign, is_foreign, kept_conversion, resolve_model
+from clipcli.foreign.check import check_foreign
+from clipcli.foreign.kept import kept_conversion
+from clipcli.foreign.resolve import is_foreign, resolve_model
 
 if TYPE_CHECKING:
     import torch
@@ -63,10 +66,10 @@ def check_job(name: str, *, revision: str | None = None, device: str = "auto", d
     """
     from clipcli.networks.loading import checked_weights
 
-    if revision is None and is_foreign(name) and kept_conversion(name) is None:
-        check_foreign(name)
+    if revision is None and is_foreign(name) and kept_conversion(hub.local_path(name)) is None:
+        check_foreign(hub.local_path(name))
         return
-    files = resolve_model(name, revision=revision, offline=True)
+    files = resolve_model(name, revision=revision, fetch=False)
     model = Model(files, RunOptions(device=device, dtype=dtype, cache=False))
     checked_weights(model.checkpoint.config, model.checkpoint.weights)
     _ = (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from clipcli import hub
 from clipcli.api.model import Model
 from clipcli.compute.options import RunOptions, read_batch_size
-from clipcli.foreign.convert import resolve_model
+from clipcli.foreign.resolve import resolve_model
 from clipcli.images.decode import MAX_MEGAPIXELS, DecodeOptions
 
 if TYPE_CHECKING:

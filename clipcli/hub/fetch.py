@@ -28,7 +28,7 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def fetch_model(hub_id: str, revision: str, on_progress: Progress | None = None) -> Path:
+def download_model(hub_id: str, revision: str, on_progress: Progress | None = None) -> Path:
     """Bring a model's files at a revision into the cache and return the snapshot folder.
 
     Files that are already there are hashed and kept; a wrong one is deleted and fetched again.

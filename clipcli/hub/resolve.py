@@ -1,4 +1,4 @@
-"""From the name of a model to a folder with a checkpoint in it. Must not import torch."""
+"""What a name means that is not a file of another layout, and where its files lie."""
 
 import os
 import re
@@ -31,7 +31,7 @@ class ModelFiles:
     source: Literal["folder", "cache", "bundled"]
 
 
-def resolve_model(
+def fetch_model(
     name: str,
     *,
     revision: str | None = None,
@@ -61,7 +61,7 @@ def resolve_model(
             reason = _why_offline(offline)
             if reason is not None:
                 raise remote.unavailable(hub_id, reason, revision=revision, missing=missing)
-            fetch.fetch_model(hub_id, revisions[0], on_progress)
+            fetch.download_model(hub_id, revisions[0], on_progress)
     return find_model(name, revision=revision)
 
 
@@ -92,7 +92,7 @@ def pull_model(
 
     Raises:
         UsageError: It is no hub model.
-        ModelError: As `resolve_model`.
+        ModelError: As `fetch_model`.
         ClipError: It cannot be stored.
     """
     if is_local(name):
@@ -101,7 +101,7 @@ def pull_model(
     reason = _why_offline(offline=False)
     if reason is not None:
         raise ModelNotFoundError(f"{hub_id} cannot be pulled: {reason}", hint="unset HF_HUB_OFFLINE")
-    fetch.fetch_model(hub_id, revisions[0], on_progress)
+    fetch.download_model(hub_id, revisions[0], on_progress)
     return find_model(name, revision=revision)
 
 
@@ -114,7 +114,7 @@ def model_folder(name: str, *, revision: str | None = None) -> Path:
     if name == DEMO:
         return demo_folder()
     if is_local(name):
-        return _as_path(name)
+        return local_path(name)
     hub_id, revisions = _hub_reference(name, revision)
     snapshot, _ = cache.best_snapshot(hub_id, revisions)
     if snapshot is None:
@@ -148,12 +148,17 @@ def demo_folder() -> Path:
     return Path(__file__).parent.parent / "demo"
 
 
+def local_path(name: str) -> Path:
+    """A name as a path; unlike `Path.expanduser`, `~nobody` stays as it is."""
+    return Path(os.path.expanduser(name))
+
+
 def is_local(name: str) -> bool:
     """Whether a name means the bundled model, a folder or a file; the registry's names go before those called the same.
 
     Whether a file is a model is not for this room to tell.
     """
-    return name == DEMO or (bool(name) and find_checkpoint(name) is None and os.path.exists(_as_path(name)))
+    return name == DEMO or (bool(name) and find_checkpoint(name) is None and os.path.exists(local_path(name)))
 
 
 def is_here(name: str, *, revision: str | None = None) -> bool:
@@ -169,11 +174,6 @@ def is_here(name: str, *, revision: str | None = None) -> bool:
     return snapshot is not None and not missing
 
 
-def _as_path(name: str) -> Path:
-    """A name as a path; unlike `Path.expanduser`, `~nobody` stays as it is."""
-    return Path(os.path.expanduser(name))
-
-
 def _local_model(name: str, revision: str | None) -> ModelFiles:
     if revision is not None:
         raise UsageError(
@@ -183,7 +183,7 @@ def _local_model(name: str, revision: str | None) -> ModelFiles:
             value=revision,
         )
     bundled = name == DEMO
-    folder = demo_folder() if bundled else _as_path(name)
+    folder = demo_folder() if bundled else local_path(name)
     missing = cache.missing_files(folder)
     if missing and bundled:
         raise DamagedModelError(

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from clipcli.checkpoints.families import MODEL_TYPES
-from clipcli.errors import ClipError, DamagedModelError, ModelNotFoundError
-from clipcli.files import read_json
+from clipcli.errors import DamagedModelError, ModelNotFoundError
+from clipcli.files import bytes_under, read_json, remove_folder
 from clipcli.hub import cache, fetch
 from clipcli.hub.registry import find_checkpoint, usual_revisions
 
@@ -75,7 +74,7 @@ def stored_models() -> tuple[StoredModel, ...]:
         family = _family(hub_id, snapshot) if snapshot is not None else None
         if snapshot is not None and family is not None:
             missing = cache.missing_files(snapshot)
-            size = _bytes_under(folder)
+            size = bytes_under(folder)
             found.append(StoredModel(hub_id, family, snapshot.name, snapshot, size, missing, only_at))
     return tuple(found)
 
@@ -128,7 +127,7 @@ def plan_removal(hub_id: str) -> Removal:
     def execute() -> None:
         strategy.execute()
         if folder.exists():
-            _remove_folder(folder)
+            remove_folder(folder)
 
     return Removal(hub_id, folder, strategy.expected_freed_size + partial, execute)
 
@@ -175,25 +174,13 @@ def _is_readable(path: Path) -> bool:
     return bool(start)
 
 
-def _bytes_under(folder: Path) -> int:
-    files = (path for path in folder.rglob("*") if not path.is_dir() and not path.is_symlink())
-    return sum(path.stat().st_size for path in files)
-
-
 def _plain_removal(hub_id: str, folder: Path) -> Removal:
     """Removal of a repository's folder; of one that was moved and linked to, the folder and the link."""
     target = folder.resolve()
 
     def execute() -> None:
-        _remove_folder(target)
+        remove_folder(target)
         if folder.is_symlink():
             folder.unlink()
 
-    return Removal(hub_id, target, _bytes_under(target), execute)
-
-
-def _remove_folder(folder: Path) -> None:
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise ClipError(f"{error.filename or folder} cannot be removed: {error.strerror}") from error
+    return Removal(hub_id, target, bytes_under(target), execute)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from clipcli.foreign.convert import kept_conversions
+from clipcli.foreign.kept import kept_conversions
 from tests.cli.conftest import Clip
 from tests.helpers.schemas import check_rows
 
@@ -27,7 +27,7 @@ def vit(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not look into whatever other packages are installed here."""
-    monkeypatch.setattr("clipcli.foreign.convert._PACKAGES", ())
+    monkeypatch.setattr("clipcli.foreign.tokenizers._PACKAGES", ())
 
 
 def stored_model(hub_id: str, tokenizer: Path, model_type: str) -> None:
@@ -143,7 +143,7 @@ def test_openais_vocabulary_in_an_installed_package(
     (package / "__init__.py").write_text("raise SystemExit('imported')")
     shutil.copy(DATA / "openai-bpe.txt.gz", package / "bpe_simple_vocab_16e6.txt.gz")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setattr("clipcli.foreign.convert._PACKAGES", ("open_clip",))
+    monkeypatch.setattr("clipcli.foreign.tokenizers._PACKAGES", ("open_clip",))
     assert clip("models", "convert", DATA / "openai-vit.pt", tmp_path / "out").status == 0
 
 

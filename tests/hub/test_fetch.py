@@ -17,7 +17,7 @@ from clipcli.errors import (
     UnsupportedModelError,
     UsageError,
 )
-from clipcli.hub import fetch, pull_model, resolve_model
+from clipcli.hub import fetch, fetch_model, pull_model
 from clipcli.hub.registry import usual_revisions
 from clipcli.hub.remote import Listing, RemoteFile
 from tests.helpers.hub_server import HubServer
@@ -38,7 +38,7 @@ def test_first_download_brings_only_what_is_needed(hub: HubServer) -> None:
     commit = hub.add(B32, checkpoint_files())
     seen: list[tuple[int, int]] = []
 
-    model = resolve_model("vit-b32", on_progress=lambda done, total: seen.append((done, total)))
+    model = fetch_model("vit-b32", on_progress=lambda done, total: seen.append((done, total)))
 
     assert (model.id, model.revision, model.source) == (B32, commit, "cache")
     assert {path.name for path in model.folder.iterdir()} == NEEDED
@@ -50,10 +50,10 @@ def test_first_download_brings_only_what_is_needed(hub: HubServer) -> None:
 
 def test_no_request_once_it_is_here(hub: HubServer) -> None:
     hub.add(B32, checkpoint_files())
-    resolve_model(B32)
+    fetch_model(B32)
     hub.requests.clear()
 
-    again = resolve_model("vit-b32")
+    again = fetch_model("vit-b32")
 
     assert hub.requests == []
     assert again.source == "cache"
@@ -61,7 +61,7 @@ def test_no_request_once_it_is_here(hub: HubServer) -> None:
 
 def test_huggingface_hub_finds_what_was_fetched(hub: HubServer, cache_dir: Path) -> None:
     commit = hub.add("me/mine", checkpoint_files())
-    resolve_model("me/mine")
+    fetch_model("me/mine")
 
     found = try_to_load_from_cache("me/mine", "model.safetensors")
     assert isinstance(found, str) and Path(found).read_bytes() == WEIGHTS
@@ -75,7 +75,7 @@ def test_bin_is_taken_where_there_are_no_safetensors(hub: HubServer) -> None:
     del files["model.safetensors"]
     hub.add("me/old", files)
 
-    names = {path.name for path in resolve_model("me/old").folder.iterdir()}
+    names = {path.name for path in fetch_model("me/old").folder.iterdir()}
 
     assert "pytorch_model.bin" in names and "tf_model.h5" not in names
 
@@ -87,7 +87,7 @@ def test_all_shards_are_fetched(hub: HubServer) -> None:
     index = {"weight_map": {f"w{i}": name for i, name in enumerate(shards)}}
     hub.add("me/big", {**files, **shards, "model.safetensors.index.json": json.dumps(index).encode()})
 
-    folder = resolve_model("me/big").folder
+    folder = fetch_model("me/big").folder
 
     assert [path.name for path in hub_room.weight_files(folder)] == sorted(shards)
 
@@ -97,7 +97,7 @@ def test_a_cut_download_goes_on_where_it_stopped(hub: HubServer, waits: list[flo
     hub.cut("model.safetensors", 1 << 20, 1 << 19)
     done: list[int] = []
 
-    folder = resolve_model(B32, on_progress=lambda now, _: done.append(now)).folder
+    folder = fetch_model(B32, on_progress=lambda now, _: done.append(now)).folder
 
     starts = [request.headers.get("Range") for request in hub.fetched("model.safetensors")]
     assert starts == [None, "bytes=1048576-", "bytes=1572864-"]
@@ -111,13 +111,13 @@ def test_a_download_that_gave_up_goes_on_at_the_next_run(hub: HubServer, waits: 
     hub.cut("model.safetensors", 1 << 20, *[0] * 20)
 
     with pytest.raises(ModelNotFoundError, match="connection broke") as caught:
-        resolve_model(B32)
+        fetch_model(B32)
     assert waits == [1, 2, 4, 8, 16]
     assert 'model="demo"' in (caught.value.hint or "")
 
     hub.cuts.clear()
     hub.requests.clear()
-    resolve_model(B32)
+    fetch_model(B32)
     (request,) = hub.fetched("model.safetensors")
     assert request.headers["Range"] == "bytes=1048576-"
 
@@ -129,7 +129,7 @@ def test_a_wrong_partial_file_is_thrown_away(hub: HubServer, cache_dir: Path) ->
     partial.parent.mkdir(parents=True)
     partial.write_bytes(b"x" * 1000)
 
-    assert (resolve_model(B32).folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert (fetch_model(B32).folder / "model.safetensors").read_bytes() == WEIGHTS
     assert [r.headers.get("Range") for r in hub.fetched("model.safetensors")] == ["bytes=1000-", None]
 
 
@@ -137,7 +137,7 @@ def test_two_processes_fetch_a_model_once(hub: HubServer) -> None:
     hub.add(B32, checkpoint_files())
 
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(resolve_model, [B32, "vit-b32"])
+        one, other = pool.map(fetch_model, [B32, "vit-b32"])
 
     assert one == other
     assert len(hub.fetched("model.safetensors")) == 1
@@ -148,7 +148,7 @@ def test_a_server_without_ranges_starts_again(hub: HubServer, waits: list[float]
     hub.cut("model.safetensors", 1 << 20)
     hub.ignores_ranges = True
 
-    assert (resolve_model(B32).folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert (fetch_model(B32).folder / "model.safetensors").read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "vocab.json"])
@@ -158,17 +158,17 @@ def test_a_wrong_hash_is_refused_and_deleted(hub: HubServer, cache_dir: Path, na
     hub.swapped[name] = content[:-1] + b"!"
 
     with pytest.raises(DamagedModelError, match=rf"{name} arrived with a wrong hash"):
-        resolve_model(B32)
+        fetch_model(B32)
 
     assert not [path for path in cache_dir.rglob("*") if path.is_file() and path.read_bytes() == hub.swapped[name]]
     assert resolve_is_refused_offline(B32)
     hub.swapped.clear()
-    assert (resolve_model(B32).folder / name).read_bytes() == content
+    assert (fetch_model(B32).folder / name).read_bytes() == content
 
 
 def resolve_is_refused_offline(name: str) -> bool:
     try:
-        resolve_model(name, offline=True)
+        fetch_model(name, offline=True)
     except ModelNotFoundError:
         return True
     return False
@@ -179,7 +179,7 @@ def test_the_token_stays_with_the_hub(hub: HubServer, monkeypatch: pytest.Monkey
     hub.add(B32, checkpoint_files())
     hub.models[B32].private = True
 
-    resolve_model(B32)
+    fetch_model(B32)
 
     (from_cdn,) = hub.fetched("model.safetensors")
     assert "authorization" not in {name.lower() for name in from_cdn.headers}
@@ -190,7 +190,7 @@ def test_too_many_requests_waits_as_long_as_the_server_says(hub: HubServer, wait
     hub.refuse("/api/models", 429, times=2, Retry_After="7")
     hub.refuse("/resolve/", 503, times=1)
 
-    resolve_model(B32)
+    fetch_model(B32)
 
     assert waits == [8, 8, 1]
 
@@ -200,14 +200,14 @@ def test_a_hub_that_stays_down_is_named(hub: HubServer, waits: list[float]) -> N
     hub.refuse("/api/models", 502, times=99)
 
     with pytest.raises(ModelNotFoundError, match=rf"{hub.endpoint} answers HTTP 502"):
-        resolve_model(B32)
+        fetch_model(B32)
 
 
 def test_an_unreachable_hub_fails_at_once(hub: HubServer, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
 
     with pytest.raises(ModelNotFoundError, match=r"not on this machine.*127\.0\.0\.1:9 cannot be reached") as caught:
-        resolve_model("vit-b32")
+        fetch_model("vit-b32")
 
     assert waits == []
     assert f"clip models pull {B32}" in (caught.value.hint or "")
@@ -215,7 +215,7 @@ def test_an_unreachable_hub_fails_at_once(hub: HubServer, waits: list[float], mo
 
 def test_a_model_that_does_not_exist_names_its_neighbours(hub: HubServer) -> None:
     with pytest.raises(ModelNotFoundError, match="no model called openai/clip-vit-base-patch23") as caught:
-        resolve_model("openai/clip-vit-base-patch23")
+        fetch_model("openai/clip-vit-base-patch23")
 
     assert B32 in (caught.value.hint or "")
     assert f"{hub.endpoint}/settings/tokens" in (caught.value.hint or "")
@@ -225,7 +225,7 @@ def test_404_with_a_token(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("HF_TOKEN", hub.token)
 
     with pytest.raises(ModelNotFoundError, match="no model called me/none"):
-        resolve_model("me/none")
+        fetch_model("me/none")
 
 
 def test_a_gated_model_says_where_to_get_a_token(hub: HubServer) -> None:
@@ -233,7 +233,7 @@ def test_a_gated_model_says_where_to_get_a_token(hub: HubServer) -> None:
     hub.models["me/gated"].gated = True
 
     with pytest.raises(ModelNotFoundError, match="me/gated is gated") as caught:
-        resolve_model("me/gated")
+        fetch_model("me/gated")
 
     assert f"{hub.endpoint}/me/gated" in (caught.value.hint or "")
     assert f"{hub.endpoint}/settings/tokens" in (caught.value.hint or "")
@@ -244,7 +244,7 @@ def test_a_wrong_token_is_named_as_such(hub: HubServer, monkeypatch: pytest.Monk
     hub.add(B32, checkpoint_files())
 
     with pytest.raises(ModelNotFoundError, match=r"refuses the token in use \(HTTP 401\)") as caught:
-        resolve_model(B32)
+        fetch_model(B32)
 
     assert "HF_TOKEN" in (caught.value.hint or "")
 
@@ -254,44 +254,44 @@ def test_revisions(hub: HubServer) -> None:
     tagged = hub.add(B32, checkpoint_files(WEIGHTS[::-1]), revision="v2")
     branch = hub.add(B32, checkpoint_files(b"branch"), revision="refs/pr/1")
 
-    assert resolve_model(B32, revision="v2").revision == tagged
-    assert resolve_model(B32, revision=tagged).folder == resolve_model(B32, revision="v2").folder
-    assert resolve_model(B32, revision="refs/pr/1", offline=False).revision == branch
+    assert fetch_model(B32, revision="v2").revision == tagged
+    assert fetch_model(B32, revision=tagged).folder == fetch_model(B32, revision="v2").folder
+    assert fetch_model(B32, revision="refs/pr/1", offline=False).revision == branch
     with pytest.raises(ModelNotFoundError, match="has no revision v3"):
-        resolve_model(B32, revision="v3")
+        fetch_model(B32, revision="v3")
     with pytest.raises(UsageError, match="not a branch, tag or commit"):
-        resolve_model(B32, revision="../../../etc")
+        fetch_model(B32, revision="../../../etc")
 
 
 def test_the_pinned_commit_is_fetched_though_the_branch_moved_on(hub: HubServer) -> None:
     pinned = hub.add(B32, checkpoint_files())
     newer = hub.add(B32, checkpoint_files(b"newer"))
 
-    assert resolve_model("vit-b32").revision == pinned
+    assert fetch_model("vit-b32").revision == pinned
     assert pull_model(B32).revision == pinned
-    assert resolve_model(B32, revision="main").revision == newer
-    assert resolve_model(B32, offline=True).revision == pinned
+    assert fetch_model(B32, revision="main").revision == newer
+    assert fetch_model(B32, offline=True).revision == pinned
 
 
 def test_what_another_program_fetched_will_do_for_the_pinned_commit(hub: HubServer) -> None:
     pinned = hub.add(B32, checkpoint_files())
     newer = hub.add(B32, checkpoint_files(b"newer"))
-    resolve_model(B32, revision="main")
+    fetch_model(B32, revision="main")
     hub.requests.clear()
 
-    assert resolve_model("vit-b32").revision == newer
+    assert fetch_model("vit-b32").revision == newer
     assert hub.requests == []
     assert pull_model("vit-b32").revision == pinned
-    assert resolve_model("vit-b32").revision == pinned
+    assert fetch_model("vit-b32").revision == pinned
 
 
 def test_a_half_written_pin_does_not_hide_a_whole_model(hub: HubServer) -> None:
     hub.add(B32, checkpoint_files())
     newer = hub.add(B32, checkpoint_files(b"newer"))
-    resolve_model(B32, revision="main")
-    (resolve_model(B32, revision=PINNED).folder / "config.json").unlink()
+    fetch_model(B32, revision="main")
+    (fetch_model(B32, revision=PINNED).folder / "config.json").unlink()
 
-    assert resolve_model(B32, offline=True).revision == newer
+    assert fetch_model(B32, offline=True).revision == newer
 
 
 def test_a_mirror_without_the_pinned_commit(hub: HubServer) -> None:
@@ -301,10 +301,10 @@ def test_a_mirror_without_the_pinned_commit(hub: HubServer) -> None:
     model.commits = {"0" * 40: model.commits[PINNED]}
 
     with pytest.raises(ModelNotFoundError, match=f"{B32} has no revision {PINNED}") as caught:
-        resolve_model("vit-b32")
+        fetch_model("vit-b32")
     assert caught.value.hint == '`revision="main"` takes its newest'
-    assert resolve_model("vit-b32", revision="main").revision == "0" * 40
-    assert resolve_model("vit-b32").revision == "0" * 40
+    assert fetch_model("vit-b32", revision="main").revision == "0" * 40
+    assert fetch_model("vit-b32").revision == "0" * 40
 
 
 def test_a_mirror_that_knows_no_revisions(hub: HubServer) -> None:
@@ -313,20 +313,20 @@ def test_a_mirror_that_knows_no_revisions(hub: HubServer) -> None:
     hub.models[B32].refs[PINNED] = newer
 
     with pytest.raises(ModelNotFoundError, match=f"asked for commit {PINNED} .* answers with {newer}") as caught:
-        resolve_model("vit-b32")
+        fetch_model("vit-b32")
     assert 'revision="main"' in (caught.value.hint or "")
     assert hub.fetched("model.safetensors") == []
 
 
 def test_a_branch_that_moved_on_is_followed_only_when_pulled(hub: HubServer) -> None:
     first = hub.add("me/mine", checkpoint_files())
-    resolve_model("me/mine")
+    fetch_model("me/mine")
     second = hub.add("me/mine", checkpoint_files(b"newer"))
     hub.requests.clear()
 
-    assert resolve_model("me/mine").revision == first
+    assert fetch_model("me/mine").revision == first
     assert pull_model("me/mine").revision == second
-    assert resolve_model("me/mine", offline=True).revision == second
+    assert fetch_model("me/mine", offline=True).revision == second
     assert [r.path.rpartition("/")[2] for r in hub.requests if r.method == "GET" and "api" not in r.path] == [
         "model.safetensors",
         "model.safetensors",
@@ -341,7 +341,7 @@ def test_offline_without_a_cache_says_every_way_on(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", how == "environment")
 
     with pytest.raises(ModelNotFoundError) as caught:
-        resolve_model("vit-b32", offline=how == "option")
+        fetch_model("vit-b32", offline=how == "option")
 
     assert B32 in str(caught.value)
     assert str(cache_dir / "models--openai--clip-vit-base-patch32") in str(caught.value)
@@ -353,17 +353,17 @@ def test_offline_without_a_cache_says_every_way_on(
 
 def test_offline_with_a_cache(hub: HubServer) -> None:
     hub.add(B32, checkpoint_files())
-    here = resolve_model(B32)
+    here = fetch_model(B32)
     hub.requests.clear()
 
-    assert resolve_model(B32, offline=True) == here
+    assert fetch_model(B32, offline=True) == here
     assert hub.requests == []
 
 
 @pytest.mark.parametrize("damage", ["no weights", "no tokenizer", "dangling", "empty", "cut config"])
 def test_a_half_written_snapshot_is_completed_or_named(hub: HubServer, damage: str) -> None:
     hub.add(B32, checkpoint_files())
-    folder = resolve_model(B32).folder
+    folder = fetch_model(B32).folder
     name = {"no tokenizer": "vocab.json", "cut config": "config.json"}.get(damage, "model.safetensors")
     if damage == "dangling":
         (folder / name).resolve().unlink()
@@ -373,15 +373,15 @@ def test_a_half_written_snapshot_is_completed_or_named(hub: HubServer, damage: s
         (folder / name).unlink()
 
     with pytest.raises(ModelNotFoundError, match="incomplete") as caught:
-        resolve_model(B32, offline=True)
+        fetch_model(B32, offline=True)
     assert ("tokenizer.json" if name == "vocab.json" else name) in str(caught.value)
 
-    assert (resolve_model(B32).folder / name).read_bytes() == checkpoint_files()[name]
+    assert (fetch_model(B32).folder / name).read_bytes() == checkpoint_files()[name]
 
 
 def test_pull_replaces_a_file_that_was_changed_on_disk(hub: HubServer) -> None:
     hub.add(B32, checkpoint_files())
-    weights = resolve_model(B32).folder / "model.safetensors"
+    weights = fetch_model(B32).folder / "model.safetensors"
     weights.write_bytes(WEIGHTS[::-1])
 
     pull_model(B32)
@@ -392,7 +392,7 @@ def test_pull_replaces_a_file_that_was_changed_on_disk(hub: HubServer) -> None:
 def test_files_go_without_links_where_there_are_none(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", True)
     hub.add(B32, checkpoint_files())
-    folder = resolve_model(B32).folder
+    folder = fetch_model(B32).folder
     hub.requests.clear()
 
     pull_model(B32)
@@ -405,7 +405,7 @@ def test_other_families_are_refused_before_their_weights_come(hub: HubServer) ->
     hub.add("me/bert", {**checkpoint_files(), "config.json": b'{"model_type": "bert"}'})
 
     with pytest.raises(UnsupportedModelError, match="'bert'"):
-        resolve_model("me/bert")
+        fetch_model("me/bert")
 
     assert hub.fetched("model.safetensors") == []
 
@@ -416,14 +416,14 @@ def test_weights_in_other_formats_are_named(hub: HubServer) -> None:
     hub.add("me/flax", files)
 
     with pytest.raises(UnsupportedModelError, match=r"flax_model\.msgpack, tf_model\.h5"):
-        resolve_model("me/flax")
+        fetch_model("me/flax")
 
 
 def test_a_repository_in_open_clips_layout_says_how_it_is_run(hub: HubServer) -> None:
     hub.add("me/open", {"open_clip_config.json": b"{}", "open_clip_model.safetensors": b"weights"})
 
     with pytest.raises(UnsupportedModelError, match=r"has no config\.json") as caught:
-        resolve_model("me/open")
+        fetch_model("me/open")
 
     assert "open_clip's layout" in (caught.value.hint or "") and "as the model" in (caught.value.hint or "")
 
@@ -434,17 +434,17 @@ def test_a_model_without_preprocessing_is_not_complete(hub: HubServer) -> None:
     hub.add("me/bare", files)
 
     with pytest.raises(DamagedModelError, match=r"it has no preprocessor_config\.json"):
-        resolve_model("me/bare")
+        fetch_model("me/bare")
 
 
 def test_preprocessing_in_the_newer_file(hub: HubServer) -> None:
     files = checkpoint_files(**{"processor_config.json": b'{"image_processor": {"crop_size": 224}}'})
     hub.add("me/between", files)
-    assert {path.name for path in resolve_model("me/between").folder.iterdir()} == NEEDED | {"processor_config.json"}
+    assert {path.name for path in fetch_model("me/between").folder.iterdir()} == NEEDED | {"processor_config.json"}
 
     del files["preprocessor_config.json"]
     hub.add("me/new", files)
-    assert (resolve_model("me/new").folder / "processor_config.json").is_file()
+    assert (fetch_model("me/new").folder / "processor_config.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_a_page_that_is_no_hub(hub: HubServer, cache_dir: Path, page: bytes) -> 
     hub.page = page
 
     with pytest.raises(ModelError, match="does not answer as the hub does") as caught:
-        resolve_model(B32)
+        fetch_model(B32)
 
     assert caught.value.hint == "check HF_ENDPOINT"
     assert not [path for path in cache_dir.parent.rglob("*") if path.is_file()]
@@ -472,7 +472,7 @@ def test_too_small_a_disk_is_seen_before_the_download(hub: HubServer, monkeypatc
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
 
     with pytest.raises(ClipError, match=r"the disk is full: .* needs 2 MB more") as caught:
-        resolve_model(B32)
+        fetch_model(B32)
 
     assert caught.value.exit_status == 1
     assert hub.fetched("model.safetensors") == []
@@ -492,12 +492,12 @@ def test_a_disk_that_fills_up_while_downloading(hub: HubServer, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(fetch, "_append", until_full)
         with pytest.raises(ClipError, match="the disk is full") as caught:
-            resolve_model(B32)
+            fetch_model(B32)
     assert caught.value.exit_status == 1
     assert "clip models rm" in (caught.value.hint or "") and "is kept" in (caught.value.hint or "")
 
     hub.requests.clear()
-    assert (resolve_model(B32).folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert (fetch_model(B32).folder / "model.safetensors").read_bytes() == WEIGHTS
     assert [r.headers.get("Range") for r in hub.fetched("model.safetensors")] == ["bytes=1048576-"]
 
 
@@ -510,5 +510,5 @@ def test_a_cache_without_permission(hub: HubServer, cache_dir: Path, monkeypatch
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(ClipError, match=rf"cannot be written: {cache_dir}.*Permission denied") as caught:
-        resolve_model(B32)
+        fetch_model(B32)
     assert "HF_HOME" in (caught.value.hint or "")

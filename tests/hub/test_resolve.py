@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from clipcli.errors import DamagedModelError, ExitStatus, ModelNotFoundError, UsageError
-from clipcli.hub import find_model, pull_model, resolve_model
+from clipcli.hub import fetch_model, find_model, pull_model
 from clipcli.hub import resolve as resolve_module
 from tests.hub.conftest import checkpoint_files
 from tests.hub.test_cache import write
@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder(folder: Path) -> None:
-    model = resolve_model(str(folder))
+    model = fetch_model(str(folder))
 
     assert (model.id, model.folder, model.revision, model.source) == (str(folder), folder, None, "folder")
 
@@ -27,20 +27,20 @@ def test_a_folder(folder: Path) -> None:
 def test_a_folder_by_a_relative_name_that_looks_like_a_hub_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent.parent)
 
-    assert resolve_model(f"{folder.parent.name}/{folder.name}").source == "folder"
+    assert fetch_model(f"{folder.parent.name}/{folder.name}").source == "folder"
 
 
 def test_a_folder_under_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(folder.parent))
 
-    assert resolve_model("~/my-model").folder == folder
+    assert fetch_model("~/my-model").folder == folder
 
 
 def test_a_folder_that_lacks_something(folder: Path) -> None:
     (folder / "config.json").unlink()
 
     with pytest.raises(DamagedModelError, match=r"my-model has no usable config\.json") as caught:
-        resolve_model(str(folder))
+        fetch_model(str(folder))
     assert caught.value.exit_status == ExitStatus.MODEL
 
 
@@ -49,14 +49,14 @@ def test_an_alias_goes_before_a_folder_of_that_name(folder: Path, monkeypatch: p
     monkeypatch.chdir(folder.parent)
 
     with pytest.raises(ModelNotFoundError, match="openai/clip-vit-base-patch32"):
-        resolve_model("vit-b32", offline=True)
-    assert resolve_model("./vit-b32").source == "folder"
+        fetch_model("vit-b32", offline=True)
+    assert fetch_model("./vit-b32").source == "folder"
 
 
 def test_the_bundled_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolve_module, "demo_folder", lambda: folder)
 
-    model = resolve_model("demo")
+    model = fetch_model("demo")
 
     assert (model.id, model.folder, model.source) == ("demo", folder, "bundled")
 
@@ -67,13 +67,13 @@ def test_the_bundled_model_when_it_is_damaged(folder: Path, monkeypatch: pytest.
     monkeypatch.setattr(resolve_module, "demo_folder", lambda: folder)
 
     with pytest.raises(DamagedModelError, match=r"not in this installation: .* has no usable model\.safetensors"):
-        resolve_model("demo")
+        fetch_model("demo")
 
 
 @pytest.mark.parametrize("name", ["demo", "FOLDER"])
 def test_revisions_are_for_the_hub(folder: Path, name: str) -> None:
     with pytest.raises(UsageError, match="only hub models have revisions"):
-        resolve_model(name.replace("FOLDER", str(folder)), revision="v1")
+        fetch_model(name.replace("FOLDER", str(folder)), revision="v1")
 
 
 def test_only_hub_models_can_be_pulled(folder: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clipcli.errors import ModelNotFoundError
-from clipcli.hub import find_model, model_folder, plan_removal, resolve_model, stored_models, verify_files
+from clipcli.hub import fetch_model, find_model, model_folder, plan_removal, stored_models, verify_files
 from tests.helpers.hub_server import HubServer
 from tests.hub.conftest import B32, WEIGHTS, checkpoint_files
 
@@ -20,8 +20,8 @@ def test_stored_models(hub: HubServer, cache_dir: Path) -> None:
     assert stored_models() == ()
     commit = hub.add(B32, checkpoint_files())
     hub.add("me/my-model", checkpoint_files())
-    resolve_model(B32)
-    resolve_model("me/my-model")
+    fetch_model(B32)
+    fetch_model("me/my-model")
     other = cache_dir / "models--me--bert" / "snapshots" / "0" / "config.json"
     other.parent.mkdir(parents=True)
     other.write_text('{"model_type": "bert"}')
@@ -35,7 +35,7 @@ def test_stored_models(hub: HubServer, cache_dir: Path) -> None:
 
 def test_a_half_written_model_is_listed_as_such(hub: HubServer) -> None:
     hub.add(B32, checkpoint_files())
-    (resolve_model(B32).folder / "config.json").resolve().unlink()
+    (fetch_model(B32).folder / "config.json").resolve().unlink()
 
     (model,) = stored_models()
 
@@ -45,7 +45,7 @@ def test_a_half_written_model_is_listed_as_such(hub: HubServer) -> None:
 def test_a_model_that_is_here_at_another_revision_only(hub: HubServer) -> None:
     hub.add("me/mine", checkpoint_files())
     tagged = hub.add("me/mine", checkpoint_files(b"tagged"), revision="v1")
-    folder = resolve_model("me/mine", revision="v1").folder
+    folder = fetch_model("me/mine", revision="v1").folder
 
     (model,) = stored_models()
     assert (model.only_at, model.revision, model.folder) == ("v1", tagged, folder)
@@ -54,11 +54,11 @@ def test_a_model_that_is_here_at_another_revision_only(hub: HubServer) -> None:
             find("me/mine")
         assert (caught.value.hint or "").startswith("`revision='v1'` uses what is installed; ")
     with pytest.raises(ModelNotFoundError, match=r"at revision v1 only .* and .offline=True. forbids"):
-        resolve_model("me/mine", offline=True)
+        fetch_model("me/mine", offline=True)
     with pytest.raises(ModelNotFoundError, match="at revision v1 only"):
         find_model("me/mine", revision="v2")
 
-    resolve_model("me/mine")
+    fetch_model("me/mine")
     (model,) = stored_models()
     assert (model.only_at, model.missing) == (None, ())
     with pytest.raises(ModelNotFoundError, match="at revision main and v1 only"):
@@ -82,7 +82,7 @@ def test_a_model_without_its_branch_is_called_by_its_commit(
     hub: HubServer, cache_dir: Path, broken: Callable[[Path], None]
 ) -> None:
     commit = hub.add("me/mine", checkpoint_files())
-    folder = resolve_model("me/mine").folder
+    folder = fetch_model("me/mine").folder
     broken(cache_dir / "models--me--mine" / "refs" / "main")
 
     (model,) = stored_models()
@@ -94,7 +94,7 @@ def test_a_model_without_its_branch_is_called_by_its_commit(
 
 def test_verify(hub: HubServer) -> None:
     hub.add(B32, checkpoint_files())
-    folder = resolve_model(B32).folder
+    folder = fetch_model(B32).folder
     assert {check.status for check in verify_files(folder)} == {"ok"}
 
     (folder / "model.safetensors").write_bytes(WEIGHTS[:-1] + b"!")
@@ -110,7 +110,7 @@ def test_verify(hub: HubServer) -> None:
 
 def test_verify_where_a_folder_stands_for_a_file(hub: HubServer) -> None:
     hub.add(B32, checkpoint_files())
-    config = resolve_model(B32).folder / "config.json"
+    config = fetch_model(B32).folder / "config.json"
     config.unlink()
     config.mkdir()
 
@@ -146,7 +146,7 @@ def test_a_header_that_claims_10_gigabytes(clip_checkpoint: Path, tmp_path: Path
 def test_removal_frees_what_it_says_and_nothing_else(hub: HubServer, cache_dir: Path) -> None:
     for hub_id in (B32, B16):
         hub.add(hub_id, checkpoint_files())
-        resolve_model(hub_id)
+        fetch_model(hub_id)
     folder = cache_dir / "models--openai--clip-vit-base-patch32"
     (folder / "blobs" / "1234.incomplete").write_bytes(b"x" * 1000)
     before = files_under(cache_dir)
@@ -160,7 +160,7 @@ def test_removal_frees_what_it_says_and_nothing_else(hub: HubServer, cache_dir: 
     assert not folder.exists()
     blobs = sum(size for path, size in gone.items() if path.parent.name == "blobs")
     assert removal.frees_bytes == blobs
-    assert resolve_model(B16, offline=True).id == B16
+    assert fetch_model(B16, offline=True).id == B16
 
 
 def test_removing_a_copy_leaves_the_original(hub: HubServer, cache_dir: Path) -> None:
@@ -169,7 +169,7 @@ def test_removing_a_copy_leaves_the_original(hub: HubServer, cache_dir: Path) ->
     commit = hub.add(B32, checkpoint_files(b"weights"))
     for copy in copies:
         hub.models[copy] = hub.models[B32]
-        resolve_model(copy)
+        fetch_model(copy)
 
     for copy in sorted(copies):
         plan_removal(copy).execute()
@@ -180,7 +180,7 @@ def test_removing_a_copy_leaves_the_original(hub: HubServer, cache_dir: Path) ->
 
 def test_a_model_that_cannot_be_scanned_is_removed_too(hub: HubServer, cache_dir: Path) -> None:
     hub.add(B32, checkpoint_files())
-    resolve_model(B32)
+    fetch_model(B32)
     folder = cache_dir / "models--openai--clip-vit-base-patch32"
     shutil.rmtree(folder / "snapshots")
 
@@ -194,7 +194,7 @@ def test_a_model_that_cannot_be_scanned_is_removed_too(hub: HubServer, cache_dir
 def test_a_broken_ref_of_another_model_is_in_nobodys_way(hub: HubServer, cache_dir: Path) -> None:
     for hub_id in (B32, "me/mine"):
         hub.add(hub_id, checkpoint_files())
-        resolve_model(hub_id)
+        fetch_model(hub_id)
     not_text(cache_dir / "models--me--mine" / "refs" / "main")
 
     plan_removal(B32).execute()
@@ -207,7 +207,7 @@ def test_a_model_that_was_moved_and_linked_to_goes_with_its_link(
     hub: HubServer, cache_dir: Path, tmp_path: Path
 ) -> None:
     hub.add(B32, checkpoint_files())
-    resolve_model(B32)
+    fetch_model(B32)
     link, moved = cache_dir / "models--openai--clip-vit-base-patch32", tmp_path / "disk" / "moved"
     moved.parent.mkdir()
     link.rename(moved)

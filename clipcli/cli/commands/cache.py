@@ -39,7 +39,7 @@ def info(options: FormatOptions) -> None:
     clip cache info --json
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.features.cache import open_cache
-    from clipcli.foreign.convert import kept_conversions
+    from clipcli.foreign.kept import kept_conversions
 
     found, kept = open_cache().info(), kept_conversions()
     converted = {"path": str(kept.path), "models": len(kept.folders), "size_bytes": kept.size_bytes}
@@ -76,7 +76,7 @@ def clear(
     clip cache clear --images
     clip cache clear --converted
     """  # noqa: D301 - \b keeps lines apart
-    from clipcli.foreign.convert import forget_conversions, kept_conversions
+    from clipcli.foreign.kept import forget_conversions, kept_conversions
 
     everything = not (images or text or converted)
     forgotten, freed = [], 0

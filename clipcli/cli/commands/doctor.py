@@ -68,9 +68,7 @@ def doctor(
     with open_destination(None) as destination:
         destination.write((dump(report, indent=1) if json else "\n".join(map(printable, _as_text(report)))) + "\n")
     if problem is not None:
-        raise ClipError(
-            str(problem), problem.hint, parameter=problem.parameter
-        )  # status 1, whatever a job would end with
+        raise ClipError(str(problem), problem.hint, parameter=problem.parameter)
 
 
 def _report(
@@ -184,7 +182,7 @@ def _caches() -> list[Report]:
     from huggingface_hub import constants
 
     from clipcli.features.cache import cache_path
-    from clipcli.foreign.convert import kept_conversions
+    from clipcli.foreign.kept import kept_conversions
 
     places = {
         "models": Path(constants.HF_HUB_CACHE),

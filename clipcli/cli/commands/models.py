@@ -100,11 +100,9 @@ def path(name: _ModelName, revision: Revision = None) -> None:
     clip models path vit-b32
     cp -rL "$(clip models path vit-b32)" /media/stick/vit-b32
     """  # noqa: D301 - \b keeps lines apart
-    from clipcli import hub
-    from clipcli.foreign.convert import is_foreign, resolve_model
+    from clipcli.foreign.resolve import resolve_model
 
-    model = (resolve_model if is_foreign(name) else hub.find_model)(name, revision=revision)
-    print_path(model.folder)
+    print_path(resolve_model(name, revision=revision, fetch=False).folder)
 
 
 @models_app.command(cls=GroupedCommand)
@@ -135,11 +133,12 @@ def verify(options: FormatOptions, name: _ModelName, revision: Revision = None) 
     clip models verify ViT-B-32.pt
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
-    from clipcli.foreign.convert import is_foreign, verify_foreign
+    from clipcli.foreign.check import verify_foreign
+    from clipcli.foreign.resolve import is_foreign
 
     if revision is None and is_foreign(name):
         folder = None
-        checks = verify_foreign(name)
+        checks = verify_foreign(hub.local_path(name))
     else:
         folder = hub.model_folder(name, revision=revision)
         checks = hub.verify_files(folder)
@@ -219,7 +218,7 @@ def default(
     clip models default ~/.cache/clip/ViT-B-32.pt
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
-    from clipcli.foreign.convert import resolve_model
+    from clipcli.foreign.resolve import resolve_model
 
     if name is not None:
         chosen = name
@@ -227,7 +226,7 @@ def default(
             chosen = hub.hub_id_of(name)
         elif name != hub.DEMO:
             resolve_model(name)
-            chosen = os.path.abspath(os.path.expanduser(name))
+            chosen = os.path.abspath(hub.local_path(name))
         say(f"default model set in {hub.set_default_model(chosen)}")
     override = os.environ.get("CLIPCLI_MODEL")
     if override:

@@ -100,7 +100,7 @@ class ModelOptions:
         from clipcli.api.model import Model
         from clipcli.cli.shell.progress import download_bar, prompt_bar
         from clipcli.compute.options import RunOptions, read_batch_size
-        from clipcli.foreign.convert import resolve_model
+        from clipcli.foreign.resolve import resolve_model
         from clipcli.images.decode import DecodeOptions
 
         options = RunOptions(

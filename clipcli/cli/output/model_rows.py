@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipcli.cli.output.rows import Column
@@ -74,7 +73,7 @@ def describe_model(name: str, revision: str | None) -> dict[str, Any]:
     """
     from clipcli import hub
     from clipcli.checkpoints.config import read_config
-    from clipcli.foreign.convert import is_foreign
+    from clipcli.foreign.resolve import is_foreign
 
     if revision is None and is_foreign(name):
         return _describe_foreign(name)
@@ -172,7 +171,7 @@ def _path_row(name: str) -> ModelRow:
     """A folder or file outside the hub's cache, not looked into."""
     from clipcli import hub
 
-    path = Path(os.path.expanduser(name))
+    path = hub.local_path(name)
     return ModelRow(
         alias=None,
         id=name,
@@ -186,16 +185,18 @@ def _path_row(name: str) -> ModelRow:
 
 def _describe_foreign(name: str) -> dict[str, Any]:
     """A checkpoint of another layout, read from what it was converted into if it was, else from itself."""
+    from clipcli import hub
     from clipcli.checkpoints.config import read_config
-    from clipcli.foreign.convert import foreign_config, kept_conversion
+    from clipcli.foreign.check import foreign_config
+    from clipcli.foreign.kept import kept_conversion
 
-    row, kept = _path_row(name), kept_conversion(name)
-    path = Path(os.path.expanduser(name))
+    path = hub.local_path(name)
+    row, kept = _path_row(name), kept_conversion(path)
     sources = sorted(path.iterdir()) if path.is_dir() else [path]
     files = {source.name: source.stat().st_size for source in sources if source.is_file()}
     return {
         **asdict(row),
-        **_networks(row, read_config(kept) if kept else foreign_config(name)),
+        **_networks(row, read_config(kept) if kept else foreign_config(path)),
         "size_bytes": sum(files.values()),
         "files": files,
         "converted": str(kept) if kept else None,

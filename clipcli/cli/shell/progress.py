@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.terminal import can_redraw, wants_colour
 from clipcli.cli.shell.wording import size_text
+from clipcli.progress import Progress as Report
+from clipcli.progress import unobserved
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-Report = Callable[[int, int], None]
 
 _PATIENCE_S = 1.0
 
@@ -47,7 +47,7 @@ def download_bar(name: str, *, quiet: bool = False, bars: bool = True) -> Iterat
         A function to call with bytes done and bytes in all.
     """
     if quiet or not bars or not can_show_bars():
-        yield _silent if quiet else _announcement(name)
+        yield unobserved if quiet else _announcement(name)
         return
     from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -64,7 +64,7 @@ def prompt_bar(*, quiet: bool = False) -> Iterator[Report]:
         A function to call with prompts done and prompts in all.
     """
     if quiet or not can_show_bars():
-        yield _silent
+        yield unobserved
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
@@ -113,10 +113,6 @@ def _late_bar(text: str, columns: tuple[Any, ...], is_due: Callable[[int, int], 
         yield report
     finally:
         progress.stop()
-
-
-def _silent(done: int, total: int) -> None:
-    pass
 
 
 def _announcement(name: str) -> Report:

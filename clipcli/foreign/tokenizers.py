@@ -1,0 +1,76 @@
+"""Finds a tokenizer for a checkpoint that carries none: beside it, in the hub's cache, or in another package."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipcli import hub
+from clipcli.errors import ModelError, ModelNotFoundError, UsageError
+from clipcli.foreign import openai_bpe
+from clipcli.text.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from clipcli.foreign.hub_layout import HubCheckpoint
+
+_OPENAI_MERGES = "bpe_simple_vocab_16e6.txt.gz"
+_PACKAGES = ("clip", "open_clip")  # carry it
+_PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "chinese_clip": "OFA-Sys/chinese-clip-vit-base-patch16"}
+
+
+def find_tokenizer(checkpoint: "HubCheckpoint", source: Path, given: Path | None) -> Path:
+    """A folder whose tokenizer fits the text tower, or OpenAI's list of merges.
+
+    Raises:
+        UsageError: The one that was given does not.
+        ModelError: It is damaged, or none was found.
+    """
+    if given is not None:
+        tokens = _tokens(given, checkpoint)
+        if tokens != checkpoint.vocab_size:
+            raise UsageError(
+                f"tokenizer {given} has {tokens} tokens, but the text tower of {source} has {checkpoint.vocab_size}",
+                parameter="tokenizer",
+                value=given,
+            )
+        return given
+    for candidate in _candidates(checkpoint.family, source):
+        try:
+            if _tokens(candidate, checkpoint) == checkpoint.vocab_size:
+                return candidate
+        except (ModelError, UsageError):
+            continue  # a tokenizer of another family
+    published = _PUBLISHED[checkpoint.family]
+    raise ModelNotFoundError(
+        f"{source} carries no tokenizer, and neither its folder nor the hub's cache has one with "
+        f"{checkpoint.vocab_size} tokens",
+        hint=f"`clip models pull {published}` fetches one; or name a folder that has one: "
+        f"`clip models convert {source} DIR` with `tokenizer=FOLDER`",
+    )
+
+
+def _candidates(family: str, source: Path) -> Iterator[Path]:
+    """Places where a tokenizer of a family may be."""
+    folders = [source if source.is_dir() else source.parent]
+    folders += [model.folder for model in hub.stored_models() if model.family == family]
+    for folder in folders:
+        if any((folder / name).is_file() for name in hub.TOKENIZER_FILES if "config" not in name):
+            yield folder
+    for package in _PACKAGES if family == "clip" else ():
+        spec = importlib.util.find_spec(package)  # finds it without importing it
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            if (Path(place) / _OPENAI_MERGES).is_file():
+                yield Path(place) / _OPENAI_MERGES
+
+
+def _tokens(tokenizer: Path, checkpoint: "HubCheckpoint") -> int:
+    """How many tokens a tokenizer has; of OpenAI's merges as many are taken as are needed, if there are enough."""
+    if not tokenizer.is_file():
+        return load_tokenizer(tokenizer, checkpoint.family, context_length=2).vocab_size
+    if checkpoint.family != "clip":
+        raise UsageError(
+            f"tokenizer {tokenizer} is a file of CLIP's, but the text tower is {checkpoint.family}'s",
+            parameter="tokenizer",
+            value=tokenizer,
+        )
+    return min(openai_bpe.most_tokens(tokenizer), checkpoint.vocab_size)
