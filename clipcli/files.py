@@ -1,7 +1,8 @@
-"""What every room does with files: one atomic write, one stamp, one JSON reader, the folders of cache and settings."""
+"""What every room does with files: one atomic write, one stamp, JSON, the folders of cache and settings."""
 
 import json
 import os
+import re
 import stat
 import struct
 import tempfile
@@ -18,6 +19,7 @@ from clipcli.errors import DamagedModelError
 _CLOCK_NS = 2_000_000_000
 # The largest published JSON file of a checkpoint, a tokenizer of 256,000 tokens, has 34 MB.
 _LARGEST_JSON_BYTES = 512 * 2**20
+_CONTROLS = re.compile("[\x7f-\x9f]")
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -131,6 +133,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DamagedModelError(f"{path} holds a JSON {type(value).__name__}, not an object")
     return value
+
+
+def dump(value: object, indent: int | None = None) -> str:
+    """Write JSON: letters of every script as themselves, and all control characters (JSON allows some) as escapes."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

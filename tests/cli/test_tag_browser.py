@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipcli.cli.tagging.report import write_report
 from clipcli.images.decode import DecodeOptions
+from clipcli.library.report.page import report
 
 pytestmark = pytest.mark.slow
 
@@ -83,9 +83,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     for i in range(20):
         Image.effect_noise((300, 200), 60).convert("RGB").save(folder / f"{i}.jpg")
-    report = folder / "report.html"
-    write_report(str(report), RUN, DecodeOptions(), (row(folder, i) for i in range(IMAGES)))
-    return report
+    page = folder / "report.html"
+    page.write_text("".join(report((row(folder, i) for i in range(IMAGES)), RUN, str(folder), DecodeOptions())))
+    return page
 
 
 def row(folder: Path, i: int) -> dict[str, Any]:

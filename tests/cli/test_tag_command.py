@@ -336,7 +336,7 @@ def test_calibrate_with_a_csv(clip: Clip, photos: Path, label_set: Path, tmp_pat
         (["photos", "-l", "cat\ndog"], "line break"),
         (["-l", "cat", "--calibrate", "x"], "--calibrate-into go together"),
         (["-l", "cat", "--calibrate", "nowhere", "--calibrate-into", "x.yaml"], "--calibrate nowhere"),
-        (["--undo", "nowhere"], "--undo nowhere"),
+        (["--undo", "nowhere"], "nowhere: "),
     ],
 )
 def test_mistakes(

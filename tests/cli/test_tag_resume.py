@@ -137,7 +137,7 @@ def test_a_second_run_into_the_same_file_is_refused(clip: Clip, program: Program
     for more in ((), ("--resume",)):
         second = clip("tag", images, "-l", "other", "-o", output, *more, "--model", "no-such-model")
         assert (second.status, second.stdout) == (1, "")
-        assert second.stderr.startswith(f"clip: error: --output {output} is being written by another run of clip tag\n")
+        assert second.stderr.startswith(f"clip: error: {output} is being written by another run\n")
     assert clip("tag", images, *OPTIONS, "-o", tmp_path / "other.jsonl").status == 0
     process.stdin.write(bytes(images / "b.jpg") + b"\n")
     assert process.communicate(timeout=60)[1].startswith(b"clip: done\n")

@@ -9,9 +9,9 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
-from clipcli.cli.tagging.report import thumbnail, write_report
 from clipcli.errors import ImageError
 from clipcli.images.decode import DecodeOptions
+from clipcli.library.report.page import report, thumbnail
 
 RUN = {"version": "1.2", "model": "some/<model>", "label_set": "pets", "labels": ["not", "needed"]}
 
@@ -22,9 +22,7 @@ def tagged(path: Path, *tags: tuple[str, float]) -> dict[str, Any]:
 
 
 def write(tmp_path: Path, rows: list[dict[str, Any]]) -> str:
-    report = tmp_path / "report.html"
-    assert write_report(str(report), RUN, DecodeOptions(), iter(rows)) == 0
-    return report.read_text(encoding="utf-8")
+    return "".join(report(iter(rows), RUN, str(tmp_path), DecodeOptions()))
 
 
 def rows_of(page: str) -> list[dict[str, Any]]:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from clipcli.images.find import IMAGE_EXTENSIONS
+from clipcli.library.events import KeywordChange, SidecarChanged, SidecarUnchanged
 from clipcli.library.sidecars.files import SidecarError, SidecarWriter
 from clipcli.library.sidecars.keywords import Keywords, keywords
-from clipcli.library.sidecars.xmp import NAMESPACE, Change, XmpError, merge
+from clipcli.library.sidecars.xmp import NAMESPACE, XmpError, merge
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 SUBJECT = "{http://purl.org/dc/elements/1.1/}subject"
@@ -108,7 +109,7 @@ def test_a_new_packet() -> None:
     assert values(packet, SUBJECT) == ["dog", "rain"]
     assert values(packet, HIERARCHICAL) == ["animal|dog"]
     assert values(packet, TAGS_LIST) == ["animal/dog", "rain"]
-    assert changes[0] == Change("dc:subject", ("dog", "rain"), ())
+    assert changes[0] == KeywordChange("dc:subject", ("dog", "rain"), ())
     assert b'xmlns:dc="http://purl.org/dc/elements/1.1/"' in packet
     assert b"<rdf:Bag>" in packet
 
@@ -151,7 +152,7 @@ def test_stale_tags_of_ours_go_and_nobody_elses() -> None:
     assert values(with_cat, SUBJECT) == ["holiday", "mine", "cat"]
     assert values(with_cat, HIERARCHICAL) == ["places|Spain", "animal|cat"]
     assert values(with_cat, TAGS_LIST) == ["animal/cat"]
-    assert changes[0] == Change("dc:subject", ("cat",), ("dog",))
+    assert changes[0] == KeywordChange("dc:subject", ("cat",), ("dog",))
 
 
 def test_a_tag_that_the_user_had_already_is_never_removed() -> None:
@@ -169,7 +170,7 @@ def test_a_tag_of_ours_that_the_user_removed_by_hand_comes_back_while_it_holds()
     edited = merged.replace(b"<rdf:li>dog</rdf:li>", b"", 1)
     again, changes = merge(edited, DOG)
     assert values(again, SUBJECT) == ["holiday", "mine", "dog"]
-    assert changes == (Change("dc:subject", ("dog",), ()),)
+    assert changes == (KeywordChange("dc:subject", ("dog",), ()),)
 
 
 def test_other_shapes_of_a_keyword_property() -> None:
@@ -246,20 +247,21 @@ def test_names(tmp_path: Path) -> None:
 
 def test_nothing_to_say_makes_no_sidecar_and_no_change_writes_none(tmp_path: Path) -> None:
     image = str(tmp_path / "a.jpg")
-    assert writer().write(image, NOTHING).changes == ()
+    assert isinstance(writer().write(image, NOTHING), SidecarUnchanged)
     assert os.listdir(tmp_path) == []
     writer().write(image, DOG)
     os.utime(tmp_path / "a.xmp", ns=(1, 1))
-    assert writer().write(image, DOG).changes == ()
+    assert isinstance(writer().write(image, DOG), SidecarUnchanged)
     assert (tmp_path / "a.xmp").stat().st_mtime_ns == 1
 
 
 def test_dry_run_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.xmp").write_text(DARKTABLE)
     result = writer(dry_run=True).write(str(tmp_path / "a.jpg"), DOG)
+    assert isinstance(result, SidecarChanged)
     assert result.changes[0].added == ("dog",)
     assert (tmp_path / "a.xmp").read_text() == DARKTABLE
-    assert writer(dry_run=True).write(str(tmp_path / "b.jpg"), DOG).changes
+    assert isinstance(writer(dry_run=True).write(str(tmp_path / "b.jpg"), DOG), SidecarChanged)
     assert os.listdir(tmp_path) == ["a.xmp"]
 
 

@@ -7,9 +7,10 @@ import typer
 
 from clipcli.cli.options import InputOptions, ModelOptions, expand_options
 from clipcli.cli.output.destination import print_text
-from clipcli.cli.output.json import as_json, dump
+from clipcli.cli.output.json import as_json
 from clipcli.cli.shell.boundary import handles_errors
 from clipcli.cli.shell.terminal import printable
+from clipcli.files import dump
 
 if TYPE_CHECKING:
     from clipcli.api.benchmark import Benchmark

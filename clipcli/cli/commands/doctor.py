@@ -17,11 +17,11 @@ import typer
 
 from clipcli.cli.options import DeviceName, DtypeName, ModelName, Revision
 from clipcli.cli.output.destination import open_destination
-from clipcli.cli.output.json import dump
 from clipcli.cli.shell.boundary import handles_errors
 from clipcli.cli.shell.terminal import printable, wants_colour
 from clipcli.cli.shell.wording import size_text
 from clipcli.errors import ClipError
+from clipcli.files import dump
 
 if TYPE_CHECKING:
     from clipcli.api.diagnose import DeviceCheck

@@ -7,7 +7,6 @@ import typer
 
 from clipcli.cli.options import Format, FormatOptions, expand_options
 from clipcli.cli.output.destination import open_destination, print_path, print_text
-from clipcli.cli.output.json import dump
 from clipcli.cli.output.rows import Column, Row, print_rows
 from clipcli.cli.shell import completion
 from clipcli.cli.shell.boundary import handles_errors, say, tell
@@ -15,6 +14,7 @@ from clipcli.cli.shell.help import CommandGroup, GroupedCommand
 from clipcli.cli.shell.terminal import printable
 from clipcli.cli.shell.wording import counted, listed
 from clipcli.errors import ExitStatus, LabelSetError
+from clipcli.files import dump
 
 if TYPE_CHECKING:
     from clipcli.labels.label_set import LabelSet

@@ -35,9 +35,11 @@ def tag(
 
     refuse_conflicts(inputs, thresholds, sidecars, sorting, calibration, output)
     if sorting.undo is not None:
-        from clipcli.cli.tagging.sorting import undo
+        from clipcli.cli.output.library_events import say_undo
+        from clipcli.library.sorting.undo import undo
 
-        undo(sorting.undo, dry_run=sidecars.dry_run, quiet=output.quiet)
+        events = undo(sorting.undo, dry_run=sidecars.dry_run)
+        say_undo(events, sorting.undo, dry_run=sidecars.dry_run, quiet=output.quiet)
         return
     from clipcli.cli.tagging.request import TagRequest
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from clipcli.cli.output.destination import Destination
-from clipcli.cli.output.json import dump
+from clipcli.files import dump
 from clipcli.library.sidecars.keywords import Keywords
 from clipcli.results import Record, TaggedImage
 

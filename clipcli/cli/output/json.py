@@ -1,14 +1,11 @@
 """JSON and JSON Lines. The shapes are described in `clipcli/schemas/`."""
 
-import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clipcli.cli.output.destination import Destination
+from clipcli.files import dump
 from clipcli.results import ImageTextScores, Record, TaggedImage
-
-_CONTROLS = re.compile("[\x7f-\x9f]")
 
 
 def as_json(record: Record) -> dict[str, Any]:
@@ -39,12 +36,6 @@ def as_json(record: Record) -> dict[str, Any]:
 
 def _tags(record: TaggedImage) -> list[dict[str, Any]]:
     return [{"label": tag.label, "score": tag.score, "cosine": tag.cosine} for tag in record.tags]
-
-
-def dump(value: object, indent: int | None = None) -> str:
-    """Write JSON: letters of every script as themselves, and all control characters (JSON allows some) as escapes."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-    return _CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 class JsonLinesRenderer:

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cli.output.json import dump
 from clipcli.cli.output.rows import Column
 from clipcli.cli.shell.wording import size_text
+from clipcli.files import dump
 
 if TYPE_CHECKING:
     from clipcli.checkpoints.config import ModelConfig

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from clipcli.cli.options import Format, FormatOptions
 from clipcli.cli.output.destination import Destination, open_destination
-from clipcli.cli.output.json import dump
 from clipcli.cli.shell.terminal import held_in_place, printable
 from clipcli.cli.shell.wording import listed
+from clipcli.files import dump
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -3,14 +3,13 @@
 import os
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from clipcli.cli.options import OUTPUT, SCORING, Format, OutputOptions, decide_format
 from clipcli.errors import UsageError
-
-Way = Literal["link", "copy", "move"]
+from clipcli.library.events import Way
 
 SIDECARS, SORTING, CALIBRATION = "Sidecars", "Sorting", "Calibration"
 

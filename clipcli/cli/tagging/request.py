@@ -1,6 +1,7 @@
 """From the options of `clip tag` to a run."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -9,17 +10,20 @@ from clipcli.answers.tag import Tagger, TagOptions
 from clipcli.api.model import Model
 from clipcli.api.questions import answer, no_labels
 from clipcli.cli.options import InputOptions, LabelOptions, ModelOptions
+from clipcli.cli.output.destination import open_destination
+from clipcli.cli.output.library_events import SidecarStep, sort_images
 from clipcli.cli.output.runner import describe_run
-from clipcli.cli.tagging.journal import Journal
 from clipcli.cli.tagging.options import SidecarOptions, SortOptions, TagOutputOptions, ThresholdOptions
 from clipcli.cli.tagging.run import Step, TagRun
-from clipcli.cli.tagging.run_file import RunFile
-from clipcli.cli.tagging.sidecar_step import SidecarStep
 from clipcli.cli.tagging.summary import Tally
+from clipcli.errors import UsageError
 from clipcli.images.find import IMAGE_EXTENSIONS, ImageSource, Pause, images_of
 from clipcli.labels.background import background_of
+from clipcli.library.journal.rows import Journal
+from clipcli.library.journal.run_file import RunFile
 from clipcli.library.sidecars.files import SidecarWriter
 from clipcli.library.sidecars.keywords import Keywords, keywords
+from clipcli.library.sorting.sorter import Sorter
 from clipcli.results import TaggedImage
 
 
@@ -111,7 +115,11 @@ class TagRequest:
             return None
         journal = Journal(run_file, self._settings(engine, sidecars))
         if self._output.resume:
-            journal.resume()
+            try:
+                journal.resume()
+            except UsageError as error:
+                hint = "leave --resume out to start anew, or give another --output"
+                raise UsageError(f"--resume: {error}", hint=hint) from error
         return journal
 
     def _settings(self, engine: Model, sidecars: SidecarOptions) -> dict[str, Any]:
@@ -156,16 +164,21 @@ class TagRequest:
         """What is done at the end; the report first, because sorting may move the images away."""
         steps: list[Step] = []
         if self._output.report is not None:
-            from clipcli.cli.tagging.report import write_report
-
-            steps.append(partial(write_report, self._output.report, self._describe(engine), engine.options.decode))
+            steps.append(partial(self._write_report, self._output.report, engine))
         if sorting.sort_into is not None:
-            from clipcli.cli.tagging.sorting import Sorter
-
             levels = {label.name: label.path for label in self._label_set.labels}
-            sorter = Sorter(sorting.sort_into, sorting.way, levels, dry_run=sidecars.dry_run, quiet=self._output.quiet)
-            steps.append(sorter.sort)
+            sorter = Sorter(sorting.sort_into, sorting.way, levels, dry_run=sidecars.dry_run)
+            sort = partial(sort_images, sorter=sorter, dry_run=sidecars.dry_run, quiet=self._output.quiet)
+            steps.append(sort)
         return steps
+
+    def _write_report(self, path: str, engine: Model, rows: Iterable[Mapping[str, Any]]) -> int:
+        from clipcli.library.report.page import report
+
+        with open_destination(path, "--report") as destination:
+            for text in report(rows, self._describe(engine), os.path.dirname(path), engine.options.decode):
+                destination.write(text)
+        return 0  # failures are part of the page
 
     def _describe(self, engine: Model) -> dict[str, Any]:
         return describe_run(

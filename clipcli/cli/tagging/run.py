@@ -10,18 +10,19 @@ from typing import IO, Any
 
 import typer
 
-from clipcli.cli.output.json import as_json, dump
+from clipcli.cli.output.json import as_json
+from clipcli.cli.output.library_events import SidecarStep
 from clipcli.cli.output.runner import stopped_text, until_failure
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.interrupt import stop_on_interrupt
 from clipcli.cli.shell.wording import counted
-from clipcli.cli.tagging.journal import Journal
 from clipcli.cli.tagging.options import TagOutputOptions
 from clipcli.cli.tagging.progress import show_progress
-from clipcli.cli.tagging.sidecar_step import SidecarStep
 from clipcli.cli.tagging.sinks import Sink, open_sink
 from clipcli.cli.tagging.summary import Tally
 from clipcli.errors import ExitStatus
+from clipcli.files import dump
+from clipcli.library.journal.rows import Journal
 from clipcli.library.sidecars.keywords import Keywords
 from clipcli.results import TaggedImage
 

@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 from clipcli.cli.output import Renderer, make_renderer
 from clipcli.cli.output.destination import Destination, open_destination
-from clipcli.cli.tagging.journal import Journal
+from clipcli.cli.output.json import as_json
 from clipcli.cli.tagging.options import TagOutputOptions
+from clipcli.library.journal.rows import Journal
 from clipcli.library.sidecars.keywords import Keywords
 from clipcli.results import TaggedImage
 
@@ -22,6 +23,22 @@ class Sink(Protocol):
 
     def finish(self, summary: Mapping[str, int]) -> None:
         """End, with the counts."""
+
+
+class JournalSink:
+    """Rows for a later run to go on with."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Write to a journal."""
+        self._journal = journal
+
+    def write(self, records: Sequence[TaggedImage]) -> None:
+        """Write a batch."""
+        self._journal.write([as_json(record) for record in records])
+
+    def finish(self, summary: Mapping[str, int]) -> None:
+        """Leave the file as it is."""
+        self._journal.finish()
 
 
 class RenderedSink:
@@ -60,7 +77,7 @@ def open_sink(
     """
     if journal is not None:
         try:
-            yield journal, False
+            yield JournalSink(journal), False
         finally:
             journal.finish()
         return

@@ -1,13 +1,13 @@
 """Sidecar files: which one belongs to an image, and how it is changed without ever being half written."""
 
 import os
-from dataclasses import dataclass
 from typing import Literal
 
 from clipcli.errors import ImageError
 from clipcli.files import replacing
+from clipcli.library.events import SidecarChanged, SidecarUnchanged
 from clipcli.library.sidecars.keywords import Keywords
-from clipcli.library.sidecars.xmp import Change, XmpError, merge
+from clipcli.library.sidecars.xmp import XmpError, merge
 
 Naming = Literal["stem", "full"]
 
@@ -16,14 +16,6 @@ _MAX_BYTES = 64_000_000
 
 class SidecarError(ImageError):
     """The image is fine; its sidecar could not be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class SidecarResult:
-    """What became of a sidecar; without changes it was left alone."""
-
-    path: str
-    changes: tuple[Change, ...]
 
 
 class SidecarWriter:
@@ -43,7 +35,7 @@ class SidecarWriter:
         self._folder: str | None = None
         self._owners: dict[str, str] = {}
 
-    def write(self, image: str, keywords: Keywords) -> SidecarResult:
+    def write(self, image: str, keywords: Keywords) -> SidecarChanged | SidecarUnchanged:
         """Bring an image's sidecar up to date. One is made only where there is something to say.
 
         Raises:
@@ -60,7 +52,7 @@ class SidecarWriter:
             raise SidecarError(f"{path} is left alone: {error}") from error
         except OSError as error:
             raise SidecarError(f"{path} cannot be written: {error.strerror or error}") from error
-        return SidecarResult(path, changes)
+        return SidecarChanged(path, changes) if changes else SidecarUnchanged(path)
 
     def _path_of(self, image: str) -> str:
         if self._naming == "full":

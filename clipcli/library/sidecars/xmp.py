@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.dom.minidom import Document, Element
 
+from clipcli.library.events import KeywordChange
 from clipcli.library.sidecars import dom
 from clipcli.library.sidecars.keywords import Keywords
 
@@ -34,15 +35,6 @@ class XmpError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One property's difference."""
-
-    property: str
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Property:
     uri: str
     prefix: str
@@ -60,7 +52,7 @@ _HIERARCHICAL_SUBJECT = _Property(_LR, "lr", "hierarchicalSubject", "Bag")
 _TAGS_LIST = _Property(_DIGIKAM, "digiKam", "TagsList", "Seq")
 
 
-def merge(packet: bytes | None, keywords: Keywords) -> tuple[bytes, tuple[Change, ...]]:
+def merge(packet: bytes | None, keywords: Keywords) -> tuple[bytes, tuple[KeywordChange, ...]]:
     """Put keywords into a packet, and take out those of ours that no longer hold.
 
     Args:
@@ -95,7 +87,7 @@ def _find_rdf(document: Document) -> Element:
     return found
 
 
-def _merge_property(rdf: Element, kind: _Property, wanted: Sequence[str]) -> Change:
+def _merge_property(rdf: Element, kind: _Property, wanted: Sequence[str]) -> KeywordChange:
     ours = _values(rdf, kind.memory)
     there = _values(rdf, kind)
     removed = tuple(value for value in dict.fromkeys(there) if value in ours and value not in wanted)
@@ -108,7 +100,7 @@ def _merge_property(rdf: Element, kind: _Property, wanted: Sequence[str]) -> Cha
         add=[value for value in now_ours if value not in ours],
         remove=[value for value in ours if value not in now_ours],
     )
-    return Change(f"{kind.prefix}:{kind.name}", added, removed)
+    return KeywordChange(f"{kind.prefix}:{kind.name}", added, removed)
 
 
 def _values(rdf: Element, kind: _Property) -> list[str]:

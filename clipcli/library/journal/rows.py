@@ -1,4 +1,4 @@
-"""The output file of `clip tag` as a journal: it grows by whole batches, and an interrupted run goes on with it.
+"""The output file of a run as a journal: it grows by whole batches, and an interrupted run goes on with it.
 
 A line is one image's row together with size and modification time of the file that it was made of. A file beside
 them holds the settings and where each batch of rows ends, see `run_file`. Whatever kills the run, at any moment:
@@ -21,11 +21,9 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from clipcli.cli.output.destination import open_destination
-from clipcli.cli.output.json import as_json, dump
-from clipcli.cli.tagging.run_file import RunFile
+from clipcli.files import dump, replacing
 from clipcli.images.find import ImageSource, Pause
-from clipcli.results import TaggedImage
+from clipcli.library.journal.run_file import RunFile
 
 Row = dict[str, Any]
 Stamp = tuple[int, int]
@@ -86,19 +84,17 @@ class Journal:
                 self._stamps.append(_stamp(source))
                 yield source
 
-    def write(self, records: Sequence[TaggedImage]) -> None:
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add the rows of the next pending sources: a batch, in one write.
 
         Raises:
             ClipError: The file cannot be written.
         """
-        stamps, self._stamps = self._stamps[: len(records)], self._stamps[len(records) :]
+        stamps, self._stamps = self._stamps[: len(rows)], self._stamps[len(rows) :]
         lines = []
-        for record, stamp in zip(records, stamps, strict=True):
-            row = as_json(record)
-            if stamp is not None:
-                row["size"], row["mtime_ns"] = stamp
-            lines.append((dump(row) + "\n").encode("utf-8", "backslashreplace"))
+        for row, stamp in zip(rows, stamps, strict=True):
+            stamped = row if stamp is None else {**row, "size": stamp[0], "mtime_ns": stamp[1]}
+            lines.append((dump(stamped) + "\n").encode("utf-8", "backslashreplace"))
             self._added.append(self._size)
             self._size += len(lines[-1])
         try:
@@ -110,7 +106,7 @@ class Journal:
         except OSError as error:
             raise self._run_file.error(error) from error
 
-    def finish(self, summary: Mapping[str, int] | None = None) -> None:
+    def finish(self) -> None:
         """Close the file and leave it as it is, for another run to go on."""
         if self._rows is not None:
             with suppress(OSError):  # every batch was flushed, and would have said so
@@ -164,11 +160,11 @@ class Journal:
         """Make the file of the rows at some offsets, keeping together what was a batch."""
         new_ends: list[int] = []
         size = 0
-        with open(self._path, "rb") as file, open_destination(str(self._path)) as destination:
+        with open(self._path, "rb") as file, replacing(self._path) as new:
             for _, batch in groupby(offsets, key=lambda offset: bisect_right(ends, offset)):
                 for offset in batch:
                     line = _line_at(file, offset)
-                    destination.write(line.decode("utf-8"))
+                    new.write(line)
                     size += len(line)
                 new_ends.append(size)
         self._run_file.write(self._settings, new_ends)
@@ -177,7 +173,7 @@ class Journal:
         """Open for the first batch: at the end of what was kept, or anew."""
         if not self._kept:
             # Old rows go before the new settings come: those two must never be seen together.
-            with open_destination(str(self._path)):
+            with replacing(self._path):
                 pass
             self._run_file.write(self._settings, [])
         return open(self._path, "ab")

@@ -1,4 +1,4 @@
-"""The file beside the output of `clip tag` that a later run needs to go on with it, and that keeps a second run away.
+"""The file beside the output of a run that a later run needs to go on with it, and that keeps a second run away.
 
 `tags.jsonl.run` begins with the settings and then holds, one a line, where each batch of rows ends. Who writes it has
 locked it, until the process ends, however it ends. Where the system or its file system has no such locks, two runs at
@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from clipcli.cli.output.destination import open_destination
 from clipcli.errors import ClipError, UsageError
+from clipcli.files import replacing
 
 try:
     import fcntl
@@ -58,8 +58,8 @@ class RunFile:
                     file.close()
         except BlockingIOError as error:
             raise ClipError(
-                f"--output {self.output} is being written by another run of clip tag",
-                hint="wait until it ends, or give another --output",
+                f"{self.output} is being written by another run",
+                hint="wait until it ends, or name another output file",
             ) from error
         except OSError as error:
             raise self.error(error) from error
@@ -83,7 +83,7 @@ class RunFile:
         Raises:
             UsageError: They are others, or it is not known which.
         """
-        again = "leave --resume out to start anew, or give another --output"
+        again = "start anew, or name another output file"
         try:
             with open(self._path, "rb") as file:
                 header = json.loads(file.readline())
@@ -93,29 +93,29 @@ class RunFile:
                 ends = array("q", (int(line) for line in file if line.endswith(b"\n") and line.strip().isdigit()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"--resume: {self._path.name} is missing or damaged, so nothing tells how {self.output} was made",
+                f"{self._path.name} is missing or damaged, so nothing tells how {self.output} was made",
                 hint=again,
             ) from error
         differing = [key for key, value in settings.items() if value != earlier.get(key)]
         if differing:
             changes = "; ".join(_difference(key, earlier.get(key), settings[key]) for key in differing)
-            raise UsageError(f"--resume: {self.output} was made with other settings: {changes}", hint=again)
+            raise UsageError(f"{self.output} was made with other settings: {changes}", hint=again)
         return ends
 
     def write(self, settings: Mapping[str, Any], ends: Iterable[int]) -> None:
         """Write the file anew, under the same lock: the new file has it before it takes the place of the old one.
 
         Raises:
-            ClipError: It cannot be written.
+            OSError: It cannot be written.
         """
         self.close()
         claim = None
-        with open_destination(str(self._path)) as destination:
-            destination.write(json.dumps({"schema": _SCHEMA, "settings": settings}) + "\n")
-            for end in ends:
-                destination.write(f"{end}\n")
+        with replacing(self._path) as new:
+            new.write(json.dumps({"schema": _SCHEMA, "settings": settings}).encode() + b"\n")
+            new.writelines(b"%d\n" % end for end in ends)
+            new.flush()
             if self._claim is not None:
-                claim = destination.duplicate()
+                claim = os.fdopen(os.dup(new.fileno()), "ab")  # stays open, and locked, when the other is closed
                 _lock(claim)
         if self._claim is not None:
             self._claim.close()
@@ -142,7 +142,8 @@ class RunFile:
     def error(self, error: OSError) -> ClipError:
         """What to tell the user of a failure."""
         return ClipError(
-            f"--output {self.output}: {error.strerror or error}", hint="name a file in a folder you may write to"
+            f"{self.output} cannot be written: {error.strerror or error}",
+            hint="name a file in a folder you may write to",
         )
 
 

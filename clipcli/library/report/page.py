@@ -1,4 +1,4 @@
-"""`clip tag --report`: one self-contained page with a thumbnail of every image and its tags.
+"""One self-contained page with a thumbnail of every image and its tags.
 
 The page asks nothing of any network (its own security policy forbids it), and draws images as they are scrolled to.
 Rows are written as they come, so the memory is that of a few thumbnails.
@@ -16,10 +16,9 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from clipcli.cli.output.destination import open_destination
-from clipcli.cli.output.json import dump
 from clipcli.errors import ImageError
 from clipcli.features.pipeline import default_workers
+from clipcli.files import dump
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
 
@@ -30,34 +29,29 @@ _EDGE_PX = 144
 _ROWS_AT_ONCE = 64
 
 
-def write_report(path: str, run: Mapping[str, Any], options: DecodeOptions, rows: Iterable[Row]) -> int:
-    """Write the page.
+def report(rows: Iterable[Row], run: Mapping[str, Any], folder: str, options: DecodeOptions) -> Iterator[str]:
+    """Make the page.
 
     Args:
-        path: Where.
-        run: What describes the run.
-        options: How images are read.
         rows: Rows of output.
+        run: What describes the run: version, model and label set.
+        folder: Where the page will lie; its links are relative to it.
+        options: How images are read.
 
-    Returns:
-        0: failures are part of the page.
-
-    Raises:
-        ClipError: It cannot be written.
+    Yields:
+        The page, piece by piece.
     """
-    template = resources.files("clipcli.cli.tagging").joinpath("report.html").read_text(encoding="utf-8")
+    template = resources.files("clipcli.library.report").joinpath("page.html").read_text(encoding="utf-8")
     head, _, rest = template.partition("/*RUN*/")
     middle, _, tail = rest.partition("/*ROWS*/")
-    folder = os.path.dirname(os.path.abspath(path))
-    row_of = partial(_page_row, folder=folder, options=replace(options, exact=False))
-    with open_destination(path, "--report") as destination, ThreadPoolExecutor(default_workers()) as pool:
-        destination.write(head + _embedded({key: run[key] for key in ("version", "model", "label_set")}) + middle)
+    row_of = partial(_page_row, folder=os.path.abspath(folder), options=replace(options, exact=False))
+    yield head + _embedded({key: run[key] for key in ("version", "model", "label_set")}) + middle
+    with ThreadPoolExecutor(default_workers()) as pool:
         iterator = iter(rows)
         while batch := list(islice(iterator, _ROWS_AT_ONCE)):
             for row in pool.map(row_of, batch):
-                destination.write(_embedded(row) + "\n")
-        destination.write(tail)
-    return 0
+                yield _embedded(row) + "\n"
+    yield tail
 
 
 def thumbnail(path: str, options: DecodeOptions) -> str:

@@ -1,0 +1,117 @@
+"""What the library room does to the user's files, in words on stderr."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.wording import counted
+from clipcli.errors import ClipError
+from clipcli.library.events import AlreadyThere, LeftAlone, SidecarChanged, Sorted, TakenBack
+from clipcli.library.sidecars.files import SidecarError, SidecarWriter
+from clipcli.library.sidecars.keywords import Keywords
+from clipcli.library.sorting.sorter import Sorter
+from clipcli.results import Failure, TaggedImage
+
+
+def sort_images(rows: Iterable[Mapping[str, Any]], sorter: Sorter, *, dry_run: bool, quiet: bool) -> int:
+    """Sort all images that have a tag, and say what was done.
+
+    Returns:
+        How many could not be sorted.
+    """
+    done = there = failed = 0
+    for event in sorter.sort((row["path"], row["tags"][0]["label"]) for row in rows if row.get("tags")):
+        match event:
+            case LeftAlone(path, reason):
+                failed += 1
+                say(f"{path} could not be sorted: {reason}")
+            case AlreadyThere():
+                there += 1
+            case Sorted(way, source, target, is_sidecar):
+                done += not is_sidecar
+                if dry_run:
+                    say(f"would {way} {source} to {target}")
+    if not quiet and not dry_run:
+        hint = f"to take it back: clip tag --undo {sorter.manifest}" if done else None
+        rest = f"; already there: {counted(there, 'image')}" if there else ""
+        say(f"{counted(done, 'image')} sorted into {sorter.folder}{rest}", hint=hint)
+    return failed
+
+
+def say_undo(events: Iterable[TakenBack | LeftAlone], manifest: str, *, dry_run: bool, quiet: bool) -> None:
+    """Take a sorting back, and say what was done.
+
+    Raises:
+        ClipError: Something could not be taken back.
+    """
+    done = left = 0
+    for event in events:
+        match event:
+            case LeftAlone(path, reason):
+                left += 1
+                say(f"{path} is left alone: {reason}")
+            case TakenBack(way, source, target):
+                done += 1
+                if dry_run:
+                    say(f"would take {target} back to {source}" if way == "move" else f"would remove {target}")
+    if left:
+        raise ClipError(
+            f"{left} of {done + left} steps of {manifest} could not be taken back",
+            hint="the lines above say why; fix that, and give the same command again",
+        )
+    if not quiet and not dry_run:
+        say(f"{counted(done, 'file')} taken back")
+
+
+class SidecarStep:
+    """Writes the sidecars of batches before their rows are written.
+
+    In this order a run that is killed in between writes them again, which changes nothing; the other way round they
+    would be missing for good.
+    """
+
+    def __init__(
+        self,
+        writer: SidecarWriter,
+        keywords_of: Callable[[TaggedImage], Keywords],
+        counts: Counter[str],
+        *,
+        dry_run: bool,
+    ) -> None:
+        """Count what is done under words that a summary can show."""
+        self._writer = writer
+        self._keywords_of = keywords_of
+        self._counts = counts
+        self._dry_run = dry_run
+
+    def apply(self, records: Sequence[TaggedImage]) -> list[TaggedImage]:
+        """Write sidecars; an image whose sidecar cannot be written keeps its tags and gets an error."""
+        return [self._apply_one(record) for record in records]
+
+    def _apply_one(self, record: TaggedImage) -> TaggedImage:
+        if record.error is not None:
+            return record
+        try:
+            event = self._writer.write(record.path, self._keywords_of(record))
+        except SidecarError as error:
+            self._counts["failed"] += 1
+            message = f"{record.path}: {error}"
+            return replace(record, error=Failure("SidecarError", message))
+        if not isinstance(event, SidecarChanged):
+            self._counts["unchanged"] += 1
+        elif self._dry_run:
+            self._counts["would change"] += 1
+            say(_describe(event))
+        else:
+            self._counts["written"] += 1
+        return record
+
+
+def _describe(event: SidecarChanged) -> str:
+    parts = []
+    for change in event.changes:
+        words = [*(f"+{word}" for word in change.added), *(f"-{word}" for word in change.removed)]
+        parts.append(f"{change.property} {', '.join(words)}")
+    return f"would write {event.path}: {'; '.join(parts)}"

@@ -1,0 +1,1 @@
+"""The report page: every image with its tags, in one HTML file."""

@@ -1,0 +1,112 @@
+"""Images into one folder per label, by links, copies or moves.
+
+Every step is in a manifest before it is done, so whatever interrupts a sorting, `undo` takes back what was done.
+Nothing that exists is ever overwritten.
+"""
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+
+from clipcli.library.events import AlreadyThere, LeftAlone, Sorted, Way
+from clipcli.library.sorting.manifest import Manifest, Move
+from clipcli.library.sorting.placing import ERRORS, carry_out, is_there, reason
+
+# What Windows does not allow in names; a slash is one on every system.
+_FORBIDDEN = '<>:"/\\|?*'
+
+
+class Sorter:
+    """Puts images into the folders of their best labels."""
+
+    def __init__(self, folder: str, way: Way, levels: Mapping[str, Sequence[str]], *, dry_run: bool = False) -> None:
+        """Choose where images go.
+
+        Args:
+            folder: Gets a folder for each label, levels of a hierarchy inside each other.
+            way: How they get there.
+            levels: The levels of each label.
+            dry_run: Say what would be done, and do nothing.
+        """
+        self.folder = os.path.abspath(folder)
+        self._way = way
+        self._levels = levels
+        self._dry_run = dry_run
+        self._planned: set[str] = set()
+        self._manifest = Manifest(self.folder)
+
+    @property
+    def manifest(self) -> str | None:
+        """The manifest; None while nothing was sorted."""
+        return self._manifest.path
+
+    def sort(self, images: Iterable[tuple[str, str]]) -> Iterator[Sorted | AlreadyThere | LeftAlone]:
+        """Sort images.
+
+        Args:
+            images: Each with its best label.
+
+        Yields:
+            What became of each image, and of each sidecar that goes with it.
+
+        Raises:
+            ClipError: The folder or its manifest cannot be written.
+        """
+        with closing(self._manifest):
+            for path, label in images:
+                try:
+                    yield from self._sort_one(path, label)
+                except ERRORS as error:
+                    yield LeftAlone(path, reason(error))
+
+    def _sort_one(self, path: str, label: str) -> Iterator[Sorted | AlreadyThere]:
+        source = os.path.abspath(path)
+        if not os.path.exists(source):
+            raise FileNotFoundError(errno.ENOENT, "it has vanished")
+        folder = os.path.join(self.folder, *(_folder_name(level) for level in self._levels[label]))
+        moves = self._moves(source, folder)
+        if not moves:
+            yield AlreadyThere(path)
+        for move in moves:
+            self._planned.add(move.target)
+            if not self._dry_run:
+                self._manifest.note(move)
+                os.makedirs(folder, exist_ok=True)
+                carry_out(move)
+            yield Sorted(move.way, move.source, move.target, is_sidecar=move is not moves[0])
+
+    def _moves(self, source: str, folder: str) -> list[Move]:
+        """The image and, unless it is linked, its sidecars, under the first number that is free for all of them."""
+        if os.path.realpath(os.path.dirname(source)) == os.path.realpath(folder):
+            return []
+        stem, extension = os.path.splitext(os.path.basename(source))
+        sidecars = _sidecars(source) if self._way != "link" else []
+        number = 0
+        while True:
+            number += 1
+            base = os.path.join(folder, stem if number == 1 else f"{stem}-{number}")
+            if self._way != "move" and is_there(self._way, source, base + extension):
+                return []  # a sorting that is done again
+            moves = [Move(self._way, source, base + extension)]
+            moves += [Move(self._way, sidecar, base + ending) for sidecar, ending in sidecars]
+            if not any(os.path.lexists(move.target) or move.target in self._planned for move in moves):
+                return moves
+
+
+def _folder_name(level: str) -> str:
+    """A label as the name of a folder, on every system."""
+    name = "".join("_" if character in _FORBIDDEN or not character.isprintable() else character for character in level)
+    return name.strip(" .") or "_"
+
+
+def _sidecars(source: str) -> list[tuple[str, str]]:
+    """Sidecars that belong to an image alone, each with what follows the stem in its name."""
+    stem, extension = os.path.splitext(source)
+    found = [(f"{source}.xmp", f"{extension}.xmp")] if os.path.isfile(f"{source}.xmp") else []
+    if os.path.isfile(f"{stem}.xmp"):
+        name = os.path.basename(stem)
+        namesakes = [entry for entry in os.listdir(os.path.dirname(source)) if os.path.splitext(entry)[0] == name]
+        if len(namesakes) == 2:  # the image and the sidecar
+            found.append((f"{stem}.xmp", ".xmp"))
+    return found
