@@ -1,5 +1,6 @@
 """What every room does with files: one atomic write, one stamp, JSON, the folders of cache and settings."""
 
+import errno
 import json
 import os
 import re
@@ -11,9 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import IO, Any, BinaryIO, Self
 
 from clipcli.errors import DamagedModelError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # The coarsest clock of a common file system (FAT): a file may change again within it and keep its time.
 _CLOCK_NS = 2_000_000_000
@@ -98,6 +104,40 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def lock(stream: IO[Any]) -> None:
+    """Lock an open file against other processes until it is closed; where there are no locks, nothing happens.
+
+    Raises:
+        BlockingIOError: Another process has locked it.
+        OSError: It cannot be locked.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):  # a file system without locks
+            raise
+
+
+def read_regular(path: str | Path, largest_bytes: int) -> bytes:
+    """Read a whole file that anyone may have put there: never a device or a pipe, never more than is sane.
+
+    Raises:
+        OSError: It is missing, unreadable, not a regular file, or larger.
+    """
+    with open(path, "rb", opener=_open_without_waiting) as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        data = stream.read(largest_bytes + 1) if status.st_size <= largest_bytes else None
+    if data is None or len(data) > largest_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {largest_bytes // 1_000_000} MB", str(path))
+    return data
 
 
 def is_read_only(path: Path) -> bool:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from clipcli import files
 from clipcli.cli.output.json import as_json
 from clipcli.errors import ClipError, UsageError
 from clipcli.images.find import ImageSource
-from clipcli.library.journal import run_file
 from clipcli.library.journal.rows import Journal
 from clipcli.library.journal.run_file import RunFile
 from clipcli.results import Failure, Tag, TaggedImage
@@ -289,7 +289,7 @@ def test_a_claim_without_rows_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_where_there_are_no_locks_runs_go_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_file, "fcntl", None)
+    monkeypatch.setattr(files, "fcntl", None)
     with RunFile(str(tmp_path / "tags.jsonl")) as first, RunFile(str(tmp_path / "tags.jsonl")) as second:
         first.write(SETTINGS, [])
         second.add(3)

@@ -1,5 +1,6 @@
 """What the library room does to the user's files, in words on stderr."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -34,7 +35,7 @@ def sort_images(rows: Iterable[Mapping[str, Any]], sorter: Sorter, *, dry_run: b
                 if dry_run:
                     say(f"would {way} {source} to {target}")
     if not quiet and not dry_run:
-        hint = f"to take it back: clip tag --undo {sorter.manifest}" if done else None
+        hint = f"to take it back: clip tag --undo {shlex.quote(sorter.folder)}" if done else None
         rest = f"; already there: {counted(there, 'image')}" if there else ""
         say(f"{counted(done, 'image')} sorted into {sorter.folder}{rest}", hint=hint)
     return failed

@@ -93,7 +93,8 @@ class SortOptions:
     copy: Annotated[bool, typer.Option("--copy", help="Sort copies.", rich_help_panel=SORTING)] = False
     move: Annotated[bool, typer.Option("--move", help="Move the images.", rich_help_panel=SORTING)] = False
     undo: Annotated[
-        str | None, typer.Option(metavar="MANIFEST", help="Take a sorting back.", rich_help_panel=SORTING)
+        str | None,
+        typer.Option(metavar="DIR|MANIFEST", help="Take sortings into DIR back.", rich_help_panel=SORTING),
     ] = None
 
     def __post_init__(self) -> None:

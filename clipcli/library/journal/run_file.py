@@ -5,7 +5,6 @@ locked it, until the process ends, however it ends. Where the system or its file
 the same time are not noticed.
 """
 
-import errno
 import json
 import os
 from array import array
@@ -16,12 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from clipcli.errors import ClipError, UsageError
-from clipcli.files import replacing
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from clipcli.files import lock, replacing
 
 RUN_SUFFIX = ".run"
 _SCHEMA = "clipcli.tag-run/1"
@@ -51,7 +45,11 @@ class RunFile:
         try:
             while self._claim is None:
                 file = open(self._path, "ab")
-                _lock(file)
+                try:
+                    lock(file)
+                except OSError:
+                    file.close()
+                    raise
                 if _is_still(self._path, file):
                     self._claim = file
                 else:  # whoever had the lock before put another file in its place
@@ -116,7 +114,7 @@ class RunFile:
             new.flush()
             if self._claim is not None:
                 claim = os.fdopen(os.dup(new.fileno()), "ab")  # stays open, and locked, when the other is closed
-                _lock(claim)
+                lock(claim)
         if self._claim is not None:
             self._claim.close()
             self._claim = claim
@@ -145,24 +143,6 @@ class RunFile:
             f"{self.output} cannot be written: {error.strerror or error}",
             hint="name a file in a folder you may write to",
         )
-
-
-def _lock(file: BinaryIO) -> None:
-    """Lock a file against other processes; the lock goes when the file is closed.
-
-    Raises:
-        BlockingIOError: Another process has it.
-    """
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):  # a file system without locks
-            raise
 
 
 def _is_still(path: Path, file: BinaryIO) -> bool:

@@ -1,21 +1,27 @@
-"""The manifest of a sorting: every step, written before it is carried out, so that it can be taken back."""
+"""The manifest of a sorting: every step, written before it is carried out, so that it can be taken back.
+
+A manifest may come with a folder that somebody handed over, so what it says is checked before it is believed: see
+`undo`.
+"""
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from clipcli.errors import ClipError, UsageError
-from clipcli.files import dump, replacing
+from clipcli.files import dump, lock, read_regular, replacing
 from clipcli.library.events import Way
 
-MANIFEST_NAME = "clip-manifest"
+_NAME = re.compile(r"clip-manifest(?:-(\d{1,9}))?\.jsonl")
 _SCHEMA = "clipcli.sorted/1"
 _WAYS: dict[str, Way] = {"link": "link", "copy": "copy", "move": "move"}
-_WHICH = f"a sorting leaves {MANIFEST_NAME}.jsonl in its folder"
+_WHICH = "a sorting leaves clip-manifest.jsonl in its folder"
+# Five million images with paths of 200 characters.
+_LARGEST_BYTES = 2_500_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +34,15 @@ class Move:
 
 
 class Manifest:
-    """The steps of a sorting, in a file that is made for the first of them."""
+    """The steps of a sorting, in a file that is made for the first of them and locked while it is written."""
 
     def __init__(self, folder: str) -> None:
         """Nothing is touched yet."""
         self._folder = folder
-        self._file: IO[str] | None = None
-
-    @property
-    def path(self) -> str | None:
+        self._file: BinaryIO | None = None
+        self._end = 0
+        self.path: str | None = None
         """Where it lies; None while there is no step."""
-        return None if self._file is None else self._file.name
 
     def note(self, move: Move) -> None:
         """Write down a step that is about to be carried out.
@@ -46,59 +50,117 @@ class Manifest:
         Raises:
             ClipError: The folder or the manifest cannot be written.
         """
-        if self._file is None:
-            self._file = _new_manifest(self._folder)
-        self._file.write(dump(asdict(move)) + "\n")
-        self._file.flush()
+        try:
+            if self._file is None:
+                self._file = self._create()
+                self._write({"schema": _SCHEMA})
+            self._write(asdict(move))
+        except OSError as error:
+            self._give_up()
+            raise ClipError(
+                f"{self._folder} cannot be sorted into: {error.strerror or error}",
+                hint="make room, or name a folder that you may write to; what is done so far can be taken back",
+            ) from error
+
+    def withdraw(self, move: Move) -> None:
+        """Take the last step out again: it was not carried out."""
+        if self._file is not None:
+            self._end -= len(_line(asdict(move)))
+            self._file.truncate(self._end)
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+            self._file = None
+
+    def _create(self) -> BinaryIO:
+        os.makedirs(self._folder, exist_ok=True)
+        number = max((taken for taken, _ in _numbered(self._folder)), default=0)
+        while True:
+            number += 1
+            name = "clip-manifest.jsonl" if number == 1 else f"clip-manifest-{number}.jsonl"
+            path = os.path.join(self._folder, name)
+            try:  # appended to, so that a line always follows what was cut off last
+                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+            except FileExistsError:
+                continue  # another run was quicker
+            self.path = path
+            stream = os.fdopen(file, "ab", buffering=0)
+            lock(stream)
+            return stream
+
+    def _write(self, row: object) -> None:
+        assert self._file is not None
+        line = memoryview(_line(row))
+        position = 0
+        while position < len(line):
+            position += self._file.write(line[position:])
+        self._end += len(line)
+
+    def _give_up(self) -> None:
+        """Leave no torn line; and no manifest, where not one step was written."""
+        if self._file is not None and self.path is not None:
+            self._file.truncate(self._end)
+            self.close()
+        if self._end <= len(_line({"schema": _SCHEMA})):
+            if self.path is not None:
+                Path(self.path).unlink(missing_ok=True)
+            self.path = None
 
 
-def _new_manifest(folder: str) -> IO[str]:
-    try:
-        os.makedirs(folder, exist_ok=True)
-        taken = {name for name in os.listdir(folder) if name.startswith(MANIFEST_NAME)}
-        names = (f"{MANIFEST_NAME}{'' if number == 1 else f'-{number}'}.jsonl" for number in count(1))
-        name = next(name for name in names if name not in taken)
-        file = open(os.path.join(folder, name), "x", encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise ClipError(
-            f"{folder} cannot be sorted into: {error.strerror or error}", hint="name a folder that you may write to"
-        ) from error
-    file.write(dump({"schema": _SCHEMA}) + "\n")
-    return file
+def manifests_of(path: str) -> list[str]:
+    """The manifests that a path stands for, the latest first: itself, or those in a folder.
+
+    Raises:
+        UsageError: The folder has none.
+    """
+    if not os.path.isdir(path):
+        return [path]
+    found = [os.path.join(path, name) for _, name in sorted(_numbered(path), reverse=True)]
+    if not found:
+        raise UsageError(f"{path}: there is no manifest of a sorting in this folder", hint=_WHICH)
+    return found
 
 
-def write_manifest(path: Path, moves: Sequence[Move]) -> None:
-    """Write a manifest anew."""
-    lines = [dump({"schema": _SCHEMA}), *(dump(asdict(move)) for move in moves)]
-    with replacing(path) as stream:
-        stream.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
-
-
-def read_manifest(manifest: str) -> list[Move]:
+def read_manifest(path: str) -> list[Move]:
     """Read the steps of a sorting, first step first.
 
     Raises:
         UsageError: This is not a manifest, or it is damaged.
     """
     try:
-        lines = Path(manifest).read_bytes().splitlines(keepends=True)
+        lines = read_regular(path, _LARGEST_BYTES).splitlines(keepends=True)
     except OSError as error:
-        raise UsageError(f"{manifest}: {error.strerror or error}", hint=_WHICH) from error
+        raise UsageError(f"{path}: {error.strerror or error}", hint=_WHICH) from error
     rows = list(_parsed(lines))
     if not rows or rows[0] != {"schema": _SCHEMA}:
-        raise UsageError(f"{manifest}: this is not the manifest of a sorting", hint=_WHICH)
-    try:
-        moves = [Move(_WAYS[row["way"]], str(row["source"]), str(row["target"])) for row in rows[1:]]
-    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path}: this is not the manifest of a sorting", hint=_WHICH)
+    moves = [_move(row) for row in rows[1:]]
+    sound = [move for move in moves if move is not None]
+    if len(sound) < len(moves):
         raise UsageError(
-            f"{manifest}: this manifest is damaged", hint="nothing was taken back; its lines tell what was done"
-        ) from error
-    return moves
+            f"{path}: this manifest is damaged", hint="nothing was taken back; read it to see what was done"
+        )
+    return sound
+
+
+def write_manifest(path: Path, moves: Sequence[Move]) -> None:
+    """Write a manifest anew."""
+    with replacing(path) as stream:
+        stream.write(_line({"schema": _SCHEMA}))
+        stream.writelines(_line(asdict(move)) for move in moves)
+
+
+def _line(row: object) -> bytes:
+    return (dump(row) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _numbered(folder: str) -> Iterator[tuple[int, str]]:
+    for name in os.listdir(folder):
+        match = _NAME.fullmatch(name)
+        if match:
+            yield int(match[1] or 1), name
 
 
 def _parsed(lines: Sequence[bytes]) -> Iterator[Any]:
@@ -106,5 +168,15 @@ def _parsed(lines: Sequence[bytes]) -> Iterator[Any]:
         if line.endswith(b"\n"):  # a torn last line was never carried out
             try:
                 yield json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 yield None
+
+
+def _move(row: Any) -> Move | None:
+    """A step, if that is what a row of the manifest is."""
+    if not isinstance(row, dict) or set(row) != {"way", "source", "target"}:
+        return None
+    way, source, target = row["way"], row["source"], row["target"]
+    if not all(isinstance(value, str) and "\0" not in value for value in (way, source, target)) or way not in _WAYS:
+        return None
+    return Move(_WAYS[way], source, target)

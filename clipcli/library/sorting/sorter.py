@@ -9,9 +9,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 
+from clipcli.images.find import IMAGE_EXTENSIONS
 from clipcli.library.events import AlreadyThere, LeftAlone, Sorted, Way
 from clipcli.library.sorting.manifest import Manifest, Move
-from clipcli.library.sorting.placing import ERRORS, carry_out, is_there, reason
+from clipcli.library.sorting.placing import ERRORS, carry_out, is_regular, is_there, reason
 
 # What Windows does not allow in names; a slash is one on every system.
 _FORBIDDEN = '<>:"/\\|?*'
@@ -62,19 +63,61 @@ class Sorter:
 
     def _sort_one(self, path: str, label: str) -> Iterator[Sorted | AlreadyThere]:
         source = os.path.abspath(path)
+        self._refuse(source)
+        folder = self._folder_of(label)
+        placed: list[Move] = []
+        while not placed:
+            moves = self._moves(source, folder)
+            if not moves:
+                yield AlreadyThere(path)
+                return
+            try:
+                self._place(moves[0])
+            except FileExistsError:
+                if not os.path.lexists(moves[0].target):
+                    raise  # it is the folder's place that is taken
+                continue  # another program has just taken the name
+            placed = moves
+        yield _event(placed[0])
+        for sidecar in placed[1:]:
+            self._place(sidecar)
+            yield _event(sidecar, is_sidecar=True)
+
+    def _refuse(self, source: str) -> None:
+        """Refuse what could not be sorted, or not be taken back.
+
+        Raises:
+            OSError: Saying why.
+        """
         if not os.path.exists(source):
             raise FileNotFoundError(errno.ENOENT, "it has vanished")
+        if self._way == "move" and not is_regular(source):
+            raise OSError(errno.EINVAL, "it is a link, and links are not moved: sort by links or copies")
+        if self._way == "move" and os.path.splitext(source)[1].lower() not in IMAGE_EXTENSIONS:
+            raise OSError(errno.EINVAL, "its name is not an image's, so moving it could not be undone: sort by links")
+
+    def _folder_of(self, label: str) -> str:
+        """The folder of a label.
+
+        Raises:
+            OSError: A link leads out of the sorted folder.
+        """
         folder = os.path.join(self.folder, *(_folder_name(level) for level in self._levels[label]))
-        moves = self._moves(source, folder)
-        if not moves:
-            yield AlreadyThere(path)
-        for move in moves:
-            self._planned.add(move.target)
-            if not self._dry_run:
-                self._manifest.note(move)
-                os.makedirs(folder, exist_ok=True)
-                carry_out(move)
-            yield Sorted(move.way, move.source, move.target, is_sidecar=move is not moves[0])
+        if not os.path.realpath(folder).startswith(os.path.realpath(self.folder) + os.sep):
+            raise OSError(errno.ELOOP, f"{folder} is a link that leads out of the sorted folder")
+        return folder
+
+    def _place(self, move: Move) -> None:
+        self._planned.add(move.target)
+        if self._dry_run:
+            return
+        self._manifest.note(move)
+        try:
+            os.makedirs(os.path.dirname(move.target), exist_ok=True)
+            carry_out(move, self.folder)
+        except ERRORS:
+            self._manifest.withdraw(move)
+            raise
 
     def _moves(self, source: str, folder: str) -> list[Move]:
         """The image and, unless it is linked, its sidecars, under the first number that is free for all of them."""
@@ -92,6 +135,10 @@ class Sorter:
             moves += [Move(self._way, sidecar, base + ending) for sidecar, ending in sidecars]
             if not any(os.path.lexists(move.target) or move.target in self._planned for move in moves):
                 return moves
+
+
+def _event(move: Move, *, is_sidecar: bool = False) -> Sorted:
+    return Sorted(move.way, move.source, move.target, is_sidecar)
 
 
 def _folder_name(level: str) -> str:

@@ -1,63 +1,153 @@
-"""A sorting taken back, from its manifest."""
+"""A sorting taken back, from its manifest.
+
+A manifest is a file like any other, and may come with a folder from somebody else. So a step is taken back only if it
+can be one of a sorting into that folder, and only if no content is lost.
+"""
 
 import errno
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
+from clipcli.errors import ClipError
+from clipcli.files import lock
+from clipcli.images.find import IMAGE_EXTENSIONS
 from clipcli.library.events import LeftAlone, TakenBack
-from clipcli.library.sorting.manifest import Move, read_manifest, write_manifest
-from clipcli.library.sorting.placing import ERRORS, is_there, move_verified, reason
+from clipcli.library.sorting.manifest import Move, manifests_of, read_manifest, write_manifest
+from clipcli.library.sorting.placing import (
+    ERRORS,
+    is_regular,
+    is_there,
+    location,
+    move_verified,
+    reason,
+    temporaries_of,
+)
+
+SORTABLE = IMAGE_EXTENSIONS | {".xmp"}
 
 
-def undo(manifest: str, *, dry_run: bool = False) -> Iterator[TakenBack | LeftAlone]:
-    """Take a sorting back, last step first, and remove the manifest.
+def undo(path: str, *, dry_run: bool = False) -> Iterator[TakenBack | LeftAlone]:
+    """Take a sorting back, last step first, and remove the manifest and the folders that are empty then.
 
-    What has changed since is left alone; the manifest then keeps those steps.
+    What has changed since, and what no sorting into this folder can have done, is left alone; the manifest then keeps
+    those steps.
 
     Args:
-        manifest: The file that the sorting has left in its folder.
+        path: The manifest, or the folder that was sorted into: all sortings into it, the last one first.
         dry_run: Say what would be done, and do nothing.
 
     Raises:
-        UsageError: This is not a manifest.
+        UsageError: This is not a manifest, or the folder has none.
+        ClipError: A sorting into the folder is still running, or the manifest cannot be written.
     """
-    moves = read_manifest(manifest)
+    manifests = {manifest: read_manifest(manifest) for manifest in manifests_of(path)}
+    for manifest, moves in manifests.items():
+        with ExitStack() as stack:
+            if not dry_run:
+                _keep_sortings_away(manifest, stack)
+            yield from _undo_one(manifest, moves, dry_run=dry_run)
+
+
+def _undo_one(manifest: str, moves: Sequence[Move], *, dry_run: bool) -> Iterator[TakenBack | LeftAlone]:
+    root = os.path.realpath(os.path.dirname(os.path.abspath(manifest)))
     left: list[Move] = []
     for move in reversed(moves):
         try:
-            if dry_run or _take_back(move):
+            _refuse_foreign(move, root)
+            if _take_back(move, dry_run=dry_run):
                 yield TakenBack(move.way, move.source, move.target)
         except ERRORS as error:
             left.append(move)
             yield LeftAlone(move.target, reason(error))
     if dry_run:
         return
-    _remove_empty_folders(moves, os.path.dirname(os.path.abspath(manifest)))
-    if left:
-        write_manifest(Path(manifest), left[::-1])
+    try:
+        if left:
+            write_manifest(Path(manifest), left[::-1])
+        else:
+            os.unlink(manifest)
+    except OSError as error:
+        raise ClipError(
+            f"{manifest} cannot be written: {reason(error)}", hint="allow writing, and undo again"
+        ) from error
+    _remove_empty_folders(moves, root)
+
+
+def _keep_sortings_away(manifest: str, stack: ExitStack) -> None:
+    try:
+        lock(stack.enter_context(open(manifest, "rb")))
+    except BlockingIOError as error:
+        raise ClipError(f"{manifest} is being written by a running sorting", hint="wait until it ends") from error
+    except OSError as error:
+        raise ClipError(f"{manifest}: {reason(error)}") from error
+
+
+def _refuse_foreign(move: Move, root: str) -> None:
+    """Refuse what no sorting into a folder can have done.
+
+    Raises:
+        PermissionError: Saying why.
+    """
+    target = location(move.target)
+    ending = os.path.splitext(move.target)[1].lower()
+    if not (os.path.isabs(move.source) and os.path.isabs(move.target)):
+        why = "its paths are not absolute"
+    elif not target.startswith(root + os.sep):
+        why = "it lies outside the sorted folder"
+    elif target == location(move.source):
+        why = "source and target are the same file"
+    elif move.way == "move" and not (ending in SORTABLE and ending == os.path.splitext(move.source)[1].lower()):
+        why = "it has no image's or sidecar's file name"
+    elif move.way == "move" and os.path.lexists(target) and not is_regular(target):
+        why = "it is not a file"
     else:
-        os.unlink(manifest)
+        return
+    raise PermissionError(errno.EPERM, f"no sorting has done this: {why}")
 
 
-def _take_back(move: Move) -> bool:
+def _take_back(move: Move, *, dry_run: bool) -> bool:
     """Undo one step; False if it was never done, or is undone already."""
+    leftovers = list(temporaries_of(move.target))
+    if not dry_run:
+        for temporary in leftovers:
+            os.unlink(temporary)
     if not os.path.lexists(move.target):
-        return False
-    if move.way == "move":
-        os.makedirs(os.path.dirname(move.source), exist_ok=True)
-        move_verified(move.target, move.source)
+        return bool(leftovers)
+    if move.way == "move" and not os.path.lexists(move.source):
+        if not dry_run:
+            os.makedirs(os.path.dirname(move.source), exist_ok=True)
+            move_verified(move.target, move.source)
         return True
+    if move.way == "link":
+        removable = is_there(move.way, move.source, move.target)
+    else:
+        removable = _has_twin(move)
+    if not removable:
+        raise OSError(errno.EBUSY, "it has changed since, or its original is gone or another")
+    if not dry_run:
+        os.unlink(move.target)
+    return True
+
+
+def _has_twin(move: Move) -> bool:
+    """Whether removing the target loses nothing: the source is another file with the same content.
+
+    So it is after a copy, and after a move that was killed before its source was removed. A move within a file system
+    then has given one file two names; where it has one name only, the two paths are the same name.
+    """
     if not is_there(move.way, move.source, move.target):
-        raise OSError(errno.EBUSY, "it has changed since, or its original is gone")
-    os.unlink(move.target)
+        return False
+    if os.path.samefile(move.source, move.target):
+        return move.way == "move" and is_regular(move.source) and os.stat(move.target).st_nlink > 1
     return True
 
 
 def _remove_empty_folders(moves: Sequence[Move], root: str) -> None:
-    folders = {os.path.dirname(move.target) for move in moves}
+    folders = {os.path.realpath(os.path.dirname(move.target)) for move in moves} | {root}
     for folder in sorted(folders, key=len, reverse=True):
-        while folder.startswith(root + os.sep):
+        while folder == root or folder.startswith(root + os.sep):
             try:
                 os.rmdir(folder)
             except OSError:
