@@ -257,7 +257,7 @@ def _fields(_: tuple[str, ...]) -> str:
 
 
 def _subject(schema: str) -> str:
-    """`tag` of `clipcli.tag/1`."""
+    """`tag` of `clipcli.tag/2`."""
     return schema.removeprefix("clipcli.").partition("/")[0]
 
 

@@ -188,7 +188,7 @@ def check_ranking(home: Home, out: str) -> None:
 
 
 def check_sorting(home: Home, out: str) -> None:
-    tagged = {Path(row["path"]).name for row in rows_of(out, "clipcli.tag-1") if row["tags"]}
+    tagged = {Path(row["path"]).name for row in rows_of(out, "clipcli.tag-2") if row["tags"]}
     folder = home.folder / "sorted"
     assert tagged
     assert os.listdir(folder) == []
@@ -203,7 +203,7 @@ def check_spreadsheet(home: Home, out: str) -> None:
 
 def check_sidecars(home: Home, out: str) -> None:
     printed = out.splitlines()
-    rows = rows_of("\n".join(printed[: len(KINDS)]), "clipcli.tag-1")
+    rows = rows_of("\n".join(printed[: len(KINDS)]), "clipcli.tag-2")
     shown = dict(line.split("\t") for line in printed[len(KINDS) :])
     keywords = {Path(row["path"]).stem: ", ".join(tag["label"] for tag in row["tags"]) for row in rows}
     assert shown == {f"{stem}.xmp": words for stem, words in keywords.items() if words}
@@ -211,7 +211,7 @@ def check_sidecars(home: Home, out: str) -> None:
 
 def check_resumed(home: Home, out: str) -> None:
     whole = (home.folder / "tags.jsonl").read_text()
-    assert [Path(row["path"]).name for row in rows_of(whole, "clipcli.tag-1")] == KINDS
+    assert [Path(row["path"]).name for row in rows_of(whole, "clipcli.tag-2")] == KINDS
     home.script(RUN["A large library, in several sittings"])
     assert (home.folder / "tags.jsonl").read_text() == whole
     assert (home.folder / "tags.html").read_text().startswith("<!doctype html>")

@@ -52,7 +52,7 @@ def test_every_label_that_reaches_its_threshold(clip: Clip, photos: Path, label_
     for row in outcome.rows:
         assert labels_of(row) == {"animal/dog", "AC/DC", "rain", "snow"}
         assert [tag["score"] for tag in row["tags"]] == sorted((tag["score"] for tag in row["tags"]), reverse=True)
-    check_rows("clipcli.tag-1", outcome.rows)
+    check_rows("clipcli.tag-2", outcome.rows)
     assert "images    3" in outcome.stderr and "tags      12, none on 0 images" in outcome.stderr
 
 
@@ -96,7 +96,7 @@ def test_formats(clip: Clip, photos: Path, label_set: Path) -> None:
     document = json.loads(
         clip("tag", photos, "missing.jpg", "-s", label_set, "--json", "--exclusive", "weather").stdout
     )
-    check_document("clipcli.tag-1", document)
+    check_document("clipcli.tag-2", document)
     assert document["run"]["background"] == ["a photo.", "something."]
     assert document["run"]["thresholds"] == [0, 0, 1, 0, 0]
     assert document["summary"] == {"images": 4, "ok": 3, "failed": 1}
@@ -165,7 +165,7 @@ def test_a_sidecar_that_cannot_be_written_is_an_error_row_with_tags(clip: Clip, 
     assert labels_of(third) == labels_of(first) and second["tags"]
     assert (photos / "c.xmp").read_text() == "my notes"
     assert "failures  2 SidecarError" in outcome.stderr
-    check_rows("clipcli.tag-1", outcome.rows)
+    check_rows("clipcli.tag-2", outcome.rows)
 
 
 def test_a_folder_that_takes_no_sidecars(program: Program, photos: Path, label_set: Path) -> None:
@@ -187,7 +187,7 @@ def test_resume_skips_what_is_finished(clip: Clip, photos: Path, label_set: Path
     first = clip("tag", photos, "-s", label_set, "-o", output, "--resume")
     assert (first.status, first.stdout) == (0, "")
     before = output.read_bytes()
-    check_rows("clipcli.tag-1", [json.loads(line) for line in before.splitlines()])
+    check_rows("clipcli.tag-2", [json.loads(line) for line in before.splitlines()])
     again = clip("tag", photos, "-s", label_set, "-o", output, "--resume")
     assert again.status == 0
     assert "3, of which 3 were finished before" in again.stderr

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
@@ -183,3 +184,22 @@ def test_a_pipe_is_no_file_to_go_on_with(clip: Clip, images: Path, tmp_path: Pat
         assert clip("tag", images, *OPTIONS, "-o", pipe).status == 0
     assert received[0].count(b"\n") == 3
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [("config.json", "logit_scale_init_value", 1.0), ("preprocessor_config.json", "image_mean", [0.1, 0.2, 0.3])],
+)
+def test_another_model_under_the_same_name_is_refused(
+    file: str, key: str, value: object, clip: Clip, images: Path, clip_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(clip_checkpoint, tmp_path / "model")
+    options = ["tag", images, *OPTIONS, "-m", folder, "-o", tmp_path / "tags.jsonl"]
+    assert clip(*options).status == 0
+    before = (tmp_path / "tags.jsonl").read_bytes()
+    settings = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**settings, key: value}))
+    outcome = clip(*options, "--resume")
+    assert outcome.status == 2
+    assert "the model's" in outcome.stderr
+    assert (tmp_path / "tags.jsonl").read_bytes() == before

@@ -94,6 +94,7 @@ def test_a_row_is_plain_and_carries_the_stamp_of_its_file(tmp_path: Path, images
         "tags": [{"label": "image 1", "score": 0.75, "cosine": 0.25}],
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,
     }
     assert written[0]["status"] == "error"
 
@@ -175,6 +176,16 @@ def test_the_same_size_with_another_time_is_a_change(tmp_path: Path, images: lis
     run(output, images)
     assert rows(output)[8]["mtime_ns"] == 1
     assert output.read_bytes() == undisturbed(tmp_path, images)
+
+
+def test_a_change_that_restores_the_modification_time_is_a_change(tmp_path: Path, images: list[Path]) -> None:
+    output = tmp_path / "tags.jsonl"
+    run(output, images)
+    status = images[8].stat()
+    images[8].write_text("IMAGE 8")
+    os.utime(images[8], ns=(status.st_atime_ns, status.st_mtime_ns))
+    run(output, images)
+    assert rows(output)[8]["tags"][0]["label"] == "IMAGE 8"  # type: ignore[index]
 
 
 def test_new_images_come_in_their_place_and_vanished_ones_go(tmp_path: Path, images: list[Path]) -> None:

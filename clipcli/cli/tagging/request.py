@@ -129,6 +129,7 @@ class TagRequest:
         return {
             "--model": engine.checkpoint.files.id,
             "revision": engine.checkpoint.files.revision,
+            **_computation(engine),
             "--dtype": engine.options.dtype,
             "label set": self._label_set.name,
             "labels": [(label.name, label.prompts, label.threshold) for label in labels],
@@ -191,3 +192,12 @@ class TagRequest:
             top=self._options.top,
             exclusive=list(self._options.exclusive),
         )
+
+
+def _computation(engine: Model) -> dict[str, list[str]]:
+    """Digests of all that a model computes with, whatever it is called; in lists, as errors show no digests."""
+    return {
+        "the model's config or weights": [engine.encoders.digest],
+        "the model's preprocessing": [engine.checkpoint.preprocessing.digest],
+        "the model's tokenizer": [engine.checkpoint.tokenizer_digest],
+    }

@@ -12,7 +12,7 @@ from clipcli.library.journal.rows import Journal
 from clipcli.library.sidecars.keywords import Keywords
 from clipcli.results import TaggedImage
 
-SCHEMA = "clipcli.tag/1"
+SCHEMA = "clipcli.tag/2"
 
 
 class Sink(Protocol):

@@ -1,6 +1,6 @@
 """The output file of a run as a journal: it grows by whole batches, and an interrupted run goes on with it.
 
-A line is one image's row together with size and modification time of the file that it was made of. A file beside
+A line is one image's row together with size and times of the file that it was made of. A file beside
 them holds the settings and where each batch of rows ends, see `run_file`. Whatever kills the run, at any moment:
 
 - Rows that are torn, or not part of a whole batch, are cut off and done again.
@@ -26,7 +26,9 @@ from clipcli.images.find import ImageSource, Pause
 from clipcli.library.journal.run_file import RunFile
 
 Row = dict[str, Any]
-Stamp = tuple[int, int]
+# Size, modification time and change time: the last because tools that edit in place restore the one before.
+Stamp = tuple[int, int, int]
+_STAMP = ("size", "mtime_ns", "ctime_ns")
 
 # Failures that lie in the image, which fails again as long as it does not change. All others are tried again.
 _LASTING_FAILURES = ("UnreadableImage", "ImageTooLarge")
@@ -93,7 +95,7 @@ class Journal:
         stamps, self._stamps = self._stamps[: len(rows)], self._stamps[len(rows) :]
         lines = []
         for row, stamp in zip(rows, stamps, strict=True):
-            stamped = row if stamp is None else {**row, "size": stamp[0], "mtime_ns": stamp[1]}
+            stamped = row if stamp is None else {**row, **dict(zip(_STAMP, stamp, strict=True))}
             lines.append((dump(stamped) + "\n").encode("utf-8", "backslashreplace"))
             self._added.append(self._size)
             self._size += len(lines[-1])
@@ -180,7 +182,7 @@ class Journal:
 
 
 def _stamp(source: ImageSource) -> Stamp | None:
-    """Size and modification time, before the image is read; None where there is no file to look at."""
+    """What changes when the file does, before the image is read; None where there is no file to look at."""
     if source.data is not None or source.error is not None:
         return None
     return _stamp_of(source.path)
@@ -191,7 +193,7 @@ def _stamp_of(path: str) -> Stamp | None:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _lines(file: BinaryIO, ends: "array[int]") -> Iterator[tuple[int, int, bytes]]:
@@ -215,7 +217,7 @@ def _path_if_done(line: bytes) -> str | None:
         return None
     path: str = row["path"]
     stamp = _stamp_of(path)
-    return path if stamp is not None and stamp == (row.get("size"), row.get("mtime_ns")) else None
+    return path if stamp is not None and stamp == tuple(row.get(key) for key in _STAMP) else None
 
 
 def _parse(line: bytes) -> Row | None:
