@@ -160,7 +160,7 @@ def test_a_sidecar_that_cannot_be_written_is_an_error_row_with_tags(clip: Clip, 
     first, second, third, fourth = outcome.rows
     assert [row["status"] for row in outcome.rows] == ["ok", "ok", "error", "error"]
     assert third["error"]["type"] == fourth["error"]["type"] == "SidecarError"
-    assert "b.xmp would be the sidecar of b.jpg and of b.png: use --sidecar-name full" in third["error"]["message"]
+    assert "b.xmp would be the sidecar of b.jpg and of b.png: name sidecars in full" in third["error"]["message"]
     assert "c.xmp is left alone" in fourth["error"]["message"]
     assert labels_of(third) == labels_of(first) and second["tags"]
     assert (photos / "c.xmp").read_text() == "my notes"
