@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import stat
 import struct
 import tempfile
@@ -16,6 +15,11 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Self
 
 from clipcli.errors import ClipError, DamagedModelError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 try:
     import fcntl

@@ -9,7 +9,7 @@ from clipcli.api.inputs import refuse_single
 from clipcli.errors import LabelSetError, UsageError
 from clipcli.features.pipeline import Result
 from clipcli.features.reader import Failed
-from clipcli.labels.label_set import Label, LabelSet, clean_text, parents
+from clipcli.labels.label_set import UNNAMED, Label, LabelSet, clean_text, parents
 from clipcli.labels.templates import language_of
 from clipcli.results import Failure
 from clipcli.scoring import Floats
@@ -35,7 +35,7 @@ def labels_of(labels: Sequence[str] | LabelSet) -> LabelSet:
             hint=f"give a list: {names}; a label set is found by clipcli.find_label_set({labels!r})",
         )
     refuse_single(labels, "labels")
-    return LabelSet(name="labels", labels=tuple(Label(name) for name in labels))
+    return LabelSet(name=UNNAMED, labels=tuple(Label(name) for name in labels))
 
 
 def none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from clipcli.errors import LabelSetError
 
 SLOT = "{}"
+UNNAMED = "labels"
+"""The name of a label set that is given on the command line or from Python."""
 
 
 def clean_text(text: str, what: str) -> str:
@@ -25,6 +27,11 @@ def clean_text(text: str, what: str) -> str:
     cleaned = unicodedata.normalize("NFC", text).strip()
     if not cleaned:
         raise LabelSetError(f"{what} is empty")
+    if any(_is_noncharacter(ord(character)) for character in cleaned):
+        raise LabelSetError(
+            f"{what} {cleaned!r} holds a code point that Unicode keeps free of characters, and no XML may hold",
+            hint="remove it",
+        )
     categories = {unicodedata.category(character) for character in cleaned}
     if "Cs" in categories:  # how Python carries bytes of the command line that are not UTF-8
         raise LabelSetError(f"{what} {cleaned!r} is not UTF-8 text")
@@ -34,6 +41,11 @@ def clean_text(text: str, what: str) -> str:
             hint="write it on one line, with spaces",
         )
     return cleaned
+
+
+def _is_noncharacter(code: int) -> bool:
+    """Whether Unicode promises never to put a character there (The Unicode Standard, section 23.7)."""
+    return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
 
 
 def clean_template(template: str) -> str:

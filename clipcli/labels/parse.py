@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clipcli.errors import LabelSetError
-from clipcli.labels.label_set import Label, LabelSet, clean_text
+from clipcli.labels.label_set import UNNAMED, Label, LabelSet, clean_text
 
 # A quoted field, to be left alone, or one of the commas of Chinese and Japanese keyboards.
 _QUOTED_OR_WIDE_COMMA = re.compile(r'"(?:[^"]|"")*"|[，、]')
@@ -37,7 +37,7 @@ def parse_labels(values: Sequence[str]) -> LabelSet:
         raise LabelSetError(
             "labels holds no label", hint='write them with commas: `labels="cat,dog"`', parameter="labels"
         )
-    return LabelSet(name="labels", labels=tuple(Label(name) for name in labels))
+    return LabelSet(name=UNNAMED, labels=tuple(Label(name) for name in labels))
 
 
 def _clean(text: str, place: str) -> str:

@@ -58,10 +58,17 @@ class KeywordChange:
 
 @dataclass(frozen=True, slots=True)
 class SidecarChanged:
-    """A sidecar was written, or would be in a dry run."""
+    """A sidecar was written, or would be in a dry run.
+
+    Attributes:
+        path: The sidecar.
+        changes: What changed in it.
+        is_removed: Whether it was removed: we had made it, and it holds nothing any more.
+    """
 
     path: str
     changes: tuple[KeywordChange, ...]
+    is_removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

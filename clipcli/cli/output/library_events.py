@@ -9,9 +9,9 @@ from typing import Any
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ClipError
-from clipcli.library.events import AlreadyThere, LeftAlone, SidecarChanged, Sorted, TakenBack
+from clipcli.library.events import AlreadyThere, LeftAlone, SidecarChanged, SidecarUnchanged, Sorted, TakenBack
 from clipcli.library.sidecars.files import SidecarError, SidecarWriter
-from clipcli.library.sidecars.keywords import Keywords
+from clipcli.library.sidecars.keywords import Keywords, Owner
 from clipcli.library.sorting.sorter import Sorter
 from clipcli.results import Failure, TaggedImage
 
@@ -77,11 +77,15 @@ class SidecarStep:
         self,
         writer: SidecarWriter,
         keywords_of: Callable[[TaggedImage], Keywords],
+        owner: Owner,
         counts: Counter[str],
+        keyword_counts: Counter[str],
         *,
         dry_run: bool,
     ) -> None:
         """Count what is done under words that a summary can show."""
+        self._owner = owner
+        self._keyword_counts = keyword_counts
         self._writer = writer
         self._keywords_of = keywords_of
         self._counts = counts
@@ -95,19 +99,29 @@ class SidecarStep:
         if record.error is not None:
             return record
         try:
-            event = self._writer.write(record.path, self._keywords_of(record))
+            event = self._writer.write(record.path, self._keywords_of(record), self._owner)
         except SidecarError as error:
             self._counts["failed"] += 1
             message = f"{record.path}: {error}"
             return replace(record, error=Failure("SidecarError", message))
-        if not isinstance(event, SidecarChanged):
-            self._counts["unchanged"] += 1
-        elif self._dry_run:
-            self._counts["would change"] += 1
-            say(_describe(event))
-        else:
-            self._counts["written"] += 1
+        count_sidecar(event, self._counts, self._keyword_counts, dry_run=self._dry_run)
         return record
+
+
+def count_sidecar(
+    event: SidecarChanged | SidecarUnchanged, counts: Counter[str], keyword_counts: Counter[str], *, dry_run: bool
+) -> None:
+    """Count what was done to a sidecar, and in a dry run say it."""
+    if isinstance(event, SidecarUnchanged):
+        counts["unchanged"] += 1
+        return
+    counts["would change" if dry_run else "removed" if event.is_removed else "written"] += 1
+    for change in event.changes:
+        if change.property == "dc:subject":  # the others spell the same labels once more
+            keyword_counts["added"] += len(change.added)
+            keyword_counts["removed"] += len(change.removed)
+    if dry_run:
+        say(_describe(event))
 
 
 def _describe(event: SidecarChanged) -> str:
@@ -115,4 +129,5 @@ def _describe(event: SidecarChanged) -> str:
     for change in event.changes:
         words = [*(f"+{word}" for word in change.added), *(f"-{word}" for word in change.removed)]
         parts.append(f"{change.property} {', '.join(words)}")
-    return f"would write {event.path}: {'; '.join(parts)}"
+    verb = "remove" if event.is_removed else "write"
+    return f"would {verb} {event.path}: {'; '.join(parts)}"

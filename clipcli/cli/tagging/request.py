@@ -22,7 +22,7 @@ from clipcli.labels.background import background_of
 from clipcli.library.journal.rows import Journal
 from clipcli.library.journal.run_file import RunFile
 from clipcli.library.sidecars.files import SidecarWriter
-from clipcli.library.sidecars.keywords import Keywords, keywords
+from clipcli.library.sidecars.keywords import Keywords, keywords, owner_of
 from clipcli.library.sorting.sorter import Sorter
 from clipcli.results import TaggedImage
 
@@ -159,7 +159,8 @@ class TagRequest:
         if not options.write_sidecars:
             return None
         writer = SidecarWriter(options.sidecar_name.value, IMAGE_EXTENSIONS, dry_run=options.dry_run)
-        return SidecarStep(writer, keywords_of, tally.sidecars, dry_run=options.dry_run)
+        owner = owner_of(self._label_set, options.prefix)
+        return SidecarStep(writer, keywords_of, owner, tally.sidecars, tally.keywords, dry_run=options.dry_run)
 
     def _steps(self, sidecars: SidecarOptions, sorting: SortOptions, engine: Model) -> list[Step]:
         """What is done at the end; the report first, because sorting may move the images away."""
@@ -196,9 +197,8 @@ class TagRequest:
 
 def _computation(engine: Model) -> dict[str, list[str]]:
     """Digests of all that a model computes with, whatever it is called; in lists, as errors show no digests."""
-    checkpoint = engine.checkpoint
     return {
         "the model's config or weights": [engine.encoders.digest],
-        "the model's preprocessing": [checkpoint.preprocessing.digest],
-        "the model's tokenizer": [checkpoint.tokenizer_digest],
+        "the model's preprocessing": [engine.checkpoint.preprocessing.digest],
+        "the model's tokenizer": [engine.checkpoint.tokenizer_digest],
     }

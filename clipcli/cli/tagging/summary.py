@@ -23,6 +23,7 @@ class Tally:
     tags: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     sidecars: Counter[str] = field(default_factory=Counter)
+    keywords: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -63,6 +64,7 @@ class Tally:
             "tags": f"{self.tags:,}, none on {counted(self.untagged, 'image')}",
             "speed": f"{rate:.1f} images/s",
             "sidecars": _counts(self.sidecars),
+            "keywords": _counts(self.keywords),
             "failures": _counts(self.failures),
         }
         return [f"{name:<9} {text}" for name, text in rows.items() if text]

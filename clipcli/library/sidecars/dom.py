@@ -1,6 +1,7 @@
 """XML read and written so that what is not touched stays as it was: prefixes, comments, order, unknown namespaces.
 
-A document type declaration is refused before anything is built, so there are no entities to expand.
+A document type declaration is refused before anything is built, so there are no entities to expand; so is a document
+that is nested deeper, or made of more nodes, than any program writes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,9 @@ AnyNode: TypeAlias = Any
 
 _XMLNS = "http://www.w3.org/2000/xmlns/"
 _TEXT = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
+# Metadata is nested a dozen deep. darktable's longest histories have some thousand nodes; each takes about 1 kB.
+_DEEPEST = 100
+_MOST_NODES = 100_000
 # A parser turns a bare line break or tab in an attribute into a space.
 _ATTRIBUTE = {**_TEXT, '"': "&quot;", "\n": "&#10;", "\t": "&#9;"}
 
@@ -27,26 +31,31 @@ def parse(data: bytes) -> minidom.Document:
     """Parse a document.
 
     Raises:
-        XmlError: It is not well-formed, or has a document type declaration.
+        XmlError: It is not well-formed, has a document type declaration, or is too deep or too large.
     """
-    guard = expat.ParserCreate()
-    guard.StartDoctypeDeclHandler = _refuse
     try:
-        guard.Parse(data, True)
+        _Guard().check(data)
         return expatbuilder.parseString(data)
     except (expat.ExpatError, ValueError, LookupError) as error:  # the latter two: encodings
         raise XmlError(str(error)) from error
 
 
 def serialize(document: minidom.Document) -> bytes:
-    """Write a document as UTF-8, with an XML declaration where it had one."""
+    """Write a document as UTF-8, with an XML declaration where it had one.
+
+    Raises:
+        XmlError: It holds a lone surrogate.
+    """
     text = StringIO()
     if document.version is not None:
         text.write('<?xml version="1.0" encoding="UTF-8"?>\n')
     for node in document.childNodes:
         _write(node, text)
         text.write("\n")
-    return text.getvalue().encode("utf-8")
+    try:
+        return text.getvalue().encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise XmlError(str(error)) from error
 
 
 def elements(parent: AnyNode) -> Iterator[Element]:
@@ -99,8 +108,37 @@ def remove(element: Element) -> None:
     parent.removeChild(element)
 
 
-def _refuse(*_: object) -> None:
-    raise XmlError("it has a document type declaration, which XMP never has")
+class _Guard:
+    """Looks at a document without building anything."""
+
+    def __init__(self) -> None:
+        self._depth = self._nodes = 0
+
+    def check(self, data: bytes) -> None:
+        parser = expat.ParserCreate()
+        parser.StartDoctypeDeclHandler = self._refuse_doctype
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CommentHandler = parser.ProcessingInstructionHandler = self._count
+        parser.StartCdataSectionHandler = self._count
+        parser.Parse(data, True)
+
+    def _start(self, name: str, attributes: Mapping[str, str]) -> None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise XmlError(f"its elements are nested more than {_DEEPEST} deep")
+        self._count(number=1 + len(attributes))
+
+    def _end(self, name: str) -> None:
+        self._depth -= 1
+
+    def _count(self, *_: object, number: int = 1) -> None:
+        self._nodes += number
+        if self._nodes > _MOST_NODES:
+            raise XmlError(f"it has more than {_MOST_NODES:,} elements and attributes")
+
+    def _refuse_doctype(self, *_: object) -> None:
+        raise XmlError("it has a document type declaration, which XMP never has")
 
 
 def _prefix(element: AnyNode, uri: str, wanted: str) -> str:

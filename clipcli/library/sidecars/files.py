@@ -1,17 +1,18 @@
 """Sidecar files: which one belongs to an image, and how it is changed without ever being half written."""
 
+import errno
 import os
 from typing import Literal
 
 from clipcli.errors import ImageError
-from clipcli.files import replacing
+from clipcli.files import read_regular, replacing
 from clipcli.library.events import SidecarChanged, SidecarUnchanged
-from clipcli.library.sidecars.keywords import Keywords
-from clipcli.library.sidecars.xmp import XmpError, merge
+from clipcli.library.sidecars.keywords import Keywords, Owner, keywords
+from clipcli.library.sidecars.xmp import XmpError, is_empty, merge
 
 Naming = Literal["stem", "full"]
 
-_MAX_BYTES = 64_000_000
+_MAX_BYTES = 32_000_000
 
 
 class SidecarError(ImageError):
@@ -35,24 +36,45 @@ class SidecarWriter:
         self._folder: str | None = None
         self._owners: dict[str, str] = {}
 
-    def write(self, image: str, keywords: Keywords) -> SidecarChanged | SidecarUnchanged:
+    def write(self, image: str, keywords: Keywords, owner: Owner) -> SidecarChanged | SidecarUnchanged:
         """Bring an image's sidecar up to date. One is made only where there is something to say.
 
+        Args:
+            image: The image's path.
+            keywords: All that the owner has to say of it.
+            owner: Whose keywords they are: those of others stay.
+
         Raises:
-            SidecarError: It belongs to another image, is no XMP, or cannot be written. Nothing was changed.
+            SidecarError: It belongs to another image, is not XMP that we understand, or cannot be written. Nothing was
+                changed.
         """
+        return self._update(image, keywords, owner)
+
+    def remove(self, image: str, owner: Owner | None = None) -> SidecarChanged | SidecarUnchanged:
+        """Take our keywords out of an image's sidecar, and remove it if we made it and nothing is left in it.
+
+        Args:
+            image: The image's path.
+            owner: Whose keywords; None for everyone's of ours.
+
+        Raises:
+            SidecarError: As for `write`.
+        """
+        return self._update(image, keywords([]), owner)
+
+    def _update(self, image: str, keywords: Keywords, owner: Owner | None) -> SidecarChanged | SidecarUnchanged:
         path = self._path_of(image)
         try:
             packet = _read(path)
-            merged, changes = merge(packet, keywords)
+            merged, changes = merge(packet, keywords, owner)
+            removed = bool(changes) and packet is not None and is_empty(merged) and not os.path.islink(path)
             if changes and not self._dry_run:
-                with replacing(path) as file:
-                    file.write(merged)
+                _write(path, None if removed else merged)
         except XmpError as error:
             raise SidecarError(f"{path} is left alone: {error}") from error
         except OSError as error:
             raise SidecarError(f"{path} cannot be written: {error.strerror or error}") from error
-        return SidecarChanged(path, changes) if changes else SidecarUnchanged(path)
+        return SidecarChanged(path, changes, removed) if changes else SidecarUnchanged(path)
 
     def _path_of(self, image: str) -> str:
         if self._naming == "full":
@@ -87,10 +109,16 @@ class SidecarWriter:
 
 def _read(path: str) -> bytes | None:
     try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        return read_regular(path, _MAX_BYTES)
     except FileNotFoundError:
+        if os.path.islink(path):
+            raise OSError(errno.ENOENT, "it is a link to a file that is missing") from None
         return None
-    if len(data) > _MAX_BYTES:
-        raise XmpError(f"larger than {_MAX_BYTES // 1_000_000} MB")
-    return data
+
+
+def _write(path: str, packet: bytes | None) -> None:
+    if packet is None:
+        os.unlink(path)
+        return
+    with replacing(path) as file:
+        file.write(packet)
