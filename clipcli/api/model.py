@@ -27,8 +27,9 @@ from clipcli.features.labels import LabelEncoder, LabelFeature, ProgressCallback
 from clipcli.features.pipeline import ImageFeatures, ImagePipeline, Pixels
 from clipcli.features.reader import ImageReader, MarkingReader, RememberingReader, read_ahead
 from clipcli.foreign.convert import resolve_model
-from clipcli.images.decode import DecodeOptions, decode
+from clipcli.images.decode import DecodeOptions
 from clipcli.images.find import ImageSource
+from clipcli.images.read import read_pixels
 from clipcli.labels.expand import expand
 from clipcli.labels.label_set import LabelSet, clean_templates
 from clipcli.labels.templates import default_templates
@@ -319,8 +320,7 @@ class Model(ModelParts):
         return RememberingReader(self._read_pixels, self.cache, space)
 
     def _read_pixels(self, source: ImageSource) -> Pixels:
-        image = decode(source, self.options.decode, self.preprocessing.min_size)
-        return self.preprocessing.pixels(image, exact=self.options.decode.exact)
+        return read_pixels(source, self.options.decode, self.preprocessing)
 
     def _warn_foreign(self, texts: Sequence[str], language: str | None) -> None:
         warning = language_warning(texts, language, self.files.id, self.config.family)

@@ -117,7 +117,9 @@ def endpoint(clip_checkpoint: Path, chinese_clip_checkpoint: Path) -> Iterator[s
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PATH with `clip`, and what a machine may lack; ExifTool only where it is really missing."""
     folder = tmp_path_factory.mktemp("bin")
-    python, stand_ins = (shlex.quote(str(path)) for path in (sys.executable, ROOT / "tests" / "helpers" / "stand_ins.py"))
+    python, stand_ins = (
+        shlex.quote(str(path)) for path in (sys.executable, ROOT / "tests" / "helpers" / "stand_ins.py")
+    )
     missing = ("jq", "curl", "inotifywait", *(() if shutil.which("exiftool") else ("exiftool",)))
     for name, command in {"clip": "-m clipcli", **{name: f"{stand_ins} {name}" for name in missing}}.items():
         (folder / name).write_text(f'#!/bin/sh\nexec {python} {command} "$@"\n')
