@@ -1,34 +1,38 @@
 """Decodes an image file to upright RGB, or says why that cannot be.
 
 Called from several threads at once, so nothing here changes a setting of Pillow or a warning filter per image.
-Pillow and numpy are imported inside functions; torch never is.
+Pillow is imported inside functions; torch never is.
 """
 
 import ctypes
-import io
 import logging
 import math
+import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING
 
 from clipcli.errors import ImageTooLarge, UnreadableImage
-from clipcli.images.find import ImageSource, file_error
-from clipcli.images.identify import DAMAGE, damaged_file, identify
+from clipcli.images.color import Alpha, to_rgb
+from clipcli.images.cost import decoding_bytes, memory_limit
+from clipcli.images.find import ImageSource
+from clipcli.images.identify import check_whole, damaged_file, identify, is_damage
+from clipcli.images.opening import open_source, size_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from PIL.Image import Image, Transpose
     from PIL.ImageFile import ImageFile
 
 _ORIENTATION_TAG = 0x0112
 _NO_REMARKS = ("ignore", None, Warning, re.compile(r"(PIL|pillow_heif)\."), 0)
 _LOADING = threading.Lock()
+# The frame headers of lossless JPEG: libjpeg decodes it at full size only.
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_LOSSLESS_FRAMES = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
 
 
 MAX_MEGAPIXELS = 256.0
@@ -45,12 +49,17 @@ class DecodeOptions:
     """
 
     exif: bool = True
-    alpha: Literal["white", "drop"] = "white"
-    max_megapixels: float = MAX_MEGAPIXELS
+    alpha: Alpha = "white"
+    max_megapixels: float = 256
     exact: bool = True
 
 
-def decode(source: ImageSource, options: DecodeOptions, min_size: tuple[int, int] | None = None) -> "Image":
+def decode(
+    source: ImageSource,
+    options: DecodeOptions,
+    min_size: tuple[int, int] | None = None,
+    take_memory: Callable[[int, int], None] = lambda needed, limit: None,
+) -> "Image":
     """Decode the first frame of one image, upright, in mode RGB.
 
     Args:
@@ -58,6 +67,8 @@ def decode(source: ImageSource, options: DecodeOptions, min_size: tuple[int, int
         options: How to decode.
         min_size: The (height, width) in pixels that the image will be resized to: reduced decoding stays at least
             twice above both. None asks for the whole image.
+        take_memory: Called once, before pixels are decoded, with the bytes that this takes and the most that all
+            images together may take; may wait.
 
     Raises:
         ImageError: The subclass says why there is no image. Bad files raise nothing else.
@@ -67,23 +78,40 @@ def decode(source: ImageSource, options: DecodeOptions, min_size: tuple[int, int
     if source.error is not None:
         raise source.error
     _silence_pillow()
-    if source.image is not None:
-        return _decode_image(source.image, source.path, options)
     name = "standard input" if source.data is not None and source.path == "-" else source.path
+    try:
+        if source.image is not None:
+            return _decode_image(source.image, name, options, take_memory)
+        with open_source(source) as file:
+            return _decode_file(file, name, options, min_size, take_memory)
+    except DecompressionBombError as error:
+        raise _bomb(name, str(error), options) from error
+    except MemoryError as error:
+        raise ImageTooLarge(f"{name}: not enough memory to decode it") from error
+
+
+def _decode_file(
+    file: IO[bytes],
+    name: str,
+    options: DecodeOptions,
+    min_size: tuple[int, int] | None,
+    take_memory: Callable[[int, int], None],
+) -> "Image":
     image: ImageFile | None = None
-    with _open_file(source) as file:
-        try:
-            image = identify(file, name)
-            _check_pixels(image, name, options)
-            rgb = _decode_rgb(image, options, min_size)
-            _check_end(image, file)
-            return rgb
-        except DecompressionBombError as error:
-            raise _bomb(name, str(error), options) from error
-        except MemoryError as error:
-            raise ImageTooLarge(f"{name}: not enough memory to decode it") from error
-        except DAMAGE as error:
-            raise damaged_file(file, name, image.format if image else None, error) from error
+    try:
+        image = identify(file, name)
+        _check_pixels(image, name, options)
+        check_whole(image, file, name)
+        full_pixels = image.width * image.height
+        if min_size is not None and not options.exact:
+            _reduce(image, file, options, min_size)
+        needed = decoding_bytes(image, full_pixels, size_of(file))
+        take_memory(_fitting(needed, image, name, options), memory_limit(options.max_megapixels))
+        return _to_upright_rgb(image, options, release=True)
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        raise damaged_file(file, name, image.format if image else None, error) from error
 
 
 def _silence_pillow() -> None:
@@ -109,33 +137,23 @@ def _silence_libtiff() -> None:
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
-@contextmanager
-def _open_file(source: ImageSource) -> Iterator[IO[bytes]]:
-    """Open a source for reading and seeking."""
-    if source.data is not None:
-        yield io.BytesIO(source.data)
-        return
-    try:
-        file = open(source.path, "rb")
-    except (OSError, ValueError) as error:
-        raise file_error(source.path, error) from error
-    with file:
-        yield file if file.seekable() else io.BytesIO(file.read())
-
-
-def _decode_image(image: "Image", name: str, options: DecodeOptions) -> "Image":
+def _decode_image(
+    image: "Image", name: str, options: DecodeOptions, take_memory: Callable[[int, int], None]
+) -> "Image":
     """Decode what someone else has opened, or has made: never reduced, since the image stays in their hands."""
     if 0 in image.size:
         raise UnreadableImage(f"{name} is empty: {image.width} x {image.height} pixels")
     _check_pixels(image, name, options)
+    needed = decoding_bytes(image, image.width * image.height, 0)
+    take_memory(_fitting(needed, image, name, options), memory_limit(options.max_megapixels))
     try:
         with _LOADING:  # both read from the image's file, and the same image may have been given twice
             image.load()
             _turn(image)
-        return _decode_rgb(image, options, None)
-    except MemoryError as error:
-        raise ImageTooLarge(f"{name}: not enough memory to decode it") from error
-    except DAMAGE as error:
+        return _to_upright_rgb(image, options, release=False)
+    except Exception as error:
+        if not is_damage(error):
+            raise
         raise UnreadableImage(f"{name} cannot be decoded: {error or type(error).__name__}") from error
 
 
@@ -145,6 +163,17 @@ def _check_pixels(image: "Image", name: str, options: DecodeOptions) -> None:
         raise ImageTooLarge(
             f"{name}: {image.width} x {image.height} is {_limit_message(megapixels, options.max_megapixels)}"
         )
+
+
+def _fitting(needed: int, image: "Image", name: str, options: DecodeOptions) -> int:
+    """Give back the bytes that an image needs, unless they are more than all images together get."""
+    limit = memory_limit(options.max_megapixels)
+    if needed > limit:
+        raise ImageTooLarge(
+            f"{name}: decoding {image.width} x {image.height} pixels of {image.format} takes {needed / 1e9:.1f} GB, "
+            f"more than the {limit / 1e9:.1f} GB that images get; a larger --max-megapixels allows more"
+        )
+    return needed
 
 
 def _bomb(name: str, message: str, options: DecodeOptions) -> ImageTooLarge:
@@ -160,25 +189,42 @@ def _limit_message(megapixels: float, max_megapixels: float) -> str:
     return f"{megapixels:.4g} megapixels, more than the limit of {max_megapixels:g} (max_megapixels)"
 
 
-def _decode_rgb(image: "Image", options: DecodeOptions, min_size: tuple[int, int] | None) -> "Image":
-    if min_size is not None and not options.exact and image.format in ("JPEG", "MPO"):
-        height, width = min_size
-        if options.exif and _is_sideways(_turn(image)):
-            height, width = width, height
-        image.draft(None, (2 * width, 2 * height))
+def _reduce(image: "ImageFile", file: IO[bytes], options: DecodeOptions, min_size: tuple[int, int]) -> None:
+    """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size."""
+    if image.format not in ("JPEG", "MPO") or _is_lossless(file):
+        return
+    height, width = min_size
+    if options.exif and _is_sideways(_turn(image)):
+        height, width = width, height
+    image.draft(None, (2 * width, 2 * height))
+
+
+def _is_lossless(file: IO[bytes]) -> bool:
+    """Whether the first frame of a JPEG is of the lossless kind, which libjpeg cannot reduce."""
+    position = file.tell()
+    file.seek(2)
+    try:
+        while (marker := file.read(2)) and marker[0] == 0xFF:
+            if marker[1] in _JPEG_FRAMES:
+                return marker[1] in _LOSSLESS_FRAMES
+            if marker[1] == 0xFF:  # padding
+                file.seek(-1, os.SEEK_CUR)
+            else:
+                file.seek(int.from_bytes(file.read(2)) - 2, os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(position)
+
+
+def _to_upright_rgb(image: "Image", options: DecodeOptions, *, release: bool) -> "Image":
+    """Decode, make RGB, and turn; with `release` the image's own memory is given back as soon as it may be."""
     image.load()
     # Only now: a PNG may hold its EXIF data behind the pixels.
     turn = _turn(image) if options.exif else None
-    rgb = _to_rgb(image, options)
+    rgb = to_rgb(image, options.alpha)
+    if release and rgb is not image:
+        image.close()
     return rgb if turn is None else rgb.transpose(turn)
-
-
-def _check_end(image: "ImageFile", file: IO[bytes]) -> None:
-    """Refuse a JPEG 2000 file without its end marker (it cannot occur inside): OpenJPEG leaves those half grey."""
-    if image.format == "JPEG2000":
-        file.seek(0)
-        if b"\xff\xd9" not in file.read():
-            raise EOFError
 
 
 def _turn(image: "Image") -> "Transpose | None":
@@ -196,7 +242,7 @@ def _turn(image: "Image") -> "Transpose | None":
     }
     try:
         return turns.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except DAMAGE:
+    except Exception:
         return None
 
 
@@ -204,48 +250,3 @@ def _is_sideways(turn: "Transpose | None") -> bool:
     from PIL.Image import Transpose
 
     return turn in (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
-
-
-def _to_rgb(image: "Image", options: DecodeOptions) -> "Image":
-    """Make three bands of 8 bits; transparency is laid on white as `transformers` does it, or dropped."""
-    from PIL import Image
-
-    on_white = options.alpha == "white"
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_grey_bytes(image, on_white)).convert("RGB")
-    if on_white and image.has_transparency_data:
-        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
-        if rgba.getchannel("A").getextrema() != (255, 255):  # else it costs 24 megapixels 150 ms for nothing
-            rgba = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        return rgba.convert("RGB")
-    if "transparency" in image.info:
-        # Without it the pixels are the same, and Pillow need not warn that it cannot keep it.
-        image = image.copy()
-        del image.info["transparency"]
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _grey_bytes(image: "Image", on_white: bool) -> "NDArray[np.uint8]":
-    """Scale 16-bit, 32-bit and floating-point grey to 8 bits, where Pillow's own conversion clips.
-
-    Integers in 0...65535 are taken for 16-bit ones and keep their high byte, as Pillow does with 16-bit colour.
-    Floating-point values are taken to mean white by the first of 1, 255 and 65535 that none exceeds. Whatever has
-    negative or larger values has no agreed range, and is stretched from its least to its greatest value.
-    """
-    import numpy as np
-
-    values = np.asarray(image)
-    known = values[np.isfinite(values)]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    if low >= 0 and high <= 65535 and image.mode != "F":
-        grey = (values >> 8).astype(np.uint8)
-    else:
-        if low >= 0 and high <= 65535:
-            low, high = 0, next(white for white in (1, 255, 65535) if high <= white)
-        with np.errstate(invalid="ignore"):
-            scaled = (values.astype(np.float64) - low) * (255 / (high - low or 1))
-        grey = np.nan_to_num(scaled, nan=0).clip(0, 255).round().astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if on_white and isinstance(transparent, int):
-        grey[values == transparent] = 255
-    return grey

@@ -1,6 +1,7 @@
 """Small images in many formats, made on the spot, for tests of decoding."""
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -68,3 +69,11 @@ def variant(format_name: str, mode: str, options: dict[str, Any]) -> bytes:
     # Pillow has no direct conversion from colour to 16 bits.
     image = image.convert("L").convert("I;16") if mode == "I;16" else image.convert(mode)
     return save(image, format_name, **options)
+
+
+def tiff(tags: dict[int, int], pixels: bytes = b"") -> bytes:
+    """Return a TIFF of whole numbers; its pixels lie behind the tags, where tag 273 (StripOffsets) says 0."""
+    start = 8 + 2 + 12 * len(tags) + 4
+    tags = {tag: start if tag == 273 and not value else value for tag, value in tags.items()}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + pixels

@@ -276,7 +276,7 @@ def test_errors_of_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         with pytest.raises(MissingFile, match="no such file"):
             decode(ImageSource(str(tmp_path / name)), DecodeOptions())
 
-    def refuse(path: str, *_: object) -> None:  # root may open everything, so permissions prove nothing
+    def refuse(path: str, *_: object, **__: object) -> None:  # root may open everything, so permissions prove nothing
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(builtins, "open", refuse)
@@ -291,7 +291,7 @@ def test_a_source_with_an_error_raises_it() -> None:
     assert raised.value is error
 
 
-def test_a_image_that_comes_through_a_pipe(tmp_path: Path) -> None:
+def test_an_image_that_comes_through_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_bytes, args=(variant("PNG", "RGB", {}),))
