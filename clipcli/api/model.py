@@ -17,18 +17,18 @@ from clipcli.answers.classify import ClassifyOptions, HeadClassifier, LabelClass
 from clipcli.answers.tag import Tagger, TagOptions
 from clipcli.api.inputs import ImageInput, image_sources, listed
 from clipcli.api.languages import language_warning
-from clipcli.api.parts import ModelParts, RunOptions, read_batch_size
-from clipcli.api.questions import head_classifier, labels_of, none_label, parent_groups
-from clipcli.compute.devices import Placement, import_torch_ahead
-from clipcli.errors import ImageError, UnsupportedModelError, UsageError, warn
-from clipcli.features.cache import FeatureSpace
-from clipcli.features.labels import LabelEncoder, LabelFeature, ProgressCallback, name_prompt, warn_cut
-from clipcli.features.pipeline import ImageFeatures, ImagePipeline, Pixels
-from clipcli.features.reader import ImageReader, MarkingReader, RememberingReader, read_ahead
-from clipcli.foreign.convert import resolve_model
-from clipcli.images.decode import DecodeOptions
-from clipcli.images.find import ImageSource
-from clipcli.images.read import read_pixels
+from clipcli.api.questions import answer, check_for_head, labels_of, no_labels, none_label, parent_groups
+from clipcli.compute.checkpoint import Checkpoint
+from clipcli.compute.devices import Placement
+from clipcli.compute.encoders import Encoders
+from clipcli.compute.options import ModelSpec, RunOptions
+from clipcli.errors import UnsupportedModelError, UsageError, warn
+from clipcli.features.cache import FeatureCache, open_cache
+from clipcli.features.labels import LabelEncoder, LabelFeature, name_prompt, warn_cut
+from clipcli.features.pipeline import ImagePipeline, Result
+from clipcli.features.reader import Failed, ImageReader
+from clipcli.images.find import ImageSource, Pause
+from clipcli.labels.background import background_of
 from clipcli.labels.expand import expand
 from clipcli.labels.label_set import LabelSet, clean_templates
 from clipcli.labels.templates import default_templates
@@ -334,18 +334,6 @@ class Model:
     def _stacked(self, encoded: Sequence[LabelFeature]) -> Floats:
         empty = np.empty((0, self.checkpoint.config.projection_dim), dtype=np.float32)
         return np.stack([label.features for label in encoded]) if encoded else empty
-
-    def _image_reader(self) -> ImageReader:
-        if not self.cache.usable:
-            return ImageReader(self._read_pixels)
-        decoding = self.options.decode
-        # Not its limit on pixels, which decides whether an image is read, never how.
-        preparation = f"{self.preprocessing.digest} {decoding.exif} {decoding.alpha} {decoding.exact}"
-        space = FeatureSpace("image", self.checkpoint_digest, preparation, self.placement.numerics)
-        return RememberingReader(self._read_pixels, self.cache, space)
-
-    def _read_pixels(self, source: ImageSource) -> Pixels:
-        return read_pixels(source, self.options.decode, self.preprocessing)
 
     def _warn_foreign(self, texts: Sequence[str], language: str | None) -> None:
         warning = language_warning(texts, language, self.checkpoint.id, self.checkpoint.config.family)

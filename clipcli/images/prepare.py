@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from clipcli.images.decode import DecodeOptions, decode
+from clipcli.images.decode import DecodeOptions
 from clipcli.images.find import ImageSource
 from clipcli.images.preprocess import Preprocessing
+from clipcli.images.read import read_pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,12 +32,5 @@ class Preparation:
         return f"{self.preprocessing.digest} {decoding.exif} {decoding.alpha} {decoding.exact}"
 
     def pixels(self, source: ImageSource) -> Pixels:
-        """Read one image.
-
-        Shapes: -> (height, width, 3) uint8 of the model's size.
-
-        Raises:
-            ImageError: It cannot be used.
-        """
-        image = decode(source, self.decoding, self.preprocessing.min_size)
-        return self.preprocessing.pixels(image, exact=self.decoding.exact)
+        """Read one image; shapes and errors are those of `read_pixels`."""
+        return read_pixels(source, self.decoding, self.preprocessing)

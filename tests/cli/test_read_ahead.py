@@ -32,13 +32,13 @@ class Gate:
 
 sys.meta_path.insert(0, Gate)
 from clipcli.__main__ import main
-from clipcli.images import prepare
+from clipcli.images import read
 
-decode = prepare.decode
+decode = read.decode
 def decode_and_tell(*arguments):
     decoding.set()
     return decode(*arguments)
-prepare.decode = decode_and_tell
+read.decode = decode_and_tell
 main()
 """
 
