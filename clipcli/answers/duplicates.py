@@ -1,8 +1,8 @@
-"""Which images are copies of each other or alike: pixel agreement, leader groups, clusters. numpy only.
+"""Which images are copies of each other or alike: distances of looks, leader groups, clusters. numpy only.
 
-Features alone cannot tell a burst's exposures from copies, and hashes alone collide; copies are close by both. Groups
-have a leader, the image to keep, and every member is close to it: no chains of images that are alike in pairs only.
-All pairs are compared in blocks, so that memory does not grow with their number.
+Features alone cannot tell a burst's exposures from copies, and hashes alone collide; copies agree in both. Groups have
+a leader, the image to keep, and every member is close to it: no chains of images that are alike in pairs only. All
+pairs are compared in blocks, so that memory does not grow with their number.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,18 +15,21 @@ from clipcli import scoring
 from clipcli.images.fingerprint import HASH_BYTES, Bytes, mirrored
 from clipcli.scoring import Floats
 
-# How far fingerprints of different images spread, measured on photos: what each part of the distance is divided by.
-_HASH_SPREAD = 0.07
-_THUMBNAIL_SPREAD = 0.23
-_LEAST_CONTRAST = 4.0
+COPY_DISTANCE = 0.7
+"""Copies are at most this far apart: finds 98 % of the copies of photos at precision 0.99 (`tests/bench/twins.py`)."""
+SIMILAR_COSINE = 0.9
 
+_LEAST_CONTRAST = 4.0
 _BLOCK_ROWS = 2048
 _CLUSTER_SAMPLE = 100_000
 _ITERATIONS = 30
 _SEED = 0
 
-Agree = Callable[[int, NDArray[np.intp]], Floats]
-"""Distance of one row to others; a group takes those within its limit."""
+Rows = NDArray[np.intp]
+Vectors = Callable[[Rows], Floats]
+"""Rows to vectors, (M,) -> (M, V)."""
+Distances = Callable[[int, Rows, Floats], Floats]
+"""Of one row from others, whose products with it are given: (M,), (M,) -> (M,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,73 +39,116 @@ class Group:
     Attributes:
         leader: The row to keep.
         members: The other rows.
-        cosines: Of each member with the leader.
-        distances: Of each member's pixels from the leader's; empty where pixels were not compared.
+        distances: Of each member from the leader.
     """
 
     leader: int
     members: tuple[int, ...]
-    cosines: tuple[float, ...]
-    distances: tuple[float, ...] = ()
+    distances: tuple[float, ...]
 
 
-def pixel_distances(fingerprint: Bytes, others: Bytes, *, mirror: bool = True) -> Floats:
-    """How much the looks of one image differ from those of others.
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Features and fingerprints of the same images, and how far two of them are apart.
 
-    The share of differing hash bits and one minus the correlation of the thumbnails, each divided by its spread over
-    pairs of different images. Infinite where one of the two has no contrast: all plain images have the same hash.
+    The distance is the share of hash bits that differ, plus one minus the correlation of the thumbnails, plus one minus
+    the cosine of the features; of an image and its mirror image, whichever is closer. It is infinite where one of two
+    thumbnails has no contrast: all plain images have the same hash.
 
-    Shapes: (FINGERPRINT_BYTES,) and (N, FINGERPRINT_BYTES) -> (N,), 0 for the same look.
-    Source: difference hash after Krawetz, hackerfactor.com, 2013; the sum is this project's own, fitted on photos.
-
-    Args:
-        fingerprint: What `images.fingerprint` made.
-        others: The same of others.
-        mirror: Take the smaller distance of an image and its mirror image.
+    Shapes: features (N, D) unit length, fingerprints (N, FINGERPRINT_BYTES).
+    Source: the difference hash is Krawetz' (hackerfactor.com, 2013); the sum was chosen on photos and drawings.
     """
-    distances = _distances(fingerprint, others)
-    return np.minimum(distances, _distances(fingerprint, mirrored(others))) if mirror else distances
+
+    features: Floats
+    fingerprints: Bytes
+
+    def distances(self, row: int, others: Rows) -> Floats:
+        """How far a row is from others.
+
+        Shapes: others (M,) -> (M,).
+        """
+        one, many = self.fingerprints[row : row + 1], self.fingerprints[others]
+        pixels = np.minimum(_pixel_distances(one, many), _pixel_distances(mirrored(one), many))
+        return np.asarray(pixels + (1 - self.features[others] @ self.features[row]), dtype=np.float32)
+
+    def vectors(self, rows: Rows) -> Floats:
+        """Hash and features as one vector, for which the product of two says how close they can be at most."""
+        return self._joined(rows, self.fingerprints[rows])
+
+    def mirrored_vectors(self, rows: Rows) -> Floats:
+        """The same of mirror images."""
+        return self._joined(rows, mirrored(self.fingerprints[rows]))
+
+    @staticmethod
+    def least_product(distance: float) -> float:
+        """The product of two vectors that are no farther apart than a distance is at least this."""
+        return 1.5 - distance
+
+    def _joined(self, rows: Rows, fingerprints: Bytes) -> Floats:
+        bits = np.unpackbits(fingerprints[:, :HASH_BYTES], axis=1).astype(np.float32)
+        signs = (2 * bits - 1) * np.float32((2 * bits.shape[1]) ** -0.5)  # the product of two: half their agreement
+        return np.concatenate([signs, self.features[rows]], axis=1)
+
+
+def groups_of_copies(looks: Looks, order: Rows, limit: float = COPY_DISTANCE) -> Iterator[Group]:
+    """Group copies, mirrored ones too; `order` is that in which images are kept."""
+
+    def distances(row: int, others: Rows, products: Floats) -> Floats:
+        return looks.distances(row, others)
+
+    views = (looks.vectors, looks.mirrored_vectors)
+    return leader_groups(order, views, looks.least_product(limit), distances, limit)
+
+
+def groups_of_similar(features: Floats, order: Rows, least_cosine: float = SIMILAR_COSINE) -> Iterator[Group]:
+    """Group images by their features alone; distances are one minus the cosine."""
+    return leader_groups(
+        order,
+        (lambda rows: features[rows],),
+        least_cosine,
+        lambda row, others, products: np.asarray(1 - products, dtype=np.float32),
+        1 - least_cosine + 1e-6,
+    )
 
 
 def leader_groups(
-    matrix: Floats, order: NDArray[np.intp], least_cosine: float, agree: Agree | None = None, limit: float = 0.0
+    order: Rows, views: Sequence[Vectors], least_product: float, distances: Distances, limit: float
 ) -> Iterator[Group]:
     """Group rows around leaders, those that come first in an order.
 
-    A row joins the leader that is closest among the earlier ones, or becomes a leader. Groups of one are not yielded.
-
-    Shapes: matrix (N, D) unit length, order (M,) row numbers, the best to keep first.
+    A row joins the closest of the earlier leaders, or becomes one. Groups of one are not yielded.
 
     Args:
-        matrix: Features.
-        order: The rows to group, in the order in which they are kept.
-        least_cosine: How close a member is to its leader at least.
-        agree: Compares the pixels of a row with those of others; None to leave that out.
-        limit: The largest distance that `agree` may find.
+        order: (M,) row numbers, the best to keep first.
+        views: Vectors of leaders; the others, if any, are further looks of the rows that are compared with them.
+        least_product: What the product of a row and a leader must reach for their distance to be asked for.
+        distances: Of a row from leaders.
+        limit: The largest distance of a member from its leader.
     """
     leaders: list[int] = []
-    found: dict[int, list[tuple[int, float, float]]] = {}
+    found: dict[int, list[tuple[int, float]]] = {}
     for begin in range(0, len(order), _BLOCK_ROWS):
         rows = order[begin : begin + _BLOCK_ROWS]
-        block = matrix[rows]
-        earlier = _close_leaders(matrix, block, leaders, least_cosine)
-        within = block @ block.T
-        joined = np.zeros(len(rows), dtype=np.bool_)
+        block = [view(rows) for view in views]
+        earlier = _close_leaders(block, leaders, views[0], least_product)
+        within = _products(block, block[0])
+        leads = np.zeros(len(rows), dtype=np.bool_)
         for i, row in enumerate(rows):
-            near = np.flatnonzero((within[i, :i] >= least_cosine) & ~joined[:i])
+            near = np.flatnonzero((within[i, :i] >= least_product) & leads[:i])
             candidates = np.concatenate([earlier[i][0], rows[near]])
-            cosines = np.concatenate([earlier[i][1], within[i, near]])
-            chosen = _closest(int(row), candidates, cosines, agree, limit)
-            if chosen is None:
-                leaders.append(int(row))
-            else:
-                leader, cosine, distance = chosen
-                joined[i] = True
-                found.setdefault(leader, []).append((int(row), cosine, distance))
+            if not len(candidates):
+                leads[i] = True
+                continue
+            apart = distances(int(row), candidates, np.concatenate([earlier[i][1], within[i, near]]))
+            best = int(np.argmin(apart))
+            leads[i] = not apart[best] <= limit
+            if not leads[i]:
+                found.setdefault(int(candidates[best]), []).append((int(row), float(apart[best])))
+        leaders.extend(rows[leads].tolist())
     for leader in leaders:
         if leader in found:
-            members, member_cosines, distances = zip(*found[leader], strict=True)
-            yield Group(leader, members, member_cosines, distances if agree is not None else ())
+            members, far = zip(*found[leader], strict=True)
+            yield Group(leader, members, far)
 
 
 def clusters(matrix: Floats, rows: NDArray[np.intp], count: int) -> list[tuple[int, NDArray[np.intp], Floats]]:
@@ -135,14 +181,14 @@ def clusters(matrix: Floats, rows: NDArray[np.intp], count: int) -> list[tuple[i
     return sorted(parts, key=lambda part: -len(part[1]))
 
 
-def _distances(fingerprint: Bytes, others: Bytes) -> Floats:
-    differing = np.unpackbits(others[:, :HASH_BYTES] ^ fingerprint[:HASH_BYTES], axis=1).mean(axis=1)
-    one, many = _centered(fingerprint[None, HASH_BYTES:]), _centered(others[:, HASH_BYTES:])
-    lengths = np.linalg.norm(many, axis=1) * np.linalg.norm(one)
-    least = _LEAST_CONTRAST**2 * one.shape[1]
-    correlation = (many @ one[0]) / np.maximum(lengths, 1e-6)
-    distances = differing / _HASH_SPREAD + (1 - correlation) / _THUMBNAIL_SPREAD
-    plain = (np.square(many).sum(axis=1) < least) | (float(np.square(one).sum()) < least)
+def _pixel_distances(one: Bytes, many: Bytes) -> Floats:
+    """Share of differing bits, plus one minus the correlation of the thumbnails; (1, F) and (M, F) -> (M,)."""
+    differing = np.unpackbits(many[:, :HASH_BYTES] ^ one[:, :HASH_BYTES], axis=1).mean(axis=1)
+    first, others = _centered(one[:, HASH_BYTES:]), _centered(many[:, HASH_BYTES:])
+    lengths = np.linalg.norm(others, axis=1) * np.linalg.norm(first)
+    distances = differing + 1 - (others @ first[0]) / np.maximum(lengths, 1e-6)
+    least = _LEAST_CONTRAST**2 * first.shape[1]
+    plain = (np.square(others).sum(axis=1) < least) | (float(np.square(first).sum()) < least)
     return np.asarray(np.where(plain, np.inf, distances), dtype=np.float32)
 
 
@@ -151,40 +197,30 @@ def _centered(thumbnails: Bytes) -> Floats:
     return np.asarray(values - values.mean(axis=1, keepdims=True), dtype=np.float32)
 
 
+def _products(views: Sequence[Floats], leaders: Floats) -> Floats:
+    """The largest product of any view of each row with each leader; (M, V) each and (K, V) -> (M, K)."""
+    products = views[0] @ leaders.T
+    for view in views[1:]:
+        np.maximum(products, view @ leaders.T, out=products)
+    return products
+
+
 def _close_leaders(
-    matrix: Floats, block: Floats, leaders: Sequence[int], least_cosine: float
-) -> list[tuple[NDArray[np.intp], Floats]]:
-    """For each row of a block, the leaders that are close to it, and their cosines."""
-    found: list[list[tuple[NDArray[np.intp], Floats]]] = [[] for _ in block]
+    views: Sequence[Floats], leaders: Sequence[int], vectors: Vectors, least_product: float
+) -> list[tuple[Rows, Floats]]:
+    """For each row of a block, the leaders that may be close to it, and their products with it."""
+    found: list[list[tuple[Rows, Floats]]] = [[] for _ in views[0]]
     for begin in range(0, len(leaders), _BLOCK_ROWS):
         part = np.asarray(leaders[begin : begin + _BLOCK_ROWS], dtype=np.intp)
-        cosines = block @ matrix[part].T
-        for i in np.flatnonzero(cosines.max(axis=1) >= least_cosine):
-            near = np.flatnonzero(cosines[i] >= least_cosine)
-            found[i].append((part[near], cosines[i, near]))
+        products = _products(views, vectors(part))
+        for i in np.flatnonzero(products.max(axis=1) >= least_product):
+            near = np.flatnonzero(products[i] >= least_product)
+            found[i].append((part[near], products[i, near]))
     nothing = (np.empty(0, dtype=np.intp), np.empty(0, dtype=np.float32))
     return [
-        (np.concatenate([rows for rows, _ in near]), np.concatenate([values for _, values in near]))
-        if near
-        else nothing
+        (np.concatenate([r for r, _ in near]), np.concatenate([p for _, p in near])) if near else nothing
         for near in found
     ]
-
-
-def _closest(
-    row: int, candidates: NDArray[np.intp], cosines: Floats, agree: Agree | None, limit: float
-) -> tuple[int, float, float] | None:
-    """The leader that a row joins: the one whose pixels agree most, else the one with the highest cosine."""
-    if not len(candidates):
-        return None
-    if agree is None:
-        best = int(np.argmax(cosines))
-        return int(candidates[best]), float(cosines[best]), 0.0
-    distances = agree(row, candidates)
-    best = int(np.argmin(distances))
-    if not distances[best] <= limit:
-        return None
-    return int(candidates[best]), float(cosines[best]), float(distances[best])
 
 
 def _seeds(sample: Floats, count: int) -> Floats:
@@ -198,9 +234,7 @@ def _seeds(sample: Floats, count: int) -> Floats:
     return sample[chosen]
 
 
-def _nearest(
-    matrix: Floats, centers: Floats, rows: NDArray[np.intp] | None = None
-) -> tuple[NDArray[np.intp], Floats]:
+def _nearest(matrix: Floats, centers: Floats, rows: NDArray[np.intp] | None = None) -> tuple[NDArray[np.intp], Floats]:
     count = len(matrix) if rows is None else len(rows)
     owners, best = np.empty(count, dtype=np.intp), np.empty(count, dtype=np.float32)
     for begin in range(0, count, _BLOCK_ROWS):

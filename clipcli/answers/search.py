@@ -82,11 +82,14 @@ class Scan:
     z: Floats
 
 
-def query_vector(parts: Sequence[QueryPart], matrix: Floats, live: Mask | None = None) -> Floats:
+def query_vector(
+    parts: Sequence[QueryPart], matrix: Floats, live: Mask | None = None, *, balanced: bool = True
+) -> Floats:
     """Make one vector of a query: the sum of its parts by weight, made unit length again.
 
     Cosines between texts and images spread less than those between images, so that in a sum the image would win.
-    Where both kinds occur, each part is therefore divided by the spread of its kind over the library.
+    Where both kinds occur, each part is therefore divided by the spread of its kind over the library, unless `balanced`
+    is false.
 
     Shapes: parts (D,) each, matrix (N, D), live (N,) -> (D,) unit length.
 
@@ -95,7 +98,7 @@ def query_vector(parts: Sequence[QueryPart], matrix: Floats, live: Mask | None =
     """
     if not parts:
         raise UsageError("a query needs a text or an image")
-    spreads = _spreads(parts, matrix, live)
+    spreads: dict[PartKind, float] = _spreads(parts, matrix, live) if balanced else {"text": 1.0, "image": 1.0}
     total = sum(part.weight / spreads[part.kind] * part.features.astype(np.float64) for part in parts)
     length = np.linalg.norm(total)
     scale = max(abs(part.weight) / spreads[part.kind] for part in parts)

@@ -90,7 +90,7 @@ def read_description(folder: Path) -> Description:
             raise ClipError(f"{path} is of another version of this program", hint="update clipcli")
         model = ModelIdentity(**value.pop("model"))
         lists = {key: tuple(map(str, value.pop(key))) for key in ("folders", "exclude")}
-        return Description(model, int(value.pop("dimensions")), **lists, **value)
+        return Description(model, dimensions=int(value.pop("dimensions")), **{**value, **lists})
     except FileNotFoundError:
         raise ClipError(
             f"{folder} is not a library: it has no {FILE_NAME}", hint="`clip library list` shows which there are"

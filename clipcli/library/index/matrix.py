@@ -46,7 +46,7 @@ def write_rows(path: Path, begin: int, features: Floats) -> None:
     data = np.ascontiguousarray(features, dtype=_DTYPE)
     with open(path, "r+b" if path.exists() else "wb") as file:
         file.seek(begin * data.shape[1] * _DTYPE.itemsize)
-        file.write(memoryview(data).cast("B"))
+        file.write(data.data)  # of an array in one piece
         file.flush()
         os.fsync(file.fileno())
 

@@ -20,15 +20,14 @@ from clipcli.answers.search import Mask
 from clipcli.errors import ClipError
 from clipcli.library.index import matrix, table
 from clipcli.library.index.description import FILE_NAME, Description, read_description, write_description
-from clipcli.library.index.table import ImageRow, NewRow, Table
+from clipcli.library.index.table import ImageRow, Kind, NewRow, Table
 from clipcli.scoring import Floats
 
 # Compaction pays when a fifth of a scan is spent on what is gone.
 _DEAD_SHARE = 0.2
 _LEAST_DEAD = 1000
 _COUNTS = (
-    "SELECT count(slot), count(*) - count(slot), (SELECT count(*) FROM dead), "
-    "(SELECT count(*) FROM look) FROM image"
+    "SELECT count(slot), count(*) - count(slot), (SELECT count(*) FROM dead), (SELECT count(*) FROM look) FROM image"
 )
 
 
@@ -183,6 +182,11 @@ class Store:
         with self._changing() as db:
             return sum(table.bury(db, "id = ?", (number,)) for number in numbers)
 
+    def images(self) -> list[ImageRow]:
+        """Every image, those that could not be used included, by path."""
+        with self._table.reading() as db:
+            return list(table.all_rows(db))
+
     def finish_update(self) -> None:
         """Note that the library has just been compared with its folders, and compact it if that pays."""
         with self._changing() as db:
@@ -227,7 +231,10 @@ class Store:
             # In ascending order: a number is free before it is given.
             db.executemany("UPDATE image SET slot = ? WHERE id = ?", [(i, kept[i][0]) for i in range(len(kept))])
             db.execute("DELETE FROM dead")
-            db.execute("DELETE FROM look WHERE digest NOT IN (SELECT digest FROM image WHERE digest IS NOT NULL)")
+            for kind in ("look", "pixels"):
+                db.execute(
+                    f"DELETE FROM {kind} WHERE digest NOT IN (SELECT digest FROM image WHERE digest IS NOT NULL)"
+                )
             db.execute("UPDATE state SET generation = generation + 1, slots = ?", (len(kept),))
         self._remove_older(state.generation + 1)
         return state.slots - len(kept)
@@ -240,17 +247,15 @@ class Store:
         size = sum(file.stat().st_size for file in self.folder.iterdir() if file.is_file())
         return Counts(images, failed, dead, looks, size, updated)
 
-    def looks(self, digests: Sequence[bytes]) -> dict[bytes, tuple[bytes, bytes]]:
-        """Fingerprint and digest of the pixels of the contents that have been looked at."""
+    def remembered(self, kind: Kind, digests: Sequence[bytes]) -> dict[bytes, bytes | None]:
+        """What is known of the looks or pixels of some contents; None where they could not be decoded."""
         with self._table.reading() as db:
-            query = "SELECT fingerprint, pixels FROM look WHERE digest = ?"
-            found = ((digest, db.execute(query, (digest,)).fetchone()) for digest in digests)
-            return {digest: row for digest, row in found if row is not None}
+            return table.remembered(db, kind, digests)
 
-    def remember_looks(self, looks: Sequence[tuple[bytes, bytes, bytes]]) -> None:
-        """Keep contents' fingerprints and digests of pixels; a library that cannot be written to goes without."""
+    def remember(self, kind: Kind, entries: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Keep what has been found out of contents; a library that cannot be written to goes without."""
         with suppress(ClipError), self._changing() as db:
-            db.executemany("INSERT OR REPLACE INTO look VALUES (?, ?, ?)", looks)
+            table.remember(db, kind, entries)
 
     def with_folders(self, folders: Sequence[str]) -> None:
         """Cover more folders."""

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from clipcli.errors import ClipError
@@ -33,8 +33,11 @@ CREATE TABLE image (
 );
 CREATE INDEX image_digest ON image (digest);
 CREATE TABLE dead (slot INTEGER PRIMARY KEY);
-CREATE TABLE look (digest BLOB PRIMARY KEY, fingerprint BLOB NOT NULL, pixels BLOB NOT NULL) WITHOUT ROWID
+CREATE TABLE look (digest BLOB PRIMARY KEY, fingerprint BLOB) WITHOUT ROWID;
+CREATE TABLE pixels (digest BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID
 """
+
+Kind = Literal["look", "pixels"]
 
 _COLUMNS = (
     "image.id, folder.path, image.name, slot, digest, bytes, width, height, format, taken, modified, checksum, error"
@@ -224,6 +227,22 @@ def slots_of_digests(db: sqlite3.Connection, digests: Iterable[bytes]) -> list[i
     return found
 
 
+def remembered(db: sqlite3.Connection, kind: Kind, digests: Sequence[bytes]) -> dict[bytes, bytes | None]:
+    """What is known of the looks or pixels of some contents; None where they could not be decoded."""
+    found: dict[bytes, bytes | None] = {}
+    column = "fingerprint" if kind == "look" else "value"
+    for part in _parts(digests):
+        found.update(
+            db.execute(f"SELECT digest, {column} FROM {kind} WHERE digest IN ({','.join('?' * len(part))})", part)
+        )
+    return found
+
+
+def remember(db: sqlite3.Connection, kind: Kind, entries: Sequence[tuple[bytes, bytes | None]]) -> None:
+    """Keep what has been found out of contents."""
+    db.executemany(f"INSERT OR REPLACE INTO {kind} VALUES (?, ?)", entries)
+
+
 def known_folders(db: sqlite3.Connection) -> dict[str, int]:
     """Every folder that has images in the table."""
     query = "SELECT path, id FROM folder WHERE id IN (SELECT folder FROM image)"
@@ -285,4 +304,4 @@ def _row(values: tuple[object, ...]) -> ImageRow:
 
 
 def _path(folder: object, name: object) -> str:
-    return os.fsdecode(os.path.join(folder, name))  # type: ignore[call-overload, no-any-return]
+    return os.fsdecode(os.path.join(folder, name))  # type: ignore[call-overload]

@@ -199,8 +199,9 @@ def _content(path: str, wanted: Callable[[int], bool]) -> tuple[FileStamp, bytes
 
 def _new_image(file: EncodedFile) -> NewImage:
     stamp, digest = file.stamp, file.digest
-    if stamp is None or (digest is None and file.features is not None):
-        stamp, digest = _content(file.path, lambda size: file.features is not None)
+    if stamp is None or digest is None:
+        stamp, read = _content(file.path, lambda size: digest is None and file.features is not None)
+        digest = digest or read
     header = read_header(file.path) if file.features is not None else None
     return NewImage(_row(file, stamp, digest, header), file.features)
 

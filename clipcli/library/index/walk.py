@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from clipcli.errors import ClipError, ImageError
 from clipcli.files import FileStamp
-from clipcli.images.find import FindOptions, ImageSource, find_images
+from clipcli.images.find import FindOptions, ImageSource, find_images, images_of
 from clipcli.library.index.places import is_below
 from clipcli.library.index.table import KnownFile, known_files, known_folders
 
@@ -108,7 +108,7 @@ def _images(root: str, options: FindOptions, unreachable: list[tuple[str, str]])
         unreachable.append((root, "the folder is not there"))
         return
     try:
-        for source in find_images([root], options):
+        for source in images_of(find_images([root], options)):
             if source.error is None:
                 yield source
             elif not isinstance(source.error, ImageError) or os.path.lexists(source.path):
