@@ -5,7 +5,8 @@
     print(results[0].label, results[0].score)
 
 `Model` also has `score`, which compares images with whole texts, `tag`, which gives an image all labels that apply,
-and `encode_images` and `encode_texts`. `find_images` finds images in folders, `find_label_set` a label set by name.
+and `encode_images` and `encode_texts`. `find_images` finds images in folders, `find_label_set` a label set by name. A
+`Library` keeps the features of whole folders, to be searched.
 Whatever a user can fix is raised as an `errors.ClipError`. Importing the package is cheap: `load` brings in what it
 needs when it is called.
 """
@@ -17,13 +18,16 @@ from clipcli import errors
 
 if TYPE_CHECKING:
     from clipcli.answers.classify import ClassifyOptions
+    from clipcli.answers.search import SearchOptions
     from clipcli.answers.tag import TagOptions
     from clipcli.api.inputs import find_images
+    from clipcli.api.library import Library
     from clipcli.api.load import load
     from clipcli.api.model import Model
+    from clipcli.api.query import Filters, Query, Term
     from clipcli.labels.label_set import Label, LabelSet
     from clipcli.labels.library import find_label_set
-    from clipcli.results import Classification, Failure, ImageTextScores, Prediction, Tag, TaggedImage, TextScore
+    from clipcli.results import Classification, Failure, Hit, ImageTextScores, Prediction, Tag, TaggedImage, TextScore
 
 __version__ = "0.1.0"
 
@@ -32,14 +36,20 @@ _HOMES = {
     "Classification": "clipcli.results",
     "ClassifyOptions": "clipcli.answers.classify",
     "Failure": "clipcli.results",
+    "Filters": "clipcli.api.query",
+    "Hit": "clipcli.results",
     "ImageTextScores": "clipcli.results",
     "Label": "clipcli.labels.label_set",
     "LabelSet": "clipcli.labels.label_set",
+    "Library": "clipcli.api.library",
     "Model": "clipcli.api.model",
     "Prediction": "clipcli.results",
+    "Query": "clipcli.api.query",
+    "SearchOptions": "clipcli.answers.search",
     "Tag": "clipcli.results",
     "TagOptions": "clipcli.answers.tag",
     "TaggedImage": "clipcli.results",
+    "Term": "clipcli.api.query",
     "TextScore": "clipcli.results",
     "find_images": "clipcli.api.inputs",
     "find_label_set": "clipcli.labels.library",
@@ -49,14 +59,20 @@ __all__ = [
     "Classification",
     "ClassifyOptions",
     "Failure",
+    "Filters",
+    "Hit",
     "ImageTextScores",
     "Label",
     "LabelSet",
+    "Library",
     "Model",
     "Prediction",
+    "Query",
+    "SearchOptions",
     "Tag",
     "TagOptions",
     "TaggedImage",
+    "Term",
     "TextScore",
     "__version__",
     "errors",

@@ -90,4 +90,21 @@ class TaggedImage:
     error: Failure | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An image that fits a query.
+
+    `rank` begins with 1. `z` is the cosine standardized over all images of the library for this query: how unusual the
+    image is for it. `taken` is the time of the camera, `YYYY-MM-DDTHH:MM:SS`.
+    """
+
+    path: str
+    rank: int
+    cosine: float
+    z: float
+    width: int | None = None
+    height: int | None = None
+    taken: str | None = None
+
+
 Record = Classification | ImageTextScores | TaggedImage

@@ -1,0 +1,189 @@
+"""Which images of many fit a query best: query vectors, one exact scan, the best rows. numpy only.
+
+A query is made of parts, texts and images with weights, and becomes one unit vector. Every row of the matrix is
+compared with it by the same product: a dot product by itself differs in the last digit, and that changes ranks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcli import scoring
+from clipcli.errors import UsageError
+from clipcli.scoring import Floats
+
+PartKind = Literal["text", "image"]
+Rows = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+# Rows per product. A tail is padded to this: the last rows of an odd product are rounded differently.
+BLOCK_ROWS = 4096
+# Rows by which the spread of a kind of part is estimated: its standard error is then below one percent.
+_SPREAD_ROWS = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPart:
+    """One term of a query.
+
+    Attributes:
+        kind: What the features were made of; texts and images lie in different parts of the space.
+        features: (D,), unit length.
+        weight: How much it counts; negative to subtract it.
+    """
+
+    kind: PartKind
+    features: Floats = field(repr=False)
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """Which rows are answers.
+
+    Attributes:
+        top: The most rows; 0 for all.
+        offset: Rows to leave out at the top, for paging.
+        threshold: Least cosine.
+        min_z: Least `z`.
+    """
+
+    top: int = 20
+    offset: int = 0
+    threshold: float | None = None
+    min_z: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UsageError: A value is out of range.
+        """
+        for name, count in (("top", self.top), ("offset", self.offset)):
+            if count < 0:
+                raise UsageError(f"{name} must be 0 or more, not {count}")
+        if self.threshold is not None and not -1 <= self.threshold <= 1:
+            raise UsageError(f"threshold must be between -1 and 1, not {self.threshold:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Every row compared with one query.
+
+    Attributes:
+        cosines: (N,).
+        z: (N,), the cosines standardized over the rows that count: how unusual a row is for this query.
+    """
+
+    cosines: Floats
+    z: Floats
+
+
+def query_vector(
+    parts: Sequence[QueryPart], matrix: Floats, live: Mask | None = None, *, balanced: bool = True
+) -> Floats:
+    """Make one vector of a query: the sum of its parts by weight, made unit length again.
+
+    Cosines between texts and images spread less than those between images, so that in a sum the image would win.
+    Where both kinds occur, each part is therefore divided by the spread of its kind over the library, unless `balanced`
+    is false.
+
+    Shapes: parts (D,) each, matrix (N, D), live (N,) -> (D,) unit length.
+
+    Raises:
+        UsageError: There are no parts, or they cancel each other out.
+    """
+    if not parts:
+        raise UsageError("a query needs a text or an image")
+    spreads: dict[PartKind, float] = _spreads(parts, matrix, live) if balanced else {"text": 1.0, "image": 1.0}
+    total = sum(part.weight / spreads[part.kind] * part.features.astype(np.float64) for part in parts)
+    length = np.linalg.norm(total)
+    scale = max(abs(part.weight) / spreads[part.kind] for part in parts)
+    if not length > 1e-6 * scale:
+        raise UsageError("the parts of the query cancel each other out", hint="leave one out, or change a weight")
+    return np.asarray(total / length, dtype=np.float32)
+
+
+def scan(matrix: Floats, query: Floats, live: Mask | None = None) -> Scan:
+    """Compare every row with a query.
+
+    Shapes: matrix (N, D), query (D,), live (N,) or None for all rows -> (N,) and (N,).
+    Units: `z` has mean 0 and standard deviation 1 over the live rows; it is 0 where all are the same.
+    """
+    cosines = products(matrix, query)
+    counted = cosines if live is None else cosines[live]
+    if not counted.size:
+        return Scan(cosines, np.zeros_like(cosines))
+    mean, deviation = counted.mean(dtype=np.float64), counted.std(dtype=np.float64)
+    z = (cosines - mean) / deviation if deviation > 1e-9 else np.zeros_like(cosines)
+    return Scan(cosines, np.asarray(z, dtype=np.float32))
+
+
+def products(matrix: Floats, query: Floats) -> Floats:
+    """The cosine of every row with a query; equal rows have equal cosines wherever they stand.
+
+    Shapes: matrix (N, D) and query (D,), unit length -> (N,) in [-1, 1].
+    """
+    cosines = np.empty(len(matrix), dtype=np.float32)
+    for begin in range(0, len(matrix), BLOCK_ROWS):
+        block = matrix[begin : begin + BLOCK_ROWS]
+        if len(block) == BLOCK_ROWS:
+            cosines[begin : begin + BLOCK_ROWS] = block @ query
+        else:
+            padded = np.zeros((BLOCK_ROWS, matrix.shape[1]), dtype=np.float32)
+            padded[: len(block)] = block
+            cosines[begin:] = (padded @ query)[: len(block)]
+    return np.clip(cosines, -1.0, 1.0, out=cosines)
+
+
+def nearer_to(scanned: Scan, others: Sequence[Scan]) -> Mask:
+    """Which rows fit one of the other queries better than this one, each by its own standard.
+
+    Shapes: N rows each -> (N,).
+    """
+    found = np.zeros(len(scanned.z), dtype=np.bool_)
+    for other in others:
+        found |= other.z > scanned.z
+    return found
+
+
+def best(scanned: Scan, allowed: Mask | None, options: SearchOptions) -> Rows:
+    """The rows that fit best, best first; equal ones keep their order.
+
+    Args:
+        scanned: Every row compared with the query.
+        allowed: (N,), the rows that may be answers; None for all.
+        options: How many of them, and how good they must be.
+    """
+    wanted = np.ones(len(scanned.cosines), dtype=np.bool_) if allowed is None else allowed.copy()
+    if options.threshold is not None:
+        wanted &= scanned.cosines >= options.threshold
+    if options.min_z is not None:
+        wanted &= scanned.z >= options.min_z
+    rows = np.flatnonzero(wanted)
+    end = options.offset + options.top if options.top else len(rows)
+    if end < len(rows):
+        # The best, and all that equal the last of them: which of those stay is decided by their order.
+        values = scanned.cosines[rows]
+        least = np.partition(values, len(rows) - end)[len(rows) - end]
+        rows = rows[values >= least]
+    return rows[scoring.best_first(scanned.cosines[rows])][options.offset : end]
+
+
+def _spreads(parts: Sequence[QueryPart], matrix: Floats, live: Mask | None) -> dict[PartKind, float]:
+    """Standard deviation of the cosines of a kind of part over the library, averaged over its parts; 1 for one kind."""
+    kinds = {part.kind for part in parts}
+    spreads: dict[PartKind, float] = dict.fromkeys(kinds, 1.0)
+    if len(kinds) < 2:
+        return spreads
+    rows = np.arange(len(matrix)) if live is None else np.flatnonzero(live)
+    sample = matrix[rows[:: max(1, len(rows) // _SPREAD_ROWS)]]
+    if len(sample) < 2:
+        return spreads
+    for kind in kinds:
+        features = np.stack([part.features for part in parts if part.kind == kind])
+        spreads[kind] = max(float((sample @ features.T).std(axis=0).mean()), 1e-6)
+    return spreads

@@ -1,0 +1,303 @@
+"""`Library`: the images of some folders, to be searched and looked through for copies."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clipcli.answers import search as answers
+from clipcli.answers.classify import shortest
+from clipcli.answers.search import SearchOptions
+from clipcli.api.query import Filters, Query, Term, digests_of, encode_terms
+from clipcli.errors import UsageError
+from clipcli.features.reader import Failed
+from clipcli.images.find import ImageSource
+from clipcli.library.index.description import Description, ModelIdentity
+from clipcli.library.index.places import is_below, library_folder, usual_name
+from clipcli.library.index.store import Counts, Snapshot, Store
+from clipcli.library.index.table import ImageRow
+from clipcli.library.index.update import EncodedFile, Event, Updated, update
+from clipcli.progress import Progress, unobserved
+from clipcli.results import Hit
+from clipcli.scoring import Floats
+
+if TYPE_CHECKING:
+    from clipcli.api.model import Model
+    from clipcli.api.twins import Twins
+
+# Hits to look up beyond those that were asked for: some may have vanished since the last update.
+_SPARE = 64
+
+
+class Library:
+    """The features of the images of some folders, kept in a folder of their own.
+
+        library = clipcli.Library.create("~/photos", model="vit-b32")
+        library.update()
+        for hit in library.search("a dog on a beach"):
+            print(hit.path, hit.cosine, hit.z)
+
+    Args:
+        store: The library's files.
+        model: Opens the model when it is first needed.
+    """
+
+    def __init__(self, store: Store, model: "Callable[[], Model]") -> None:
+        self.store = store
+        self._open_model = model
+        self._model: Model | None = None
+
+    @classmethod
+    def open(cls, name: str | os.PathLike[str], *, model: "Model | str | None" = None) -> "Library":
+        """Open a library.
+
+        Args:
+            name: Its name, or a path to it.
+            model: The model that made it; by default it is loaded when it is first needed.
+
+        Raises:
+            ClipError: There is none, or it cannot be read.
+        """
+        store = Store(library_folder(os.fspath(name)))
+        return cls(store, _opener(model, store.description.model))
+
+    @classmethod
+    def create(
+        cls,
+        *folders: str | os.PathLike[str],
+        model: "Model | str",
+        name: str | os.PathLike[str] | None = None,
+        exclude: Sequence[str] = (),
+        include_hidden: bool = False,
+        follow_symlinks: bool = False,
+    ) -> "Library":
+        """Make an empty library; `update` fills it.
+
+        Args:
+            folders: What it covers.
+            model: Makes its features, now and later.
+            name: Its name, or a path for it; by default a name made of the first folder's.
+            exclude: Globs of names or whole paths to leave out.
+            include_hidden: Take hidden files and folders too.
+            follow_symlinks: Walk into linked folders.
+
+        Raises:
+            UsageError: No folder is named, or one is not there.
+            ClipError: There is such a library already, or it cannot be written.
+        """
+        roots = covered_folders([os.fspath(folder) for folder in folders])
+        opened = _opener(model, None)()
+        description = Description(
+            identity_of(opened),
+            opened.checkpoint.config.projection_dim,
+            roots,
+            tuple(exclude),
+            include_hidden,
+            follow_symlinks,
+        )
+        return cls(Store.create(library_folder(os.fspath(name or usual_name(roots[0]))), description), lambda: opened)
+
+    def __repr__(self) -> str:
+        """Name its place, and the model."""
+        return f"<clipcli library {self.store.folder}: {self.store.description.model.name}>"
+
+    @property
+    def folder(self) -> Path:
+        """Where the library lies."""
+        return self.store.folder
+
+    @property
+    def model(self) -> "Model":
+        """The model, opened when it is first asked for.
+
+        Raises:
+            ModelError: It is missing, or another than the one that made the library.
+        """
+        if self._model is None:
+            model = self._open_model()
+            self.store.description.require_model(identity_of(model), self.store.folder.name)
+            self._model = model
+        return self._model
+
+    def counts(self) -> Counts:
+        """Count what it holds."""
+        return self.store.counts()
+
+    def update(self, *, prune: bool = False, retry: bool = False) -> Updated:
+        """Bring it up to date with its folders; returns how many images were added, renamed, removed and so on.
+
+        Args:
+            prune: Forget images also where a whole folder seems to be empty or gone.
+            retry: Try images again that could not be used.
+        """
+        end = Updated()
+        for event in self.iter_update(prune=prune, retry=retry):
+            if isinstance(event, Updated):
+                end = event
+        return end
+
+    def iter_update(self, *, prune: bool = False, retry: bool = False) -> Iterator[Event]:
+        """Bring it up to date, and say step by step what happens; every batch is safe on disk as it is yielded."""
+        return update(self.store, self._encode, prune=prune, retry=retry)
+
+    def search(
+        self,
+        query: str | Term | Iterable[Term] | Query,
+        *,
+        options: SearchOptions | None = None,
+        filters: Filters | None = None,
+    ) -> list[Hit]:
+        """Find the images that fit a query, best first.
+
+        Args:
+            query: A text, or terms such as `Term("text", "a car")`, `Term("image", "car.jpg", 0.5)` and
+                `Term("text", "red", -1)`.
+            options: How many, and how good.
+            filters: Which images may be answers; `z` is that of all images, whatever they are.
+
+        Raises:
+            ModelError: The model is missing, or another than the one that made the library.
+            ImageError: An image of the query cannot be used.
+        """
+        query, options, filters = as_query(query), options or SearchOptions(), filters or Filters()
+        dimensions = self.store.description.dimensions
+        parts = encode_terms(self.model, (*query.terms, *query.without), dimensions)
+        parts, without = parts[: len(query.terms)], parts[len(query.terms) :]
+        digests = [] if filters.include_self else digests_of(query.terms)
+        with self.store.snapshot() as snapshot:
+            vector = answers.query_vector(parts, snapshot.matrix, snapshot.live, balanced=query.balanced)
+            scanned = answers.scan(snapshot.matrix, vector, snapshot.live)
+            allowed = filters.allowed(snapshot, parts, digests)
+            if without:
+                others = [answers.scan(snapshot.matrix, part.features, snapshot.live) for part in without]
+                allowed &= ~answers.nearer_to(scanned, others)
+            return _hits(snapshot, scanned, allowed, options)
+
+    def duplicates(
+        self,
+        level: str = "copy",
+        *,
+        threshold: float | None = None,
+        reference: str | os.PathLike[str] | None = None,
+        keep: Sequence[str] | None = None,
+        on_progress: Progress = unobserved,
+    ) -> "list[Twins]":
+        """Group images that are the same or alike; nothing is deleted.
+
+        Args:
+            level: `bytes` (the same file), `pixels` (the same image), `copy` (scaled, cropped, edited a little,
+                mirrored), or `similar` (by features alone).
+            threshold: Largest distance of a copy, least cosine of similar images.
+            reference: A folder whose images are kept before all others.
+            keep: Rules of what to keep, the most important first (`library.index.keep.RULES`).
+            on_progress: Told how many images have been looked at, and of how many.
+        """
+        from clipcli.api.twins import find_twins
+
+        return find_twins(self.store, level, threshold, reference, keep, on_progress)
+
+    def features(self) -> tuple[Floats, list[str]]:
+        """The features of all images, (N, D), and their paths in step."""
+        with self.store.snapshot() as snapshot:
+            slots = snapshot.live_slots
+            return np.array(snapshot.matrix[slots]), [image.path for image in snapshot.images(slots.tolist())]
+
+    def _encode(self, sources: Iterator[ImageSource]) -> Iterator[list[EncodedFile]]:
+        for batch in self.model.image_features(sources):
+            yield [
+                EncodedFile(item.source.path, None, error=str(item.error))
+                if isinstance(item, Failed)
+                else EncodedFile(
+                    item.source.path,
+                    item.features,
+                    digest=item.mark.digest if item.mark else None,
+                    stamp=item.mark.stamp if item.mark else None,
+                )
+                for item in batch
+            ]
+
+
+def as_query(query: str | Term | Iterable[Term] | Query) -> Query:
+    """Make a query of whatever stands for one.
+
+    Raises:
+        UsageError: There are no terms.
+    """
+    if isinstance(query, str):
+        query = Term("text", query)
+    if isinstance(query, Term):
+        query = [query]
+    query = query if isinstance(query, Query) else Query(tuple(query))
+    if not any(term.weight > 0 for term in query.terms):
+        raise UsageError("the query has nothing to look for", hint="add a text or an image that is not subtracted")
+    return query
+
+
+def identity_of(model: "Model") -> ModelIdentity:
+    """What a library says of a model."""
+    name = model.checkpoint.id
+    encoders = model.encoders
+    return ModelIdentity(
+        os.path.abspath(name) if model.checkpoint.files.source == "folder" else name,
+        model.checkpoint.files.revision,
+        encoders.digest,
+        encoders.preparation.digest,
+        encoders.placement.dtype,
+    )
+
+
+def covered_folders(folders: Sequence[str]) -> tuple[str, ...]:
+    """Folders as a library stores them: absolute, links followed, none inside another.
+
+    Raises:
+        UsageError: There are none, or one is not a folder.
+    """
+    if not folders:
+        raise UsageError("no folder is named", hint="name the folders whose images belong to the library")
+    found = []
+    for folder in folders:
+        path = os.path.realpath(os.path.expanduser(folder))
+        if not os.path.isdir(path):
+            raise UsageError(f"{folder} is not a folder", hint="a library covers folders; name one that exists")
+        found.append(path)
+    return tuple(path for path in dict.fromkeys(found) if not any(p != path and is_below(path, p) for p in found))
+
+
+def _opener(model: "Model | str | None", identity: ModelIdentity | None) -> "Callable[[], Model]":
+    from clipcli.api.load import load
+    from clipcli.api.model import Model
+
+    if isinstance(model, Model):
+        return lambda: model
+    if model is not None or identity is None:
+        return lambda: load(model) if model is not None else load()
+    return lambda: load(identity.name, revision=identity.revision)
+
+
+def _hits(snapshot: Snapshot, scanned: answers.Scan, allowed: answers.Mask, options: SearchOptions) -> list[Hit]:
+    """The best rows whose files are still there."""
+    wanted = options.offset + options.top if options.top else 0
+    depth = wanted + _SPARE if wanted else 0
+    while True:
+        rows = answers.best(scanned, allowed, SearchOptions(depth, 0, options.threshold, options.min_z))
+        images = snapshot.images(rows.tolist())
+        present = [(row, image) for row, image in zip(rows, images, strict=True) if os.path.lexists(image.path)]
+        if not depth or len(present) >= wanted or len(rows) < depth:
+            break
+        depth *= 4
+    shown = present[options.offset : wanted or None]
+    return [_hit(i, image, scanned, int(row)) for i, (row, image) in enumerate(shown, start=options.offset + 1)]
+
+
+def _hit(rank: int, image: ImageRow, scanned: answers.Scan, row: int) -> Hit:
+    return Hit(
+        path=image.path,
+        rank=rank,
+        cosine=shortest(scanned.cosines[row]),
+        z=shortest(scanned.z[row]),
+        width=image.width,
+        height=image.height,
+        taken=image.taken,
+    )

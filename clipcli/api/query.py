@@ -1,0 +1,184 @@
+"""What a search asks: terms with weights, and filters, which choose among the images of a library."""
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from clipcli import scoring
+from clipcli.answers.search import Mask, QueryPart
+from clipcli.api.inputs import ImageInput
+from clipcli.errors import UsageError
+from clipcli.features.digests import content_digest
+from clipcli.library.index import table
+from clipcli.library.index.places import is_below
+from clipcli.library.index.store import Snapshot
+from clipcli.scoring import Floats
+
+if TYPE_CHECKING:
+    from clipcli.api.model import Model
+
+TermKind: TypeAlias = Literal["text", "image", "vector"]
+
+# The features of a query image and of copies of it differ by what JPEG loses.
+_SAME_COSINE = 0.995
+_TIME = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of a query.
+
+    Attributes:
+        kind: What `value` is.
+        value: A text, an image (a path, bytes or a PIL image), or a vector (D,).
+        weight: How much it counts; negative to subtract it.
+    """
+
+    kind: TermKind
+    value: "ImageInput | Floats"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be compared.
+
+        Raises:
+            UsageError: An empty text, or a weight that is zero or not a number.
+        """
+        if self.kind == "text" and not str(self.value).strip():
+            raise UsageError("a text of the query is empty", hint='write what to look for: "a dog on a beach"')
+        if not 0 < abs(self.weight) < float("inf"):
+            raise UsageError(f"a weight must be a number above 0, not {self.weight:g}")
+
+    @property
+    def shown(self) -> str:
+        """The term as a result names it."""
+        if self.kind == "text" or isinstance(self.value, str | os.PathLike):
+            return str(self.value)
+        return self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for.
+
+    Attributes:
+        terms: What is added up.
+        without: An image that fits one of these better than the sum of the terms is left out.
+        balanced: Bring texts and images to the same spread before they are added up.
+    """
+
+    terms: tuple[Term, ...]
+    without: tuple[Term, ...] = ()
+    balanced: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which images may be answers.
+
+    Attributes:
+        after: Taken (without that, last changed) at this time or later: `2024`, `2024-05`, `2024-05-01`, with a time.
+        before: Taken at this time or earlier; `2024` includes all of the year.
+        only: Globs, matched against names and whole paths, of which one must match.
+        exclude: Globs of which none may match.
+        under: Folders, absolute, of which one must contain the image.
+        include_self: Show images that the query was made of, and copies of them.
+    """
+
+    after: str | None = None
+    before: str | None = None
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    under: tuple[str, ...] = ()
+    include_self: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the times.
+
+        Raises:
+            UsageError: One is not a time.
+        """
+        for name, value in (("after", self.after), ("before", self.before)):
+            if value is not None and not _TIME.fullmatch(value):
+                raise UsageError(
+                    f"{name} must be a date or a time, not {value!r}", hint="write 2024, 2024-05-01 or 2024-05-01T12:30"
+                )
+
+    def allowed(self, snapshot: Snapshot, parts: Sequence[QueryPart], digests: Iterable[bytes]) -> Mask:
+        """The rows of the matrix that may be answers; (N,)."""
+        count = len(snapshot.matrix)
+        allowed = np.ones(count, dtype=np.bool_) if snapshot.live is None else snapshot.live.copy()
+        if self.after or self.before:
+            before = None if self.before is None else f"{self.before.replace(' ', 'T')}~"  # sorts after all in it
+            after = None if self.after is None else self.after.replace(" ", "T")
+            allowed &= _mask(count, table.slots_between(snapshot.db, after, before))
+        if self.only or self.exclude or self.under:
+            paths = table.paths_of_slots(snapshot.db)
+            allowed &= _mask(count, [slot for slot, path in paths if self._passes(path)])
+        if not self.include_self:
+            for part in parts:
+                if part.kind == "image" and part.weight > 0:
+                    allowed &= snapshot.matrix @ part.features < _SAME_COSINE
+            allowed &= ~_mask(count, table.slots_of_digests(snapshot.db, digests))
+        return allowed
+
+    def _passes(self, path: str) -> bool:
+        names = (os.path.basename(path), path)
+        if self.under and not any(is_below(path, folder) for folder in self.under):
+            return False
+        if self.only and not any(fnmatch.fnmatch(name, glob) for name in names for glob in self.only):
+            return False
+        return not any(fnmatch.fnmatch(name, glob) for name in names for glob in self.exclude)
+
+
+def encode_terms(model: "Model", terms: Sequence[Term], dimensions: int) -> list[QueryPart]:
+    """Turn terms into parts of a query vector.
+
+    Raises:
+        ImageError: An image of the query cannot be used.
+        UsageError: A vector is not one of the library's length.
+    """
+    texts = [term for term in terms if term.kind == "text"]
+    images = [term for term in terms if term.kind == "image"]
+    encoded = iter(model.encode_texts([str(term.value) for term in texts]) if texts else ())
+    seen = iter(model.encode_images([term.value for term in images]) if images else ())  # type: ignore[misc]
+    parts = []
+    for term in terms:
+        if term.kind == "text":
+            parts.append(QueryPart("text", next(encoded), term.weight))
+        elif term.kind == "image":
+            parts.append(QueryPart("image", next(seen), term.weight))
+        else:
+            parts.append(QueryPart("image", _unit(term.value, dimensions), term.weight))
+    return parts
+
+
+def digests_of(terms: Sequence[Term]) -> list[bytes]:
+    """Digests of the files and bytes that images of a query come from."""
+    found = []
+    for term in terms:
+        if term.kind == "image" and term.weight > 0:
+            if isinstance(term.value, bytes):
+                found.append(content_digest(term.value))
+            elif isinstance(term.value, str | os.PathLike) and os.path.isfile(term.value):
+                found.append(content_digest(Path(term.value).read_bytes()))
+    return found
+
+
+def _unit(value: object, dimensions: int) -> Floats:
+    vector = np.asarray(value, dtype=np.float32).reshape(-1)
+    if len(vector) != dimensions or not np.isfinite(vector).all() or not np.linalg.norm(vector) > 0:
+        raise UsageError(f"the vector of the query must have {dimensions} numbers that are not all zero")
+    return scoring.normalize(vector)
+
+
+def _mask(count: int, slots: Sequence[int]) -> Mask:
+    mask = np.zeros(count, dtype=np.bool_)
+    mask[[slot for slot in slots if slot < count]] = True
+    return mask

@@ -1,0 +1,56 @@
+"""What an image file says of itself before any pixel is decoded: size, format, and when it was taken."""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+
+from clipcli.errors import ImageError
+from clipcli.images.identify import DAMAGE, identify
+
+_EXIF_IFD, _ORIENTATION, _TAKEN, _CHANGED = 0x8769, 0x0112, 0x9003, 0x0132
+_SIDEWAYS = (5, 6, 7, 8)
+_DATE = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The head of an image file.
+
+    Attributes:
+        width: In pixels, upright.
+        height: In pixels, upright.
+        format: As Pillow names it, such as `JPEG`.
+        taken: When it was taken by its camera's clock, `YYYY-MM-DDTHH:MM:SS`; None where it does not say.
+    """
+
+    width: int
+    height: int
+    format: str
+    taken: str | None
+
+
+def read_header(path: str) -> Header | None:
+    """Read the head of an image file; None if it has none that makes sense. Safe in threads."""
+    try:
+        with open(path, "rb") as file:
+            image = identify(file, path)
+            width, height = image.size
+            orientation, taken = 1, None
+            with suppress(*DAMAGE):
+                exif = image.getexif()
+                orientation = exif.get(_ORIENTATION, 1)
+                taken = _date(exif.get_ifd(_EXIF_IFD).get(_TAKEN)) or _date(exif.get(_CHANGED))
+            if orientation in _SIDEWAYS:
+                width, height = height, width
+            return Header(width, height, image.format or "", taken)
+    except (ImageError, OSError, ValueError):
+        return None
+
+
+def _date(value: object) -> str | None:
+    """A time as EXIF writes it, in ISO 8601; None where a camera without a clock has left zeros or nothing."""
+    match = _DATE.match(str(value or ""))
+    if match is None or match[1] == "0000" or match[2] == "00" or match[3] == "00":
+        return None
+    year, month, day, hour, minute, second = match.groups()
+    return f"{year}-{month}-{day}T{hour}:{minute}:{second}"

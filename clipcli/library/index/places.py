@@ -1,0 +1,73 @@
+"""Where libraries lie: a folder of the user's own, by name, or wherever a path says."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from clipcli.errors import ClipError, UsageError
+from clipcli.library.index.description import FILE_NAME, Description, read_description
+
+_VARIABLE = "CLIPCLI_LIBRARY_DIR"
+_NAME = re.compile(r"[^/\\\x00-\x1f]{1,120}")
+
+
+def libraries_folder() -> Path:
+    """The folder of libraries that have a name: `CLIPCLI_LIBRARY_DIR`, else the platform's; it need not exist."""
+    override = os.environ.get(_VARIABLE)
+    if override:
+        return Path(override)
+    from platformdirs import user_data_path
+
+    return user_data_path("clipcli", appauthor=False) / "libraries"
+
+
+def library_folder(name: str) -> Path:
+    """The folder that a name or a path stands for; it need not exist.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if os.sep in name or name.startswith(("~", ".")):
+        return Path(os.path.abspath(os.path.expanduser(name)))
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be the name of a library", hint="use a short name, or a path with a slash")
+    return libraries_folder() / name
+
+
+def usual_name(folder: str) -> str:
+    """The name of the library that a search in a folder makes: the folder's, and a few digits that make it unique."""
+    path = os.path.realpath(folder)
+    digits = hashlib.sha256(os.fsencode(path)).hexdigest()[:6]
+    base = re.sub(r"[^\w.-]+", "-", os.path.basename(path)).strip("-.") or "library"
+    return f"{base[:60]}-{digits}"
+
+
+def named_libraries() -> Iterator[tuple[Path, Description | ClipError]]:
+    """Yield the libraries that have a name, and what they say of themselves or why they cannot be read."""
+    try:
+        folders = sorted(entry for entry in libraries_folder().iterdir() if (entry / FILE_NAME).is_file())
+    except OSError:
+        return
+    for folder in folders:
+        try:
+            yield folder, read_description(folder)
+        except ClipError as error:
+            yield folder, error
+
+
+def library_over(folder: str) -> Path | None:
+    """The named library that covers a folder: its own, or that of the closest folder above it."""
+    path = os.path.realpath(folder)
+    found: list[tuple[int, Path]] = []
+    for place, description in named_libraries():
+        if isinstance(description, ClipError):
+            continue
+        found.extend((len(root), place) for root in description.folders if is_below(path, root))
+    return max(found, default=(0, None), key=lambda pair: pair[0])[1]
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether an absolute path is a folder or lies in it."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
