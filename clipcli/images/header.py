@@ -1,11 +1,16 @@
 """What an image file says of itself before any pixel is decoded: size, format, and when it was taken."""
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from clipcli.errors import ImageError
-from clipcli.images.identify import DAMAGE, identify
+from clipcli.images.find import ImageSource
+from clipcli.images.identify import identify, is_damage
+from clipcli.images.opening import open_source
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _EXIF_IFD, _ORIENTATION, _TAKEN, _CHANGED = 0x8769, 0x0112, 0x9003, 0x0132
 _SIDEWAYS = (5, 6, 7, 8)
@@ -32,19 +37,27 @@ class Header:
 def read_header(path: str) -> Header | None:
     """Read the head of an image file; None if it has none that makes sense. Safe in threads."""
     try:
-        with open(path, "rb") as file:
+        with open_source(ImageSource(path)) as file:
             image = identify(file, path)
             width, height = image.size
-            orientation, taken = 1, None
-            with suppress(*DAMAGE):
-                exif = image.getexif()
-                orientation = exif.get(_ORIENTATION, 1)
-                taken = _date(exif.get_ifd(_EXIF_IFD).get(_TAKEN)) or _date(exif.get(_CHANGED))
+            orientation, taken = _exif(image)
             if orientation in _SIDEWAYS:
                 width, height = height, width
             return Header(width, height, image.format or "", taken)
-    except (ImageError, OSError, ValueError):
+    except ImageError:
         return None
+
+
+def _exif(image: "Image") -> tuple[int, str | None]:
+    """Orientation and time of an image; 1 and None where its EXIF data makes no sense."""
+    try:
+        exif = image.getexif()
+        taken = _date(exif.get_ifd(_EXIF_IFD).get(_TAKEN)) or _date(exif.get(_CHANGED))
+        return exif.get(_ORIENTATION, 1), taken
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        return 1, None
 
 
 def _date(value: object) -> str | None:
