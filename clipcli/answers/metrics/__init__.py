@@ -1,0 +1,72 @@
+"""What a figure of `clip eval` means: pure functions of numpy matrices, each with its source.
+
+Rows are images (N), columns labels (C); `scores` are whatever ranks the labels, `truth` is the index of the right label
+(N,), or which labels are right (N, C). **The truth loses ties**: a scorer that gives every label the same number gets
+nothing right. Everything is float64 inside and returns plain Python numbers, or arrays where there is one number per
+label. Nothing here knows labels, models or files.
+"""
+
+from clipcli.answers.metrics.calibration import (
+    Reliability,
+    brier,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability,
+    softmax,
+)
+from clipcli.answers.metrics.classification import (
+    chance,
+    confusion,
+    f1_per_label,
+    majority,
+    mean_per_class,
+    recall_per_label,
+    top_k_accuracy,
+    true_ranks,
+)
+from clipcli.answers.metrics.intervals import (
+    Interval,
+    McNemar,
+    bootstrap,
+    mcnemar,
+    paired_difference,
+    wilson,
+)
+from clipcli.answers.metrics.ranking import (
+    auroc,
+    average_precision,
+    average_precisions,
+    false_positives_at_recall,
+    mean_average_precision,
+)
+from clipcli.answers.metrics.retrieval import Retrieval, retrieval
+
+__all__ = [
+    "Interval",
+    "McNemar",
+    "Reliability",
+    "Retrieval",
+    "auroc",
+    "average_precision",
+    "average_precisions",
+    "bootstrap",
+    "brier",
+    "chance",
+    "confusion",
+    "expected_calibration_error",
+    "f1_per_label",
+    "false_positives_at_recall",
+    "majority",
+    "mcnemar",
+    "mean_average_precision",
+    "mean_per_class",
+    "negative_log_likelihood",
+    "paired_difference",
+    "recall_per_label",
+    "reliability",
+    "retrieval",
+    "softmax",
+    "top_k_accuracy",
+    "true_ranks",
+    "wilson",
+]
