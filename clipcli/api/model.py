@@ -30,8 +30,8 @@ from clipcli.images.decode import DecodeOptions
 from clipcli.images.find import ImageSource
 from clipcli.images.read import read_pixels
 from clipcli.labels.expand import expand
-from clipcli.labels.label_set import LabelSet, clean_templates
-from clipcli.labels.templates import default_templates
+from clipcli.labels.label_set import LabelSet
+from clipcli.labels.templates import templates_of
 from clipcli.progress import Progress, unobserved
 from clipcli.results import Classification, ImageTextScores, TaggedImage
 from clipcli.scoring import Floats, Logits
@@ -156,9 +156,7 @@ class Model:
 
     def templates_for(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> tuple[str, ...]:
         """The templates that `encode_labels` fills in."""
-        if templates is not None:
-            return clean_templates(listed(templates, "templates"))
-        return label_set.templates or default_templates(label_set)
+        return templates_of(label_set, None if templates is None else listed(templates, "templates"))
 
     def encode_images(self, images: Iterable[ImageInput]) -> Floats:
         """Encode images.

@@ -121,10 +121,10 @@ def _correlation(both: int, gained: int, lost: int, neither: int) -> float:
     product = (both + gained) * (lost + neither) * (both + lost) * (gained + neither)
     if product == 0:
         return 0.0
-    numerator = both * neither - gained * lost
+    numerator = float(both * neither - gained * lost)
     if numerator > 0:
-        numerator = max(numerator - (both + gained + lost + neither) / 2, 0)
-    return float(numerator / math.sqrt(product))
+        numerator = max(numerator - (both + gained + lost + neither) / 2, 0.0)
+    return numerator / math.sqrt(product)
 
 
 def _two_sided(fewer: int, flips: int) -> float:
