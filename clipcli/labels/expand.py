@@ -60,7 +60,7 @@ def question_digest(label_set: LabelSet, templates: Sequence[str]) -> str:
 
 # How a descriptor that is no noun begins, and what then stands before it.
 _VERBS = frozenset("is are has have can may often usually typically lives comes".split())
-_STATES = frozenset("a an used made covered seen found shaped".split())
+_STATES = frozenset("used made covered seen found shaped".split())
 
 
 def _described(label: Label, language: str | None) -> list[str]:
