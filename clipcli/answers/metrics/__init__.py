@@ -18,6 +18,7 @@ from clipcli.answers.metrics.classification import (
     chance,
     confusion,
     f1_per_label,
+    macro_f1,
     majority,
     mean_per_class,
     recall_per_label,
@@ -25,9 +26,11 @@ from clipcli.answers.metrics.classification import (
     true_ranks,
 )
 from clipcli.answers.metrics.intervals import (
+    RESAMPLES,
     Interval,
     McNemar,
     bootstrap,
+    bootstrap_all,
     mcnemar,
     paired_difference,
     wilson,
@@ -42,6 +45,7 @@ from clipcli.answers.metrics.ranking import (
 from clipcli.answers.metrics.retrieval import Retrieval, retrieval
 
 __all__ = [
+    "RESAMPLES",
     "Interval",
     "McNemar",
     "Reliability",
@@ -50,12 +54,14 @@ __all__ = [
     "average_precision",
     "average_precisions",
     "bootstrap",
+    "bootstrap_all",
     "brier",
     "chance",
     "confusion",
     "expected_calibration_error",
     "f1_per_label",
     "false_positives_at_recall",
+    "macro_f1",
     "majority",
     "mcnemar",
     "mean_average_precision",

@@ -83,16 +83,22 @@ def reliability(confidence: Numbers, right: Mask, bins: int = DEFAULT_BINS, by: 
     Source: Guo et al., arXiv:1706.04599, section 2 (width); Nguyen and O'Connor, arXiv:1508.05154 (mass).
     """
     values = np.asarray(confidence, dtype=np.float64)
-    if by == "width":
-        which = np.clip(np.ceil(values * bins).astype(np.intp) - 1, 0, bins - 1)
-    else:
-        which = np.empty(len(values), dtype=np.intp)
-        which[np.argsort(values, kind="stable")] = np.arange(len(values)) * bins // max(len(values), 1)
+    which = bins_of(values, bins, by)
     images = np.bincount(which, minlength=bins)
     there = images > 0
     sums = np.bincount(which, weights=values, minlength=bins)
     hits = np.bincount(which, weights=np.asarray(right, dtype=np.float64), minlength=bins)
     return Reliability(sums[there] / images[there], hits[there] / images[there], images[there].astype(np.int64))
+
+
+def bins_of(confidence: Numbers, bins: int, by: Binning) -> Indices:
+    """The bin of each image, see `reliability`. Shapes: (N,) -> (N,)."""
+    values = np.asarray(confidence, dtype=np.float64)
+    if by == "width":
+        return np.clip(np.ceil(values * bins).astype(np.intp) - 1, 0, bins - 1)
+    which = np.empty(len(values), dtype=np.intp)
+    which[np.argsort(values, kind="stable")] = np.arange(len(values)) * bins // max(len(values), 1)
+    return which
 
 
 def expected_calibration_error(

@@ -55,13 +55,18 @@ def mean_per_class(truth: Indices, predicted: Indices, labels: int) -> float:
 def f1_per_label(truth: Indices, predicted: Indices, labels: int) -> NDArray[np.float64]:
     """F1 of each label, 2 TP / (2 TP + FP + FN); nan where it was neither there nor predicted.
 
-    Shapes: truth and predicted (N,) -> (labels,). Its mean over the labels that are not nan is macro F1.
+    Shapes: truth and predicted (N,) -> (labels,).
     Source: van Rijsbergen, Information Retrieval (1979), chapter 7.
     """
     hits = np.bincount(truth[truth == predicted], minlength=labels)
     either = np.bincount(truth, minlength=labels) + np.bincount(predicted, minlength=labels)
     with np.errstate(invalid="ignore"):
         return np.asarray(2 * hits / either, dtype=np.float64)
+
+
+def macro_f1(truth: Indices, predicted: Indices, labels: int) -> float:
+    """Mean F1 of the labels that are there or were predicted; see `f1_per_label`."""
+    return _mean(f1_per_label(truth, predicted, labels))
 
 
 def chance(labels: int, k: int = 1) -> float:

@@ -1,7 +1,7 @@
 """How far a figure may be off: intervals for shares and means, and tests for differences. All at 95 % by default."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clipcli.answers.metrics.classification import Mask
 
 LEVEL = 0.95
-_RESAMPLES = 1000
+RESAMPLES = 1000
 _SEED = 0
 
 
@@ -54,31 +54,47 @@ def wilson(hits: int, images: int, level: float = LEVEL) -> Interval:
 
 
 def bootstrap(
-    figure: Callable[[NDArray[np.intp]], float],
-    images: int,
-    *,
-    level: float = LEVEL,
-    resamples: int = _RESAMPLES,
-    seed: int = _SEED,
+    figure: Callable[[NDArray[np.intp]], float], images: int, *, resamples: int = RESAMPLES, seed: int = _SEED
 ) -> Interval:
-    """Interval of a figure that is not a share: the figure of many samples of the images, drawn with replacement.
+    """Interval of a figure that is not a share, see `bootstrap_all`.
 
     Args:
         figure: Takes indices of images (N,), some of them repeated; returns the figure, nan if it has none.
         images: N.
-        level: Share of the samples inside the interval.
+        resamples: How many samples.
+        seed: Makes the answer the same every time.
+    """
+    return bootstrap_all(lambda which: [figure(which)], images, resamples=resamples, seed=seed)[0]
+
+
+def bootstrap_all(
+    figures: Callable[[NDArray[np.intp]], Sequence[float]],
+    images: int,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = _SEED,
+) -> list[Interval]:
+    """Intervals of several figures: the middle 95 % of what samples of the images say, drawn with replacement.
+
+    Args:
+        figures: As for `bootstrap`, but returns several.
+        images: N.
         resamples: How many samples.
         seed: Makes the answer the same every time.
 
     Source: the percentile interval; Efron, Annals of Statistics 7 (1979).
     """
-    value = figure(np.arange(images))
+    values = figures(np.arange(images))
     rng = np.random.default_rng(seed)
-    found = np.array([figure(rng.integers(0, images, images)) for _ in range(resamples if images else 0)])
-    found = found[~np.isnan(found)]
-    if not len(found):
+    drawn = [figures(rng.integers(0, images, images)) for _ in range(resamples if images else 0)]
+    return [_middle(value, [sample[i] for sample in drawn]) for i, value in enumerate(values)]
+
+
+def _middle(value: float, drawn: Sequence[float]) -> Interval:
+    found = [sample for sample in drawn if not math.isnan(sample)]
+    if not found or math.isnan(value):
         return Interval(value, math.nan, math.nan)
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high))
 
 

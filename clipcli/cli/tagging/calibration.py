@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from clipcli.answers.calibrate import Fit, fit_thresholds
+from clipcli.answers.calibration.thresholds import Fit, fit_thresholds
 from clipcli.answers.tag import Tagger
 from clipcli.api.model import Model
 from clipcli.cli.options import FormatOptions
