@@ -106,7 +106,7 @@ def calibrate(exam: Exam, truth: Truth, templates: Sequence[str] | None = None) 
     """
     model, truth = exam.model, exam.usable(truth)
     if model.class_names is not None:
-        raise UsageError(f"{model.files.id} has classes of its own, which no label set can hold")
+        raise UsageError(f"{model.checkpoint.id} has classes of its own, which no label set can hold")
     if not any(truth.labels):
         raise UsageError("no image that could be used has a label", hint="images that show none are not enough")
     cosines = exam.cosines(truth, model.encode_labels(truth.label_set, templates))
@@ -115,14 +115,14 @@ def calibrate(exam: Exam, truth: Truth, templates: Sequence[str] | None = None) 
     none = fit_none(cosines[labelled].max(axis=1), cosines[~labelled].max(axis=1)) if not labelled.all() else None
     temperature, quality, sets, quantiles = None, None, None, dict[int, float]()
     if not truth.is_multi_label and len(truth.label_set.labels) > 1:
-        logits = cosines[labelled] * np.float32(model.logit_scale)
+        logits = model.logits.of(cosines[labelled])
         right = np.array([found[0] for found in truth.labels if found], dtype=np.intp)
         temperature = fit_temperature(logits, right)
         quality, sets = _cross_fitted(logits, right)
         quantiles = quantiles_by_coverage(shortfalls(_odds(logits, _written(temperature)), right))
     calibration = Calibration(
-        model=model.checkpoint_digest,
-        model_name=model.files.id,
+        model=model.encoders.digest,
+        model_name=model.checkpoint.id,
         images=len(truth.paths),
         question=question_digest(truth.label_set, model.templates_for(truth.label_set, templates)),
         temperature=None if temperature is None else _written(temperature),
@@ -157,7 +157,7 @@ def _thresholds(exam: Exam, truth: Truth, cosines: Floats) -> list[Fit]:
     """Thresholds fitted to all images; precision and recall by thresholds that were fitted to others."""
     model, label_set = exam.model, truth.label_set
     background = model.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))
-    scores = background_scores(cosines, exam.cosines(truth, background), model.logit_scale)
+    scores = background_scores(cosines, exam.cosines(truth, background), model.logits)
     right = truth_matrix(truth.labels, len(label_set.labels))
     fits = fit_thresholds(label_set.names, scores, right)
     given = np.zeros_like(right)

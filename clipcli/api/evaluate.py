@@ -6,6 +6,7 @@ result = exam.evaluate(truth, templates)           # as often as there are wordi
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,12 +18,15 @@ from clipcli.answers.evaluate import Evaluation, evaluate
 from clipcli.answers.judged import LogitsOf, row_blocks
 from clipcli.answers.metrics import RESAMPLES, McNemar, Retrieval, mcnemar, paired_difference, retrieval
 from clipcli.answers.metrics.intervals import Interval
+from clipcli.api.calibration import calibration_of
 from clipcli.api.questions import labels_of
 from clipcli.api.truth import read_truth
 from clipcli.errors import ClipError, ImageError, UsageError
+from clipcli.features.reader import Failed
 from clipcli.images.find import ImageSource
 from clipcli.labels.label_set import LabelSet
 from clipcli.labels.truth import Captioned, Labelled, Labelling, Truth, label_set_of, match
+from clipcli.progress import Progress, unobserved
 from clipcli.scoring import Floats
 
 if TYPE_CHECKING:
@@ -30,8 +34,6 @@ if TYPE_CHECKING:
 
 LabelledImages: TypeAlias = "str | os.PathLike[str] | Mapping[str, str | Sequence[str]] | Truth"
 """A folder of labelled images or a table of them, what `read_truth` returns, or labels by path."""
-
-Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,13 @@ class Exam:
     failures: tuple[tuple[str, ImageError], ...]
 
     @classmethod
-    def take(cls, model: "Model", paths: Sequence[str], advance: Advance = lambda count: None) -> "Exam":
+    def take(cls, model: "Model", paths: Sequence[str], on_progress: Progress = unobserved) -> "Exam":
         """Encode images; what the cache has is not encoded again.
 
         Args:
             model: The model.
             paths: Images.
-            advance: Called with the number of images just finished.
+            on_progress: Told images done and images in all.
 
         Raises:
             ClipError: Not one image can be used.
@@ -101,16 +103,17 @@ class Exam:
         features: Floats | None = None
         rows: dict[str, int] = {}
         failures: list[tuple[str, ImageError]] = []
-        for batch in model.iter_image_feature_batches(ImageSource(path) for path in paths):
-            for item in batch:
-                if item.features is None:
-                    failures.append((item.source.path, item.error or ImageError(item.source.path)))
-                    continue
-                if features is None:
-                    features = np.empty((len(paths), len(item.features)), dtype=np.float32)
-                features[len(rows)] = item.features
-                rows[item.source.path] = len(rows)
-            advance(len(batch))
+        with closing(model.image_features(ImageSource(path) for path in paths)) as batches:
+            for batch in batches:
+                for item in batch:
+                    if isinstance(item, Failed):
+                        failures.append((item.source.path, item.error))
+                        continue
+                    if features is None:
+                        features = np.empty((len(paths), len(item.features)), dtype=np.float32)
+                    features[len(rows)] = item.features
+                    rows[item.source.path] = len(rows)
+                on_progress(len(rows) + len(failures), len(paths))
         if features is None:
             first = f"; the first one: {failures[0][1]}" if failures else ""
             raise ClipError(f"none of the {len(paths):,} images could be used{first}")
@@ -155,20 +158,21 @@ class Exam:
         if not len(labelled):
             raise UsageError("no image that could be used has a label", hint="images that show none are not enough")
         if temperature is None:
-            temperature = calibrated_temperature(self.model, truth.label_set)
-        scale = np.float32(1 if self.model.class_names else self.model.logit_scale)
+            calibration = calibration_of(self.model, truth.label_set)
+            temperature = (calibration and calibration.temperature) or 1.0
+        to_logits = (lambda values: values) if self.model.class_names else self.model.logits.of
         numbers = self._numbers(truth, templates)
         best = [numbers(others[part]).max(axis=1) for part in row_blocks(len(others))]
         none = np.concatenate(best) if best else np.empty(0, dtype=np.float32)
 
         def logits_of(part: slice) -> Floats:
-            return numbers(labelled[part]) * scale
+            return to_logits(numbers(labelled[part]))
 
         figures = evaluate(
             truth.label_set.names,
             logits_of,
             [truth.labels[i] for i in labelled],
-            none_logits=none * scale,
+            none_logits=to_logits(none),
             temperature=temperature,
             resamples=resamples,
         )
@@ -194,18 +198,6 @@ def check_labels(label_set: LabelSet) -> None:
             f"{label_set.names[0]!r} is the only label, and every answer among one label is right",
             hint="add what else the images may show",
         )
-
-
-def calibrated_temperature(model: "Model", label_set: LabelSet) -> float:
-    """The temperature that was fitted for this model, or 1.
-
-    Raises:
-        LabelSetError: It was fitted for another one.
-    """
-    calibration = label_set.calibration
-    if calibration is None or calibration.temperature is None:
-        return 1.0
-    return calibration.for_model(model.checkpoint_digest, model.files.id, label_set.name).temperature or 1.0
 
 
 def compare(first: Evaluated, second: Evaluated) -> Comparison:
@@ -239,10 +231,10 @@ def evaluate_images(
     ignore_unknown: bool = False,
 ) -> Evaluated:
     """Judge a model on labelled images; see `Model.evaluate` for the arguments."""
-    label_set = labels if labels is None or isinstance(labels, LabelSet) else labels_of(labels)
+    label_set = None if labels is None else labels_of(labels)
     if model.class_names is not None:
         if label_set is not None:
-            raise UsageError(f"{model.files.id} has classes of its own and cannot take other labels")
+            raise UsageError(f"{model.checkpoint.id} has classes of its own and cannot take other labels")
         label_set = labels_of(model.class_names)
     if isinstance(images, Truth):
         truth = images
@@ -301,7 +293,7 @@ class RetrievalResult:
 
 
 def evaluate_captions(
-    model: "Model", captioned: Sequence[Captioned], advance: Advance = lambda count: None
+    model: "Model", captioned: Sequence[Captioned], on_progress: Progress = unobserved
 ) -> RetrievalResult:
     """Look for the captions of images and for the images of captions, among all of them.
 
@@ -310,7 +302,7 @@ def evaluate_captions(
     Raises:
         ClipError: Not one image can be used.
     """
-    exam = Exam.take(model, [item.path for item in captioned], advance)
+    exam = Exam.take(model, [item.path for item in captioned], on_progress)
     usable = [item for item in captioned if item.path in exam.rows]
     texts = list(dict.fromkeys(text for item in usable for text in item.captions))
     index = {text: i for i, text in enumerate(texts)}

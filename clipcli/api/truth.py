@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from clipcli.errors import UsageError
-from clipcli.images.find import FindOptions, find_images
+from clipcli.images.find import FindOptions, find_images, images_of
 from clipcli.labels.label_set import LabelSet
 from clipcli.labels.truth import Labelling, Truth, choose_split, from_folder, from_table, label_set_of, match
 from clipcli.labels.truth.folders import metadata_file, subfolders
@@ -74,4 +74,4 @@ def _read_folder(folder: str, split: str | None, find: FindOptions | None) -> La
 
 def _images(folder: str, find: FindOptions | None) -> Iterator[str]:
     options = find or FindOptions(follow_symlinks=True)
-    return (source.path for source in find_images([folder], options))
+    return (source.path for source in images_of(find_images([folder], options)))
