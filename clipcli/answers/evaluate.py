@@ -163,7 +163,13 @@ def _bootstrapped(judged: Judged, labels: int, *, with_losses: bool, resamples: 
             found += [float(np.abs(np.bincount(binned[which], weights=gap)).sum() / len(which)) for binned in bins]
         return found
 
-    return dict(zip(names, metrics.bootstrap_all(figures, len(right), resamples=resamples), strict=False))
+    found = dict(zip(names, metrics.bootstrap_all(figures, len(right), resamples=resamples), strict=False))
+    if right.all() or not right.any():  # then all samples are the same, which is no reason to be sure
+        share = metrics.wilson(int(right.sum()), len(right))
+        for name in ("mean_per_class", "macro_f1"):
+            value = found[name].value
+            found[name] = Interval(value, min(share.low, value), max(share.high, value))
+    return found
 
 
 def _ranking(

@@ -5,7 +5,7 @@ result = exam.evaluate(truth, templates)           # as often as there are wordi
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
@@ -55,6 +55,16 @@ class Evaluated:
     labelled: NDArray[np.intp]
     none_best: Floats
     temperature: float
+
+    @property
+    def none_paths(self) -> tuple[str, ...]:
+        """The images that show none of the labels, in the order of `none_best`."""
+        return tuple(path for path, found in zip(self.truth.paths, self.truth.labels, strict=True) if not found)
+
+    @property
+    def labelled_paths(self) -> tuple[str, ...]:
+        """The images that have a label, in the order of `figures.judged`."""
+        return tuple(self.truth.paths[i] for i in self.labelled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +216,10 @@ def compare(first: Evaluated, second: Evaluated) -> Comparison:
     Raises:
         UsageError: They have no image in common.
     """
-    right = dict(zip(_paths(first), first.figures.judged.right.tolist(), strict=True))
+    right = dict(zip(first.labelled_paths, first.figures.judged.right.tolist(), strict=True))
     pairs = [
         (right[path], other)
-        for path, other in zip(_paths(second), second.figures.judged.right.tolist(), strict=True)
+        for path, other in zip(second.labelled_paths, second.figures.judged.right.tolist(), strict=True)
         if path in right
     ]
     if not pairs:
@@ -267,10 +277,6 @@ def _truth_of(
     labelling = Labelling.of("images", rows)
     label_set = label_set or label_set_of(labelling, class_names)
     return match(labelling, label_set, mapping=mapping, class_names=class_names, ignore_unknown=ignore_unknown)
-
-
-def _paths(evaluated: Evaluated) -> Iterable[str]:
-    return (evaluated.truth.paths[i] for i in evaluated.labelled)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from clipcli.cli.commands.bench import bench
 from clipcli.cli.commands.cache import cache_app
 from clipcli.cli.commands.classify import classify
 from clipcli.cli.commands.doctor import doctor
+from clipcli.cli.commands.evaluate import evaluate
 from clipcli.cli.commands.labels import labels_app
 from clipcli.cli.commands.models import models_app
 from clipcli.cli.commands.score import score
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command(cls=GroupedCommand)(classify)
 app.command(cls=GroupedCommand)(score)
 app.command(cls=GroupedCommand)(tag)
+app.command("eval", cls=GroupedCommand)(evaluate)
 app.command(cls=GroupedCommand)(doctor)
 app.command(cls=GroupedCommand)(bench)
 app.add_typer(cache_app, name="cache")
