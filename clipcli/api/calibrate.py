@@ -56,14 +56,16 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class SetQuality:
-    """Sets of labels of images that nothing was fitted to (cross-fitted), at `REPORTED_COVERAGE`.
+    """Sets of labels of images that nothing was fitted to (cross-fitted).
 
     Attributes:
+        asked: The coverage that was asked for.
         coverage: Share of the sets that hold the right label.
         size: Labels in a set, on average.
         empty: Share of the sets that are empty.
     """
 
+    asked: float
     coverage: metrics.Interval
     size: float
     empty: float
@@ -78,7 +80,8 @@ class Calibrated:
         images: How many images it was learned from.
         thresholds: One fit a label, with precision and recall on images that it was not fitted to where there are
             enough of them.
-        temperature: None where images have several labels, or there is one label only.
+        temperature: None where images have several labels, there is one label only, or all answers are right (or
+            wrong), which says nothing about how sure they may be.
         quality: What the temperature does.
         sets: What sets do; None where there are too few images.
         none: None without images that show none of the labels.
@@ -117,8 +120,9 @@ def calibrate(exam: Exam, truth: Truth, templates: Sequence[str] | None = None) 
     if not truth.is_multi_label and len(truth.label_set.labels) > 1:
         logits = model.logits.of(cosines[labelled])
         right = np.array([found[0] for found in truth.labels if found], dtype=np.intp)
-        temperature = fit_temperature(logits, right)
+        temperature = _known(fit_temperature(logits, right))
         quality, sets = _cross_fitted(logits, right)
+        quality = quality if temperature else None
         quantiles = quantiles_by_coverage(shortfalls(_odds(logits, _written(temperature)), right))
     calibration = Calibration(
         model=model.encoders.digest,
@@ -135,9 +139,13 @@ def calibrate(exam: Exam, truth: Truth, templates: Sequence[str] | None = None) 
     return Calibrated(label_set, len(truth.paths), fits, temperature, quality, sets, none)
 
 
-def _written(fit: TemperatureFit) -> float:
-    """The temperature as the file has it, so that everything else is fitted under the same one."""
-    return round(fit.temperature, 4)
+def _known(fit: TemperatureFit) -> TemperatureFit | None:
+    return fit if fit.is_known else None
+
+
+def _written(fit: TemperatureFit | None) -> float:
+    """The temperature as the file has it, so that everything else is fitted under the same one; 1 without any."""
+    return 1.0 if fit is None else round(fit.temperature, 4)
 
 
 def _with_fits(label_set: LabelSet, fits: Sequence[Fit], calibration: Calibration) -> LabelSet:
@@ -184,7 +192,7 @@ def _cross_fitted(logits: Floats, right: NDArray[np.intp]) -> tuple[Quality | No
     sets = True
     parts = list(folds(len(right)))
     for fitted, held_out in parts:
-        temperature = fit_temperature(logits[fitted], right[fitted]).temperature
+        temperature = _written(_known(fit_temperature(logits[fitted], right[fitted])))
         odds[held_out] = _odds(logits[held_out], temperature)
         losses[held_out] = log_losses(logits[held_out], right[held_out], temperature)
         known = shortfalls(_odds(logits[fitted], temperature), right[fitted])
@@ -199,7 +207,7 @@ def _cross_fitted(logits: Floats, right: NDArray[np.intp]) -> tuple[Quality | No
     if not sets:
         return quality, None
     coverage = metrics.wilson(int(held.sum()), len(held))
-    return quality, SetQuality(coverage, float(sizes.mean()), float(np.mean(sizes == 0)))
+    return quality, SetQuality(REPORTED_COVERAGE, coverage, float(sizes.mean()), float(np.mean(sizes == 0)))
 
 
 def _quality(logits: Floats, odds: Floats, losses: NDArray[np.float64], right: NDArray[np.intp]) -> Quality:

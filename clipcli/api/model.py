@@ -227,7 +227,7 @@ class Model:
             raise no_labels()
         learned = learned_of(self, label_set, options, templates)
         if learned.quantile is not None and (none_of_these or depth is not None):
-            raise UsageError("--coverage goes with neither --none-of-these nor --depth, which ask other questions")
+            raise UsageError("`coverage` goes with neither `none_of_these` nor `depth`, which ask other questions")
         none = none_label(label_set, none_of_these)
         if none is not None:
             label_set = replace(label_set, labels=(*label_set.labels, none), none=None)

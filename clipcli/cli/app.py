@@ -6,6 +6,7 @@ import typer
 
 from clipcli.cli.commands.bench import bench
 from clipcli.cli.commands.cache import cache_app
+from clipcli.cli.commands.calibrate import calibrate
 from clipcli.cli.commands.classify import classify
 from clipcli.cli.commands.doctor import doctor
 from clipcli.cli.commands.evaluate import evaluate
@@ -33,6 +34,7 @@ app.command(cls=GroupedCommand)(classify)
 app.command(cls=GroupedCommand)(score)
 app.command(cls=GroupedCommand)(tag)
 app.command("eval", cls=GroupedCommand)(evaluate)
+app.command(cls=GroupedCommand)(calibrate)
 app.command(cls=GroupedCommand)(doctor)
 app.command(cls=GroupedCommand)(bench)
 app.add_typer(cache_app, name="cache")

@@ -34,6 +34,11 @@ class TemperatureFit:
     high: float
     images: int
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the images tell it. Where all are right (or none), the likelihood grows without end."""
+        return 1.01 * LEAST < self.temperature < 0.99 * MOST
+
 
 def fit_temperature(logits: Floats, truth: NDArray[np.intp]) -> TemperatureFit:
     """Find the temperature under which the right labels are likeliest.

@@ -10,7 +10,7 @@ Each group is a frozen dataclass whose fields are Typer options. A command takes
 Imports no room that needs numpy, PIL or torch: `clip --help` reads these modules.
 """
 
-from clipcli.cli.options.evaluation import EvaluationOptions, EvaluationOutputOptions
+from clipcli.cli.options.evaluation import CalibrateOutputOptions, EvaluationOptions, EvaluationOutputOptions
 from clipcli.cli.options.expand import expand_options
 from clipcli.cli.options.inputs import InputOptions, ReadingOptions
 from clipcli.cli.options.labelled import LabelledOptions
@@ -26,6 +26,7 @@ __all__ = [
     "MODEL",
     "OUTPUT",
     "SCORING",
+    "CalibrateOutputOptions",
     "DeviceName",
     "DtypeName",
     "EvaluationOptions",

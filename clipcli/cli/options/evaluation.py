@@ -1,4 +1,4 @@
-"""What `clip eval` asks, and what it writes."""
+"""What `clip eval` asks, and what it and `clip calibrate` write."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -41,7 +41,7 @@ class EvaluationOptions:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOutputOptions(FormatOptions):
-    """What is written where."""
+    """What `clip eval` writes where."""
 
     predictions: Annotated[
         str | None,
@@ -71,3 +71,33 @@ class EvaluationOutputOptions(FormatOptions):
         FormatOptions.__post_init__(self)
         check_destination(self.predictions, "--predictions")
         check_destination(self.report, "--report")
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateOutputOptions(FormatOptions):
+    """What `clip calibrate` writes where."""
+
+    into: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.yaml", help="Write the label set with what was learned. Needed.", rich_help_panel=OUTPUT
+        ),
+    ] = None
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
+        False
+    )
+    no_progress: Annotated[
+        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Check where results shall go, before anything slow begins.
+
+        Raises:
+            UsageError: See `FormatOptions`.
+            ClipError: A file cannot be written.
+        """
+        from clipcli.cli.output.destination import check_destination
+
+        FormatOptions.__post_init__(self)
+        check_destination(self.into, "--into")

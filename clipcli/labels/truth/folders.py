@@ -69,7 +69,7 @@ def choose_split(splits: Iterable[str], split: str | None, source: str) -> str |
     if len(known) > 1:
         raise UsageError(
             f"{source} holds the splits {', '.join(sorted(known))}, which are not to be mixed",
-            hint=f"choose one: --split {sorted(known)[0]}",
+            hint=f"choose one: `split={sorted(known)[0]!r}`",
         )
     return known[0]
 

@@ -207,14 +207,14 @@ def _unknown_names(labelling: Labelling, unknown: Mapping[str, int], matcher: _M
     first = next(image for image in labelling.images if next(iter(unknown)) in image.names)
     return UsageError(
         f"{labelling.source}: not in the label set: {', '.join(shown)}{more}; the first one is {first.place}",
-        hint="translate names (--map FILE), or leave them out (--ignore-unknown)",
+        hint="translate names with `mapping`, or leave them out with `ignore_unknown=True`",
     )
 
 
 def _numbers(labelling: Labelling) -> UsageError:
     return UsageError(
         f"{labelling.source}: its labels are numbers, which mean nothing without the names of the classes",
-        hint="give their names in order, one per line: --class-names classes.txt",
+        hint="say what they mean with `class_names`: the names in order",
     )
 
 
