@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipcli import scoring
+from clipcli.answers.calibration.conformal import prediction_sets
 from clipcli.errors import UsageError
 from clipcli.results import Classification, Failure, ImageTextScores, Prediction, TextScore
 from clipcli.scoring import Floats, Logits, Scoring
@@ -22,7 +23,9 @@ class ClassifyOptions:
         top: Labels an image.
         scoring: What `score` is; `auto` is what the checkpoint was trained with (`scoring.Logits.scoring`).
         threshold: Leave labels with a lower score out.
-        temperature: Divides the logits before scoring.
+        temperature: Divides the logits before scoring; None for what a calibrated label set says, or else 1.
+        coverage: Give every image the set of labels that holds the right one in this share of cases, in place of the
+            best ones; needs a label set that was calibrated.
 
     Raises:
         UsageError: A value is out of range.
@@ -31,13 +34,14 @@ class ClassifyOptions:
     top: int = 5
     scoring: Scoring | Literal["auto"] = "auto"
     threshold: float | None = None
-    temperature: float = 1.0
+    temperature: float | None = None
+    coverage: float | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.top < 1:
             raise UsageError(f"top must be 1 or more, not {self.top}", parameter="top", value=self.top)
-        if not scoring.LEAST_TEMPERATURE <= self.temperature < math.inf:
+        if self.temperature is not None and not scoring.LEAST_TEMPERATURE <= self.temperature < math.inf:
             raise UsageError(
                 f"temperature must be a number from {scoring.LEAST_TEMPERATURE:g} up, not {self.temperature:g}",
                 hint="1 changes nothing; above 1 flattens the scores, below 1 sharpens them",
@@ -58,17 +62,53 @@ class ClassifyOptions:
                 parameter="threshold",
                 value=self.threshold,
             )
-        if self.scoring == "cosine" and self.temperature != 1:
+        if self.scoring == "cosine" and self.temperature not in (None, 1):
             raise UsageError(
                 "temperature does not change cosines",
                 hint="leave it out, or use another `scoring`",
                 parameter="temperature",
                 value=self.temperature,
             )
+        self._check_coverage()
 
     def scoring_for(self, logits: Logits) -> Scoring:
-        """What `score` is for a checkpoint with these logits."""
+        """What `score` is for a checkpoint with these logits; sets of labels are made of a softmax."""
+        if self.coverage is not None:
+            return "softmax"
         return logits.scoring if self.scoring == "auto" else self.scoring
+
+    def _check_coverage(self) -> None:
+        if self.coverage is None:
+            return
+        if not 0.5 <= self.coverage <= 0.99:
+            raise UsageError(
+                f"coverage must be between 0.5 and 0.99, not {self.coverage:g}",
+                parameter="coverage",
+                value=self.coverage,
+            )
+        given = [name for name in ("threshold", "temperature") if getattr(self, name) is not None]
+        if self.scoring not in ("auto", "softmax"):
+            given.append(f"scoring={self.scoring!r}")
+        if given:
+            raise UsageError(
+                f"`coverage` and `{given[0]}` do not go together",
+                hint="which labels are in a set was fitted to the scores of `clip calibrate`",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a calibration says of a question.
+
+    Attributes:
+        temperature: Divides the logits.
+        quantile: How much the score of a label in a set may lack of 1; None where no sets are asked for.
+        none_below: The best cosine below which an image shows none of the labels; None where it is not known.
+    """
+
+    temperature: float = 1.0
+    quantile: float | None = None
+    none_below: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +142,7 @@ class LabelClassifier:
         *,
         none_label: str | None = None,
         groups: Groups | None = None,
+        learned: Learned | None = None,
     ) -> None:
         """Keep the labels.
 
@@ -112,6 +153,7 @@ class LabelClassifier:
             options: How to score.
             none_label: The label that stands for none of the others, if there is one.
             groups: Parents to sum the scores into.
+            learned: What a calibration says; its temperature gives way to that of the options.
 
         Raises:
             UsageError: A threshold is given for scores that mean nothing.
@@ -123,6 +165,10 @@ class LabelClassifier:
         self._options = options
         self._none_label = none_label
         self._groups = groups
+        self._learned = learned or Learned()
+        # A temperature that was learned belongs to the softmax.
+        learned_temperature = self._learned.temperature if self.scoring == "softmax" else 1.0
+        self.temperature = learned_temperature if options.temperature is None else options.temperature
         if options.threshold is not None and not self.has_scores:
             raise UsageError(
                 "threshold needs scores, and softmax over one label has none",
@@ -150,7 +196,8 @@ class LabelClassifier:
         options, names = self._options, self._names
         cosines = scoring.cosines(image_features[None], self._features)[0]
         logits = self._logits.of(cosines)
-        scores = scoring.scores(logits[None], self.scoring, temperature=options.temperature, made_by=self._logits)[0]
+        scores = scoring.scores(logits[None], self.scoring, temperature=self.temperature, made_by=self._logits)[0]
+        is_none = self._learned.none_below is not None and float(cosines.max()) < self._learned.none_below
         if self._groups is not None:
             best = _best_members(scores, self._groups)
             names, scores = self._groups.names, np.bincount(self._groups.owners, weights=scores).astype(np.float32)
@@ -159,9 +206,16 @@ class LabelClassifier:
             Prediction(
                 names[i], shortest(scores[i]) if self.has_scores else None, shortest(cosines[i]), shortest(logits[i])
             )
-            for i in _shown(scores, options)
+            for i in (_shown(scores, options) if self._learned.quantile is None else self._set(scores))
         )
+        if is_none:
+            return Classification(path, predictions=predictions)
         return _classification(path, predictions, self._none_label)
+
+    def _set(self, scores: Floats) -> list[np.intp]:
+        """Indices of the labels in an image's set, best first; none may be."""
+        chosen = prediction_sets(scores[None], self._learned.quantile or 0.0)[0]
+        return [i for i in scoring.best_first(scores) if chosen[i]]
 
     def failed(self, path: str, error: Failure) -> Classification:
         """The record of an image that could not be used."""
@@ -188,7 +242,7 @@ class HeadClassifier:
         Shapes: logits (C,).
         """
         options = self._options
-        scores = scoring.scores(logits[None], self.scoring, temperature=options.temperature)[0]
+        scores = scoring.scores(logits[None], self.scoring, temperature=options.temperature or 1.0)[0]
         predictions = tuple(
             Prediction(self.names[i], shortest(scores[i]) if self.has_scores else None, None, shortest(logits[i]))
             for i in _shown(scores, options)
@@ -220,7 +274,7 @@ class TextScorer:
         Shapes: image_features (P,) unit length.
         """
         cosines = scoring.cosines(image_features[None], self._features)[0]
-        logits, temperature = self._logits.of(cosines), self._options.temperature
+        logits, temperature = self._logits.of(cosines), self._options.temperature or 1.0
         scores = scoring.scores(logits[None], self.scoring, temperature=temperature, made_by=self._logits)[0]
         compared = len(self._texts) > 1 or self.scoring != "softmax"
         return ImageTextScores(

@@ -4,7 +4,7 @@ It is what `clipcli.load` gives Python users and what every command runs on. Net
 needed, each tower by itself; torch is imported then and not before.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -15,6 +15,7 @@ import numpy as np
 from clipcli import hub
 from clipcli.answers.classify import ClassifyOptions, HeadClassifier, LabelClassifier, TextScorer
 from clipcli.answers.tag import Tagger, TagOptions
+from clipcli.api.calibration import calibration_of, learned_of
 from clipcli.api.inputs import ImageInput, image_sources, listed
 from clipcli.api.languages import language_warning
 from clipcli.api.questions import answer, check_for_head, labels_of, no_labels, none_label, parent_groups
@@ -30,13 +31,14 @@ from clipcli.features.reader import Failed, ImageReader
 from clipcli.images.find import ImageSource, Pause
 from clipcli.labels.background import background_of
 from clipcli.labels.expand import expand
-from clipcli.labels.label_set import LabelSet, clean_templates
-from clipcli.labels.templates import default_templates
+from clipcli.labels.label_set import LabelSet
+from clipcli.labels.templates import templates_of
 from clipcli.progress import Progress, unobserved
 from clipcli.results import Classification, ImageTextScores, TaggedImage
 from clipcli.scoring import Floats, Logits
 
 if TYPE_CHECKING:
+    from clipcli.api.evaluate import Evaluated, LabelledImages
     from clipcli.networks.dual_encoder import DualEncoder
 
 
@@ -156,9 +158,7 @@ class Model:
 
     def templates_for(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> tuple[str, ...]:
         """The templates that `encode_labels` fills in."""
-        if templates is not None:
-            return clean_templates(listed(templates, "templates"))
-        return label_set.templates or default_templates(label_set)
+        return templates_of(label_set, None if templates is None else listed(templates, "templates"))
 
     def encode_images(self, images: Iterable[ImageInput]) -> Floats:
         """Encode images.
@@ -225,6 +225,9 @@ class Model:
             return HeadClassifier(self.class_names, options)
         if label_set is None:
             raise no_labels()
+        learned = learned_of(self, label_set, options, templates)
+        if learned.quantile is not None and (none_of_these or depth is not None):
+            raise UsageError("`coverage` goes with neither `none_of_these` nor `depth`, which ask other questions")
         none = none_label(label_set, none_of_these)
         if none is not None:
             label_set = replace(label_set, labels=(*label_set.labels, none), none=None)
@@ -235,6 +238,7 @@ class Model:
             options,
             none_label=none.name if none else None,
             groups=None if depth is None else parent_groups(label_set, none, depth, options),
+            learned=learned,
         )
 
     def text_scorer(self, texts: Iterable[str], options: ClassifyOptions | None = None) -> TextScorer:
@@ -254,7 +258,9 @@ class Model:
 
         Raises:
             UsageError: A group is named that the label set does not have.
+            LabelSetError: Its thresholds were fitted for another model.
         """
+        calibration_of(self, label_set)
         label_features = self.encode_labels(label_set, templates)
         # The default background is ours: whoever named labels alone can fix nothing in it.
         background = self.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))
@@ -330,6 +336,54 @@ class Model:
         label_set = labels_of(labels)
         features = self.image_features(image_sources(images))
         return _all(answer(features, self.tagger(label_set, options, templates=templates)))
+
+    def evaluate(
+        self,
+        images: "LabelledImages",
+        labels: Sequence[str] | LabelSet | None = None,
+        *,
+        templates: Sequence[str] | None = None,
+        temperature: float | None = None,
+        split: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        class_names: Sequence[str] | None = None,
+        ignore_unknown: bool = False,
+    ) -> "Evaluated":
+        """Say how good the answers are on images whose labels are known.
+
+            result = model.evaluate("photos/", clipcli.find_label_set("pets"))
+            print(result.figures.accuracy)        # Interval(value=0.91, low=0.88, high=0.93)
+
+        What each figure means is in `clipcli.answers.metrics`, as functions that can be called by themselves.
+
+        Args:
+            images: A folder with one folder per label, a table (CSV, JSON Lines, Parquet) with the columns `path` and
+                `label`, a mapping of paths to labels, or what `clipcli.api.truth.read_truth` returns.
+            labels: Label names or a label set; None for the names that the images have.
+            templates: Take the place of the label set's own.
+            temperature: Divides the logits; None for what a calibrated label set says, or else 1.
+            split: Which of `train`, `validation` and `test`, where there are several.
+            mapping: Other names for names of labels.
+            class_names: What numbers mean, from 0, where labels are numbers.
+            ignore_unknown: Leave images out whose label is not known; they are counted in `truth.unknown`.
+
+        Raises:
+            UsageError: The images or their labels cannot be used.
+            LabelSetError: The label set was calibrated for another model.
+        """
+        from clipcli.api.evaluate import evaluate_images
+
+        return evaluate_images(
+            self,
+            images,
+            labels,
+            templates=templates,
+            temperature=temperature,
+            split=split,
+            mapping=mapping,
+            class_names=class_names,
+            ignore_unknown=ignore_unknown,
+        )
 
     def _stacked(self, encoded: Sequence[LabelFeature]) -> Floats:
         empty = np.empty((0, self.checkpoint.config.projection_dim), dtype=np.float32)

@@ -6,8 +6,10 @@ import typer
 
 from clipcli.cli.commands.bench import bench
 from clipcli.cli.commands.cache import cache_app
+from clipcli.cli.commands.calibrate import calibrate
 from clipcli.cli.commands.classify import classify
 from clipcli.cli.commands.doctor import doctor
+from clipcli.cli.commands.evaluate import evaluate
 from clipcli.cli.commands.labels import labels_app
 from clipcli.cli.commands.models import models_app
 from clipcli.cli.commands.score import score
@@ -31,6 +33,8 @@ app = typer.Typer(
 app.command(cls=GroupedCommand)(classify)
 app.command(cls=GroupedCommand)(score)
 app.command(cls=GroupedCommand)(tag)
+app.command("eval", cls=GroupedCommand)(evaluate)
+app.command(cls=GroupedCommand)(calibrate)
 app.command(cls=GroupedCommand)(doctor)
 app.command(cls=GroupedCommand)(bench)
 app.add_typer(cache_app, name="cache")

@@ -1,10 +1,13 @@
 """From labels to prompts: every wording in every template. Pure; the same for all model families."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from clipcli.labels.label_set import SLOT, LabelSet
+from clipcli.labels.label_set import SLOT, Label, LabelSet
+from clipcli.labels.templates import language_of
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,45 @@ def expand(label_set: LabelSet, templates: Sequence[str]) -> Prompts:
     Within one label a text counts once, even when two pairs of wording and template make the same text ("dog" in
     "a photo of a {}." and "photo of a dog" in "a {}."): repeated, it would weigh double in the label's mean.
 
+    A descriptor makes one more wording of the first: "dog, which has floppy ears" (arXiv:2210.07183, section 3.1).
+
     Args:
         label_set: Labels in order. The `none` label is not expanded; append it to the labels where it is wanted.
         templates: Checked templates (see `clean_templates`).
     """
+    language = language_of(label_set) if any(label.descriptors for label in label_set.labels) else None
     texts: list[str] = []
     owners: list[int] = []
     for owner, label in enumerate(label_set.labels):
-        filled = dict.fromkeys(template.replace(SLOT, prompt) for prompt in label.prompts for template in templates)
+        wordings = [*label.prompts, *_described(label, language)]
+        filled = dict.fromkeys(template.replace(SLOT, wording) for wording in wordings for template in templates)
         texts.extend(filled)
         owners.extend([owner] * len(filled))
     return Prompts(tuple(texts), tuple(owners))
+
+
+def question_digest(label_set: LabelSet, templates: Sequence[str]) -> str:
+    """Digest of everything that a model is asked: the labels' names and prompts, in order. 16 hexadecimal digits."""
+    question = list(zip(label_set.names, expand(label_set, templates).by_label, strict=True))
+    return hashlib.blake2b(json.dumps(question).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+# How a descriptor that is no noun begins, and what then stands before it.
+_VERBS = frozenset("is are has have can may often usually typically lives comes".split())
+_STATES = frozenset("used made covered seen found shaped".split())
+
+
+def _described(label: Label, language: str | None) -> list[str]:
+    """Wordings of a label with one of its descriptors each."""
+    name = label.prompts[0]
+    if language != "en":
+        comma = "，" if language == "zh" else ", "
+        return [f"{name}{comma}{descriptor}" for descriptor in label.descriptors]
+    return [f"{name}, which {_clause(descriptor)}" for descriptor in label.descriptors]
+
+
+def _clause(descriptor: str) -> str:
+    first = descriptor.split()[0].lower()
+    if first in _VERBS:
+        return descriptor
+    return f"is {descriptor}" if first in _STATES else f"has {descriptor}"

@@ -1,6 +1,6 @@
 """Labels and label sets as plain data, and the rules that every one of them keeps.
 
-Whatever its origin (typed, a YAML file, Python), a label set that exists is valid. Imports nothing but errors.
+Whatever its origin (typed, a YAML file, Python), a label set that exists is valid. Imports no room but errors.
 """
 
 import unicodedata
@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipcli.errors import LabelSetError
+from clipcli.labels.calibration import Calibration
 
 SLOT = "{}"
+CONCEPT_SLOT = "{concept}"
 UNNAMED = "labels"
 """The name of a label set that is given on the command line or from Python."""
 
@@ -89,6 +91,8 @@ class Label:
             hold a slash that separates nothing ("AC/DC").
         threshold: Least score in [0, 1] at which `tag` gives this label, in place of the general one.
         group: The group it belongs to ("weather"), of which one label may be given alone.
+        id: What data sets call it where they do not use its name, such as a WordNet id ("n02123045").
+        descriptors: What one sees on it ("pointed ears"); each makes one more sentence, see `expand`.
     """
 
     name: str
@@ -96,6 +100,8 @@ class Label:
     path: tuple[str, ...] = ()
     threshold: float | None = None
     group: str | None = None
+    id: str | None = None
+    descriptors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Normalise, fill in what was not given, check the rest.
@@ -109,8 +115,13 @@ class Label:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "path", path)
         object.__setattr__(self, "prompts", prompts)
-        if len(set(prompts)) < len(prompts):
-            raise LabelSetError(f"label {name!r} has the same prompt twice", hint="remove one of the two")
+        descriptors = tuple(clean_text(text, f"a descriptor of label {name!r}") for text in self.descriptors)
+        object.__setattr__(self, "descriptors", descriptors)
+        if self.id is not None:
+            object.__setattr__(self, "id", clean_text(self.id, f"the id of label {name!r}"))
+        for what, texts in (("prompt", prompts), ("descriptor", descriptors)):
+            if len(set(texts)) < len(texts):
+                raise LabelSetError(f"label {name!r} has the same {what} twice", hint="remove one of the two")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise LabelSetError(f"threshold of label {name!r} must lie between 0 and 1, not {self.threshold}")
 
@@ -128,6 +139,8 @@ class LabelSet:
         source: Where the labels come from.
         none: The "none of these" label, which goes through the templates as the others do.
         background: Whole prompts (no template is applied) that stand for "anything else" when `tag` scores a label.
+        concept: What all labels are ("pet"), for templates that hold `{concept}`; see `templates_of`.
+        calibration: What was learned from labelled images.
     """
 
     name: str
@@ -138,6 +151,8 @@ class LabelSet:
     source: str = ""
     none: Label | None = None
     background: tuple[str, ...] = ()
+    concept: str | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         """Check the rules that hold between labels.
@@ -149,12 +164,17 @@ class LabelSet:
             raise LabelSetError(f"label set {self.name!r} has no labels")
         if self.templates is not None:
             object.__setattr__(self, "templates", clean_templates(self.templates))
+        self._check_concept()
         everything = self.labels if self.none is None else (*self.labels, self.none)
         names: set[str] = set()
         for label in everything:
             if label.name in names:
                 raise LabelSetError(f"label {label.name!r} is there twice", hint="each label may be given once")
             names.add(label.name)
+        ids: dict[str, str] = {}
+        for label in self.labels:
+            if label.id is not None and ids.setdefault(label.id, label.name) != label.name:
+                raise LabelSetError(f"labels {ids[label.id]!r} and {label.name!r} have the same id {label.id!r}")
         owners: dict[frozenset[str], str] = {}
         for label in everything:
             other = owners.setdefault(frozenset(label.prompts), label.name)
@@ -163,6 +183,21 @@ class LabelSet:
                     f"labels {other!r} and {label.name!r} have the same prompts, so nothing could tell them apart",
                     hint="give one of them other prompts: {name: ..., prompts: [...]}",
                 )
+
+    def _check_concept(self) -> None:
+        """Refuse a concept that no prompt would hold, and a place for one that there is not."""
+        asked = any(CONCEPT_SLOT in template for template in self.templates or ())
+        if self.concept is not None:
+            object.__setattr__(self, "concept", clean_text(self.concept, "concept"))
+            if self.templates is not None and not asked:
+                raise LabelSetError(
+                    f"concept {self.concept!r} is used by none of the templates",
+                    hint='write {concept} into one: "a photo of a {concept}: a {}.", or leave out the templates',
+                )
+        elif asked:
+            raise LabelSetError(
+                "a template holds {concept}, and the label set has no concept", hint="add a line: concept: pet"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:

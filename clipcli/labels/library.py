@@ -144,6 +144,8 @@ def _resolve(path: Path, including: tuple[Path, ...]) -> LabelSet:
             source=file.source,
             none=file.none,
             background=file.background,
+            concept=file.concept,
+            calibration=file.calibration,
         )
     except LabelSetError as error:
         raise LabelSetError(f"{path}: {error}", hint=error.hint) from error

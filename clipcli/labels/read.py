@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipcli.errors import LabelSetError
+from clipcli.labels.calibration import Calibration, read_calibration
 from clipcli.labels.label_set import Label, clean_template, clean_text
 from clipcli.labels.yaml_nodes import Node, load
 
 _ABOUT_KEYS = ("name", "description", "language", "source")
-SET_KEYS = (*_ABOUT_KEYS, "include", "templates", "labels", "none", "background")
+SET_KEYS = (*_ABOUT_KEYS, "include", "concept", "templates", "labels", "none", "background", "calibration")
 TEMPLATE_KEYS = (*_ABOUT_KEYS, "templates")
-LABEL_KEYS = ("name", "prompts", "threshold")
+LABEL_KEYS = ("name", "prompts", "descriptors", "threshold", "id")
 GROUP_KEYS = ("group", "labels")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _LEVELS = re.compile(r"(?<!\\)/")
@@ -44,6 +45,8 @@ class LabelFile:
     labels: tuple[Label, ...]
     none: Label | None
     background: tuple[str, ...]
+    concept: str | None
+    calibration: Calibration | None
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ def read_label_file(path: Path) -> LabelFile:
         labels=tuple(labels.found),
         none=none,
         background=_unique(fields["background"], "background", clean_text) if "background" in fields else (),
+        concept=_text(fields, "concept") or None,
+        calibration=read_calibration(fields["calibration"]) if "calibration" in fields else None,
     )
 
 
@@ -127,6 +132,7 @@ class _Labels:
         self._lines: dict[str, int] = {}
         self._prompts: dict[frozenset[str], str] = {}
         self._groups: dict[str, int] = {}
+        self._ids: dict[str, str] = {}
 
     def read(self, node: Node) -> None:
         """Take every entry of a `labels:` list."""
@@ -158,7 +164,7 @@ class _Labels:
         self.found.append(label)
 
     def claim(self, node: Node, label: Label) -> None:
-        """Refuse a label whose name or prompts an earlier one has; both lines are named."""
+        """Refuse a label whose name, id or prompts an earlier one has; both lines are named."""
         if label.name in self._lines:
             raise node.error(
                 f"label {label.name!r} is there twice, first on line {self._lines[label.name]}",
@@ -171,6 +177,9 @@ class _Labels:
                 "could tell them apart",
                 hint="word one of them otherwise, as in {name: color/orange, prompts: [the color orange]}",
             )
+        if label.id is not None and self._ids.setdefault(label.id, label.name) != label.name:
+            other = self._ids[label.id]
+            raise node.error(f"label {label.name!r} has the id of {other!r} on line {self._lines[other]}")
         self._lines[label.name] = node.yaml.start_mark.line + 1
 
 
@@ -185,9 +194,10 @@ def _label(node: Node, group: str | None) -> Label:
         raise node.error("a level of this label is empty", hint=hint)
     path = tuple(level.strip() for level in levels)
     prompts = _unique(fields["prompts"], "prompts", clean_text) if "prompts" in fields else ()
+    descriptors = _unique(fields["descriptors"], "descriptors", clean_text) if "descriptors" in fields else ()
     threshold = fields["threshold"].number("threshold") if "threshold" in fields else None
     try:
-        return Label("/".join(path), prompts, path, threshold, group)
+        return Label("/".join(path), prompts, path, threshold, group, _text(fields, "id") or None, descriptors)
     except LabelSetError as error:
         raise node.error(str(error), hint=error.hint) from error
 

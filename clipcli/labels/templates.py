@@ -5,8 +5,10 @@ The built-in templates are few: a default that is quick and never wrong. Bigger 
 
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 
-from clipcli.labels.label_set import SLOT, LabelSet
+from clipcli.errors import LabelSetError
+from clipcli.labels.label_set import CONCEPT_SLOT, SLOT, LabelSet, clean_templates
 
 # The Chinese first one is the form of Chinese-CLIP's authors (arXiv:2211.01335).
 _DEFAULTS: dict[str, tuple[str, ...]] = {
@@ -71,6 +73,49 @@ def language_of(label_set: LabelSet) -> str | None:
         return "en"
     script, count = scripts.most_common(1)[0]
     return _LANGUAGES.get(script) if 2 * count > scripts.total() else None
+
+
+def templates_of(label_set: LabelSet, templates: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the templates that a label set's labels go into, with its concept filled in.
+
+    Args:
+        label_set: The labels.
+        templates: Take the place of its own. Without either, its concept or else its language decides.
+
+    Raises:
+        LabelSetError: A template is wrong, or holds `{concept}` and the set has none.
+    """
+    if templates is not None:
+        chosen = clean_templates(templates)
+    elif label_set.templates is not None:
+        chosen = label_set.templates
+    else:
+        chosen = _concept_templates(label_set) or default_templates(label_set)
+    if label_set.concept is not None:
+        return tuple(template.replace(CONCEPT_SLOT, label_set.concept) for template in chosen)
+    asking = next((template for template in chosen if CONCEPT_SLOT in template), None)
+    if asking is not None:
+        raise LabelSetError(
+            f"template {asking!r} holds {{concept}}, and label set {label_set.name!r} has none",
+            hint="give the file a line like concept: pet, or write the word into the template",
+        )
+    return chosen
+
+
+def _concept_templates(label_set: LabelSet) -> tuple[str, ...] | None:
+    """The template that names the concept, where the language has one; a concept elsewhere needs templates."""
+    if label_set.concept is None:
+        return None
+    language = language_of(label_set)
+    if language == "en":
+        article = "an" if label_set.concept[0].lower() in "aeiou" else "a"
+        return (f"a photo of {article} {CONCEPT_SLOT}: a {SLOT}.",)
+    if language == "zh":
+        return (f"一张{CONCEPT_SLOT}的照片：{SLOT}。",)
+    raise LabelSetError(
+        f"label set {label_set.name!r} has a concept, and there is no default template for its language",
+        hint='add templates that hold both, like "a photo of a {concept}: a {}."',
+    )
 
 
 def default_templates(label_set: LabelSet) -> tuple[str, ...]:

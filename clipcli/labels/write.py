@@ -14,9 +14,11 @@ def to_yaml(label_set: LabelSet) -> str:
         "description": label_set.description,
         "language": label_set.language,
         "source": label_set.source,
+        "concept": label_set.concept,
         "templates": list(label_set.templates or ()),
         "background": list(label_set.background),
         "none": None if label_set.none is None else _label(label_set.none),
+        "calibration": None if label_set.calibration is None else label_set.calibration.as_fields(),
     }
     document: dict[str, object] = {key: value for key, value in about.items() if value}
     document["labels"] = _labels(label_set)
@@ -43,6 +45,10 @@ def _label(label: Label) -> object:
     entry: dict[str, object] = {"name": name}
     if label.prompts != label.path[-1:]:
         entry["prompts"] = list(label.prompts)
+    if label.descriptors:
+        entry["descriptors"] = list(label.descriptors)
     if label.threshold is not None:
         entry["threshold"] = label.threshold
+    if label.id is not None:
+        entry["id"] = label.id
     return name if len(entry) == 1 else entry

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipcli.answers.calibrate import Fit, fit_thresholds
+from clipcli.answers.calibration.thresholds import Fit, fit_thresholds
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.labels.library import find_label_set, list_label_sets
 from clipcli.labels.write import to_yaml

@@ -158,11 +158,11 @@ def new(
 
 def _set_rows() -> list[dict[str, Any]]:
     from clipcli.labels.library import find_label_set, list_label_sets
-    from clipcli.labels.templates import default_templates
+    from clipcli.labels.templates import templates_of
 
     rows = []
     for entry, found in _read_all(list_label_sets(), find_label_set):
-        templates = len(found.templates or default_templates(found))
+        templates = len(templates_of(found))
         rows.append(_row(entry, found, {"labels": len(found.labels), "templates": templates}))
     return rows
 
@@ -206,9 +206,9 @@ def _label_rows(label_set: "LabelSet") -> list[Row]:
 
 def _prompt_rows(label_set: "LabelSet") -> list[Row]:
     from clipcli.labels.expand import expand
-    from clipcli.labels.templates import default_templates
+    from clipcli.labels.templates import templates_of
 
-    prompts = expand(label_set, label_set.templates or default_templates(label_set))
+    prompts = expand(label_set, templates_of(label_set))
     return [
         {"label": label_set.names[owner], "prompt": text}
         for text, owner in zip(prompts.texts, prompts.owners, strict=True)
@@ -232,14 +232,14 @@ def _text(value: object) -> str:
 
 
 def _about(label_set: "LabelSet") -> dict[str, Any]:
-    from clipcli.labels.templates import default_templates
+    from clipcli.labels.templates import templates_of
 
     return {
         "name": label_set.name,
         "description": label_set.description,
         "language": label_set.language,
         "source": label_set.source,
-        "templates": list(label_set.templates or default_templates(label_set)),
+        "templates": list(templates_of(label_set)),
         "none": label_set.none.name if label_set.none else None,
         "background": list(label_set.background),
     }

@@ -10,8 +10,10 @@ Each group is a frozen dataclass whose fields are Typer options. A command takes
 Imports no room that needs numpy, PIL or torch: `clip --help` reads these modules.
 """
 
+from clipcli.cli.options.evaluation import CalibrateOutputOptions, EvaluationOptions, EvaluationOutputOptions
 from clipcli.cli.options.expand import expand_options
-from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.inputs import InputOptions, ReadingOptions
+from clipcli.cli.options.labelled import LabelledOptions
 from clipcli.cli.options.labels import LabelOptions
 from clipcli.cli.options.model import DeviceName, DtypeName, ModelName, ModelOptions, Revision
 from clipcli.cli.options.output import Format, FormatOptions, OutputOptions, decide_format
@@ -24,15 +26,20 @@ __all__ = [
     "MODEL",
     "OUTPUT",
     "SCORING",
+    "CalibrateOutputOptions",
     "DeviceName",
     "DtypeName",
+    "EvaluationOptions",
+    "EvaluationOutputOptions",
     "Format",
     "FormatOptions",
     "InputOptions",
     "LabelOptions",
+    "LabelledOptions",
     "ModelName",
     "ModelOptions",
     "OutputOptions",
+    "ReadingOptions",
     "Revision",
     "Scoring",
     "ScoringName",

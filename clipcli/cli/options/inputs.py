@@ -25,25 +25,9 @@ class Alpha(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class InputOptions:
-    """Which images."""
+class ReadingOptions:
+    """Which images of a folder are taken, and how images are read."""
 
-    images: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="IMAGE",
-            help="Files, folders (walked recursively), quoted globs, or - for one image on stdin.",
-            show_default=False,
-            rich_help_panel=INPUTS,
-        ),
-    ] = None
-    from_file: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|-", help="Read paths from a file or stdin, one a line.", rich_help_panel=INPUTS),
-    ] = None
-    null_separated: Annotated[
-        bool, typer.Option("--null", "-0", help="Paths of --from-file end in NUL.", rich_help_panel=INPUTS)
-    ] = False
     exclude: Annotated[
         list[str] | None,
         typer.Option(metavar="GLOB", help="Leave out what matches. Repeatable.", rich_help_panel=INPUTS),
@@ -69,18 +53,48 @@ class InputOptions:
     )
 
     def __post_init__(self) -> None:
-        """Check what goes together, and the range.
+        """Check the range.
 
         Raises:
-            UsageError: `--null` without a list; `--max-megapixels` would refuse every image, or is no number.
+            UsageError: `--max-megapixels` would refuse every image, or is no number.
         """
+        if not self.max_megapixels > 0:
+            raise UsageError(f"--max-megapixels must be a number above 0, not {self.max_megapixels:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions(ReadingOptions):
+    """Which images."""
+
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE",
+            help="Files, folders (walked recursively), quoted globs, or - for one image on stdin.",
+            show_default=False,
+            rich_help_panel=INPUTS,
+        ),
+    ] = None
+    from_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help="Read paths from a file or stdin, one a line.", rich_help_panel=INPUTS),
+    ] = None
+    null_separated: Annotated[
+        bool, typer.Option("--null", "-0", help="Paths of --from-file end in NUL.", rich_help_panel=INPUTS)
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            UsageError: `--null` without a list, or what `ReadingOptions` refuses.
+        """
+        ReadingOptions.__post_init__(self)
         if self.null_separated and self.from_file is None:
             raise UsageError(
                 "--null needs --from-file: it says how the paths in that list end",
                 hint="add --from-file FILE, or --from-file - for stdin",
             )
-        if not self.max_megapixels > 0:
-            raise UsageError(f"--max-megapixels must be a number above 0, not {self.max_megapixels:g}")
 
     @property
     def are_files(self) -> bool:

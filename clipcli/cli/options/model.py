@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.inputs import ReadingOptions
 from clipcli.cli.options.panels import MODEL
 from clipcli.cli.shell import completion
 
@@ -88,7 +88,7 @@ class ModelOptions:
         typer.Option("--no-cache", envvar="CLIPCLI_NO_CACHE", help="Use and keep no features.", rich_help_panel=MODEL),
     ] = False
 
-    def open(self, inputs: InputOptions, *, quiet: bool, bars: bool = True) -> "Model":
+    def open(self, inputs: ReadingOptions, *, quiet: bool, bars: bool = True) -> "Model":
         """Find the model, fetching it if it must be, and make it ready.
 
         Args:

@@ -47,7 +47,7 @@ def print_rows(schema: str, rows: Sequence[Row], table: Sequence[Column], option
             case Format.csv | Format.tsv as chosen:
                 destination.write(_separated(rows, "," if chosen is Format.csv else "\t"))
             case _:
-                _print_table(table, destination)
+                print_table(table, destination)
         destination.flush()
 
 
@@ -67,7 +67,8 @@ def _cell(value: object) -> object:
     return dump(value) if isinstance(value, Mapping) else value
 
 
-def _print_table(columns: Sequence[Column], destination: Destination) -> None:
+def print_table(columns: Sequence[Column], destination: Destination) -> None:
+    """Write a table for people, as wide as the terminal."""
     from rich.console import Console
 
     coloured = destination.wants_colour

@@ -77,6 +77,24 @@ def prompt_bar(*, quiet: bool = False) -> Iterator[Report]:
 
 
 @contextmanager
+def image_progress(*, shown: bool) -> Iterator[Report]:
+    """Show a bar over images if they take longer than a second.
+
+    Yields:
+        A function to call with images done and images in all.
+    """
+    if not shown or not can_show_bars():
+        yield _silent
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+
+    began = time.monotonic()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with _late_bar("images", columns, lambda done, total: time.monotonic() - began > _PATIENCE_S) as report:
+        yield report
+
+
+@contextmanager
 def image_counter(*, shown: bool) -> Iterator[Callable[[int], None]]:
     """Count images on the terminal while results go elsewhere.
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from clipcli.cli.options import InputOptions, LabelOptions, ModelOptions
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.output.library_events import SidecarStep, sort_images
 from clipcli.cli.output.runner import describe_run
+from clipcli.cli.shell.boundary import say
 from clipcli.cli.tagging.options import SidecarOptions, SortOptions, TagOutputOptions, ThresholdOptions
 from clipcli.cli.tagging.run import Step, TagRun
 from clipcli.cli.tagging.summary import Tally
@@ -90,12 +92,15 @@ class TagRequest:
         run.execute(answer(images, self._tagger(engine)))
 
     def calibrate(self, labelled: str, into: str) -> None:
-        """Fit thresholds to images whose labels are known, and write them into a label set."""
-        from clipcli.cli.tagging.calibration import calibrate, read_labelled
+        """Do what `clip calibrate` does: this is how it was spelled before it had a command of its own."""
+        from clipcli.cli.commands.calibrate import run_calibration
+        from clipcli.cli.options import LabelledOptions, ReadingOptions
 
-        truth = read_labelled(labelled, self._label_set.names)
-        engine = self._model.open(self._inputs, quiet=self._output.quiet, bars=not self._output.no_progress)
-        calibrate(engine, self._tagger(engine), self._label_set, truth, into, self._output)
+        if not self._output.quiet:
+            say("warning: --calibrate is deprecated", hint="use `clip calibrate IMAGES --label-set NAME --into FILE`")
+        reading = {field.name: getattr(self._inputs, field.name) for field in fields(ReadingOptions)}
+        labelled_options = LabelledOptions(**reading, images=labelled)
+        run_calibration(labelled_options, self._label_set, self._templates, self._model, into, self._output)
 
     def _tagger(self, engine: Model) -> Tagger:
         return engine.tagger(self._label_set, self._options, templates=self._templates)

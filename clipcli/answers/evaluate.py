@@ -1,0 +1,197 @@
+"""From labelled images to figures with intervals: what `clip eval` prints. numpy only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcli.answers import metrics
+from clipcli.answers.judged import Judged, LogitsOf, judge, row_blocks, truth_matrix
+from clipcli.answers.metrics import Interval, Reliability
+from clipcli.answers.metrics.calibration import DEFAULT_BINS, bins_of
+from clipcli.scoring import Floats
+
+KS = (1, 5)
+_MULTI_WORK = 2_000_000_000
+_FEWEST_RESAMPLES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """How well the best cosine parts images with a label from images that show none of them.
+
+    Attributes:
+        images: How many show none.
+        auroc: Probability that an image with a label has the higher best cosine.
+        false_positives: Share of the others that pass where 95 % of the labelled images do.
+    """
+
+    images: int
+    auroc: Interval
+    false_positives: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How good a model is on labelled images.
+
+    Attributes:
+        labels: C names.
+        images: N images that have a label; those that show none are not among them.
+        top: Share of images whose right label is among the k best, by k, with Wilson's interval.
+        mean_per_class: Mean over the labels that have images of their recall.
+        macro_f1: Mean F1 of the labels that occur.
+        chance: What guessing gets right.
+        majority: What always naming the commonest label gets right.
+        log_loss: Mean -ln of the right label's score; None where an image has several labels. So are the next three.
+        brier: Mean squared distance between scores and truth.
+        calibration_error: Mean distance between confidence and accuracy, in bins of equal width.
+        calibration_error_mass: The same in bins of as many images each.
+        mean_average_precision: Over the labels that have images; None unless an image has several labels.
+        average_precision: Of each label, (C,), nan without images; None unless an image has several labels.
+        auroc: Likewise.
+        none: On images that show none of the labels; None where there are none.
+        reliability: Confidence and accuracy by bin, for the diagram.
+        judged: Everything by image.
+    """
+
+    labels: tuple[str, ...]
+    images: int
+    top: dict[int, Interval]
+    mean_per_class: Interval
+    macro_f1: Interval
+    chance: float
+    majority: float
+    log_loss: Interval | None
+    brier: Interval | None
+    calibration_error: Interval | None
+    calibration_error_mass: Interval | None
+    mean_average_precision: Interval | None
+    average_precision: NDArray[np.float64] | None
+    auroc: NDArray[np.float64] | None
+    none: Detection | None
+    reliability: Reliability
+    judged: Judged = field(repr=False)
+
+    @property
+    def accuracy(self) -> Interval:
+        """Share of images that are given the right label."""
+        return self.top[1]
+
+    @property
+    def support(self) -> NDArray[np.int64]:
+        """How many images have each label, (C,); of several labels of one image the best ranked counts."""
+        return np.bincount(self.judged.truth, minlength=len(self.labels))
+
+    def recall(self, index: int) -> Interval:
+        """Share of one label's images that are given it."""
+        mine = self.judged.truth == index
+        return metrics.wilson(int(self.judged.right[mine].sum()), int(mine.sum()))
+
+    @property
+    def confusions(self) -> list[tuple[int, int, int]]:
+        """Pairs that were confused: the right label, the one given, and how often; most often first."""
+        wrong = ~self.judged.right
+        pairs = self.judged.truth[wrong] * len(self.labels) + self.judged.predicted[wrong]
+        found, counts = np.unique(pairs, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return [(int(found[i] // len(self.labels)), int(found[i] % len(self.labels)), int(counts[i])) for i in order]
+
+
+def evaluate(
+    labels: Sequence[str],
+    logits_of: LogitsOf,
+    truth: Sequence[tuple[int, ...]],
+    *,
+    none_logits: Floats | None = None,
+    temperature: float = 1.0,
+    resamples: int = metrics.RESAMPLES,
+) -> Evaluation:
+    """Judge images whose labels are known.
+
+    Args:
+        labels: C names.
+        logits_of: Logits (n, C) of the labelled images in a slice; asked twice if images have several labels.
+        truth: The labels of each labelled image, one or more.
+        none_logits: The best logit of each image that shows none of the labels, (M,).
+        temperature: Divides the logits.
+        resamples: Samples for the intervals of figures that are not shares.
+    """
+    judged = judge(logits_of, len(labels), truth, temperature)
+    several = any(len(found) > 1 for found in truth)
+    figures = _bootstrapped(judged, len(labels), with_losses=not several, resamples=resamples)
+    precision, average_precision, auroc = (
+        _ranking(logits_of, truth, len(labels), resamples) if several else (None, None, None)
+    )
+    return Evaluation(
+        labels=tuple(labels),
+        images=len(truth),
+        top={k: metrics.wilson(int((judged.rank <= k).sum()), len(truth)) for k in KS if k == 1 or k < len(labels)},
+        mean_per_class=figures["mean_per_class"],
+        macro_f1=figures["macro_f1"],
+        chance=metrics.chance(len(labels)),
+        majority=metrics.majority(judged.truth, len(labels)),
+        log_loss=figures.get("log_loss"),
+        brier=figures.get("brier"),
+        calibration_error=figures.get("calibration_error"),
+        calibration_error_mass=figures.get("calibration_error_mass"),
+        mean_average_precision=precision,
+        average_precision=average_precision,
+        auroc=auroc,
+        none=_detection(logits_of, len(truth), none_logits, resamples),
+        reliability=metrics.reliability(judged.confidence, judged.right),
+        judged=judged,
+    )
+
+
+def _bootstrapped(judged: Judged, labels: int, *, with_losses: bool, resamples: int) -> dict[str, Interval]:
+    """Figures that are not shares, all from the same samples."""
+    names = ["mean_per_class", "macro_f1"]
+    if with_losses:
+        names += ["log_loss", "brier", "calibration_error", "calibration_error_mass"]
+    bins = [bins_of(judged.confidence, DEFAULT_BINS, by) for by in ("width", "mass")]
+    right, confidence = judged.right, judged.confidence
+
+    def figures(which: NDArray[np.intp]) -> list[float]:
+        truth, predicted = judged.truth[which], judged.predicted[which]
+        found = [metrics.mean_per_class(truth, predicted, labels), metrics.macro_f1(truth, predicted, labels)]
+        if with_losses and len(which):
+            found += [float(judged.log_loss[which].mean()), float(judged.brier[which].mean())]
+            # |sum of (confidence - right)| of a bin is its images times its distance.
+            gap = (confidence[which] - right[which]).astype(np.float64)
+            found += [float(np.abs(np.bincount(binned[which], weights=gap)).sum() / len(which)) for binned in bins]
+        return found
+
+    found = dict(zip(names, metrics.bootstrap_all(figures, len(right), resamples=resamples), strict=False))
+    if right.all() or not right.any():  # then all samples are the same, which is no reason to be sure
+        share = metrics.wilson(int(right.sum()), len(right))
+        for name in ("mean_per_class", "macro_f1"):
+            value = found[name].value
+            found[name] = Interval(value, min(share.low, value), max(share.high, value))
+    return found
+
+
+def _ranking(
+    logits_of: LogitsOf, truth: Sequence[tuple[int, ...]], labels: int, resamples: int
+) -> tuple[Interval, NDArray[np.float64], NDArray[np.float64]]:
+    """Mean average precision, and average precision and AUROC of each label."""
+    logits = np.concatenate([logits_of(rows) for rows in row_blocks(len(truth))])
+    right = truth_matrix(truth, labels)
+    precision = metrics.average_precisions(logits, right)
+    auroc = np.array([metrics.auroc(logits[:, i], right[:, i]) for i in range(labels)])
+    resamples = max(min(resamples, _MULTI_WORK // max(logits.size, 1)), _FEWEST_RESAMPLES)
+    interval = metrics.bootstrap(
+        lambda which: metrics.mean_average_precision(logits[which], right[which]), len(truth), resamples=resamples
+    )
+    return interval, precision, auroc
+
+
+def _detection(logits_of: LogitsOf, images: int, none: Floats | None, resamples: int) -> Detection | None:
+    if none is None or not len(none) or not images:
+        return None
+    labelled = np.concatenate([logits_of(rows).max(axis=1) for rows in row_blocks(images)])
+    best = np.concatenate([labelled, none])
+    known = np.arange(len(best)) < images
+    auroc = metrics.bootstrap(lambda which: metrics.auroc(best[which], known[which]), len(best), resamples=resamples)
+    return Detection(len(none), auroc, metrics.false_positives_at_recall(best, known))

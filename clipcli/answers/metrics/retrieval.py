@@ -1,0 +1,81 @@
+"""Images and their own captions: how far up the right caption of an image is found, and the right image of a caption.
+
+An image may have several captions and a caption several images. Two figures that many tables confuse are kept apart:
+`hit@k`, whether any right one is among the k best (what papers usually print as "R@k"), and `recall@k`, which share of
+the right ones is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcli.scoring import Floats
+
+DEFAULT_KS = (1, 5, 10)
+_ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """One direction.
+
+    Attributes:
+        queries: How many had something to find.
+        hit_at: Share of the queries with a right answer among the k best, by k.
+        recall_at: Mean share of a query's right answers that are among the k best, by k.
+        median_rank: Of the first right answer; 1 is the best.
+        ranks: Rank of the first right answer of each query, (queries,).
+    """
+
+    queries: int
+    hit_at: dict[int, float]
+    recall_at: dict[int, float]
+    median_rank: float
+    ranks: NDArray[np.intp]
+
+
+def retrieval(
+    queries: Floats, candidates: Floats, right: Sequence[Sequence[int]], ks: Sequence[int] = DEFAULT_KS
+) -> Retrieval:
+    """Look for the right candidates of each query; right ones stand behind wrong ones of the same score.
+
+    Works in blocks: the memory is that of a thousand queries.
+
+    Args:
+        queries: (Q, P) unit length.
+        candidates: (M, P) unit length.
+        right: Indices of each query's right candidates; queries without any are left out.
+        ks: At which k.
+
+    Source: hit@k as Recall@K of Karpathy and Fei-Fei, arXiv:1412.2306, section 4.1; recall@k of information retrieval.
+    """
+    first: list[NDArray[np.intp]] = []
+    recalled = {k: 0.0 for k in ks}
+    kept = [i for i, found in enumerate(right) if len(found)]
+    for begin in range(0, len(kept), _ROWS_AT_ONCE):
+        block = kept[begin : begin + _ROWS_AT_ONCE]
+        scores = queries[block] @ candidates.T
+        for row, query in enumerate(block):
+            ranks = _ranks(scores[row], np.asarray(sorted(set(right[query])), dtype=np.intp))
+            first.append(ranks[:1])
+            for k in ks:
+                recalled[k] += float(np.mean(ranks <= k))
+    ranks = np.concatenate(first) if first else np.empty(0, dtype=np.intp)
+    count = len(kept)
+    return Retrieval(
+        count,
+        {k: float(np.mean(ranks <= k)) if count else float("nan") for k in ks},
+        {k: recalled[k] / count if count else float("nan") for k in ks},
+        float(np.median(ranks)) if count else float("nan"),
+        ranks,
+    )
+
+
+def _ranks(scores: Floats, right: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Ranks of the right candidates, best first."""
+    own = np.sort(scores[right])[::-1]
+    wrong = np.sort(np.delete(scores, right))
+    ahead = len(wrong) - np.searchsorted(wrong, own, side="left")
+    return np.asarray(ahead + np.arange(1, len(own) + 1), dtype=np.intp)

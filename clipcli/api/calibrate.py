@@ -1,0 +1,223 @@
+"""What labelled images teach about a model and a label set: `clip calibrate`. Must not import torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcli import scoring
+from clipcli.answers import metrics
+from clipcli.answers.calibration.conformal import (
+    conformal_quantile,
+    prediction_sets,
+    quantiles_by_coverage,
+    shortfalls,
+)
+from clipcli.answers.calibration.folds import folds
+from clipcli.answers.calibration.none_of_them import NoneFit, fit_none
+from clipcli.answers.calibration.temperature import TemperatureFit, fit_temperature
+from clipcli.answers.calibration.thresholds import Fit, fit_thresholds
+from clipcli.answers.judged import truth_matrix
+from clipcli.answers.metrics.calibration import log_losses
+from clipcli.answers.tag import DEFAULT_THRESHOLD, background_scores
+from clipcli.api.evaluate import Exam
+from clipcli.errors import UsageError
+from clipcli.labels.background import background_of
+from clipcli.labels.calibration import Calibration
+from clipcli.labels.expand import question_digest
+from clipcli.labels.label_set import LabelSet
+from clipcli.labels.truth import Truth
+from clipcli.scoring import Floats
+
+if TYPE_CHECKING:
+    pass
+
+FEW_IMAGES = 50
+"""With fewer, a calibration error would say more about the images than about the scores."""
+REPORTED_COVERAGE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Scores of images that nothing was fitted to (cross-fitted), before and after.
+
+    Attributes:
+        log_loss: Before and after.
+        brier: Before and after.
+        calibration_error: Before and after; None with fewer than `FEW_IMAGES` images.
+    """
+
+    log_loss: tuple[float, float]
+    brier: tuple[float, float]
+    calibration_error: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetQuality:
+    """Sets of labels of images that nothing was fitted to (cross-fitted).
+
+    Attributes:
+        asked: The coverage that was asked for.
+        coverage: Share of the sets that hold the right label.
+        size: Labels in a set, on average.
+        empty: Share of the sets that are empty.
+    """
+
+    asked: float
+    coverage: metrics.Interval
+    size: float
+    empty: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Everything that was learned.
+
+    Attributes:
+        label_set: The label set with thresholds and calibration.
+        images: How many images it was learned from.
+        thresholds: One fit a label, with precision and recall on images that it was not fitted to where there are
+            enough of them.
+        temperature: None where images have several labels, there is one label only, or all answers are right (or
+            wrong), which says nothing about how sure they may be.
+        quality: What the temperature does.
+        sets: What sets do; None where there are too few images.
+        none: None without images that show none of the labels.
+    """
+
+    label_set: LabelSet
+    images: int
+    thresholds: list[Fit]
+    temperature: TemperatureFit | None
+    quality: Quality | None
+    sets: SetQuality | None
+    none: NoneFit | None
+
+
+def calibrate(exam: Exam, truth: Truth, templates: Sequence[str] | None = None) -> Calibrated:
+    """Fit thresholds, a temperature, sets and the limit for none, each by the loss that belongs to it.
+
+    Args:
+        exam: The features of the images.
+        truth: What is right.
+        templates: Take the place of the label set's own.
+
+    Raises:
+        UsageError: The checkpoint has classes of its own, or no image that can be used has a label.
+    """
+    model, truth = exam.model, exam.usable(truth)
+    if model.class_names is not None:
+        raise UsageError(f"{model.checkpoint.id} has classes of its own, which no label set can hold")
+    if not any(truth.labels):
+        raise UsageError("no image that could be used has a label", hint="images that show none are not enough")
+    cosines = exam.cosines(truth, model.encode_labels(truth.label_set, templates))
+    labelled = np.array([len(found) > 0 for found in truth.labels])
+    fits = _thresholds(exam, truth, cosines)
+    none = fit_none(cosines[labelled].max(axis=1), cosines[~labelled].max(axis=1)) if not labelled.all() else None
+    temperature, quality, sets, quantiles = None, None, None, dict[int, float]()
+    if not truth.is_multi_label and len(truth.label_set.labels) > 1:
+        logits = model.logits.of(cosines[labelled])
+        right = np.array([found[0] for found in truth.labels if found], dtype=np.intp)
+        temperature = _known(fit_temperature(logits, right))
+        quality, sets = _cross_fitted(logits, right)
+        quality = quality if temperature else None
+        quantiles = quantiles_by_coverage(shortfalls(_odds(logits, _written(temperature)), right))
+    calibration = Calibration(
+        model=model.encoders.digest,
+        model_name=model.checkpoint.id,
+        images=len(truth.paths),
+        question=question_digest(truth.label_set, model.templates_for(truth.label_set, templates)),
+        temperature=None if temperature is None else _written(temperature),
+        quantiles=quantiles,
+        none_below=None if none is None else none.below,
+    )
+    label_set = _with_fits(truth.label_set, fits, calibration)
+    if templates is not None:  # what was fitted holds for these
+        label_set = replace(label_set, templates=model.templates_for(truth.label_set, templates), concept=None)
+    return Calibrated(label_set, len(truth.paths), fits, temperature, quality, sets, none)
+
+
+def _known(fit: TemperatureFit) -> TemperatureFit | None:
+    return fit if fit.is_known else None
+
+
+def _written(fit: TemperatureFit | None) -> float:
+    """The temperature as the file has it, so that everything else is fitted under the same one; 1 without any."""
+    return 1.0 if fit is None else round(fit.temperature, 4)
+
+
+def _with_fits(label_set: LabelSet, fits: Sequence[Fit], calibration: Calibration) -> LabelSet:
+    labels = tuple(
+        label if fit.threshold is None else replace(label, threshold=fit.threshold)
+        for label, fit in zip(label_set.labels, fits, strict=True)
+    )
+    return replace(label_set, labels=labels, calibration=calibration)
+
+
+def _odds(logits: Floats, temperature: float) -> Floats:
+    """Scores as `classify` prints them."""
+    return scoring.scores(logits, "softmax", temperature=temperature)
+
+
+def _thresholds(exam: Exam, truth: Truth, cosines: Floats) -> list[Fit]:
+    """Thresholds fitted to all images; precision and recall by thresholds that were fitted to others."""
+    model, label_set = exam.model, truth.label_set
+    background = model.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))
+    scores = background_scores(cosines, exam.cosines(truth, background), model.logits)
+    right = truth_matrix(truth.labels, len(label_set.labels))
+    fits = fit_thresholds(label_set.names, scores, right)
+    given = np.zeros_like(right)
+    judged = False
+    for fitted, held_out in folds(len(scores)):
+        limits = [fit.threshold for fit in fit_thresholds(label_set.names, scores[fitted], right[fitted])]
+        given[held_out] = scores[held_out] >= np.array(
+            [DEFAULT_THRESHOLD if limit is None else limit for limit in limits], dtype=np.float32
+        )
+        judged = True
+    return [_judged(fit, given[:, i], right[:, i]) for i, fit in enumerate(fits)] if judged else fits
+
+
+def _judged(fit: Fit, given: NDArray[np.bool_], right: NDArray[np.bool_]) -> Fit:
+    hits = int((given & right).sum())
+    return replace(fit, precision=hits / max(int(given.sum()), 1), recall=hits / max(int(right.sum()), 1))
+
+
+def _cross_fitted(logits: Floats, right: NDArray[np.intp]) -> tuple[Quality | None, SetQuality | None]:
+    """What temperature and sets do for images that they were not fitted to."""
+    odds = np.empty_like(logits)
+    losses = np.empty(len(right))
+    held, sizes = np.zeros(len(right), dtype=bool), np.zeros(len(right), dtype=np.intp)
+    sets = True
+    parts = list(folds(len(right)))
+    for fitted, held_out in parts:
+        temperature = _written(_known(fit_temperature(logits[fitted], right[fitted])))
+        odds[held_out] = _odds(logits[held_out], temperature)
+        losses[held_out] = log_losses(logits[held_out], right[held_out], temperature)
+        known = shortfalls(_odds(logits[fitted], temperature), right[fitted])
+        quantile = conformal_quantile(known, REPORTED_COVERAGE)
+        sets = sets and quantile < np.inf
+        chosen = prediction_sets(odds[held_out], quantile)
+        held[held_out] = chosen[np.arange(len(held_out)), right[held_out]]
+        sizes[held_out] = chosen.sum(axis=1)
+    if not parts:
+        return None, None
+    quality = _quality(logits, odds, losses, right)
+    if not sets:
+        return quality, None
+    coverage = metrics.wilson(int(held.sum()), len(held))
+    return quality, SetQuality(REPORTED_COVERAGE, coverage, float(sizes.mean()), float(np.mean(sizes == 0)))
+
+
+def _quality(logits: Floats, odds: Floats, losses: NDArray[np.float64], right: NDArray[np.intp]) -> Quality:
+    before = _odds(logits, 1.0)
+
+    def error(values: Floats) -> float:
+        return metrics.expected_calibration_error(values.max(axis=1), values.argmax(axis=1) == right)
+
+    return Quality(
+        (metrics.negative_log_likelihood(logits, right), float(losses.mean())),
+        (metrics.brier(before, right), metrics.brier(odds, right)),
+        (error(before), error(odds)) if len(right) >= FEW_IMAGES else None,
+    )

@@ -1,0 +1,77 @@
+"""Labelled images from wherever they lie: a folder, its metadata file, or a table. Must not import torch."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+from clipcli.errors import UsageError
+from clipcli.images.find import FindOptions, find_images, images_of
+from clipcli.labels.label_set import LabelSet
+from clipcli.labels.truth import Labelling, Truth, choose_split, from_folder, from_table, label_set_of, match
+from clipcli.labels.truth.folders import metadata_file, subfolders
+
+
+def read_labelling(location: str, *, split: str | None = None, find: FindOptions | None = None) -> Labelling:
+    """Read which names images have.
+
+    Args:
+        location: A folder with one folder per label or with a `metadata` file, or a table (see `from_table`).
+        split: Which of `train`, `validation` and `test`, where there are several.
+        find: Which images of a folder are taken.
+
+    Raises:
+        UsageError: It cannot be read, or holds no labelled image.
+    """
+    labelling = _read_folder(location, split, find) if os.path.isdir(location) else from_table(location, split=split)
+    if not labelling.images:
+        raise UsageError(
+            f"{location}: no labelled image in it",
+            hint="put images into one folder per label, like images/cat/1.jpg, or list them in a CSV of path,label",
+        )
+    return labelling
+
+
+def read_truth(
+    location: str,
+    label_set: LabelSet | None = None,
+    *,
+    split: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    class_names: Sequence[str] | None = None,
+    ignore_unknown: bool = False,
+    find: FindOptions | None = None,
+) -> Truth:
+    """Read labelled images and match their names with labels; without a label set the names are the labels.
+
+    Args:
+        location: As for `read_labelling`.
+        label_set: The labels.
+        split: As for `read_labelling`.
+        mapping: Other names for names, see `match`.
+        class_names: What numbers mean, from 0.
+        ignore_unknown: Leave images with unknown names out.
+        find: Which images of a folder are taken.
+
+    Raises:
+        UsageError: It cannot be read, a name is unknown, or no image is left.
+    """
+    labelling = read_labelling(location, split=split, find=find)
+    label_set = label_set or label_set_of(labelling, class_names)
+    truth = match(labelling, label_set, mapping=mapping, class_names=class_names, ignore_unknown=ignore_unknown)
+    if not truth.paths:
+        raise UsageError(f"{location}: no image in it has a label of label set {label_set.name!r}")
+    return truth
+
+
+def _read_folder(folder: str, split: str | None, find: FindOptions | None) -> Labelling:
+    metadata = metadata_file(folder)
+    chosen = choose_split(subfolders(folder), split, folder) if metadata is None else None
+    inside = folder if chosen is None else os.path.join(folder, chosen)
+    metadata = metadata or metadata_file(inside)
+    if metadata is not None:
+        return from_table(metadata, split=split if inside == folder else None)
+    return from_folder(inside, _images(inside, find))
+
+
+def _images(folder: str, find: FindOptions | None) -> Iterator[str]:
+    options = find or FindOptions(follow_symlinks=True)
+    return (source.path for source in images_of(find_images([folder], options)))

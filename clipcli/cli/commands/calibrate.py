@@ -1,0 +1,104 @@
+"""`clip calibrate`: what labelled images teach about a model and a label set, written into the label set."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from clipcli.cli.options import (
+    CalibrateOutputOptions,
+    LabelledOptions,
+    LabelOptions,
+    ModelOptions,
+    OutputOptions,
+    expand_options,
+)
+from clipcli.cli.output.destination import open_destination
+from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.wording import counted
+from clipcli.errors import ExitStatus, UsageError
+
+if TYPE_CHECKING:
+    from clipcli.api.calibrate import Calibrated
+    from clipcli.labels.label_set import LabelSet
+
+
+@handles_errors
+@expand_options
+def calibrate(
+    inputs: LabelledOptions, labels: LabelOptions, model: ModelOptions, output: CalibrateOutputOptions
+) -> None:
+    """Learn from labelled images what scores mean: a temperature, thresholds, sets, and what is none of the labels.
+
+    \b
+    clip calibrate labelled/ --label-set pets --into my-pets.yaml
+    clip classify photos/ --label-set my-pets.yaml --coverage 0.95
+    clip tag photos/ --label-set my-pets.yaml
+    """  # noqa: D301 - \b keeps lines apart
+    if output.into is None:
+        raise UsageError("--into is missing", hint="name the file that gets the label set: --into my-labels.yaml")
+    run_calibration(inputs, labels.read(), labels.templates(), model, output.into, output)
+
+
+def run_calibration(
+    inputs: LabelledOptions,
+    label_set: "LabelSet | None",
+    templates: tuple[str, ...] | None,
+    model: ModelOptions,
+    into: str,
+    output: CalibrateOutputOptions | OutputOptions,
+) -> None:
+    """Calibrate, write the label set, print what was learned.
+
+    Raises:
+        UsageError: The images or their labels cannot be used.
+        typer.Exit: With `PARTIAL` if an image could not be used.
+    """
+    from clipcli.api.calibrate import calibrate as learn
+    from clipcli.api.evaluate import Exam
+    from clipcli.cli.output.calibration import print_calibration
+    from clipcli.cli.shell.progress import image_progress
+    from clipcli.labels.write import to_yaml
+
+    truth = inputs.truth(inputs.labelling(), label_set)
+    engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
+    with image_progress(shown=not (output.quiet or output.no_progress)) as on_progress:
+        exam = Exam.take(engine, truth.paths, on_progress)
+    learned = learn(exam, truth, templates)
+    with open_destination(into, "--into") as destination:
+        destination.write(to_yaml(replace(learned.label_set, name=Path(into).stem)))
+    print_calibration(learned, output)
+    if not output.quiet:
+        for _, error in exam.failures:
+            say(f"left out: {error}")
+        say(f"{into}: learned from {counted(learned.images, 'image')}", details=_details(learned))
+    if exam.failures:
+        raise typer.Exit(ExitStatus.PARTIAL)
+
+
+def _details(learned: "Calibrated") -> list[str]:
+    """What there is to know of it, a line each."""
+    from clipcli.api.calibrate import FEW_IMAGES, REPORTED_COVERAGE
+
+    found: list[str] = []
+    unfitted = sum(fit.threshold is None for fit in learned.thresholds)
+    if unfitted:
+        found.append(f"thresholds unchanged, for want of images: {counted(unfitted, 'label')}")
+    if learned.temperature is None:
+        found.append(f"no temperature: {_why_none(learned)}")
+    else:
+        fit = learned.temperature
+        found.append(f"temperature {fit.temperature:.3f}, between {fit.low:.3f} and {fit.high:.3f}")
+        if fit.images < FEW_IMAGES:
+            found.append(f"that is few: {FEW_IMAGES} images or more make it steady")
+    if learned.sets is None:
+        found.append(f"no sets were tried for a coverage of {REPORTED_COVERAGE:g}: that takes 24 images with one label")
+    return found
+
+
+def _why_none(learned: "Calibrated") -> str:
+    calibration = learned.label_set.calibration
+    if calibration is not None and calibration.quantiles:
+        return "all answers are right or all are wrong, which says nothing about how sure they may be"
+    return "it needs images with one label each, of two labels or more"

@@ -1,0 +1,103 @@
+"""What `clip eval` asks, and what it and `clip calibrate` write."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from clipcli.cli.options.output import FormatOptions
+from clipcli.cli.options.panels import OUTPUT, SCORING
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What is asked."""
+
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            metavar="T",
+            help="Divide the logits; by default 1, or what a calibrated label set says.",
+            rich_help_panel=SCORING,
+        ),
+    ] = None
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OPTIONS",
+            help='Run again with other options, like "--template photo-7", and compare.',
+            rich_help_panel=SCORING,
+        ),
+    ] = None
+    captions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Find captions of images and images of captions: a table of path and caption.",
+            rich_help_panel=SCORING,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOutputOptions(FormatOptions):
+    """What `clip eval` writes where."""
+
+    predictions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.jsonl", help="Write all numbers of every image as JSON Lines.", rich_help_panel=OUTPUT
+        ),
+    ] = None
+    report: Annotated[
+        str | None, typer.Option(metavar="FILE.html", help="Write a page to look at.", rich_help_panel=OUTPUT)
+    ] = None
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
+        False
+    )
+    no_progress: Annotated[
+        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Check where results shall go, before anything slow begins.
+
+        Raises:
+            UsageError: See `FormatOptions`.
+            ClipError: A file cannot be written.
+        """
+        from clipcli.cli.output.destination import check_destination
+
+        FormatOptions.__post_init__(self)
+        check_destination(self.predictions, "--predictions")
+        check_destination(self.report, "--report")
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateOutputOptions(FormatOptions):
+    """What `clip calibrate` writes where."""
+
+    into: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.yaml", help="Write the label set with what was learned. Needed.", rich_help_panel=OUTPUT
+        ),
+    ] = None
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
+        False
+    )
+    no_progress: Annotated[
+        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Check where results shall go, before anything slow begins.
+
+        Raises:
+            UsageError: See `FormatOptions`.
+            ClipError: A file cannot be written.
+        """
+        from clipcli.cli.output.destination import check_destination
+
+        FormatOptions.__post_init__(self)
+        check_destination(self.into, "--into")
