@@ -16,11 +16,11 @@ from clipcli.cli.options import (
 )
 from clipcli.cli.options.alternative import Setting
 from clipcli.cli.output.destination import open_destination
-from clipcli.cli.output.json import dump
 from clipcli.cli.output.rows import print_rows
 from clipcli.cli.shell.boundary import handles_errors, say
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus, UsageError
+from clipcli.files import dump
 
 if TYPE_CHECKING:
     from clipcli.api.evaluate import Evaluated, Exam

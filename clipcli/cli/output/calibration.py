@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from clipcli.cli.options import Format, FormatOptions
 from clipcli.cli.output.destination import Destination, open_destination
-from clipcli.cli.output.json import dump
 from clipcli.cli.output.rows import Column, Row, print_rows, print_table
+from clipcli.files import dump
 
 if TYPE_CHECKING:
     from clipcli.api.calibrate import Calibrated

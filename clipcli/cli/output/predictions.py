@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from clipcli.cli.output.destination import open_destination
-from clipcli.cli.output.json import dump
+from clipcli.files import dump
 
 if TYPE_CHECKING:
     from clipcli.api.evaluate import Evaluated, Exam

@@ -84,7 +84,7 @@ def image_progress(*, shown: bool) -> Iterator[Report]:
         A function to call with images done and images in all.
     """
     if not shown or not can_show_bars():
-        yield _silent
+        yield unobserved
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
