@@ -5,8 +5,11 @@ in [-1, 1], what the checkpoint's scale and bias make of it, and what the scorin
 """
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from clipcli.errors import ClipError
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,25 @@ class Failure:
     def from_error(cls, error: ClipError) -> "Failure":
         """Describe an error by its class name and its message."""
         return cls(type=type(error).__name__, message=str(error))
+
+    def to_dict(self) -> Row:
+        """The failure as JSON has it."""
+        return {"type": self.type, "message": self.message}
+
+
+class Record(Protocol):
+    """One input's result, or why there is none."""
+
+    @property
+    def path(self) -> str:
+        """The input, as the user named it."""
+
+    @property
+    def error(self) -> Failure | None:
+        """Why there is no result."""
+
+    def to_dict(self) -> Row:
+        """The record as a row of JSON: `path`, `status`, and the answer or `error`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +57,10 @@ class Prediction:
     cosine: float | None
     logit: float
 
+    def to_dict(self) -> Row:
+        """The prediction as JSON has it."""
+        return {"label": self.label, "score": self.score, "cosine": self.cosine, "logit": self.logit}
+
 
 @dataclass(frozen=True, slots=True)
 class Classification:
@@ -49,6 +75,13 @@ class Classification:
     predictions: tuple[Prediction, ...] = ()
     error: Failure | None = None
 
+    def to_dict(self) -> Row:
+        """The classification as JSON has it."""
+        if self.error is not None:
+            return _failed(self.path, self.error)
+        predictions = [prediction.to_dict() for prediction in self.predictions]
+        return {**_ok(self.path), "label": self.label, "score": self.score, "predictions": predictions}
+
 
 @dataclass(frozen=True, slots=True)
 class TextScore:
@@ -59,6 +92,11 @@ class TextScore:
     logit: float
     score: float | None
 
+    def to_dict(self) -> Row:
+        """The text's numbers as JSON has them; a score that would mean nothing is left out."""
+        row: Row = {"text": self.text, "cosine": self.cosine, "logit": self.logit}
+        return row if self.score is None else {**row, "score": self.score}
+
 
 @dataclass(frozen=True, slots=True)
 class ImageTextScores:
@@ -68,14 +106,24 @@ class ImageTextScores:
     scores: tuple[TextScore, ...] = ()
     error: Failure | None = None
 
+    def to_dict(self) -> Row:
+        """The scores as JSON has them."""
+        if self.error is not None:
+            return _failed(self.path, self.error)
+        return {**_ok(self.path), "scores": [score.to_dict() for score in self.scores]}
+
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One label that applies to an image. `score` is its share against the background, see `runtime.tagger`."""
+    """One label that applies to an image. `score` is its share against the background, see `answers.tag`."""
 
     label: str
     score: float
     cosine: float
+
+    def to_dict(self) -> Row:
+        """The tag as JSON has it."""
+        return {"label": self.label, "score": self.score, "cosine": self.cosine}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +136,14 @@ class TaggedImage:
     path: str
     tags: tuple[Tag, ...] = ()
     error: Failure | None = None
+
+    def to_dict(self) -> Row:
+        """The tags as JSON has them."""
+        tags = [tag.to_dict() for tag in self.tags]
+        if self.error is not None:
+            row = _failed(self.path, self.error)
+            return {**row, "tags": tags} if tags else row
+        return {**_ok(self.path), "tags": tags}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,4 +163,9 @@ class Hit:
     taken: str | None = None
 
 
-Record = Classification | ImageTextScores | TaggedImage
+def _ok(path: str) -> Row:
+    return {"path": path, "status": "ok"}
+
+
+def _failed(path: str, error: Failure) -> Row:
+    return {"path": path, "status": "error", "error": error.to_dict()}

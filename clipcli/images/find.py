@@ -6,7 +6,7 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -67,13 +67,15 @@ class FindOptions:
     """Which images of a folder are taken.
 
     `exclude` globs are matched against the base name and against the whole path; a folder that matches is not entered.
-    `skip_folder`, a real path, is not entered either, unless it, or what is in it, is named itself.
+    `skip_folder`, a real path, is not entered either, unless it, or what is in it, is named itself. `on_skip` is called
+    with each file that is passed over because it is not an image by its name.
     """
 
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
     follow_symlinks: bool = False
     skip_folder: str | None = None
+    on_skip: Callable[[str], None] | None = None
 
 
 def file_error(path: str, error: OSError | ValueError) -> ImageError:
@@ -187,8 +189,11 @@ def _existing(path: str, options: FindOptions) -> Iterator[ImageSource]:
     for entry in _tree(path, options):
         if entry.error is not None:
             yield ImageSource(entry.path, error=entry.error)
-        elif not entry.is_folder and os.path.splitext(entry.path)[1].lower() in IMAGE_EXTENSIONS:
-            yield ImageSource(entry.path)
+        elif not entry.is_folder:
+            if os.path.splitext(entry.path)[1].lower() in IMAGE_EXTENSIONS:
+                yield ImageSource(entry.path)
+            elif options.on_skip is not None:
+                options.on_skip(entry.path)
 
 
 class _Entry(NamedTuple):

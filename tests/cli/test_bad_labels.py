@@ -18,7 +18,7 @@ from tests.cli.conftest import Clip
         (["-l", 'cat,"dog'], "quotes do not match", "cat,"),
         (["-s", "petz"], "no label set is named 'petz'", "did you mean pets"),
         (["-s", "nowhere.yaml"], "label set nowhere.yaml: no such file", None),
-        (["-l", "cat", "-s", "pets"], "--labels and --label-set do not go together", "one of them"),
+        (["-s", "pets", "-s", "pets"], "label set 'pets' is given twice", "once"),
         (["-l", "cat,dog", "-t", "a photo"], "template 'a photo' must hold {} exactly once", '"a photo of a {}."'),
         (["-l", "cat,dog", "-t", "a {} and a {}"], "must hold {} exactly once, not 2 times", None),
         (["-l", "cat,dog", "-t", "a {}", "-t", "a {}"], "template 'a {}' is there twice", "remove one"),

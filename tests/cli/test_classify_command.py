@@ -36,7 +36,7 @@ def test_the_numbers_are_what_they_are_called(clip: Clip, images: Path, clip_che
     texts = model.encode_texts([f"a photo of a {name}." for name in names])
     features = model.encode_images(sorted(images.iterdir()))
     outcome = clip("classify", images, "-l", ",".join(names), "-t", "a photo of a {}.")
-    assert (outcome.status, outcome.stderr) == (0, "")
+    assert outcome.status == 0 and "warning" not in outcome.stderr
     check_rows("clipcli.classify-2", outcome.rows)
     for row, image, found in zip(outcome.rows, features, numbers(outcome), strict=True):
         cosines = texts @ image
@@ -236,7 +236,7 @@ def test_a_label_that_is_too_long_is_cut_with_a_warning(clip: Clip, images: Path
     long = "cat " * 200
     outcome = clip("classify", images, "-l", f"{long},dog")
     assert outcome.status == 0
-    (warning,) = outcome.stderr.splitlines()
+    (warning,) = [line for line in outcome.stderr.splitlines() if "warning" in line]
     assert warning.startswith("clip: warning: label 'cat cat")
     assert warning.endswith("is longer than 77 tokens and was cut")
     assert clip("classify", images, "-l", f"{long},dog", "-q").stderr == ""

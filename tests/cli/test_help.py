@@ -66,7 +66,7 @@ def test_the_bare_command_is_one_screen_with_a_first_example(clip: Clip) -> None
 def test_options_stand_in_their_groups(clip: Clip) -> None:
     page = clip("classify", "--help").stdout
     titles = re.findall(r"^(\w+):$", page, re.MULTILINE)
-    assert titles == ["Examples", "Inputs", "Labels", "Scoring", "Model", "Output", "Options"]
+    assert titles == ["Examples", "Inputs", "Labels", "Scoring", "Sorting", "Model", "Output", "Options"]
     assert page.index("\nModel:") < page.index(" --device") < page.index("\nOutput:") < page.index(" --no-progress")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -41,7 +42,8 @@ def test_rows_come_while_paths_are_still_read(program: Program, images: Path) ->
     feed(process, images / "b.jpg", 1)
     assert json.loads(process.stdout.readline())["path"] == str(images / "b.jpg")
     stdout, stderr = process.communicate(timeout=WAIT_S)
-    assert (process.returncode, stdout, stderr) == (0, b"", b"")
+    assert (process.returncode, stdout) == (0, b"")
+    assert stderr.startswith(b"clip: 22 images in ")
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv", "json", "table"])
@@ -61,7 +63,8 @@ def test_ctrl_c(program: Program, images: Path) -> None:
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=WAIT_S)
-    assert (process.returncode, stderr) == (130, b"clip: interrupted\n")
+    assert process.returncode == 130
+    assert re.match(rb"clip: interrupted after \d+ images\n  hint: their features are cached", stderr)
     assert all(json.loads(line)["status"] == "ok" for line in stdout.splitlines())
 
 
@@ -72,8 +75,6 @@ def test_ctrl_c_leaves_a_whole_document(command: tuple[str, ...], program: Progr
     assert process.stdout is not None
     start = [process.stdout.readline() for _ in range(8)]
     process.send_signal(signal.SIGINT)
-    if command[0] == "tag":  # which finishes the batch that it waits for
-        feed(process, images / "a.png", 2)
     document = json.loads(b"".join(start) + process.stdout.read())
     assert process.wait(timeout=WAIT_S) == 130
     check_document(f"clipcli.{command[0]}-1", document)
@@ -82,16 +83,17 @@ def test_ctrl_c_leaves_a_whole_document(command: tuple[str, ...], program: Progr
 
 
 def test_ctrl_c_leaves_no_half_written_file(program: Program, images: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out" / "labels.jsonl"
+    output = tmp_path / "out" / "labels.csv"
     output.parent.mkdir()
     output.write_text("what was there before")
     process = start_endless(program, images, "-o", output)
-    while not any(path.stat().st_size for path in output.parent.glob(".labels.jsonl.*")):
+    while not any(path.stat().st_size for path in output.parent.glob(".labels.csv.*")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=WAIT_S)
-    assert (process.returncode, stdout, stderr) == (130, b"", b"clip: interrupted\n")
+    assert (process.returncode, stdout) == (130, b"")
+    assert stderr.startswith(b"clip: interrupted after ")
     assert list(output.parent.iterdir()) == [output]
     assert output.read_text() == "what was there before"
 
@@ -105,7 +107,7 @@ def test_a_closed_descriptor(descriptor: int, program: Program, images: Path, tm
     process = program("classify", images, "nowhere.jpg", *LABELS, "-o", output, preexec_fn=close)
     _, stderr = process.communicate(timeout=WAIT_S)
     assert process.returncode == 3
-    assert stderr == (b"" if descriptor == 2 else b"clip: 1 of 4 images could not be used; its row says why\n")
+    assert (b" 1 failed\n" in stderr) == (descriptor != 2)
     assert len(output.read_text().splitlines()) == 4
 
 
@@ -158,7 +160,7 @@ def test_a_terminal_gets_a_table(program: Program, images: Path) -> None:
 
 def test_no_color_means_no_escape_codes(program: Program, images: Path) -> None:
     shown = on_terminal(program, "classify", images, *LABELS, "--no-progress", NO_COLOR="1")
-    assert shown.startswith("image")
+    assert shown.startswith(f"in {images}/\nimage")
     assert "\x1b" not in shown
 
 
@@ -173,4 +175,4 @@ def test_a_file_from_a_terminal_is_json_lines_with_a_counter(program: Program, i
     assert "images" in shown
     assert len(output.read_text().splitlines()) == 3
     for flag in ("--no-progress", "--quiet"):
-        assert on_terminal(program, "classify", images, *LABELS, "-o", output, flag) == ""
+        assert "\x1b" not in on_terminal(program, "classify", images, *LABELS, "-o", output, flag)

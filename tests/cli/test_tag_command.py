@@ -53,7 +53,7 @@ def test_every_label_that_reaches_its_threshold(clip: Clip, photos: Path, label_
         assert labels_of(row) == {"animal/dog", "AC/DC", "rain", "snow"}
         assert [tag["score"] for tag in row["tags"]] == sorted((tag["score"] for tag in row["tags"]), reverse=True)
     check_rows("clipcli.tag-2", outcome.rows)
-    assert "images    3" in outcome.stderr and "tags      12, none on 0 images" in outcome.stderr
+    assert "clip: 3 images in " in outcome.stderr and "tags      12, none on 0 images" in outcome.stderr
 
 
 def test_threshold_top_and_exclusive(clip: Clip, photos: Path, label_set: Path) -> None:
@@ -190,10 +190,12 @@ def test_resume_skips_what_is_finished(clip: Clip, photos: Path, label_set: Path
     check_rows("clipcli.tag-2", [json.loads(line) for line in before.splitlines()])
     again = clip("tag", photos, "-s", label_set, "-o", output, "--resume")
     assert again.status == 0
-    assert "3, of which 3 were finished before" in again.stderr
+    assert "3 images, 3 of them finished before" in again.stderr
     assert output.read_bytes() == before
     shutil.copy(photos / "a.png", photos / "aa.png")
-    assert "4, of which 3 were finished before" in clip("tag", photos, "-s", label_set, "-o", output, "--resume").stderr
+    assert (
+        "4 images, 3 of them finished before" in clip("tag", photos, "-s", label_set, "-o", output, "--resume").stderr
+    )
     names = [Path(json.loads(line)["path"]).name for line in output.read_bytes().splitlines()]
     assert names == ["a.png", "aa.png", "b.jpg", "c.gif"]
 

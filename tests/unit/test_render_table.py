@@ -2,13 +2,15 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
 from clipcli.cli.output.destination import Destination
+from clipcli.cli.output.shapes import CLASSIFIED, SCORED, TAGGED, Shape
 from clipcli.cli.output.table import TableRenderer
-from clipcli.results import Classification, Failure, ImageTextScores, Prediction, TextScore
+from clipcli.results import Classification, Failure, ImageTextScores, Prediction, Tag, TaggedImage, TextScore
 
 ENGLISH = ("cat", "dog", "a bicycle leaning on a wall")
 CHINESE = ("猫", "一只在草地上奔跑的金毛寻回犬", "自行车和a bike")
@@ -20,7 +22,7 @@ def image(path: str, labels: Sequence[str], best: float = 0.9) -> Classification
     scores = [best, *[(1 - best) / 2] * 2]
     predictions = tuple(
         Prediction(name, score, -0.2718 if i else 0.2718, -100.0 if i else 27.18)
-        for i, (name, score) in enumerate(zip(labels, scores, strict=True))
+        for i, (name, score) in enumerate(zip(labels, scores[: len(labels)], strict=True))
     )
     return Classification(path, predictions[0].label, predictions[0].score, predictions)
 
@@ -37,16 +39,17 @@ def terminal_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def render(
-    records: Sequence[Classification | ImageTextScores],
+    records: Sequence[Any],
     labels: Sequence[str],
-    schema: str = "clipcli.classify/2",
+    shape: Shape[Any] = CLASSIFIED,
     stream: io.BytesIO | None = None,
 ) -> list[str]:
     stream = Terminal() if stream is None else stream
-    renderer = TableRenderer(Destination(stream, "standard output"))
-    renderer.start(schema, {"labels": list(labels)})
+    renderer = TableRenderer(Destination(stream, "standard output"), shape)
+    renderer.start({"labels": list(labels)})
     renderer.write(records[:2])
-    renderer.write(records[2:])
+    if records[2:]:
+        renderer.write(records[2:])
     renderer.finish({})
     return stream.getvalue().decode().splitlines()
 
@@ -58,6 +61,7 @@ def test_every_number_ends_in_the_same_cell(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     head, *lines = render([image(path, labels) for path in PATHS], labels)
+    lines = [line for line in lines if line]
     assert all(cell_len(line) <= cell_len(head) <= columns for line in lines)
     with_numbers = [line for line in lines if cell_len(line) == cell_len(head)]
     assert len(with_numbers) == 3 * 3
@@ -213,14 +217,54 @@ def test_markup_in_names_is_text() -> None:
     assert "[bold]cat" in text
 
 
-def test_scores_that_do_not_exist_are_dashes() -> None:
+def test_a_number_that_one_image_lacks_is_a_dash() -> None:
+    with_none = Classification("a.jpg", "cat", None, (Prediction("cat", None, 0.27, 27.0),))
+    lines = render([with_none, image("b.jpg", ["cat"])], ["cat"])
+    (line,) = [line for line in lines if line.startswith("a.jpg")]
+    assert line.split()[-3:] == ["-", "0.2700", "27.00"]
+
+
+def test_a_column_without_a_number_is_left_out() -> None:
     lines = render([Classification("a.jpg", "cat", None, (Prediction("cat", None, 0.27, 27.0),))], ["cat"])
-    assert lines[1].split()[:2] == ["a.jpg", "cat"]
-    assert lines[1].split()[-3:] == ["-", "0.2700", "27.00"]
+    assert [line.split()[-2:] for line in lines] == [["cosine", "logit"], ["0.2700", "27.00"]]
+    head = [Classification("a.jpg", "cat", 0.9, (Prediction("cat", 0.9, None, 27.0),))]
+    assert render(head, ["cat"])[0].split() == ["image", "label", "score", "logit"]
+    tagged = [TaggedImage("a.jpg", (Tag("cat", 0.9, 0.3),))]
+    assert render(tagged, ["cat"], TAGGED)[0].split() == ["image", "label", "score", "cosine"]
+
+
+def test_the_folder_of_all_images_stands_above_them_once() -> None:
+    paths = [f"/home/me/photos/2024/{name}" for name in ("a.jpg", "summer/b.jpg", "c.jpg")]
+    lines = render([image(path, ENGLISH[:1]) for path in paths], ENGLISH[:1])
+    assert lines[0] == "in /home/me/photos/2024/"
+    assert [line.split()[0] for line in lines[2:]] == ["a.jpg", "summer/b.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize(
+    "paths", [["photos/a.jpg"], ["a.jpg", "b.jpg"], ["/a.jpg", "b/c.jpg"], ["ab/c.jpg", "a/c.jpg"]]
+)
+def test_images_without_a_folder_of_their_own_are_shown_whole(paths: list[str]) -> None:
+    lines = render([image(path, ENGLISH[:1]) for path in paths], ENGLISH[:1])
+    assert [line.split()[0] for line in lines] == ["image", *paths]
+
+
+def test_an_image_outside_the_folder_above_is_shown_whole() -> None:
+    paths = ["photos/a.jpg", "photos/b.jpg", "elsewhere/photos/c.jpg"]
+    lines = render([image(path, ENGLISH[:1]) for path in paths], ENGLISH[:1])
+    assert [line.split()[0] for line in lines[2:]] == ["a.jpg", "b.jpg", "elsewhere/photos/c.jpg"]
+
+
+def test_blocks_of_several_lines_are_apart() -> None:
+    labels = ("cat", "dog", "cow")
+    several = [image(path, labels) for path in ("a.jpg", "b.jpg", "c.jpg")]
+    text = [bool(line) for line in render(several, labels)]
+    assert text == [True, *[True] * 3, False, *[True] * 3, False, *[True] * 3]
+    single = [image(path, ENGLISH[:1]) for path in ("a.jpg", "b.jpg", "c.jpg")]
+    assert "" not in render(single, ENGLISH[:1])
 
 
 def test_texts_keep_their_order() -> None:
     scores = (TextScore("a dog", 0.1, 10.0, 0.1), TextScore("a cat", 0.3, 30.0, 0.9))
-    lines = render([ImageTextScores("a.jpg", scores)], ["a dog", "a cat"], "clipcli.score/2")
+    lines = render([ImageTextScores("a.jpg", scores)], ["a dog", "a cat"], SCORED)
     assert lines[0].split() == ["image", "text", "score", "cosine", "logit"]
     assert ["a dog" in lines[1], "a cat" in lines[2]] == [True, True]

@@ -7,7 +7,6 @@ import typer
 
 from clipcli.cli.options import InputOptions, ModelOptions, expand_options
 from clipcli.cli.output.destination import print_text
-from clipcli.cli.output.json import as_json
 from clipcli.cli.shell.boundary import handles_errors
 from clipcli.cli.shell.terminal import printable
 from clipcli.files import dump
@@ -55,7 +54,7 @@ def bench(
 
 def _write_nowhere(batch: "list[Classification]") -> None:
     for record in batch:
-        dump(as_json(record))
+        dump(record.to_dict())
 
 
 def _describe(engine: "Model", measured: "Benchmark") -> dict[str, Any]:

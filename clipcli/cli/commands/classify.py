@@ -1,7 +1,8 @@
 """`clip classify`: which of the given labels is on each image."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,15 +12,20 @@ from clipcli.cli.options import (
     InputOptions,
     LabelOptions,
     ModelOptions,
-    OutputOptions,
+    RunOutputOptions,
     Scoring,
     ScoringName,
+    SortOptions,
     Temperature,
     expand_options,
 )
-from clipcli.cli.output.runner import describe_run, print_results
+from clipcli.cli.output.shapes import CLASSIFIED
 from clipcli.cli.shell.boundary import handles_errors, say
 from clipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipcli.answers.classify import HeadClassifier, LabelClassifier
+    from clipcli.api.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,50 +59,106 @@ def classify(
     inputs: InputOptions,
     labels: LabelOptions,
     answer: AnswerOptions,
+    sorting: SortOptions,
     model: ModelOptions,
-    output: OutputOptions,
+    output: RunOutputOptions,
 ) -> None:
     """Name what is on images, with labels of your own.
 
     \b
     clip classify img.jpg --labels cat,dog
-    clip classify ~/photos --label-set pets --format jsonl | jq -r .label
+    clip classify ~/photos --label-set pets --output pets.csv
+    clip classify ~/photos --label-set pets --sort-into sorted
     cat img.jpg | clip classify - --labels "a red car,a bicycle" --json
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
-    from clipcli.answers.classify import ClassifyOptions
-    from clipcli.api.questions import answer as answered
     from clipcli.api.questions import no_labels
+    from clipcli.cli.options.conflicts import refuse_conflicts
+    from clipcli.cli.output.runner import Runner
 
-    options = ClassifyOptions(answer.top, answer.scoring.value, answer.threshold, answer.temperature)
-    label_set, templates, sources = labels.read(), labels.templates(), inputs.sources()
-    if label_set is None and hub.find_checkpoint(model.model or hub.default_model()):
+    refuse_conflicts(inputs, sorting, output)
+    question = ClassifyQuestion(labels, answer, quiet=output.quiet)
+    if not question.has_labels and hub.find_checkpoint(model.model or hub.default_model()):
         raise no_labels()  # said before a download: none of the published checkpoints has classes of its own
-    if answer.depth is not None and label_set is not None and label_set.depth == 1:
-        raise _nothing_to_sum(labels)
-    engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
-    images = engine.image_features(sources)
-    classifier = engine.classifier(
-        label_set,
-        options,
-        templates=templates,
-        none_of_these=answer.none_of_these if answer.none_text is None else answer.none_text,
-        depth=answer.depth,
-    )
-    if not classifier.has_scores and not output.quiet:
-        say("warning: a softmax over one label means nothing, so there is no score; see cosine, or add labels")
-    run = describe_run(
-        engine,
-        label_set=label_set.name if label_set else None,
-        labels=list(classifier.names),
-        scoring=classifier.scoring,
-        templates=list(engine.templates_for(label_set, templates)) if label_set else None,
-    )
-    print_results("clipcli.classify/2", run, answered(images, classifier), output)
+    Runner(question, inputs, model, output, sorting).run()
+
+
+class ClassifyQuestion:
+    """Which label fits best."""
+
+    shape = CLASSIFIED
+
+    def __init__(self, labels: LabelOptions, answer: AnswerOptions, *, quiet: bool) -> None:
+        """Read the labels.
+
+        Raises:
+            UsageError: Something is wrong with them, or with how they shall be scored.
+        """
+        from clipcli.answers.classify import ClassifyOptions
+
+        self._options = ClassifyOptions(answer.top, answer.scoring.value, answer.threshold, answer.temperature)
+        self._label_set, self._templates = labels.read(), labels.templates()
+        self._none = answer.none_of_these if answer.none_text is None else answer.none_text
+        self._depth = answer.depth
+        self._quiet = quiet
+        self._classifier: LabelClassifier | HeadClassifier
+        if answer.depth is not None and self._label_set is not None and self._label_set.depth == 1:
+            raise _nothing_to_sum(labels)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether labels are given; without, the checkpoint must bring classes of its own."""
+        return self._label_set is not None
+
+    @property
+    def levels(self) -> Mapping[str, Sequence[str]]:
+        """The levels of labels, as far as they are summed."""
+        if self._label_set is None:
+            return {}
+        paths = (label.path[: self._depth] for label in self._label_set.labels)
+        if self._depth is None:
+            return {label.name: label.path for label in self._label_set.labels}
+        return {"/".join(path): path for path in paths}
+
+    def settings(self, model: "Model") -> dict[str, Any]:
+        """What an answer depends on."""
+        label_set, options = self._label_set, self._options
+        return {
+            "label set": label_set.name if label_set else None,
+            "labels": [(label.name, label.prompts) for label in label_set.labels] if label_set else None,
+            "templates": self._templates_for(model),
+            "--depth": self._depth,
+            "--top": options.top,
+            "--scoring": options.scoring,
+            "--threshold": options.threshold,
+            "--temperature": options.temperature,
+            "--none-of-these": self._none,
+        }
+
+    def prepare(self, model: "Model") -> "LabelClassifier | HeadClassifier":
+        """Encode the labels."""
+        self._classifier = model.classifier(
+            self._label_set, self._options, templates=self._templates, none_of_these=self._none, depth=self._depth
+        )
+        if not self._classifier.has_scores and not self._quiet:
+            say("warning: a softmax over one label means nothing, so there is no score; see cosine, or add labels")
+        return self._classifier
+
+    def describe(self, model: "Model") -> dict[str, Any]:
+        """The labels and templates."""
+        return {
+            "label_set": self._label_set.name if self._label_set else None,
+            "labels": list(self._classifier.names),
+            "scoring": self._classifier.scoring,
+            "templates": self._templates_for(model),
+        }
+
+    def _templates_for(self, model: "Model") -> list[str] | None:
+        return list(model.templates_for(self._label_set, self._templates)) if self._label_set else None
 
 
 def _nothing_to_sum(labels: LabelOptions) -> UsageError:
-    given = f"--label-set {labels.label_set}" if labels.label_set else "--labels"
+    given = f"--label-set {', '.join(labels.label_set)}" if labels.label_set else "--labels"
     return UsageError(
         f"--depth sums labels of several levels, and those of {given} have one",
         hint="levels, as in animal/dog, come from a file for --label-set; in --labels a slash is an ordinary character",

@@ -1,6 +1,7 @@
 """`clip score`: how well each text fits each image."""
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -8,15 +9,24 @@ from clipcli.cli.options import (
     LABELS,
     InputOptions,
     ModelOptions,
-    OutputOptions,
+    RunOutputOptions,
     Scoring,
     ScoringName,
+    SortOptions,
     Temperature,
     expand_options,
 )
-from clipcli.cli.output.runner import describe_run, print_results
+from clipcli.cli.output.shapes import SCORED
 from clipcli.cli.shell.boundary import handles_errors
 from clipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipcli.answers.classify import ClassifyOptions, TextScorer
+    from clipcli.api.model import Model
+
+_EXAMPLE = 'use --text "a rock concert", once or several times'
+# Folders take their names from texts; most file systems allow 255 bytes.
+_LONGEST_FOLDER_BYTES = 200
 
 
 @handles_errors
@@ -30,29 +40,62 @@ def score(
     ] = None,
     scoring: Scoring = ScoringName.auto,
     temperature: Temperature = 1.0,
+    sorting: SortOptions,
     model: ModelOptions,
-    output: OutputOptions,
+    output: RunOutputOptions,
 ) -> None:
     """Compare images with whole texts, used as they are.
 
     \b
     clip score poster.png --text "a rock concert" --text "a wedding"
-    clip score ~/photos --text "a sunset over the sea" --format csv
+    clip score ~/photos --text "a sunset over the sea" --output sunsets.csv
+    clip score ~/photos --text "a screenshot" --text "a photo" --sort-into sorted
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.answers.classify import ClassifyOptions
-    from clipcli.api.questions import answer
+    from clipcli.cli.options.conflicts import refuse_conflicts
+    from clipcli.cli.output.runner import Runner
 
-    options = ClassifyOptions(scoring=scoring.value, temperature=temperature)
+    refuse_conflicts(inputs, sorting, output)
     texts = _checked(text or [])
-    sources = inputs.sources()
-    engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
-    images = engine.image_features(sources)
-    scorer = engine.text_scorer(texts, options)
-    run = describe_run(engine, label_set=None, labels=texts, templates=None, scoring=scorer.scoring)
-    print_results("clipcli.score/2", run, answer(images, scorer), output)
+    if sorting.sort_into is not None:
+        _check_folders(texts)
+    options = ClassifyOptions(scoring=scoring.value, temperature=temperature)
+    Runner(ScoreQuestion(texts, options), inputs, model, output, sorting).run()
 
 
-_EXAMPLE = 'use --text "a rock concert", once or several times'
+class ScoreQuestion:
+    """How well each text fits."""
+
+    shape = SCORED
+    levels: Mapping[str, Sequence[str]] = {}
+
+    def __init__(self, texts: Sequence[str], options: "ClassifyOptions") -> None:
+        """Ask for texts."""
+        self._texts = texts
+        self._options = options
+        self._scorer: TextScorer
+
+    def settings(self, model: "Model") -> dict[str, Any]:
+        """What an answer depends on."""
+        return {
+            "--text": list(self._texts),
+            "--scoring": self._options.scoring,
+            "--temperature": self._options.temperature,
+        }
+
+    def prepare(self, model: "Model") -> "TextScorer":
+        """Encode the texts."""
+        self._scorer = model.text_scorer(self._texts, self._options)
+        return self._scorer
+
+    def describe(self, model: "Model") -> dict[str, Any]:
+        """The texts."""
+        return {
+            "label_set": None,
+            "labels": list(self._texts),
+            "templates": None,
+            "scoring": self._scorer.scoring,
+        }
 
 
 def _checked(texts: list[str]) -> list[str]:
@@ -66,3 +109,22 @@ def _checked(texts: list[str]) -> list[str]:
         if text in texts[:i]:
             raise UsageError(f"--text {text!r} is given twice", hint="give each text once")
     return texts
+
+
+def _check_folders(texts: list[str]) -> None:
+    """Refuse texts by which images cannot be sorted.
+
+    Raises:
+        UsageError: There is one text only, or one is too long for a folder's name.
+    """
+    if len(texts) == 1:
+        raise UsageError(
+            "--sort-into sorts by the text that fits best, and there is only one",
+            hint='add what else the images may show: --text "something else"',
+        )
+    for text in texts:
+        if len(text.encode()) > _LONGEST_FOLDER_BYTES:
+            raise UsageError(
+                f"--sort-into makes a folder of each text, and {text[:40]!r}... is too long for the name of one",
+                hint="use a shorter text",
+            )

@@ -10,15 +10,26 @@ Each group is a frozen dataclass whose fields are Typer options. A command takes
 Imports no room that needs numpy, PIL or torch: `clip --help` reads these modules.
 """
 
+from clipcli.cli.options.calibration import CalibrationOptions
 from clipcli.cli.options.evaluation import CalibrateOutputOptions, EvaluationOptions, EvaluationOutputOptions
 from clipcli.cli.options.expand import expand_options
 from clipcli.cli.options.inputs import InputOptions, ReadingOptions
 from clipcli.cli.options.labelled import LabelledOptions
 from clipcli.cli.options.labels import LabelOptions
 from clipcli.cli.options.model import DeviceName, DtypeName, ModelName, ModelOptions, Revision
-from clipcli.cli.options.output import Format, FormatOptions, OutputOptions, decide_format
+from clipcli.cli.options.output import (
+    Format,
+    FormatOptions,
+    OutputOptions,
+    RunOutputOptions,
+    TagFormat,
+    TagOutputOptions,
+    decide_format,
+)
 from clipcli.cli.options.panels import INPUTS, LABELS, MODEL, OUTPUT, SCORING
-from clipcli.cli.options.scoring import Scoring, ScoringName, Temperature
+from clipcli.cli.options.scoring import Scoring, ScoringName, Temperature, ThresholdOptions
+from clipcli.cli.options.sidecars import SidecarName, SidecarOptions
+from clipcli.cli.options.sorting import SortOptions, Undo
 
 __all__ = [
     "INPUTS",
@@ -27,6 +38,7 @@ __all__ = [
     "OUTPUT",
     "SCORING",
     "CalibrateOutputOptions",
+    "CalibrationOptions",
     "DeviceName",
     "DtypeName",
     "EvaluationOptions",
@@ -41,9 +53,17 @@ __all__ = [
     "OutputOptions",
     "ReadingOptions",
     "Revision",
+    "RunOutputOptions",
     "Scoring",
     "ScoringName",
+    "SidecarName",
+    "SidecarOptions",
+    "SortOptions",
+    "TagFormat",
+    "TagOutputOptions",
     "Temperature",
+    "ThresholdOptions",
+    "Undo",
     "decide_format",
     "expand_options",
 ]

@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -102,12 +102,19 @@ class InputOptions(ReadingOptions):
         named = [*(self.images or []), *([] if self.from_file is None else [self.from_file])]
         return all(path != "-" and (_is_file(path) or not os.path.exists(path)) for path in named)
 
-    def sources(self, *, skip_folder: str | None = None) -> "Iterator[ImageSource | Pause]":
-        """Find the images, lazily; none in `skip_folder` where that lies below a folder that is named."""
+    def sources(
+        self, *, skip_folder: str | None = None, on_skip: Callable[[str], None] | None = None
+    ) -> "Iterator[ImageSource | Pause]":
+        """Find the images, lazily.
+
+        Args:
+            skip_folder: A folder in which none are looked for, where it lies below a folder that is named.
+            on_skip: Called with each file of a folder that is not an image.
+        """
         from clipcli.images.find import FindOptions, find_images
 
         skipped = None if skip_folder is None else os.path.realpath(skip_folder)
-        options = FindOptions(tuple(self.exclude or ()), self.include_hidden, self.follow_symlinks, skipped)
+        options = FindOptions(tuple(self.exclude or ()), self.include_hidden, self.follow_symlinks, skipped, on_skip)
         return find_images(
             self.images or [],
             options,

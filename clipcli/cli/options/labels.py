@@ -28,12 +28,12 @@ class LabelOptions:
         ),
     ] = None
     label_set: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--label-set",
             "-s",
             metavar="NAME|FILE",
-            help="Labels from a file, by its path or name (`clip labels list`).",
+            help="Labels from a file, by its path or name (`clip labels list`). Repeatable.",
             autocompletion=completion.label_sets,
             rich_help_panel=LABELS,
         ),
@@ -54,25 +54,21 @@ class LabelOptions:
     ] = False
 
     def read(self) -> "LabelSet | None":
-        """Read the labels; None where none are given.
+        """Read the labels, all that are given together; None where none are.
 
         Raises:
             UsageError: Options that do not go together.
             LabelSetError: Labels that break the rules.
         """
-        if self.labels and self.label_set:
-            raise UsageError("--labels and --label-set do not go together", hint="use one of them")
         if self.template and self.no_template:
             raise UsageError("--template and --no-template do not go together", hint="use one of them")
-        if self.label_set:
-            from clipcli.labels.library import find_label_set
+        from clipcli.labels.join import join
+        from clipcli.labels.library import find_label_set
+        from clipcli.labels.parse import parse_labels
 
-            return find_label_set(self.label_set)
-        if self.labels:
-            from clipcli.labels.parse import parse_labels
-
-            return parse_labels(self.labels)
-        return None
+        sets = [find_label_set(name) for name in self.label_set or ()]
+        sets += [parse_labels(self.labels)] if self.labels else []
+        return join(sets, own_templates=not (self.template or self.no_template)) if sets else None
 
     def templates(self) -> tuple[str, ...] | None:
         """Templates that take the place of the label set's own; one without `{}` names a template file."""

@@ -12,6 +12,7 @@ from clipcli.cli.shell import completion
 
 if TYPE_CHECKING:
     from clipcli.api.model import Model
+    from clipcli.cli.shell.run_progress import RunProgress
 
 # Options by themselves, for commands that take some of a group.
 ModelName = Annotated[
@@ -88,13 +89,16 @@ class ModelOptions:
         typer.Option("--no-cache", envvar="CLIPCLI_NO_CACHE", help="Use and keep no features.", rich_help_panel=MODEL),
     ] = False
 
-    def open(self, inputs: ReadingOptions, *, quiet: bool, bars: bool = True) -> "Model":
+    def open(
+        self, inputs: ReadingOptions, *, quiet: bool, bars: bool = True, progress: "RunProgress | None" = None
+    ) -> "Model":
         """Find the model, fetching it if it must be, and make it ready.
 
         Args:
             inputs: How images are read.
             quiet: Say nothing.
             bars: Whether what takes long may show a bar.
+            progress: Told of what takes long after the model was fetched, in place of bars.
         """
         from clipcli import hub
         from clipcli.api.model import Model
@@ -119,4 +123,7 @@ class ModelOptions:
         name = self.model or hub.default_model()
         with download_bar(name, quiet=quiet, bars=bars) as on_progress:
             files = resolve_model(name, revision=self.revision, offline=self.offline, on_progress=on_progress)
-        return Model(files, options, text_progress=partial(prompt_bar, quiet=quiet or not bars))
+        if progress is None:
+            return Model(files, options, text_progress=partial(prompt_bar, quiet=quiet or not bars))
+        progress.loading(name)
+        return Model(files, options, text_progress=progress.prompts)

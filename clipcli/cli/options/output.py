@@ -1,5 +1,6 @@
 """What is printed, and where."""
 
+import os
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,10 +23,22 @@ class Format(StrEnum):
     tsv = "tsv"
 
 
+_BY_SUFFIX = {
+    ".json": Format.json,
+    ".jsonl": Format.jsonl,
+    ".ndjson": Format.jsonl,
+    ".csv": Format.csv,
+    ".tsv": Format.tsv,
+}
+
+
 def decide_format(format: Format, output: str | None) -> Format:
-    """What `auto` means: a table for people, JSON Lines for programs."""
+    """What `auto` means: the format that the file's suffix names, a table for people, JSON Lines for programs."""
     if format is not Format.auto:
         return format
+    named = _BY_SUFFIX.get(os.path.splitext(output or "")[1].lower())
+    if named is not None:
+        return named
     on_terminal = output in (None, "-") and sys.stdout is not None and sys.stdout.isatty()
     return Format.table if on_terminal else Format.jsonl
 
@@ -36,7 +49,12 @@ class FormatOptions:
 
     format: Annotated[
         Format,
-        typer.Option("--format", "-f", help="auto: table on a terminal, else jsonl.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--format",
+            "-f",
+            help="auto: by the suffix of --output; else table on a terminal, jsonl elsewhere.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = Format.auto
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.", rich_help_panel=OUTPUT)] = False
     output: Annotated[
@@ -75,3 +93,91 @@ class OutputOptions(FormatOptions):
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad image.", rich_help_panel=OUTPUT)
     ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutputOptions(OutputOptions):
+    """What is printed where, of a run that can be resumed, and that ends with a report."""
+
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Continue --output where an earlier run stopped.", rich_help_panel=OUTPUT),
+    ] = False
+    report: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.html", help="Write a page that shows the images.", rich_help_panel=OUTPUT),
+    ] = None
+    spreadsheet: Annotated[
+        bool,
+        typer.Option("--spreadsheet", help="Write CSV or TSV that is safe to open in Excel.", rich_help_panel=OUTPUT),
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            UsageError: `--resume` without a file of JSON Lines, or `--spreadsheet` with another format than CSV.
+            ClipError: `--output` or `--report` cannot be written.
+        """
+        from clipcli.cli.output.destination import check_destination
+
+        OutputOptions.__post_init__(self)
+        check_destination(self.report, "--report")
+        if self.resume and not self.is_journal:
+            raise UsageError(
+                "--resume needs --output FILE in the format jsonl", hint="add --output results.jsonl, or leave it out"
+            )
+        if self.spreadsheet and self.chosen_format() not in (Format.csv, Format.tsv):
+            raise UsageError(
+                "--spreadsheet needs the format csv or tsv", hint="add --format csv, or --output results.csv"
+            )
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether results go to standard output."""
+        return self.output is None or self.output == "-"
+
+    @property
+    def is_journal(self) -> bool:
+        """Whether rows go to a file that a later run can continue: a pipe or a device cannot."""
+        if self.output is None or self.to_stdout or self.chosen_format() is not Format.jsonl:
+            return False
+        return os.path.isfile(self.output) or not os.path.exists(self.output)
+
+
+class TagFormat(StrEnum):
+    """How tags are printed: everything in `Format`, and one more."""
+
+    auto = "auto"
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+    tsv = "tsv"
+    exiftool = "exiftool"
+
+
+@dataclass(frozen=True, slots=True)
+class TagOutputOptions(RunOutputOptions):
+    """What `clip tag` prints where."""
+
+    format: Annotated[
+        TagFormat,
+        typer.Option(
+            "--format",
+            "-f",
+            help="auto: by the suffix of --output; else table on a terminal, jsonl elsewhere.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = TagFormat.auto  # type: ignore[assignment] # the same words and one more; an enum cannot be extended
+
+    def chosen_format(self) -> Format:
+        """The format, `auto` decided. `exiftool` is not among them: see `is_exiftool`."""
+        if self.json or self.is_exiftool:
+            return Format.json
+        return decide_format(Format(self.format.value), self.output)
+
+    @property
+    def is_exiftool(self) -> bool:
+        """Whether ExifTool is to read the output."""
+        return not self.json and self.format.value == TagFormat.exiftool.value

@@ -1,5 +1,6 @@
 """How the model's numbers become scores."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
@@ -21,3 +22,21 @@ Scoring = Annotated[
     ScoringName, typer.Option(help="How logits become scores; auto: as the model was trained.", rich_help_panel=SCORING)
 ]
 Temperature = Annotated[float, typer.Option(metavar="T", help="Above 1 flattens the scores.", rich_help_panel=SCORING)]
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdOptions:
+    """Which labels an image is given."""
+
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Least score; labels may have their own. Default 0.5.", rich_help_panel=SCORING),
+    ] = None
+    top: Annotated[
+        int | None,
+        typer.Option("--top", "-k", metavar="N", help="At most N labels an image.", rich_help_panel=SCORING),
+    ] = None
+    exclusive: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GROUP", help="Only the best label of a group. Repeatable.", rich_help_panel=SCORING),
+    ] = None

@@ -1,49 +1,60 @@
 """From result records to what is printed: JSON, JSON Lines, CSV, TSV, or a table for people.
 
-A renderer gets batches of records as they are finished and writes them at once, so memory does not grow.
+A renderer gets batches of records as they are finished and writes them at once, so memory does not grow. How a type of
+record is shown is said by its `Shape`.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from clipcli.cli.options import Format
 from clipcli.cli.output.destination import Destination
+from clipcli.cli.output.shapes import Shape
 from clipcli.results import Record
 
+R = TypeVar("R", bound=Record)
+R_contra = TypeVar("R_contra", bound=Record, contravariant=True)
 
-class Renderer(Protocol):
+
+class Renderer(Protocol[R_contra]):
     """Writes one run's results in one format."""
 
-    def start(self, schema: str, run: Mapping[str, Any]) -> None:
-        """Begin, with the name of the document's schema and what describes the run."""
+    def start(self, run: Mapping[str, Any]) -> None:
+        """Begin, with what describes the run."""
 
-    def write(self, records: Iterable[Record]) -> None:
+    def write(self, records: Iterable[R_contra]) -> None:
         """Write a batch and flush it."""
 
     def finish(self, summary: Mapping[str, int]) -> None:
         """End, with the counts."""
 
 
-def make_renderer(format: Format, destination: Destination) -> Renderer:
-    """The renderer of a format; `auto` must have been decided."""
+def make_renderer(
+    format: Format, destination: Destination, shape: Shape[R], *, for_spreadsheet: bool = False
+) -> Renderer[R]:
+    """The renderer of a format; `auto` must have been decided.
+
+    Args:
+        format: In which form.
+        destination: Where to.
+        shape: How the records are shown.
+        for_spreadsheet: Write CSV and TSV that spreadsheets open without harm.
+    """
     match format:
         case Format.json:
             from clipcli.cli.output.json import JsonRenderer
 
-            return JsonRenderer(destination)
+            return JsonRenderer(destination, shape.schema)
         case Format.jsonl:
             from clipcli.cli.output.json import JsonLinesRenderer
 
             return JsonLinesRenderer(destination)
-        case Format.csv:
+        case Format.csv | Format.tsv:
             from clipcli.cli.output.csv import CsvRenderer
 
-            return CsvRenderer(destination, delimiter=",")
-        case Format.tsv:
-            from clipcli.cli.output.csv import CsvRenderer
-
-            return CsvRenderer(destination, delimiter="\t")
+            delimiter = "," if format is Format.csv else "\t"
+            return CsvRenderer(destination, shape, delimiter=delimiter, for_spreadsheet=for_spreadsheet)
         case _:
             from clipcli.cli.output.table import TableRenderer
 
-            return TableRenderer(destination)
+            return TableRenderer(destination, shape)

@@ -9,7 +9,7 @@ from typing import Any
 from clipcli.cli.output.destination import Destination
 from clipcli.files import dump
 from clipcli.library.sidecars.keywords import Keywords
-from clipcli.results import Record, TaggedImage
+from clipcli.results import TaggedImage
 
 
 class ExiftoolRenderer:
@@ -21,14 +21,14 @@ class ExiftoolRenderer:
         self._keywords_of = keywords_of
         self._separator = "\n"
 
-    def start(self, schema: str, run: Mapping[str, Any]) -> None:
+    def start(self, run: Mapping[str, Any]) -> None:
         """Open the array."""
         self._destination.write("[")
 
-    def write(self, records: Iterable[Record]) -> None:
+    def write(self, records: Iterable[TaggedImage]) -> None:
         """Write a batch."""
         for record in records:
-            if isinstance(record, TaggedImage) and record.tags:
+            if record.tags:
                 self._destination.write(f"{self._separator}{dump(self._object(record))}")
                 self._separator = ",\n"
         self._destination.flush()

@@ -5,37 +5,7 @@ from typing import Any
 
 from clipcli.cli.output.destination import Destination
 from clipcli.files import dump
-from clipcli.results import ImageTextScores, Record, TaggedImage
-
-
-def as_json(record: Record) -> dict[str, Any]:
-    """One record as a JSON object."""
-    if record.error is not None:
-        error = {"type": record.error.type, "message": record.error.message}
-        row = {"path": record.path, "status": "error", "error": error}
-        return {**row, "tags": _tags(record)} if isinstance(record, TaggedImage) and record.tags else row
-    if isinstance(record, TaggedImage):
-        return {"path": record.path, "status": "ok", "tags": _tags(record)}
-    if isinstance(record, ImageTextScores):
-        scores = [{"text": s.text, "cosine": s.cosine, "logit": s.logit, "score": s.score} for s in record.scores]
-        for entry in scores:
-            if entry["score"] is None:
-                del entry["score"]
-        return {"path": record.path, "status": "ok", "scores": scores}
-    predictions = [
-        {"label": p.label, "score": p.score, "cosine": p.cosine, "logit": p.logit} for p in record.predictions
-    ]
-    return {
-        "path": record.path,
-        "status": "ok",
-        "label": record.label,
-        "score": record.score,
-        "predictions": predictions,
-    }
-
-
-def _tags(record: TaggedImage) -> list[dict[str, Any]]:
-    return [{"label": tag.label, "score": tag.score, "cosine": tag.cosine} for tag in record.tags]
+from clipcli.results import Record
 
 
 class JsonLinesRenderer:
@@ -45,13 +15,13 @@ class JsonLinesRenderer:
         """Write to a destination."""
         self._destination = destination
 
-    def start(self, schema: str, run: Mapping[str, Any]) -> None:
+    def start(self, run: Mapping[str, Any]) -> None:
         """Write nothing: lines stand for themselves."""
 
     def write(self, records: Iterable[Record]) -> None:
         """Write a batch."""
         for record in records:
-            self._destination.write(dump(as_json(record)) + "\n")
+            self._destination.write(dump(record.to_dict()) + "\n")
         self._destination.flush()
 
     def finish(self, summary: Mapping[str, int]) -> None:
@@ -61,19 +31,20 @@ class JsonLinesRenderer:
 class JsonRenderer:
     """One document: the run, the results, the counts. Streamed: results are never held together."""
 
-    def __init__(self, destination: Destination) -> None:
-        """Write to a destination."""
+    def __init__(self, destination: Destination, schema: str) -> None:
+        """Write to a destination, a document of a schema."""
         self._destination = destination
+        self._schema = schema
         self._separator = "\n"
 
-    def start(self, schema: str, run: Mapping[str, Any]) -> None:
+    def start(self, run: Mapping[str, Any]) -> None:
         """Write the head of the document."""
-        self._destination.write(f'{{"schema": {dump(schema)},\n "run": {dump(dict(run))},\n "results": [')
+        self._destination.write(f'{{"schema": {dump(self._schema)},\n "run": {dump(dict(run))},\n "results": [')
 
     def write(self, records: Iterable[Record]) -> None:
         """Write a batch."""
         for record in records:
-            self._destination.write(f"{self._separator}  {dump(as_json(record))}")
+            self._destination.write(f"{self._separator}  {dump(record.to_dict())}")
             self._separator = ",\n"
         self._destination.flush()
 

@@ -1,12 +1,11 @@
 """Flat rows for people and programs: what `clip models` and its like print. Few rows, so they are held together."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from clipcli.cli.options import Format, FormatOptions
+from clipcli.cli.output.csv import separated
 from clipcli.cli.output.destination import Destination, open_destination
 from clipcli.cli.shell.terminal import held_in_place, printable
 from clipcli.cli.shell.wording import listed
@@ -45,18 +44,12 @@ def print_rows(schema: str, rows: Sequence[Row], table: Sequence[Column], option
             case Format.jsonl:
                 destination.write("".join(dump(row) + "\n" for row in rows))
             case Format.csv | Format.tsv as chosen:
-                destination.write(_separated(rows, "," if chosen is Format.csv else "\t"))
+                lines = [rows[0] if rows else (), *([_cell(value) for value in row.values()] for row in rows)]
+                delimiter = "," if chosen is Format.csv else "\t"
+                destination.write(separated(lines, delimiter, on_terminal=destination.is_terminal))
             case _:
                 print_table(table, destination)
         destination.flush()
-
-
-def _separated(rows: Sequence[Row], delimiter: str) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(rows[0] if rows else ())
-    writer.writerows([_cell(value) for value in row.values()] for row in rows)
-    return text.getvalue()
 
 
 def _cell(value: object) -> object:

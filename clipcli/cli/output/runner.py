@@ -1,26 +1,232 @@
-"""What `classify` and `score` have in common: results out, counts, exit status."""
+"""What commands that answer a question about each image have in common, from their options to the exit status."""
 
-from collections.abc import Generator, Sequence
-from contextlib import closing
-from dataclasses import asdict
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, TypeVar
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import typer
-
-from clipcli.cli.options import OutputOptions
-from clipcli.cli.output import make_renderer
-from clipcli.cli.output.destination import open_destination
-from clipcli.cli.shell.boundary import say
-from clipcli.cli.shell.interrupt import undisturbed
-from clipcli.cli.shell.progress import image_counter
-from clipcli.errors import ExitStatus
+from clipcli.cli.options import InputOptions, ModelOptions, RunOutputOptions, SortOptions
+from clipcli.cli.output import Renderer, make_renderer
+from clipcli.cli.output.destination import Destination, open_destination
+from clipcli.cli.output.inputs import WatchedInputs
+from clipcli.cli.output.run import BatchStep, Run, Step
+from clipcli.cli.output.shapes import Row, Shape
+from clipcli.cli.output.summary import Tally
+from clipcli.cli.shell.progress import is_terminal_shared
+from clipcli.cli.shell.run_progress import RunProgress, run_progress
+from clipcli.errors import UsageError
+from clipcli.library.journal.rows import Journal
+from clipcli.library.journal.run_file import RunFile
 from clipcli.results import Record
 
 if TYPE_CHECKING:
     from clipcli.api.model import Model
+    from clipcli.api.questions import Judge
+    from clipcli.features.pipeline import Result
+    from clipcli.images.find import ImageSource, Pause
 
 R = TypeVar("R", bound=Record)
+
+
+class Question(Protocol[R]):
+    """What a command asks of each image. Options are checked when it is made; the model comes later."""
+
+    @property
+    def shape(self) -> Shape[R]:
+        """How its answers are shown."""
+
+    @property
+    def levels(self) -> Mapping[str, Sequence[str]]:
+        """The levels of labels that have several, for sorting: folders inside each other."""
+
+    def settings(self, model: "Model") -> Mapping[str, Any]:
+        """What an answer depends on besides the image, the model, and how images are read; the keys are for people."""
+
+    def prepare(self, model: "Model") -> "Judge[R]":
+        """Encode labels or texts. Called once, while the first images are being read."""
+
+    def describe(self, model: "Model") -> Mapping[str, Any]:
+        """What a JSON document says of the question: `label_set`, `labels`, `templates` and more. After `prepare`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Additions(Generic[R]):
+    """What only some commands do in a run.
+
+    Attributes:
+        each: Makes what is done with each batch, given the run's counts.
+        settings: What a row depends on because of that.
+        renderer: Writes a format that only this command has.
+    """
+
+    each: Callable[[Tally[R]], BatchStep[R]] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    renderer: Callable[[Destination], Renderer[R]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Runner(Generic[R]):
+    """Runs a question over the images that the options name."""
+
+    question: Question[R]
+    inputs: InputOptions
+    model: ModelOptions
+    output: RunOutputOptions
+    sorting: SortOptions
+    additions: Additions[R] = field(default_factory=Additions)
+
+    def run(self) -> None:
+        """Answer for all images, print the answers, and do what the options ask for at the end.
+
+        Raises:
+            typer.Exit: With `PARTIAL` if an image failed, with `INTERRUPTED` if the user stopped the run.
+        """
+        watched = WatchedInputs(self.inputs, self.sorting.sort_into)
+        sources = iter(watched)  # what is wrong with the names is said first
+        with self._run_file() as run_file, run_progress(shown=self._shows_progress()) as progress:
+            self._run(watched, sources, run_file, progress)
+
+    def _run(
+        self,
+        watched: WatchedInputs,
+        sources: "Iterator[ImageSource | Pause]",
+        run_file: RunFile | None,
+        progress: RunProgress,
+    ) -> None:
+        from clipcli.api.questions import answer
+
+        output = self.output
+        model = self.model.open(self.inputs, quiet=output.quiet, bars=not output.no_progress, progress=progress)
+        journal = self._journal(model, run_file)
+        if journal is not None:
+            sources = journal.pending(sources)
+        tally = Tally(self.question.shape)
+        images = _noting_cached(model.image_features(sources), tally)
+        judge = self.question.prepare(model)
+        progress.images(journal.kept if journal is not None else 0, watched.count_all)
+        Run(
+            output=output,
+            renderer=self.additions.renderer or self._renderer,
+            describe=partial(self._describe, model),
+            tally=tally,
+            progress=progress,
+            journal=journal,
+            each=self.additions.each(tally) if self.additions.each is not None else None,
+            steps=self._steps(model),
+            remarks=watched.remarks,
+            keeps_features=model.cache.usable,
+        ).execute(answer(images, judge))
+
+    def _shows_progress(self) -> bool:
+        output = self.output
+        return not (output.quiet or output.no_progress or (output.to_stdout and is_terminal_shared()))
+
+    def _run_file(self) -> AbstractContextManager[RunFile | None]:
+        """The file beside the output that a second run finds locked, before it loads a model."""
+        output = self.output
+        return RunFile(output.output) if output.is_journal and output.output is not None else nullcontext()
+
+    def _journal(self, model: "Model", run_file: RunFile | None) -> Journal | None:
+        if run_file is None:
+            return None
+        journal = Journal(run_file, self._settings(model))
+        if self.output.resume:
+            try:
+                journal.resume()
+            except UsageError as error:
+                hint = "leave --resume out to start anew, or give another --output"
+                raise UsageError(f"--resume: {error}", hint=hint) from error
+        return journal
+
+    def _settings(self, model: "Model") -> dict[str, Any]:
+        """All that a row depends on besides the image, by the words that errors use."""
+        inputs = self.inputs
+        return {
+            "command": self.question.shape.schema,
+            "--model": model.checkpoint.files.id,
+            "revision": model.checkpoint.files.revision,
+            **_computation(model),
+            "--dtype": model.options.dtype,
+            **self.question.settings(model),
+            "--no-exif": inputs.no_exif,
+            "--exact-decode": inputs.exact_decode,
+            "--alpha": inputs.alpha.value,
+            "--max-megapixels": inputs.max_megapixels,
+            **self.additions.settings,
+        }
+
+    def _renderer(self, destination: Destination) -> Renderer[R]:
+        output = self.output
+        return make_renderer(
+            output.chosen_format(), destination, self.question.shape, for_spreadsheet=output.spreadsheet
+        )
+
+    def _describe(self, model: "Model") -> dict[str, Any]:
+        return describe_run(model, **self.question.describe(model))
+
+    def _steps(self, model: "Model") -> list[Step]:
+        """What is done at the end; the report first, because sorting may move the images away."""
+        steps: list[Step] = []
+        if self.output.report is not None:
+            steps.append(partial(self._report, self.output.report, model))
+        if self.sorting.sort_into is not None:
+            steps.append(partial(self._sort, self.sorting.sort_into))
+        return steps
+
+    def _report(self, path: str, model: "Model", rows: "Iterator[Row]") -> int:
+        from clipcli.library.report.page import report
+
+        run = self._describe(model)
+        run["label_set"] = run["label_set"] or f"{self.question.shape.title}s"
+        with open_destination(path, "--report") as destination:
+            for text in report(self._tagged(rows), run, os.path.dirname(path), model.options.decode):
+                destination.write(text)
+        return 0  # failures are part of the page
+
+    def _sort(self, folder: str, rows: "Iterator[Row]") -> int:
+        from clipcli.cli.output.library_events import sort_images
+        from clipcli.library.sorting.sorter import Sorter
+
+        sorting = self.sorting
+        sorter = Sorter(folder, sorting.way, _Levels(self.question.levels), dry_run=sorting.dry_run)
+        return sort_images(self._tagged(rows), sorter, dry_run=sorting.dry_run, quiet=self.output.quiet)
+
+    def _tagged(self, rows: "Iterator[Row]") -> Iterator[Row]:
+        """Rows as sorting and reports read them, whatever the question was."""
+        for row in rows:
+            kept = {key: row[key] for key in ("path", "status", "error") if key in row}
+            yield {
+                **kept,
+                "tags": list(self.question.shape.tags(row)) if row["status"] == "ok" else row.get("tags", []),
+            }
+
+
+def _noting_cached(
+    images: "Generator[list[Result], None, None]", tally: Tally[Any]
+) -> "Generator[list[Result], None, None]":
+    """Count the images whose features came from the cache."""
+    with closing(images):
+        for batch in images:
+            tally.cached += sum(getattr(item, "cached", False) for item in batch)
+            yield batch
+
+
+class _Levels(dict[str, Sequence[str]]):
+    """Levels of labels; a label without is one level by itself."""
+
+    def __missing__(self, label: str) -> Sequence[str]:
+        return (label,)
+
+
+def _computation(model: "Model") -> dict[str, list[str]]:
+    """Digests of all that a model computes with, whatever it is called; in lists, as errors show no digests."""
+    return {
+        "the model's config or weights": [model.encoders.digest],
+        "the model's preprocessing": [model.checkpoint.preprocessing.digest],
+        "the model's tokenizer": [model.checkpoint.tokenizer_digest],
+    }
 
 
 def describe_run(model: "Model", **question: Any) -> dict[str, Any]:
@@ -37,61 +243,3 @@ def describe_run(model: "Model", **question: Any) -> dict[str, Any]:
         **question,
         "preprocessing": asdict(model.checkpoint.preprocessing),
     }
-
-
-def print_results(
-    schema: str, run: dict[str, Any], batches: Generator[Sequence[Record], None, None], output: OutputOptions
-) -> None:
-    """Write results as they come, then say what failed and leave with the status that fits.
-
-    Raises:
-        typer.Exit: With `ExitStatus.PARTIAL` if an image failed.
-    """
-    format = output.chosen_format()
-    ok = failed = 0
-    with open_destination(output.output) as destination, closing(batches):
-        renderer = make_renderer(format, destination)
-        # A table on the terminal is its own progress.
-        shown = not (output.quiet or output.no_progress or destination.is_terminal)
-        with image_counter(shown=shown) as count:
-            # Nothing is written before the first batch is there: a run that fails at once prints no half document.
-            first = list(islice(batches, 1))
-            renderer.start(schema, run)
-            try:
-                for batch in chain(first, batches):
-                    if output.fail_fast:
-                        batch = until_failure(batch)
-                    with undisturbed():  # the counts are those of the rows
-                        renderer.write(batch)
-                        failed += sum(record.error is not None for record in batch)
-                        ok += sum(record.error is None for record in batch)
-                    count(len(batch))
-                    if failed and output.fail_fast:
-                        break
-            finally:  # after Ctrl-C, too, the document is whole
-                renderer.finish({"images": ok + failed, "ok": ok, "failed": failed})
-    if failed:
-        if not output.quiet:
-            say(stopped_text(ok) if output.fail_fast else failures_text(failed, ok + failed))
-        raise typer.Exit(ExitStatus.PARTIAL)
-
-
-def until_failure(batch: Sequence[R]) -> Sequence[R]:
-    """A batch up to its first image that failed."""
-    first = next((i for i, record in enumerate(batch) if record.error is not None), len(batch))
-    return batch[: first + 1]
-
-
-def stopped_text(ok: int) -> str:
-    """What is said where `--fail-fast` has ended a run."""
-    return f"stopped at the first image that could not be used (--fail-fast), after {ok:,} that could"
-
-
-def failures_text(failed: int, images: int) -> str:
-    """What is said of images that failed: "2 of 5 images could not be used; their rows say why"."""
-    if images == 1:
-        return "the image could not be used; its row says why"
-    if failed == images:
-        return f"none of the {images:,} images could be used; their rows say why"
-    rows = "its row says" if failed == 1 else "their rows say"
-    return f"{failed:,} of {images:,} images could not be used; {rows} why"

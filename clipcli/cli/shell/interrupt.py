@@ -1,25 +1,14 @@
-"""Ctrl-C as a request: what is under way is finished first, and a second one interrupts at once."""
+"""Ctrl-C between two steps: what must not be torn apart is finished first."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from clipcli.cli.shell.boundary import say
-
 
 @contextmanager
-def stop_on_interrupt(
-    message: str | None = "finishing this batch; Ctrl-C again stops at once",
-) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into an answer to a question; the second interrupts at once.
-
-    Args:
-        message: What the first one is answered with; None for nothing.
-
-    Yields:
-        Whether the user has asked to stop.
-    """
+def undisturbed() -> Iterator[None]:
+    """Hold the first Ctrl-C back until the end of a block; the second interrupts at once."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -27,20 +16,11 @@ def stop_on_interrupt(
         if asked:
             raise KeyboardInterrupt
         asked = True
-        if message:
-            say(message)
 
     before = signal.signal(signal.SIGINT, ask)
     try:
-        yield lambda: asked
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Hold the first Ctrl-C back until the end of a block."""
-    with stop_on_interrupt(message=None) as asked:
-        yield
-    if asked():
+    if asked:
         raise KeyboardInterrupt

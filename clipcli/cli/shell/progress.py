@@ -1,5 +1,7 @@
 """Progress on stderr: bars on a terminal that can redraw a line; elsewhere a line in words, or nothing."""
 
+import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +32,14 @@ def make_progress(*columns: Any, **options: Any) -> "Progress":
 def can_show_bars() -> bool:
     """Whether stderr is a terminal that bars can be drawn on."""
     return can_redraw(sys.stderr)
+
+
+def is_terminal_shared() -> bool:
+    """Whether another program may be drawing on the terminal of stderr: a pager, or whoever reads our stdout."""
+    try:
+        return sys.stderr.isatty() and stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError):  # closed by whoever started us, or not a file
+        return False
 
 
 @contextmanager
@@ -92,29 +102,6 @@ def image_progress(*, shown: bool) -> Iterator[Report]:
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with _late_bar("images", columns, lambda done, total: time.monotonic() - began > _PATIENCE_S) as report:
         yield report
-
-
-@contextmanager
-def image_counter(*, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Count images on the terminal while results go elsewhere.
-
-    Yields:
-        A function to call with the number of images just finished.
-    """
-    if not shown or not can_show_bars():
-        yield lambda count: None
-        return
-    from rich.progress import SpinnerColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), "{task.completed} images{task.fields[rate]}", TimeElapsedColumn())
-    with make_progress(*columns) as progress:
-        task = progress.add_task("images", total=None, rate="")
-
-        def advance(count: int) -> None:
-            speed = progress.tasks[0].speed
-            progress.update(task, advance=count, rate="" if speed is None else f", {speed:.1f}/s")
-
-        yield advance
 
 
 @contextmanager

@@ -1,0 +1,53 @@
+"""Where images go by their best label."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from clipcli.cli.options.panels import SORTING
+from clipcli.errors import UsageError
+from clipcli.library.events import Way
+
+Undo = Annotated[
+    str | None,
+    typer.Option(metavar="DIR|MANIFEST", help="Take sortings into DIR back.", rich_help_panel=SORTING),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SortOptions:
+    """Where images go by their best label."""
+
+    sort_into: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="One folder a label, by best label.", rich_help_panel=SORTING),
+    ] = None
+    link: Annotated[bool, typer.Option("--link", help="Sort by links (default).", rich_help_panel=SORTING)] = False
+    copy: Annotated[bool, typer.Option("--copy", help="Sort copies.", rich_help_panel=SORTING)] = False
+    move: Annotated[bool, typer.Option("--move", help="Move the images.", rich_help_panel=SORTING)] = False
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be changed, and change nothing.", rich_help_panel=SORTING),
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            UsageError: More than one way to sort, or one without a folder.
+            ClipError: `--sort-into` cannot be written.
+        """
+        from clipcli.cli.output.destination import check_folder
+
+        ways = [name for name in ("link", "copy", "move") if getattr(self, name)]
+        if len(ways) > 1:
+            raise UsageError(f"--{ways[0]} and --{ways[1]} do not go together", hint="use one of them")
+        if ways and self.sort_into is None:
+            raise UsageError(f"--{ways[0]} needs --sort-into DIR", hint="name the folder that gets one folder a label")
+        check_folder(self.sort_into, "--sort-into")
+
+    @property
+    def way(self) -> Way:
+        """How images get into their folders."""
+        return "copy" if self.copy else "move" if self.move else "link"

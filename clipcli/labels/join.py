@@ -1,0 +1,81 @@
+"""Several label sets as one: a union, in the order given."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+
+from clipcli.errors import LabelSetError, warn
+from clipcli.labels.background import background_of
+from clipcli.labels.expand import expand
+from clipcli.labels.label_set import SLOT, Label, LabelSet
+from clipcli.labels.templates import default_templates
+
+
+def join(sets: Sequence[LabelSet], *, own_templates: bool = True) -> LabelSet:
+    """Make one label set of several.
+
+    A name that several sets have is one label, that of the first of them, with a warning (`ClipWarning`). Labels keep
+    their thresholds and groups. Where the sets' templates differ, each label is given its own set's prompts in full.
+    The background is that of all sets together, and `none` that of the first set that has one.
+
+    Args:
+        sets: At least one.
+        own_templates: Whether labels go through the templates of their sets; if not, templates are given elsewhere.
+
+    Raises:
+        LabelSetError: A set is given twice, or labels of two sets have different names and the same prompts.
+    """
+    first, *others = sets
+    if not others:
+        return first
+    names = [label_set.name for label_set in sets]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise LabelSetError(f"label set {twice!r} is given twice", hint="give each label set once")
+    templates = {label_set.templates or default_templates(label_set) for label_set in sets}
+    differ = own_templates and len(templates) > 1
+    return LabelSet(
+        name="+".join(names),
+        labels=_union([_with_prompts(label_set) if differ else label_set for label_set in sets]),
+        templates=(SLOT,) if differ else templates.pop() if own_templates else None,
+        language=first.language if len({label_set.language for label_set in sets}) == 1 else None,
+        none=next((label_set.none for label_set in sets if label_set.none is not None), None),
+        background=_backgrounds(sets),
+    )
+
+
+def _union(sets: Sequence[LabelSet]) -> tuple[Label, ...]:
+    """The labels of all sets, each name once."""
+    owners: dict[str, LabelSet] = {}
+    labels: list[Label] = []
+    for label_set in sets:
+        for label in label_set.labels:
+            owner = owners.setdefault(label.name, label_set)
+            if owner is label_set:
+                labels.append(label)
+    clashes = [
+        (name, owner.name, label_set.name)
+        for label_set in sets
+        for name in label_set.names
+        if (owner := owners[name]) is not label_set
+    ]
+    if clashes:
+        shown = ", ".join(f"{name!r} of {owner} and {other}" for name, owner, other in clashes[:8])
+        more = f" and {len(clashes) - 8} more" if len(clashes) > 8 else ""
+        warn(f"labels with the same name are one, as in the set given first: {shown}{more}")
+    return tuple(labels)
+
+
+def _with_prompts(label_set: LabelSet) -> LabelSet:
+    """A set whose labels have the prompts that its templates make of them."""
+    templates = label_set.templates or default_templates(label_set)
+    prompts = expand(label_set, templates).by_label
+    labels = tuple(replace(label, prompts=own) for label, own in zip(label_set.labels, prompts, strict=True))
+    return replace(label_set, labels=labels, templates=(SLOT,))
+
+
+def _backgrounds(sets: Sequence[LabelSet]) -> tuple[str, ...]:
+    """The backgrounds of all sets; none where no set has one, so that the default stands in."""
+    if not any(label_set.background for label_set in sets):
+        return ()
+    return tuple(dict.fromkeys(chain.from_iterable(background_of(label_set) for label_set in sets)))
