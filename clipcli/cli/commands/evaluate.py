@@ -1,5 +1,6 @@
 """`clip eval`: how good a model is on images whose labels are known."""
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +65,7 @@ def evaluate(
 
         write_predictions(output.predictions, document["run"], one.exam, one.evaluated)
     if output.report is not None:
-        from clipcli.library.report.evaluation import write_evaluation_report
-
-        with open_destination(output.report, "--report") as destination:
-            write_evaluation_report(destination.write, output.report, document, one.evaluated, one.exam)
+        _write_report(output.report, document, one)
     _print(document, output)
     _finish(one.exam, document["summary"], output)
 
@@ -169,6 +167,15 @@ def _document(one: _Run, other: _Run | None, labelling: "Labelling", inputs: Lab
         "reliability": shown.reliability_rows(figures),
         "summary": shown.summary(one.evaluated, len(one.exam.failures)),
     }
+
+
+def _write_report(path: str, document: dict[str, Any], one: _Run) -> None:
+    from clipcli.library.report.evaluation import evaluation_report
+
+    evaluated, decoding = one.evaluated, one.model.options.decode
+    page = evaluation_report(document, evaluated.figures, evaluated.labelled_paths, os.path.dirname(path), decoding)
+    with open_destination(path, "--report") as destination:
+        destination.write(page)
 
 
 def _print(document: dict[str, Any], output: EvaluationOutputOptions) -> None:

@@ -45,12 +45,12 @@ def report(rows: Iterable[Row], run: Mapping[str, Any], folder: str, options: De
     head, _, rest = template.partition("/*RUN*/")
     middle, _, tail = rest.partition("/*ROWS*/")
     row_of = partial(_page_row, folder=os.path.abspath(folder), options=replace(options, exact=False))
-    yield head + _embedded({key: run[key] for key in ("version", "model", "label_set")}) + middle
+    yield head + embedded({key: run[key] for key in ("version", "model", "label_set")}) + middle
     with ThreadPoolExecutor(default_workers()) as pool:
         iterator = iter(rows)
         while batch := list(islice(iterator, _ROWS_AT_ONCE)):
             for row in pool.map(row_of, batch):
-                yield _embedded(row) + "\n"
+                yield embedded(row) + "\n"
     yield tail
 
 
@@ -84,11 +84,16 @@ def _page_row(row: Row, *, folder: str, options: DecodeOptions) -> dict[str, Any
         image = thumbnail(row["path"], options)
     except ImageError as error:  # it has vanished since it was tagged, or came by standard input
         return {"path": row["path"], "error": str(error)}
-    href = quote(os.path.relpath(os.path.abspath(row["path"]), folder).replace(os.sep, "/"), errors="surrogateescape")
+    href = link_to(row["path"], folder)
     tags = [{"label": tag["label"], "score": round(tag["score"], 4)} for tag in row["tags"]]
     return {"path": row["path"], "href": href, "thumbnail": image, "tags": tags}
 
 
-def _embedded(value: object) -> str:
+def link_to(path: str, folder: str) -> str:
+    """A link from a page in a folder to a file."""
+    return quote(os.path.relpath(os.path.abspath(path), folder).replace(os.sep, "/"), errors="surrogateescape")
+
+
+def embedded(value: object) -> str:
     """JSON that may stand in a script element: nothing in it can end the element."""
     return dump(value).replace("<", "\\u003c")
