@@ -12,7 +12,7 @@ from clipcli.labels.label_set import LabelSet
 if TYPE_CHECKING:
     from clipcli.api.model import Model
 
-_CALIBRATE = "`clip calibrate IMAGES --label-set NAME --into FILE.yaml` learns from labelled images"
+_CALIBRATE = "`clip calibrate` learns from labelled images"
 
 
 def calibration_of(model: "Model", label_set: LabelSet) -> Calibration | None:

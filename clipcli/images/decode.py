@@ -171,7 +171,7 @@ def _fitting(needed: int, image: "Image", name: str, options: DecodeOptions) -> 
     if needed > limit:
         raise ImageTooLarge(
             f"{name}: decoding {image.width} x {image.height} pixels of {image.format} takes {needed / 1e9:.1f} GB, "
-            f"more than the {limit / 1e9:.1f} GB that images get; a larger --max-megapixels allows more"
+            f"more than the {limit / 1e9:.1f} GB that images get; a larger max_megapixels allows more"
         )
     return needed
 

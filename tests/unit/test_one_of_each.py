@@ -14,7 +14,7 @@ PACKAGE = Path(clipcli.__file__).parent
     ("pattern", "homes"),
     [
         (r"\bfetch_model\(", {"foreign/resolve.py", "hub/resolve.py"}),
-        (r"Callable\[\[int, int\], None\]", {"progress.py"}),
+        (r"(on_progress|Progress)(: TypeAlias)?( =|:) \"?Callable", {"progress.py"}),
         (r"\brmtree\((?!.*ignore_errors)", {"files.py"}),
     ],
 )

@@ -17,7 +17,7 @@ class ModelIdentity:
     """All that features depend on besides the image.
 
     Attributes:
-        name: The model as `--model` takes it.
+        name: The model's name.
         revision: The commit of a hub model.
         checkpoint: Digest of configuration and weights.
         preparation: What turns a file into pixels.
@@ -73,7 +73,7 @@ class Description:
             )
         raise ModelError(
             f"the library {library} was made with {ours}, not with {theirs}: their features cannot be compared",
-            hint="leave --model and --dtype out, or make another library (`clip library create`)",
+            hint="leave `model` and `dtype` out, or make another library (`clip library create`)",
         )
 
 
