@@ -17,28 +17,35 @@ from clipcli.cli.options.labelled import LabelledOptions
 from clipcli.cli.options.labels import LabelOptions
 from clipcli.cli.options.model import DeviceName, DtypeName, ModelName, ModelOptions, Revision
 from clipcli.cli.options.output import Format, FormatOptions, OutputOptions, decide_format
-from clipcli.cli.options.panels import INPUTS, LABELS, MODEL, OUTPUT, SCORING
+from clipcli.cli.options.panels import INPUTS, LABELS, LIBRARY, MODEL, OUTPUT, QUERY, SCORING
+from clipcli.cli.options.query import FilterOptions, LibraryName, NoUpdate, QueryOptions
 from clipcli.cli.options.scoring import Scoring, ScoringName, Temperature
 
 __all__ = [
     "INPUTS",
     "LABELS",
+    "LIBRARY",
     "MODEL",
     "OUTPUT",
+    "QUERY",
     "SCORING",
     "CalibrateOutputOptions",
     "DeviceName",
     "DtypeName",
     "EvaluationOptions",
     "EvaluationOutputOptions",
+    "FilterOptions",
     "Format",
     "FormatOptions",
     "InputOptions",
     "LabelOptions",
     "LabelledOptions",
+    "LibraryName",
     "ModelName",
     "ModelOptions",
+    "NoUpdate",
     "OutputOptions",
+    "QueryOptions",
     "ReadingOptions",
     "Revision",
     "Scoring",
