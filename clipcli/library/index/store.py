@@ -248,7 +248,7 @@ class Store:
         return Counts(images, failed, dead, looks, size, updated)
 
     def check(self) -> tuple[list[int], int]:
-        """Compare every feature with its checksum; returns the numbers of images that differ, and how many there are."""
+        """Compare features with their checksums; returns the numbers of images that differ, and how many there are."""
         with self.snapshot() as snapshot:
             images = [image for image in table.all_rows(snapshot.db) if image.slot is not None]
             wrong = [
