@@ -16,6 +16,7 @@ from clipcli.errors import ClipError, UsageError
 
 if TYPE_CHECKING:
     from clipcli.api.library import Library
+    from clipcli.api.model import Model
     from clipcli.library.index.update import Updated
 
 _MOST_SAID = 5
@@ -47,7 +48,11 @@ class Access:
             options = replace(options, model=identity.name, revision=options.revision or identity.revision)
         if options.dtype == "auto":
             options = replace(options, dtype=identity.precision)
-        return Library(store, lambda: options.open(InputOptions(), quiet=self.quiet, bars=self.bars))
+
+        def opened() -> "Model":
+            return options.open(InputOptions(), quiet=self.quiet, bars=self.bars)
+
+        return Library(store, opened, cache=not options.no_cache)
 
     def create(self, folders: Sequence[str], name: str | None, **choices: object) -> "Library":
         """Make an empty library."""
