@@ -10,15 +10,12 @@ import numpy as np
 from clipcli.answers import search as answers
 from clipcli.answers.classify import shortest
 from clipcli.answers.search import SearchOptions
-from clipcli.api.query import Filters, Query, Term, digests_of, encode_terms
+from clipcli.api.query import Filters, Query, Term, cached_texts, digests_of, encode_terms
 from clipcli.errors import UsageError
-from clipcli.features.reader import Failed
-from clipcli.images.find import ImageSource
 from clipcli.library.index.description import Description, ModelIdentity
 from clipcli.library.index.places import is_below, library_folder, usual_name
 from clipcli.library.index.store import Counts, Snapshot, Store
 from clipcli.library.index.table import ImageRow
-from clipcli.library.index.update import EncodedFile, Event, Updated, update
 from clipcli.progress import Progress, unobserved
 from clipcli.results import Hit
 from clipcli.scoring import Floats
@@ -26,6 +23,8 @@ from clipcli.scoring import Floats
 if TYPE_CHECKING:
     from clipcli.api.model import Model
     from clipcli.api.twins import Twins
+    from clipcli.images.find import ImageSource
+    from clipcli.library.index.update import EncodedFile, Event, Updated
 
 # Hits to look up beyond those that were asked for: some may have vanished since the last update.
 _SPARE = 64
@@ -42,10 +41,12 @@ class Library:
     Args:
         store: The library's files.
         model: Opens the model when it is first needed.
+        cache: Look for texts of queries in the feature cache before the model is opened.
     """
 
-    def __init__(self, store: Store, model: "Callable[[], Model]") -> None:
+    def __init__(self, store: Store, model: "Callable[[], Model]", *, cache: bool = True) -> None:
         self.store = store
+        self._uses_cache = cache
         self._open_model = model
         self._model: Model | None = None
 
@@ -125,21 +126,25 @@ class Library:
         """Count what it holds."""
         return self.store.counts()
 
-    def update(self, *, prune: bool = False, retry: bool = False) -> Updated:
+    def update(self, *, prune: bool = False, retry: bool = False) -> "Updated":
         """Bring it up to date with its folders; returns how many images were added, renamed, removed and so on.
 
         Args:
             prune: Forget images also where a whole folder seems to be empty or gone.
             retry: Try images again that could not be used.
         """
+        from clipcli.library.index.update import Updated
+
         end = Updated()
         for event in self.iter_update(prune=prune, retry=retry):
             if isinstance(event, Updated):
                 end = event
         return end
 
-    def iter_update(self, *, prune: bool = False, retry: bool = False) -> Iterator[Event]:
+    def iter_update(self, *, prune: bool = False, retry: bool = False) -> "Iterator[Event]":
         """Bring it up to date, and say step by step what happens; every batch is safe on disk as it is yielded."""
+        from clipcli.library.index.update import update
+
         return update(self.store, self._encode, prune=prune, retry=retry)
 
     def search(
@@ -163,7 +168,7 @@ class Library:
         """
         query, options, filters = as_query(query), options or SearchOptions(), filters or Filters()
         dimensions = self.store.description.dimensions
-        parts = encode_terms(self.model, (*query.terms, *query.without), dimensions)
+        parts = self._encode_terms((*query.terms, *query.without), dimensions)
         parts, without = parts[: len(query.terms)], parts[len(query.terms) :]
         digests = [] if filters.include_self else digests_of(query.terms)
         with self.store.snapshot() as snapshot:
@@ -198,13 +203,21 @@ class Library:
 
         return find_twins(self.store, level, threshold, reference, keep, on_progress)
 
+    def _encode_terms(self, terms: Sequence[Term], dimensions: int) -> list[answers.QueryPart]:
+        """Encode the terms of a query; the model is not opened where all of them are texts that are cached."""
+        cached = cached_texts(terms, self.store.description.model) if self._uses_cache else None
+        return encode_terms(terms, dimensions, cached, lambda: self.model)
+
     def features(self) -> tuple[Floats, list[str]]:
         """The features of all images, (N, D), and their paths in step."""
         with self.store.snapshot() as snapshot:
             slots = snapshot.live_slots
             return np.array(snapshot.matrix[slots]), [image.path for image in snapshot.images(slots.tolist())]
 
-    def _encode(self, sources: Iterator[ImageSource]) -> Iterator[list[EncodedFile]]:
+    def _encode(self, sources: "Iterator[ImageSource]") -> "Iterator[list[EncodedFile]]":
+        from clipcli.features.reader import Failed
+        from clipcli.library.index.update import EncodedFile
+
         for batch in self.model.image_features(sources):
             yield [
                 EncodedFile(item.source.path, None, error=str(item.error))
@@ -237,6 +250,8 @@ def as_query(query: str | Term | Iterable[Term] | Query) -> Query:
 
 def identity_of(model: "Model") -> ModelIdentity:
     """What a library says of a model."""
+    from clipcli.api.languages import spoken_languages
+
     name = model.checkpoint.id
     encoders = model.encoders
     return ModelIdentity(
@@ -245,6 +260,9 @@ def identity_of(model: "Model") -> ModelIdentity:
         encoders.digest,
         encoders.preparation.digest,
         encoders.placement.dtype,
+        encoders.checkpoint.tokenizer_digest if model.checkpoint.config.text is not None else None,
+        encoders.placement.text_numerics,
+        tuple(sorted(spoken_languages(name, model.checkpoint.config.family))),
     )
 
 

@@ -3,7 +3,7 @@
 import fnmatch
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -14,8 +14,9 @@ from clipcli import scoring
 from clipcli.answers.search import Mask, QueryPart
 from clipcli.api.inputs import ImageInput
 from clipcli.errors import UsageError
-from clipcli.features.digests import content_digest
+from clipcli.features.digests import content_digest, texts_digest
 from clipcli.library.index import table
+from clipcli.library.index.description import ModelIdentity
 from clipcli.library.index.places import is_below
 from clipcli.library.index.store import Snapshot
 from clipcli.scoring import Floats
@@ -27,6 +28,7 @@ TermKind: TypeAlias = Literal["text", "image", "vector"]
 
 # The features of a query image and of copies of it differ by what JPEG loses.
 _SAME_COSINE = 0.995
+_DEMO = "demo"
 _TIME = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")
 
 
@@ -137,17 +139,48 @@ class Filters:
         return not any(fnmatch.fnmatch(name, glob) for name in names for glob in self.exclude)
 
 
-def encode_terms(model: "Model", terms: Sequence[Term], dimensions: int) -> list[QueryPart]:
+def cached_texts(terms: Sequence[Term], model: ModelIdentity) -> list[Floats] | None:
+    """The features of the texts among some terms, if all are cached and there is nothing to say of any of them."""
+    from clipcli import demo
+    from clipcli.features.cache import FeatureSpace, open_cache
+    from clipcli.features.labels import LabelFeature
+    from clipcli.labels.templates import language_of_text
+
+    texts = [str(term.value) for term in terms if term.kind == "text"]
+    if model.text_preparation is None or (model.name == _DEMO and demo.unknown_words(texts)):
+        return None
+    if any(language_of_text(text) not in (None, *model.languages) for text in texts):
+        return None
+    space = FeatureSpace("text", model.checkpoint, model.text_preparation, model.text_numerics)
+    keys = [texts_digest((text,)) for text in texts]
+    found = open_cache().get(space, keys)
+    features = [LabelFeature.from_cached(found[key]) for key in keys if key in found]
+    if len(features) < len(texts) or any(feature.cut is not None for feature in features):
+        return None
+    return [feature.features for feature in features]
+
+
+def encode_terms(
+    terms: Sequence[Term], dimensions: int, texts: Sequence[Floats] | None, model: "Callable[[], Model]"
+) -> list[QueryPart]:
     """Turn terms into parts of a query vector.
+
+    Args:
+        terms: The terms.
+        dimensions: Numbers per feature.
+        texts: The features of those that are texts, if they are known.
+        model: Opens the model.
 
     Raises:
         ImageError: An image of the query cannot be used.
         UsageError: A vector is not one of the library's length.
     """
-    texts = [term for term in terms if term.kind == "text"]
-    images = [term for term in terms if term.kind == "image"]
-    encoded = iter(model.encode_texts([str(term.value) for term in texts]) if texts else ())
-    seen = iter(model.encode_images([term.value for term in images]) if images else ())  # type: ignore[misc]
+    values = [str(term.value) for term in terms if term.kind == "text"]
+    if texts is None:
+        texts = list(model().encode_texts(values)) if values else []
+    images = [term.value for term in terms if term.kind == "image"]
+    encoded = iter(texts)
+    seen = iter(model().encode_images(images) if images else ())  # type: ignore[arg-type]
     parts = []
     for term in terms:
         if term.kind == "text":

@@ -11,8 +11,10 @@ from clipcli.cli.commands.classify import classify
 from clipcli.cli.commands.doctor import doctor
 from clipcli.cli.commands.evaluate import evaluate
 from clipcli.cli.commands.labels import labels_app
+from clipcli.cli.commands.library import library_app
 from clipcli.cli.commands.models import models_app
 from clipcli.cli.commands.score import score
+from clipcli.cli.commands.search import search
 from clipcli.cli.commands.tag import tag
 from clipcli.cli.shell.help import CommandGroup, GroupedCommand
 
@@ -35,10 +37,12 @@ app.command(cls=GroupedCommand)(score)
 app.command(cls=GroupedCommand)(tag)
 app.command("eval", cls=GroupedCommand)(evaluate)
 app.command(cls=GroupedCommand)(calibrate)
+app.command(cls=GroupedCommand)(search)
 app.command(cls=GroupedCommand)(doctor)
 app.command(cls=GroupedCommand)(bench)
 app.add_typer(cache_app, name="cache")
 app.add_typer(labels_app, name="labels")
+app.add_typer(library_app, name="library")
 app.add_typer(models_app, name="models")
 
 

@@ -13,7 +13,7 @@ which two labels that say the same to the model are told. Must not import torch.
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from clipcli import scoring
 from clipcli.errors import LabelSetError, warn
@@ -22,7 +22,9 @@ from clipcli.features.digests import texts_digest, tokens_digest
 from clipcli.labels.label_set import SLOT, Label
 from clipcli.progress import Progress, unobserved
 from clipcli.scoring import Floats
-from clipcli.text.tokenizer import TextTokenizer
+
+if TYPE_CHECKING:
+    from clipcli.text.tokenizer import TextTokenizer
 
 # Prompts that are encoded and then remembered together: what an interrupted run loses at most, and what is held in
 # memory. Fewer would share fewer beginnings.
@@ -71,7 +73,7 @@ class TextEncoders(Protocol):
     """Where labels get their encoder once something is new, and not before."""
 
     @property
-    def tokenizer(self) -> TextTokenizer:
+    def tokenizer(self) -> "TextTokenizer":
         """What makes token ids of prompts, read when it is first asked for."""
 
     @property
@@ -167,7 +169,7 @@ class _Tokenized:
     cut: int | None
 
 
-def _tokenize(tokenizer: TextTokenizer, key: bytes, prompts: Sequence[str]) -> _Tokenized:
+def _tokenize(tokenizer: "TextTokenizer", key: bytes, prompts: Sequence[str]) -> _Tokenized:
     encodings = tokenizer.encode(prompts)
     cut = next((i for i, encoding in enumerate(encodings) if encoding.truncated), None)
     ids = [encoding.ids for encoding in encodings]

@@ -26,7 +26,8 @@ from clipcli.cli.options.output import (
     TagOutputOptions,
     decide_format,
 )
-from clipcli.cli.options.panels import INPUTS, LABELS, MODEL, OUTPUT, SCORING
+from clipcli.cli.options.panels import INPUTS, LABELS, LIBRARY, MODEL, OUTPUT, QUERY, SCORING
+from clipcli.cli.options.query import FilterOptions, LibraryName, NoUpdate, QueryOptions
 from clipcli.cli.options.scoring import Scoring, ScoringName, Temperature, ThresholdOptions
 from clipcli.cli.options.sidecars import SidecarName, SidecarOptions
 from clipcli.cli.options.sorting import SortOptions, Undo
@@ -34,8 +35,10 @@ from clipcli.cli.options.sorting import SortOptions, Undo
 __all__ = [
     "INPUTS",
     "LABELS",
+    "LIBRARY",
     "MODEL",
     "OUTPUT",
+    "QUERY",
     "SCORING",
     "CalibrateOutputOptions",
     "CalibrationOptions",
@@ -43,14 +46,18 @@ __all__ = [
     "DtypeName",
     "EvaluationOptions",
     "EvaluationOutputOptions",
+    "FilterOptions",
     "Format",
     "FormatOptions",
     "InputOptions",
     "LabelOptions",
     "LabelledOptions",
+    "LibraryName",
     "ModelName",
     "ModelOptions",
+    "NoUpdate",
     "OutputOptions",
+    "QueryOptions",
     "ReadingOptions",
     "Revision",
     "RunOutputOptions",

@@ -2,3 +2,4 @@
 
 INPUTS, LABELS, SCORING, MODEL, OUTPUT = "Inputs", "Labels", "Scoring", "Model", "Output"
 SIDECARS, SORTING, CALIBRATION = "Sidecars", "Sorting", "Calibration"
+QUERY, LIBRARY, ACTIONS = "Query", "Library", "Actions"

@@ -28,7 +28,14 @@ class Column:
     right: bool = False
 
 
-def print_rows(schema: str, rows: Sequence[Row], table: Sequence[Column], options: FormatOptions) -> None:
+def print_rows(
+    schema: str,
+    rows: Sequence[Row],
+    table: Sequence[Column],
+    options: FormatOptions,
+    *,
+    head: Mapping[str, Any] | None = None,
+) -> None:
     """Print rows in the format that was asked for.
 
     Args:
@@ -36,11 +43,12 @@ def print_rows(schema: str, rows: Sequence[Row], table: Sequence[Column], option
         rows: All with the same keys, which are the columns of CSV and TSV.
         table: What people see in place of them.
         options: Format and destination.
+        head: What a JSON document says besides.
     """
     with open_destination(options.output) as destination:
         match options.chosen_format():
             case Format.json:
-                destination.write(dump({"schema": schema, "results": rows}, indent=1) + "\n")
+                destination.write(dump({"schema": schema, **(head or {}), "results": rows}, indent=1) + "\n")
             case Format.jsonl:
                 destination.write("".join(dump(row) + "\n" for row in rows))
             case Format.csv | Format.tsv as chosen:

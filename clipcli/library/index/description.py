@@ -1,7 +1,7 @@
 """What a library says of itself: the model that made its features, and the folders that it covers."""
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ class ModelIdentity:
         checkpoint: Digest of configuration and weights.
         preparation: What turns a file into pixels.
         precision: The number format, such as `float32`; the device is left out.
+        text_preparation: What turns a text into token ids; None where there is no text tower.
+        text_numerics: Device type and number format of features of texts.
+        languages: What it speaks.
     """
 
     name: str
@@ -29,10 +32,14 @@ class ModelIdentity:
     checkpoint: str
     preparation: str
     precision: str
+    text_preparation: str | None = None
+    text_numerics: str = ""
+    languages: tuple[str, ...] = ()
 
     def makes_features_of(self, other: "ModelIdentity") -> bool:
-        """Whether the features of both may be compared: nothing differs but the name and the revision."""
-        return replace(self, name="", revision=None) == replace(other, name="", revision=None)
+        """Whether the features of images of both may be compared."""
+        ours, theirs = ((m.checkpoint, m.preparation, m.precision) for m in (self, other))
+        return ours == theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,8 @@ def read_description(folder: Path) -> Description:
         value = json.loads(path.read_text(encoding="utf-8"))
         if value.pop("schema") != SCHEMA:
             raise ClipError(f"{path} is of another version of this program", hint="update clipcli")
-        model = ModelIdentity(**value.pop("model"))
+        model = value.pop("model")
+        model = ModelIdentity(**{**model, "languages": tuple(model["languages"])})
         lists = {key: tuple(map(str, value.pop(key))) for key in ("folders", "exclude")}
         return Description(model, dimensions=int(value.pop("dimensions")), **{**value, **lists})
     except FileNotFoundError:

@@ -3,7 +3,6 @@
 import mmap
 import os
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +66,3 @@ def copy_rows(source: Floats, slots: "np.ndarray[tuple[int], np.dtype[np.intp]]"
 def checksum(features: Floats) -> int:
     """A number that tells whether a row is still what was written."""
     return zlib.crc32(features.astype(_DTYPE).tobytes())
-
-
-def checksums(matrix: Floats) -> Iterator[int]:
-    """The checksum of every row."""
-    return (checksum(row) for row in matrix)

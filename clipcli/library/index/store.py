@@ -247,6 +247,20 @@ class Store:
         size = sum(file.stat().st_size for file in self.folder.iterdir() if file.is_file())
         return Counts(images, failed, dead, looks, size, updated)
 
+    def check(self) -> tuple[list[int], int]:
+        """Compare features with their checksums; returns the numbers of images that differ, and how many there are."""
+        with self.snapshot() as snapshot:
+            images = [image for image in table.all_rows(snapshot.db) if image.slot is not None]
+            wrong = [
+                image.id
+                for image in images
+                if image.slot is not None
+                and (
+                    image.slot >= len(snapshot.matrix) or matrix.checksum(snapshot.matrix[image.slot]) != image.checksum
+                )
+            ]
+        return wrong, len(images)
+
     def remembered(self, kind: Kind, digests: Sequence[bytes]) -> dict[bytes, bytes | None]:
         """What is known of the looks or pixels of some contents; None where they could not be decoded."""
         with self._table.reading() as db:

@@ -1,0 +1,301 @@
+"""`clip library`: search libraries made, brought up to date, looked at, and deleted."""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clipcli.cli.options import LIBRARY, FormatOptions, LibraryName, ModelOptions, OutputOptions, expand_options
+from clipcli.cli.output.rows import Column, print_rows
+from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.help import CommandGroup, GroupedCommand
+from clipcli.cli.shell.wording import counted, size_text
+from clipcli.errors import ClipError, ExitStatus, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clipcli.library.index.description import Description
+    from clipcli.library.index.store import Counts, Store
+    from clipcli.library.index.update import Updated
+
+library_app = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Make and look after the libraries that `clip search` and `clip dedupe` use: features of whole folders.
+
+    \b
+    clip library create ~/photos --model vit-b32
+    clip library update ~/photos
+    """,
+)
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="FOLDER|LIBRARY...", help="Folders, or names of libraries.", show_default=False),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
+@dataclass(frozen=True, slots=True)
+class WalkOptions:
+    """Which images of the folders belong to a library."""
+
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Leave out what matches. Repeatable.", rich_help_panel=LIBRARY),
+    ] = None
+    include_hidden: Annotated[
+        bool, typer.Option("--include-hidden", help="Take hidden files and folders too.", rich_help_panel=LIBRARY)
+    ] = False
+    follow_symlinks: Annotated[
+        bool, typer.Option("--follow-symlinks", help="Walk into linked folders.", rich_help_panel=LIBRARY)
+    ] = False
+
+
+@library_app.command(cls=GroupedCommand)
+@handles_errors
+@expand_options
+def create(
+    folders: Annotated[list[str] | None, typer.Argument(metavar="FOLDER...", show_default=False)] = None,
+    *,
+    library: LibraryName = None,
+    walk: WalkOptions,
+    model: ModelOptions,
+    output: OutputOptions,
+) -> None:
+    """Make a library of some folders, and fill it.
+
+    \b
+    clip library create ~/photos --model vit-b32
+    clip library create /media/a /media/b --library archive --exclude "*.gif"
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli.cli.output.libraries import Access
+
+    access = Access(model, quiet=output.quiet, bars=not output.no_progress)
+    made = access.create(
+        folders or [],
+        library,
+        exclude=walk.exclude or (),
+        include_hidden=walk.include_hidden,
+        follow_symlinks=walk.follow_symlinks,
+    )
+    _print_update(made.store, access.update(made), output)
+
+
+@library_app.command(cls=GroupedCommand)
+@handles_errors
+@expand_options
+def update(
+    names: Names = None,
+    *,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Forget images of folders that are empty.", rich_help_panel=LIBRARY),
+    ] = False,
+    retry: Annotated[
+        bool,
+        typer.Option("--retry", help="Try images again that could not be used.", rich_help_panel=LIBRARY),
+    ] = False,
+    model: ModelOptions,
+    output: OutputOptions,
+) -> None:
+    """Bring libraries up to date with their folders; without a name, all of them.
+
+    \b
+    clip library update
+    clip library update ~/photos --retry
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli.cli.output.libraries import Access
+
+    access = Access(model, quiet=output.quiet, bars=not output.no_progress)
+    for place in _places(names):
+        opened = access.open(place)
+        _print_update(opened.store, access.update(opened, prune=prune, retry=retry), output)
+
+
+@library_app.command("list", cls=GroupedCommand)
+@handles_errors
+@expand_options
+def list_(options: FormatOptions) -> None:
+    """List the libraries that have a name.
+
+    \b
+    clip library list
+    clip library list --json | jq -r '.results[].name'
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli.library.index.places import named_libraries
+    from clipcli.library.index.store import Store
+
+    rows = []
+    for place, found in named_libraries():
+        try:
+            if isinstance(found, ClipError):
+                raise found
+            rows.append(_row(place, found, Store(place).counts()))
+        except ClipError as error:
+            say(f"warning: {error}", error.hint)
+    table = [
+        Column("library", [row["name"] for row in rows]),
+        Column("images", [f"{row['images']:,}" for row in rows], right=True),
+        Column("size", [size_text(row["size_bytes"]) for row in rows], right=True),
+        Column("model", [row["model"] for row in rows]),
+        Column("folders", ["\n".join(row["folders"]) for row in rows]),
+    ]
+    print_rows("clipcli.libraries/1", rows, table, options)
+
+
+@library_app.command(cls=GroupedCommand)
+@handles_errors
+@expand_options
+def info(
+    name: Annotated[str, typer.Argument(metavar="FOLDER|LIBRARY", show_default=False)], options: FormatOptions
+) -> None:
+    """Show what a library holds, who made its features, and how old it is.
+
+    \b
+    clip library info ~/photos
+    clip library info archive --json
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli.library.index.store import Store
+
+    (place,) = _places([name])
+    store = Store(place)
+    row = _row(place, store.description, store.counts())
+    lines = {
+        "library": row["name"],
+        "path": row["path"],
+        "folders": "\n".join(row["folders"]),
+        "model": f"{row['model']} ({row['dtype']}), {row['dimensions']} dimensions",
+        "images": f"{row['images']:,}",
+        "cannot be used": f"{row['failed']:,}",
+        "size": f"{size_text(row['size_bytes'])}, {counted(row['dead'], 'row')} of images that are gone",
+        "last update": row["updated"] or "never finished",
+    }
+    print_rows("clipcli.libraries/1", [row], [Column("", [*lines]), Column("", [*lines.values()])], options)
+
+
+@library_app.command(cls=GroupedCommand)
+@handles_errors
+def check(
+    names: Names = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Forget what is damaged; the next update makes it again.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare every feature with the checksum that was written with it.
+
+    \b
+    clip library check
+    clip library check ~/photos --repair
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli.library.index.store import Store
+
+    damaged = 0
+    for place in _places(names):
+        store = Store(place)
+        wrong, checked = store.check()
+        damaged += len(wrong)
+        if not quiet:
+            said = f"{counted(len(wrong), 'image')} with damaged features" if wrong else "all features are as written"
+            say(f"{place.name}: {counted(checked, 'image')} checked, {said}")
+        if repair and wrong:
+            store.forget_lost()
+            store.remove(wrong)
+    if damaged and not repair:
+        raise ClipError("features are damaged", hint="clip library check --repair, then clip library update")
+
+
+@library_app.command(cls=GroupedCommand)
+@handles_errors
+def compact(names: Names = None, quiet: Quiet = False) -> None:
+    """Free the space of images that are gone. An update does it by itself once a fifth is gone.
+
+    \b
+    clip library compact ~/photos
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli.library.index.store import Store
+
+    for place in _places(names):
+        freed = Store(place).compact()
+        if not quiet:
+            say(f"{place.name}: {counted(freed, 'row')} freed")
+
+
+@library_app.command(cls=GroupedCommand)
+@handles_errors
+def rm(
+    names: Annotated[list[str], typer.Argument(metavar="FOLDER|LIBRARY...", show_default=False)], quiet: Quiet = False
+) -> None:
+    """Delete libraries; the images are left alone.
+
+    \b
+    clip library rm archive
+    clip library rm ~/photos
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli.library.index.store import Store
+
+    for place in _places(names):
+        Store(place).delete()
+        if not quiet:
+            say(f"deleted the library {place.name}; the images are left alone")
+
+
+def _places(names: list[str] | None) -> "list[Path]":
+    """The libraries that names or folders stand for, all that have a name without any.
+
+    Raises:
+        UsageError: There is none.
+    """
+    import os
+
+    from clipcli.library.index.description import FILE_NAME
+    from clipcli.library.index.places import library_folder, library_over, named_libraries
+
+    if not names:
+        found = [place for place, _ in named_libraries()]
+        if not found:
+            raise UsageError("there are no libraries yet", hint="make one: clip library create ~/photos")
+        return found
+    places = []
+    for name in names:
+        path = os.path.expanduser(name)
+        is_library = os.path.isfile(os.path.join(path, FILE_NAME))
+        place = library_over(path) if os.path.isdir(path) and not is_library else None
+        if place is None:
+            place = library_folder(os.path.join(".", name) if is_library and os.sep not in name else name)
+        if not (place / FILE_NAME).is_file():
+            raise UsageError(f"{name}: there is no library of this name or folder", hint="see `clip library list`")
+        places.append(place)
+    return places
+
+
+def _row(place: "Path", description: "Description", counts: "Counts") -> dict[str, Any]:
+    updated = None if counts.updated is None else time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(counts.updated))
+    return {
+        "name": place.name,
+        "path": str(place),
+        "folders": list(description.folders),
+        "model": description.model.name,
+        "dtype": description.model.precision,
+        "dimensions": description.dimensions,
+        "images": counts.images,
+        "failed": counts.failed,
+        "dead": counts.dead,
+        "size_bytes": counts.size_bytes,
+        "updated": updated,
+    }
+
+
+def _print_update(store: "Store", updated: "Updated", output: OutputOptions) -> None:
+    row = {"library": store.folder.name, **asdict(updated)}
+    table = [
+        Column(name, [f"{value:,}" if isinstance(value, int) else value], right=isinstance(value, int))
+        for name, value in row.items()
+    ]
+    print_rows("clipcli.library_update/1", [row], table, output)
+    if updated.failed:
+        raise typer.Exit(ExitStatus.PARTIAL)

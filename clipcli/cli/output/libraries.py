@@ -1,0 +1,185 @@
+"""What commands of libraries have in common: finding or making the library, and bringing it up to date."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipcli.cli.options import InputOptions, ModelOptions
+from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.progress import can_show_bars, make_progress
+from clipcli.cli.shell.wording import counted
+from clipcli.errors import ClipError, UsageError
+
+if TYPE_CHECKING:
+    from clipcli.api.library import Library
+    from clipcli.api.model import Model
+    from clipcli.library.index.update import Updated
+
+_MOST_SAID = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a command gets at libraries.
+
+    Attributes:
+        model: Options of the model; without a name, a library's own model is used.
+        quiet: Say nothing but errors.
+        bars: Whether bars may be shown.
+    """
+
+    model: ModelOptions
+    quiet: bool
+    bars: bool
+
+    def open(self, folder: Path) -> "Library":
+        """Open a library that exists."""
+        from clipcli.api.library import Library
+        from clipcli.library.index.store import Store
+
+        store = Store(folder)
+        identity = store.description.model
+        options = self.model
+        if options.model is None:
+            options = replace(options, model=identity.name, revision=options.revision or identity.revision)
+        if options.dtype == "auto":
+            options = replace(options, dtype=identity.precision)
+
+        def opened() -> "Model":
+            return options.open(InputOptions(), quiet=self.quiet, bars=self.bars)
+
+        return Library(store, opened, cache=not options.no_cache)
+
+    def create(self, folders: Sequence[str], name: str | None, **choices: object) -> "Library":
+        """Make an empty library."""
+        from clipcli.api.library import Library, covered_folders
+
+        covered_folders(folders)  # said before a model is fetched
+        model = self.model.open(InputOptions(), quiet=self.quiet, bars=self.bars)
+        return Library.create(*folders, model=model, name=name, **choices)  # type: ignore[arg-type]
+
+    def of_folders(self, folders: Sequence[str], name: str | None) -> "Library":
+        """The library that covers some folders, a new one if there is none; or the one of a name.
+
+        Raises:
+            UsageError: Neither is given, or the folders do not belong to one library.
+        """
+        from clipcli.library.index.description import FILE_NAME
+        from clipcli.library.index.places import library_folder, library_over
+
+        if name is not None:
+            place = library_folder(name)
+            if folders and not (place / FILE_NAME).exists():
+                return self.create(folders, name)
+            return self.open(place)
+        if not folders:
+            raise UsageError(
+                "no folder is named", hint="name the folder whose images to look through, or --library NAME"
+            )
+        covering = {library_over(folder) for folder in folders}
+        if covering == {None}:
+            return self.create(folders, None)
+        if len(covering) > 1:
+            raise UsageError(
+                "the folders do not belong to one library",
+                hint="name one folder, or make a library of all: clip library create FOLDER... --library NAME",
+            )
+        (covered,) = covering
+        assert covered is not None
+        return self.open(covered)
+
+    def update(self, library: "Library", *, prune: bool = False, retry: bool = False) -> "Updated":
+        """Bring a library up to date, showing how far it is.
+
+        Raises:
+            ClipError: It cannot be written to.
+        """
+        from clipcli.library.index.update import Added, Kept, Unusable, Updated, Walked
+
+        end, unusable = Updated(), 0
+        with update_bar(shown=self.bars and not self.quiet) as (begin, advance):
+            for event in library.iter_update(prune=prune, retry=retry):
+                match event:
+                    case Walked(pending=pending):
+                        begin(pending)
+                    case Added(images=images):
+                        advance(images)
+                    case Kept(folder=folder, message=message):
+                        self.warn(f"{folder}: {message}; what the library has of it is kept")
+                    case Unusable(path=path, message=message):
+                        unusable += 1
+                        if unusable <= _MOST_SAID:
+                            self.warn(message if path in message else f"{path}: {message}")
+                    case Updated():
+                        end = event
+        if unusable > _MOST_SAID:
+            self.warn(f"and {counted(unusable - _MOST_SAID, 'image')} more that cannot be used")
+        return end
+
+    def refresh(self, library: "Library") -> "Updated | None":
+        """Bring a library up to date before it is used; one that cannot be written to is used as it is."""
+        try:
+            return self.update(library)
+        except ClipError as error:
+            if os.access(library.folder, os.W_OK):
+                raise
+            self.warn(f"{error}; it is used as it is")
+            return None
+
+    def warn(self, message: str) -> None:
+        """Say something that is not an error."""
+        if not self.quiet:
+            say(f"warning: {message}")
+
+    def say_age(self, library: "Library") -> None:
+        """Say how old a library is that is not brought up to date."""
+        updated = library.counts().updated
+        if not self.quiet:
+            age = "never finished" if updated is None else f"of {_age(time.time() - updated)} ago"
+            say(f"not looking for changes: the last update is {age}")
+
+
+@contextmanager
+def update_bar(*, shown: bool) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """Show a bar over images that are encoded, once there are some.
+
+    Yields:
+        A function to call with their number, and one to call with how many are done.
+    """
+    if not shown or not can_show_bars():
+        yield (lambda count: None), (lambda count: None)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+
+    progress = make_progress("indexing", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    task = progress.add_task("indexing", total=None)
+
+    def begin(count: int) -> None:
+        if count:
+            progress.update(task, total=count)
+            progress.start()
+
+    try:
+        yield begin, lambda count: progress.update(task, advance=count)
+    finally:
+        progress.stop()
+
+
+def shown_as(path: str, folders: Sequence[str]) -> str:
+    """A path below a folder as the user wrote that folder; elsewhere as it is."""
+    for folder in folders:
+        real = os.path.realpath(os.path.expanduser(folder))
+        if path.startswith(real.rstrip(os.sep) + os.sep):
+            return os.path.join(folder, os.path.relpath(path, real))
+    return path
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return counted(int(seconds // length), unit)
+    return "less than a minute"
