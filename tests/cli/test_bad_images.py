@@ -72,7 +72,7 @@ def test_it_becomes_a_row_and_the_rest_is_finished(
         assert outcome.rows[1]["error"]["message"].startswith(str(bad))
         assert words in outcome.rows[1]["error"]["message"]
         assert " 1 failed\n  failures  1 " in outcome.stderr
-        check_rows(f"clipcli.{command[0]}-1", outcome.rows)
+        check_rows(f"clipcli.{command[0]}-2", outcome.rows)
 
 
 def test_when_every_image_fails_the_status_is_the_same(clip: Clip, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_output_to_a_file(clip: Clip, images: Path, tmp_path: Path) -> None:
     assert (outcome.status, outcome.stdout, outcome.stderr) == (3, "", "")
     rows = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     check_rows("clipcli.classify-2", rows)
-    stamps = ("size", "mtime_ns")
+    stamps = ("size", "mtime_ns", "ctime_ns")
     printed = clip("classify", images, BAD, *QUESTION).rows
     assert [{key: row[key] for key in row if key not in stamps} for row in rows] == printed
     umask = os.umask(0)

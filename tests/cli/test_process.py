@@ -77,7 +77,7 @@ def test_ctrl_c_leaves_a_whole_document(command: tuple[str, ...], program: Progr
     process.send_signal(signal.SIGINT)
     document = json.loads(b"".join(start) + process.stdout.read())
     assert process.wait(timeout=WAIT_S) == 130
-    check_document(f"clipcli.{command[0]}-1", document)
+    check_document(f"clipcli.{command[0]}-2", document)
     assert document["summary"] == {"images": len(document["results"]), "ok": len(document["results"]), "failed": 0}
     assert len(document["results"]) >= 4
 

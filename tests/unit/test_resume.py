@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from clipcli import files
-from clipcli.cli.output.json import as_json
 from clipcli.errors import ClipError, UsageError
 from clipcli.images.find import ImageSource
 from clipcli.library.journal.rows import Journal
@@ -67,7 +66,7 @@ def run(
     for number, batch in enumerate(batches(journal.pending(sources(paths)), new)):
         if number == stop_after:
             raise Killed  # nothing is closed, as in a process that is killed
-        journal.write([as_json(record) for record in batch])
+        journal.write([record.to_dict() for record in batch])
     journal.put_in_order()
     return journal
 

@@ -75,6 +75,7 @@ class Run(Generic[R]):
         Raises:
             typer.Exit: With `PARTIAL` if something failed, with `INTERRUPTED` if the user stopped the run.
         """
+        self.tally.start()
         with _spool(wanted=bool(self.steps) and self.journal is None) as spool:
             try:
                 end = self._answer(batches, spool)

@@ -53,6 +53,10 @@ class Tally(Generic[R]):
         """What a JSON document says at its end."""
         return {"images": self.images, "ok": self.ok, "failed": self.failed}
 
+    def start(self) -> None:
+        """Start the clock: the model is ready, and images are next."""
+        self.started = time.monotonic()
+
     def add(self, records: Iterable[R]) -> None:
         """Count records of this run."""
         for record in records:
