@@ -234,6 +234,7 @@ class HeadClassifier:
         self.names = names
         self._options = options
         self.scoring: Scoring = "softmax" if options.scoring == "auto" else options.scoring
+        self.temperature = options.temperature or 1.0
         self.has_scores = len(names) > 1 or self.scoring != "softmax"
 
     def answer(self, path: str, logits: Floats) -> Classification:
@@ -242,7 +243,7 @@ class HeadClassifier:
         Shapes: logits (C,).
         """
         options = self._options
-        scores = scoring.scores(logits[None], self.scoring, temperature=options.temperature or 1.0)[0]
+        scores = scoring.scores(logits[None], self.scoring, temperature=self.temperature)[0]
         predictions = tuple(
             Prediction(self.names[i], shortest(scores[i]) if self.has_scores else None, None, shortest(logits[i]))
             for i in _shown(scores, options)

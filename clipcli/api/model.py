@@ -219,7 +219,12 @@ class Model:
         """
         options = options or ClassifyOptions()
         if self.class_names is not None:
-            asked = {"templates": templates, "`none_of_these`": none_of_these or None, "`depth`": depth}
+            asked: dict[str, object] = {
+                "templates": templates,
+                "`none_of_these`": none_of_these or None,
+                "`depth`": depth,
+            }
+            asked["`coverage`"] = options.coverage
             given = [name for name, value in asked.items() if value is not None]
             check_for_head(self.checkpoint.id, len(self.class_names), label_set, options, given)
             return HeadClassifier(self.class_names, options)

@@ -56,10 +56,7 @@ def read_truth(
     """
     labelling = read_labelling(location, split=split, find=find)
     label_set = label_set or label_set_of(labelling, class_names)
-    truth = match(labelling, label_set, mapping=mapping, class_names=class_names, ignore_unknown=ignore_unknown)
-    if not truth.paths:
-        raise UsageError(f"{location}: no image in it has a label of label set {label_set.name!r}")
-    return truth
+    return match(labelling, label_set, mapping=mapping, class_names=class_names, ignore_unknown=ignore_unknown)
 
 
 def _read_folder(folder: str, split: str | None, find: FindOptions | None) -> Labelling:

@@ -21,8 +21,13 @@ templates:
   - a photo of a {{}}.
   - a close-up of a {{}}.
 
+# What all labels are, for templates that hold {{concept}}; without templates: "a photo of a pet: a {{}}."
+# concept: pet
+
 labels:
   - cat
+  # What one sees on it makes more sentences, and a data set's name for it is matched by clip eval:
+  # - {{name: rabbit, descriptors: [long ears, a short tail], id: n02325366}}
   # Several wordings of one label are averaged:
   - {{name: dog, prompts: [dog, puppy]}}
   # Words that YAML takes for something else need quotes:
@@ -56,23 +61,40 @@ def write_starter(name_or_path: str) -> Path:
         LabelSetError: If it names no file, or one that is there already.
         ClipError: If it cannot be written.
     """
+    path, is_name = new_file(name_or_path)
+    use = name_or_path if is_name else str(path)
+    write_new(path, _STARTER.format(use=shlex.quote(use) if use.isprintable() else "FILE"), make_folder=is_name)
+    return path
+
+
+def new_file(name_or_path: str) -> tuple[Path, bool]:
+    """Where a new label set goes: under the user's own by its name, or at a path; and whether it was a name.
+
+    Raises:
+        LabelSetError: If it names no file.
+    """
     if os.path.basename(name_or_path) in ("", os.curdir, os.pardir):
         raise LabelSetError(f"{name_or_path!r} names no file", hint="give a name, or a path that ends in .yaml")
     path = Path(os.path.expanduser(name_or_path))
     is_name = path.name == name_or_path and path.suffix not in (".yaml", ".yml")
     if path.suffix not in (".yaml", ".yml"):
         path = path.with_name(f"{path.name}.yaml")
-    if is_name:
-        path = user_folder() / path
-    use = name_or_path if is_name else str(path)
-    starter = _STARTER.format(use=shlex.quote(use) if use.isprintable() else "FILE")
+    return (user_folder() / path if is_name else path), is_name
+
+
+def write_new(path: Path, text: str, *, make_folder: bool) -> None:
+    """Write a file that must not be there yet.
+
+    Raises:
+        LabelSetError: If it is.
+        ClipError: If it cannot be written.
+    """
     try:
-        if is_name:
+        if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as stream:  # "x" refuses a file that is there, in one step
-            stream.write(starter)
+            stream.write(text)
     except FileExistsError as error:
         raise LabelSetError(f"{path}: already exists", hint="choose another name, or remove the file") from error
     except OSError as error:
         raise ClipError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return path

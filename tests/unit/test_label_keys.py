@@ -9,6 +9,7 @@ from clipcli.labels.calibration import Calibration
 from clipcli.labels.expand import expand, question_digest
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.labels.library import find_label_set
+from clipcli.labels.prompts_json import read_prompts_json
 from clipcli.labels.templates import templates_of
 from clipcli.labels.write import to_yaml
 
@@ -127,3 +128,32 @@ def test_a_question_is_its_labels_and_prompts() -> None:
     assert question_digest(one, ["{}"]) == question_digest(other, ["{}"])
     assert question_digest(one, ["{}"]) != question_digest(one, ["a {}"])
     assert question_digest(one, ["{}"]) != question_digest(LabelSet("x", (Label("b"), Label("a"))), ["{}"])
+
+
+# Import
+
+
+def imported(tmp_path: Path, text: str | bytes, *, descriptors: bool = False) -> tuple[LabelSet, int]:
+    path = tmp_path / "prompts.json"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_prompts_json(str(path), "mine", descriptors=descriptors)
+
+
+def test_sentences_are_prompts_as_they_stand(tmp_path: Path) -> None:
+    found, repeated = imported(tmp_path, '\ufeff{"cat": ["A cat.", "A  cat.", "Purrs\\n."], "dog": {"a": ["A dog."]}}')
+    assert repeated == 1
+    assert prompts(found) == [("A cat.", "Purrs ."), ("A dog.",)]
+    assert read(tmp_path, to_yaml(found)).labels == found.labels
+
+
+def test_descriptors_go_into_templates(tmp_path: Path) -> None:
+    found, _ = imported(tmp_path, '{"cat": ["whiskers"], "dog": ["a tail"]}', descriptors=True)
+    assert prompts(found)[0] == ("a photo of a cat.", "a photo of a cat, which has whiskers.")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"cat": []}', '{"cat": "x"}', '{"cat": [1]}', "{}", b"\xff", '{"": ["x"]}', "[" * 100_000]
+)
+def test_files_that_hold_no_prompts(tmp_path: Path, text: str | bytes) -> None:
+    with pytest.raises(LabelSetError):
+        imported(tmp_path, text)

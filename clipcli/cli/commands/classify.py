@@ -50,7 +50,16 @@ class AnswerOptions:
         str | None,
         typer.Option(metavar="TEXT", help="Word --none-of-these yourself.", rich_help_panel=SCORING),
     ] = None
-    temperature: Temperature = 1.0
+    temperature: Temperature = None
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="Show the set of labels that holds the right one in this share of cases, such as 0.95. "
+            "Needs a label set of `clip calibrate`.",
+            rich_help_panel=SCORING,
+        ),
+    ] = None
 
 
 @handles_errors
@@ -69,6 +78,7 @@ def classify(
     clip classify img.jpg --labels cat,dog
     clip classify ~/photos --label-set pets --output pets.csv
     clip classify ~/photos --label-set pets --sort-into sorted
+    clip classify ~/photos --label-set my-pets.yaml --coverage 0.95
     cat img.jpg | clip classify - --labels "a red car,a bicycle" --json
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
@@ -96,7 +106,9 @@ class ClassifyQuestion:
         """
         from clipcli.answers.classify import ClassifyOptions
 
-        self._options = ClassifyOptions(answer.top, answer.scoring.value, answer.threshold, answer.temperature)
+        self._options = ClassifyOptions(
+            answer.top, answer.scoring.value, answer.threshold, answer.temperature, answer.coverage
+        )
         self._label_set, self._templates = labels.read(), labels.templates()
         self._none = answer.none_of_these if answer.none_text is None else answer.none_text
         self._depth = answer.depth
@@ -132,6 +144,8 @@ class ClassifyQuestion:
             "--scoring": options.scoring,
             "--threshold": options.threshold,
             "--temperature": options.temperature,
+            "--coverage": options.coverage,
+            "calibration": label_set.calibration.as_fields() if label_set and label_set.calibration else None,
             "--none-of-these": self._none,
         }
 
@@ -150,8 +164,18 @@ class ClassifyQuestion:
             "label_set": self._label_set.name if self._label_set else None,
             "labels": list(self._classifier.names),
             "scoring": self._classifier.scoring,
+            "temperature": self._classifier.temperature,
+            "calibrated": self._is_calibrated,
+            "coverage": self._options.coverage,
             "templates": self._templates_for(model),
         }
+
+    @property
+    def _is_calibrated(self) -> bool:
+        """Whether scores are probabilities: the temperature was fitted, and nothing has changed it."""
+        calibration = self._label_set.calibration if self._label_set else None
+        fitted = calibration is not None and calibration.temperature is not None
+        return fitted and self._classifier.scoring == "softmax" and self._options.temperature is None
 
     def _templates_for(self, model: "Model") -> list[str] | None:
         return list(model.templates_for(self._label_set, self._templates)) if self._label_set else None

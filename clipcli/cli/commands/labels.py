@@ -26,7 +26,7 @@ F = TypeVar("F")
 labels_app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
-    help="""List, show, check and start label sets.
+    help="""List, show, check, start and import label sets.
 
     \b
     clip labels list
@@ -133,6 +133,37 @@ def check(
         print_text(f"{printable(file)}: ok ({', '.join(parts)})\n")
     if wrong:
         raise typer.Exit(ExitStatus.USAGE)
+
+
+@labels_app.command("import", cls=GroupedCommand)
+@handles_errors
+def import_(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE.json", help="Sentences or descriptors by label.", show_default=False)
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name, or a path.", show_default=False)],
+    descriptors: Annotated[
+        bool,
+        typer.Option("--descriptors", help="The texts say what one sees on a label; they are not whole sentences."),
+    ] = False,
+) -> None:
+    """Make a label set of a JSON file of prompts, as CuPL writes it: sentences by label.
+
+    \b
+    clip labels import CuPL_prompts.json my-labels
+    clip labels import descriptors_pets.json ./pets.yaml --descriptors
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli.labels.prompts_json import read_prompts_json
+    from clipcli.labels.starter import new_file, write_new
+    from clipcli.labels.write import to_yaml
+
+    path, is_name = new_file(name)
+    label_set, repeated = read_prompts_json(file, path.stem, descriptors=descriptors)
+    write_new(path, to_yaml(label_set), make_folder=is_name)
+    print_path(path)
+    texts = sum(len(label.descriptors if descriptors else label.prompts) for label in label_set.labels)
+    details = [f"left out because they were there already: {counted(repeated, 'text')}"] if repeated else []
+    say(f"{counted(len(label_set.labels), 'label')}, {counted(texts, 'text')}", details=details)
 
 
 @labels_app.command(cls=GroupedCommand)

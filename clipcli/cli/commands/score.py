@@ -39,7 +39,7 @@ def score(
         typer.Option("--text", "-t", metavar="TEXT", help="A text to compare. Repeatable.", rich_help_panel=LABELS),
     ] = None,
     scoring: Scoring = ScoringName.auto,
-    temperature: Temperature = 1.0,
+    temperature: Temperature = None,
     sorting: SortOptions,
     model: ModelOptions,
     output: RunOutputOptions,

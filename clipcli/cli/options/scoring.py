@@ -21,7 +21,14 @@ class ScoringName(StrEnum):
 Scoring = Annotated[
     ScoringName, typer.Option(help="How logits become scores; auto: as the model was trained.", rich_help_panel=SCORING)
 ]
-Temperature = Annotated[float, typer.Option(metavar="T", help="Above 1 flattens the scores.", rich_help_panel=SCORING)]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        metavar="T",
+        help="Divide the logits; above 1 flattens the scores. By default 1, or what a calibrated label set says.",
+        rich_help_panel=SCORING,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def match(
         ignore_unknown: Leave images with unknown names out, and count them.
 
     Raises:
-        UsageError: A name is unknown, with the nearest ones; or a number, without class names.
+        UsageError: A name is unknown, with the nearest ones; or a number, without class names; or no image is left.
     """
     matcher = _Matcher(label_set, mapping or {}, class_names)
     found = {name: matcher.find(name) for name in labelling.names}
@@ -85,6 +85,8 @@ def match(
         if indices:
             paths.append(image.path)
             labels.append(tuple(dict.fromkeys(index for index in indices if index != _NONE)))
+    if not paths:
+        raise UsageError(f"{labelling.source}: no image in it has a label of label set {label_set.name!r}")
     return Truth(label_set, tuple(paths), tuple(labels), labelling.unlabelled, unknown)
 
 
