@@ -8,6 +8,7 @@ from clipcli.cli.commands.bench import bench
 from clipcli.cli.commands.cache import cache_app
 from clipcli.cli.commands.calibrate import calibrate
 from clipcli.cli.commands.classify import classify
+from clipcli.cli.commands.dedupe import dedupe
 from clipcli.cli.commands.doctor import doctor
 from clipcli.cli.commands.evaluate import evaluate
 from clipcli.cli.commands.labels import labels_app
@@ -38,6 +39,7 @@ app.command(cls=GroupedCommand)(tag)
 app.command("eval", cls=GroupedCommand)(evaluate)
 app.command(cls=GroupedCommand)(calibrate)
 app.command(cls=GroupedCommand)(search)
+app.command(cls=GroupedCommand)(dedupe)
 app.command(cls=GroupedCommand)(doctor)
 app.command(cls=GroupedCommand)(bench)
 app.add_typer(cache_app, name="cache")

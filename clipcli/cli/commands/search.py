@@ -137,12 +137,7 @@ def search(
     asked, options, allowed = query.read(text), filters.options(), filters.filters(_under(folders))
     access = Access(model, quiet=output.quiet, bars=not output.no_progress)
     chosen = access.of_folders(folders, library)
-    failed = 0
-    if no_update:
-        access.say_age(chosen)
-    else:
-        updated = access.refresh(chosen)
-        failed = updated.failed if updated is not None else 0
+    failed = access.bring_up(chosen, no_update=no_update)
     hits = chosen.search(asked, options=options, filters=allowed)
     _report(access, chosen, asked, hits, folders, output)
     if failed:

@@ -56,19 +56,9 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[Column]:
 
 
 def _run(library: "Library", query: "Query") -> dict[str, Any]:
-    from clipcli import __version__
-
-    description = library.store.description
     terms = [{"kind": term.kind, "value": term.shown, "weight": term.weight} for term in query.terms]
     without = [{"kind": term.kind, "value": term.shown, "weight": 0} for term in query.without]
-    return {
-        "version": __version__,
-        "model": description.model.name,
-        "revision": description.model.revision,
-        "dtype": description.model.precision,
-        "library": str(library.folder),
-        "query": [*terms, *without],
-    }
+    return {**library.describe(), "query": [*terms, *without]}
 
 
 def _summary(library: "Library", rows: Sequence[object]) -> dict[str, int]:
