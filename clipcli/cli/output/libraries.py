@@ -153,11 +153,13 @@ class Access:
 
 
 @contextmanager
-def update_bar(*, shown: bool, text: str = "indexing") -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+def update_bar(
+    *, shown: bool, text: str = "indexing"
+) -> Iterator[tuple[Callable[[int | None], None], Callable[[int], None]]]:
     """Show a bar over images that are encoded, once there are some.
 
     Yields:
-        A function to call with their number, and one to call with how many are done.
+        A function to call with their number, None if it is not known, and one to call with how many are done.
     """
     if not shown or not can_show_bars():
         yield (lambda count: None), (lambda count: None)
@@ -167,8 +169,8 @@ def update_bar(*, shown: bool, text: str = "indexing") -> Iterator[tuple[Callabl
     progress = make_progress(text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     task = progress.add_task(text, total=None)
 
-    def begin(count: int) -> None:
-        if count:
+    def begin(count: int | None) -> None:
+        if count != 0:
             progress.update(task, total=count)
             progress.start()
 
