@@ -187,9 +187,13 @@ def _pixel_distances(one: Bytes, many: Bytes) -> Floats:
     first, others = _centered(one[:, HASH_BYTES:]), _centered(many[:, HASH_BYTES:])
     lengths = np.linalg.norm(others, axis=1) * np.linalg.norm(first)
     distances = differing + 1 - (others @ first[0]) / np.maximum(lengths, 1e-6)
-    least = _LEAST_CONTRAST**2 * first.shape[1]
-    plain = (np.square(others).sum(axis=1) < least) | (float(np.square(first).sum()) < least)
-    return np.asarray(np.where(plain, np.inf, distances), dtype=np.float32)
+    return np.asarray(np.where(_are_plain(many) | _are_plain(one), np.inf, distances), dtype=np.float32)
+
+
+def _are_plain(fingerprints: Bytes) -> NDArray[np.bool_]:
+    """Which images show one color; (M, F) -> (M,)."""
+    bands = fingerprints[:, HASH_BYTES:].reshape(len(fingerprints), -1, 3)
+    return np.asarray(bands.std(axis=1).max(axis=1, initial=0) < _LEAST_CONTRAST)
 
 
 def _centered(thumbnails: Bytes) -> Floats:

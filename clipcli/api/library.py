@@ -22,8 +22,9 @@ from clipcli.scoring import Floats
 
 if TYPE_CHECKING:
     from clipcli.api.model import Model
-    from clipcli.api.twins import Twins
+    from clipcli.api.twins import Cluster, Twins
     from clipcli.images.find import ImageSource
+    from clipcli.labels.label_set import LabelSet
     from clipcli.library.index.update import EncodedFile, Event, Updated
 
 # Hits to look up beyond those that were asked for: some may have vanished since the last update.
@@ -122,6 +123,19 @@ class Library:
             self._model = model
         return self._model
 
+    def describe(self) -> dict[str, str | None]:
+        """What results say of where they come from."""
+        from clipcli import __version__
+
+        model = self.store.description.model
+        return {
+            "version": __version__,
+            "model": model.name,
+            "revision": model.revision,
+            "dtype": model.precision,
+            "library": str(self.folder),
+        }
+
     def counts(self) -> Counts:
         """Count what it holds."""
         return self.store.counts()
@@ -187,6 +201,7 @@ class Library:
         threshold: float | None = None,
         reference: str | os.PathLike[str] | None = None,
         keep: Sequence[str] | None = None,
+        under: Sequence[str | os.PathLike[str]] = (),
         on_progress: Progress = unobserved,
     ) -> "list[Twins]":
         """Group images that are the same or alike; nothing is deleted.
@@ -197,11 +212,28 @@ class Library:
             threshold: Largest distance of a copy, least cosine of similar images.
             reference: A folder whose images are kept before all others.
             keep: Rules of what to keep, the most important first (`library.index.keep.RULES`).
+            under: Only images in these folders; without any, all.
             on_progress: Told how many images have been looked at, and of how many.
         """
         from clipcli.api.twins import find_twins
 
-        return find_twins(self.store, level, threshold, reference, keep, on_progress)
+        folders = [os.path.realpath(os.path.expanduser(folder)) for folder in under]
+        return find_twins(self.store, level, threshold, reference, keep, folders, on_progress)
+
+    def clusters(
+        self, count: int, labels: "LabelSet | None" = None, *, templates: Sequence[str] | None = None
+    ) -> "list[Cluster]":
+        """Divide all images into groups by what they show, the largest first.
+
+        Args:
+            count: How many groups.
+            labels: Name each group by the label that fits its center best.
+            templates: Take the place of the label set's own.
+        """
+        from clipcli.api.twins import find_clusters
+
+        names = None if labels is None else (labels.names, self.model.encode_labels(labels, templates))
+        return find_clusters(self.store, count, names)
 
     def _encode_terms(self, terms: Sequence[Term], dimensions: int) -> list[answers.QueryPart]:
         """Encode the terms of a query; the model is not opened where all of them are texts that are cached."""

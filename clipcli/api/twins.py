@@ -12,6 +12,7 @@ from clipcli.answers.duplicates import (
     SIMILAR_COSINE,
     Group,
     Looks,
+    clusters,
     groups_of_copies,
     groups_of_similar,
 )
@@ -19,6 +20,7 @@ from clipcli.errors import UsageError
 from clipcli.images.fingerprint import FINGERPRINT_BYTES
 from clipcli.library.index.keep import DEFAULT_RULES, check_rules, in_order_of_keeping
 from clipcli.library.index.looks import looks_of, pixels_of
+from clipcli.library.index.places import is_below
 from clipcli.library.index.store import Store
 from clipcli.library.index.table import ImageRow
 from clipcli.progress import Progress
@@ -59,6 +61,7 @@ def find_twins(
     threshold: float | None,
     reference: str | os.PathLike[str] | None,
     keep: Sequence[str] | None,
+    under: Sequence[str],
     on_progress: Progress,
 ) -> list[Twins]:
     """Group images; see `Library.duplicates`. Groups are sorted by the path to keep.
@@ -73,12 +76,50 @@ def find_twins(
     with store.snapshot() as snapshot:
         features = snapshot.matrix  # stays readable after the block, whatever is appended or compacted
         images = snapshot.images(snapshot.live_slots.tolist())
-    present = [image for image in images if os.path.lexists(image.path)]
+    below = [image for image in images if not under or any(is_below(image.path, path) for path in under)]
+    present = [image for image in below if os.path.lexists(image.path)]
     ordered = in_order_of_keeping(present, rules, folder)
     by_slot = {image.slot: image for image in ordered if image.slot is not None}
     groups = _groups(store, chosen, limit, features, ordered, on_progress)
     twins = [_twins(chosen, group, by_slot, features) for group in groups]
     return sorted(twins, key=lambda found: found.keep.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Images that show the like, the most typical one first, and the label that fits them best."""
+
+    label: str | None
+    paths: tuple[str, ...]
+
+
+def find_clusters(store: Store, count: int, names: tuple[Sequence[str], Floats] | None) -> list[Cluster]:
+    """Divide all images into groups; see `Library.clusters`.
+
+    Args:
+        store: The library.
+        count: How many groups.
+        names: Labels and their features (C, D), unit length.
+
+    Raises:
+        UsageError: There is nothing to divide into so many groups.
+    """
+    if count < 1:
+        raise UsageError(f"there must be 1 cluster or more, not {count}")
+    with store.snapshot() as snapshot:
+        slots = snapshot.live_slots
+        images = {image.slot: image for image in snapshot.images(slots.tolist())}
+        rows = np.array([slot for slot in slots if os.path.lexists(images[int(slot)].path)], dtype=np.intp)
+        if not len(rows):
+            return []
+        found = clusters(snapshot.matrix, rows, count)
+    return [
+        Cluster(
+            None if names is None else names[0][int(np.argmax(names[1] @ center))],
+            tuple(images[int(row)].path for row in members),
+        )
+        for _, members, center in found
+    ]
 
 
 def _checked(level: str, threshold: float | None) -> tuple[Level, float]:

@@ -8,7 +8,9 @@ from clipcli.cli.commands.bench import bench
 from clipcli.cli.commands.cache import cache_app
 from clipcli.cli.commands.calibrate import calibrate
 from clipcli.cli.commands.classify import classify
+from clipcli.cli.commands.dedupe import dedupe
 from clipcli.cli.commands.doctor import doctor
+from clipcli.cli.commands.embed import embed
 from clipcli.cli.commands.evaluate import evaluate
 from clipcli.cli.commands.labels import labels_app
 from clipcli.cli.commands.library import library_app
@@ -38,6 +40,8 @@ app.command(cls=GroupedCommand)(tag)
 app.command("eval", cls=GroupedCommand)(evaluate)
 app.command(cls=GroupedCommand)(calibrate)
 app.command(cls=GroupedCommand)(search)
+app.command(cls=GroupedCommand)(embed)
+app.command(cls=GroupedCommand)(dedupe)
 app.command(cls=GroupedCommand)(doctor)
 app.command(cls=GroupedCommand)(bench)
 app.add_typer(cache_app, name="cache")

@@ -80,6 +80,8 @@ def _content_box(pixels: Bytes) -> tuple[int, int, int, int]:
     height, width = pixels.shape[:2]
     whole = (0, 0, width, height)
     differs = (np.abs(pixels.astype(np.int16) - pixels[0, 0]) > _BORDER_TOLERANCE).any(axis=2)
+    if differs[[0, -1, -1], [-1, 0, -1]].any():
+        return whole  # a border has one color in all corners
     rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
     if not len(rows):
         return whole

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,12 +22,6 @@ from clipcli.cli.options import (
 )
 from clipcli.cli.shell.boundary import handles_errors, say
 from clipcli.errors import ExitStatus, UsageError
-
-if TYPE_CHECKING:
-    from clipcli.api.library import Library
-    from clipcli.api.query import Query
-    from clipcli.cli.output.libraries import Access
-    from clipcli.results import Hit
 
 
 class HitFormat(StrEnum):
@@ -131,20 +125,19 @@ def search(
     clip search "a receipt" ~/photos --after 2024 --format paths --print0 | xargs -0 open
     clip search "a red car" --library work --min-z 3 --contact-sheet cars.html
     """  # noqa: D301 - \b keeps lines apart
+    from clipcli.cli.output.hits import act_on_hits, print_hits
     from clipcli.cli.output.libraries import Access
 
     text, folders = _text_and_folders(what or [], has_query=bool(query.text or query.like or query.vector))
     asked, options, allowed = query.read(text), filters.options(), filters.filters(_under(folders))
     access = Access(model, quiet=output.quiet, bars=not output.no_progress)
     chosen = access.of_folders(folders, library)
-    failed = 0
-    if no_update:
-        access.say_age(chosen)
-    else:
-        updated = access.refresh(chosen)
-        failed = updated.failed if updated is not None else 0
+    failed = access.bring_up(chosen, no_update=no_update)
     hits = chosen.search(asked, options=options, filters=allowed)
-    _report(access, chosen, asked, hits, folders, output)
+    if not hits and not access.quiet:
+        say("no image fits" if chosen.counts().images else f"the library {chosen.folder.name} is empty")
+    print_hits(chosen, asked, hits, folders, output)
+    failed += act_on_hits(hits, asked, output)
     if failed:
         raise typer.Exit(ExitStatus.PARTIAL)
 
@@ -175,18 +168,3 @@ def _text_and_folders(words: Sequence[str], *, has_query: bool) -> tuple[str | N
 
 def _under(folders: Sequence[str]) -> list[str]:
     return [os.path.realpath(os.path.expanduser(folder)) for folder in folders]
-
-
-def _report(
-    access: "Access",
-    library: "Library",
-    query: "Query",
-    hits: "Sequence[Hit]",
-    folders: Sequence[str],
-    output: HitOutputOptions,
-) -> None:
-    from clipcli.cli.output.hits import print_hits
-
-    if not hits and not access.quiet:
-        say("no image fits" if library.counts().images else f"the library {library.folder.name} is empty")
-    print_hits(library, query, hits, folders, output)

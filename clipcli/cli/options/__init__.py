@@ -26,13 +26,14 @@ from clipcli.cli.options.output import (
     TagOutputOptions,
     decide_format,
 )
-from clipcli.cli.options.panels import INPUTS, LABELS, LIBRARY, MODEL, OUTPUT, QUERY, SCORING
+from clipcli.cli.options.panels import ACTIONS, INPUTS, LABELS, LIBRARY, MODEL, OUTPUT, QUERY, SCORING
 from clipcli.cli.options.query import FilterOptions, LibraryName, NoUpdate, QueryOptions
 from clipcli.cli.options.scoring import Scoring, ScoringName, Temperature, ThresholdOptions
 from clipcli.cli.options.sidecars import SidecarName, SidecarOptions
 from clipcli.cli.options.sorting import SortOptions, Undo
 
 __all__ = [
+    "ACTIONS",
     "INPUTS",
     "LABELS",
     "LIBRARY",

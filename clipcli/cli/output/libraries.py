@@ -13,6 +13,7 @@ from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.progress import can_show_bars, make_progress
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ClipError, UsageError
+from clipcli.progress import Progress
 
 if TYPE_CHECKING:
     from clipcli.api.library import Library
@@ -120,6 +121,14 @@ class Access:
             self.warn(f"and {counted(unusable - _MOST_SAID, 'image')} more that cannot be used")
         return end
 
+    def bring_up(self, library: "Library", *, no_update: bool) -> int:
+        """Bring a library up to date, or say how old it is; returns how many images failed just now."""
+        if no_update:
+            self.say_age(library)
+            return 0
+        updated = self.refresh(library)
+        return updated.failed if updated is not None else 0
+
     def refresh(self, library: "Library") -> "Updated | None":
         """Bring a library up to date before it is used; one that cannot be written to is used as it is."""
         try:
@@ -144,22 +153,24 @@ class Access:
 
 
 @contextmanager
-def update_bar(*, shown: bool) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+def update_bar(
+    *, shown: bool, text: str = "indexing"
+) -> Iterator[tuple[Callable[[int | None], None], Callable[[int], None]]]:
     """Show a bar over images that are encoded, once there are some.
 
     Yields:
-        A function to call with their number, and one to call with how many are done.
+        A function to call with their number, None if it is not known, and one to call with how many are done.
     """
     if not shown or not can_show_bars():
         yield (lambda count: None), (lambda count: None)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
-    progress = make_progress("indexing", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    task = progress.add_task("indexing", total=None)
+    progress = make_progress(text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    task = progress.add_task(text, total=None)
 
-    def begin(count: int) -> None:
-        if count:
+    def begin(count: int | None) -> None:
+        if count != 0:
             progress.update(task, total=count)
             progress.start()
 
@@ -167,6 +178,22 @@ def update_bar(*, shown: bool) -> Iterator[tuple[Callable[[int], None], Callable
         yield begin, lambda count: progress.update(task, advance=count)
     finally:
         progress.stop()
+
+
+@contextmanager
+def looks_bar(*, shown: bool) -> Iterator[Progress]:
+    """Show a bar over images that are looked at, once there are some."""
+    with update_bar(shown=shown, text="comparing") as (begin, advance):
+        before = 0
+
+        def report(done: int, total: int) -> None:
+            nonlocal before
+            if not before:
+                begin(total)
+            advance(done - before)
+            before = done
+
+        yield report
 
 
 def shown_as(path: str, folders: Sequence[str]) -> str:

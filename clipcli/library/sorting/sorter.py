@@ -27,7 +27,7 @@ class Sorter:
         Args:
             folder: Gets a folder for each label, levels of a hierarchy inside each other.
             way: How they get there.
-            levels: The levels of each label.
+            levels: The levels of each label; without any, images go into the folder itself.
             dry_run: Say what would be done, and do nothing.
         """
         self.folder = os.path.abspath(folder)
@@ -103,7 +103,8 @@ class Sorter:
             OSError: A link leads out of the sorted folder.
         """
         folder = os.path.join(self.folder, *(_folder_name(level) for level in self._levels[label]))
-        if not os.path.realpath(folder).startswith(os.path.realpath(self.folder) + os.sep):
+        real, root = os.path.realpath(folder), os.path.realpath(self.folder)
+        if real != root and not real.startswith(root + os.sep):
             raise OSError(errno.ELOOP, f"{folder} is a link that leads out of the sorted folder")
         return folder
 
