@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.checkpoints import write_altclip, write_chinese_clip, write_clip
+from tests.helpers.checkpoints import (
+    write_altclip,
+    write_chinese_clip,
+    write_clip,
+    write_metaclip_2,
+    write_siglip,
+    write_siglip2,
+)
 
 # Read when huggingface_hub is first imported, so a fixture would come too late.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -53,3 +60,21 @@ def chinese_clip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def altclip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny AltCLIP with random weights, in the hub's layout. Read it; copy it before changing it."""
     return write_altclip(tmp_path_factory.mktemp("altclip"))
+
+
+@pytest.fixture(scope="session")
+def metaclip_2_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny MetaCLIP 2 with random weights, in the hub's layout. Read it; copy it before changing it."""
+    return write_metaclip_2(tmp_path_factory.mktemp("metaclip-2"))
+
+
+@pytest.fixture(scope="session")
+def siglip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny SigLIP with random weights, in the hub's layout. Read it; copy it before changing it."""
+    return write_siglip(tmp_path_factory.mktemp("siglip"))
+
+
+@pytest.fixture(scope="session")
+def siglip2_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny SigLIP 2 of a fixed resolution with random weights. Read it; copy it before changing it."""
+    return write_siglip2(tmp_path_factory.mktemp("siglip2"))

@@ -19,6 +19,7 @@ from clipcli.api.calibration import calibration_of, learned_of
 from clipcli.api.inputs import ImageInput, image_sources, listed
 from clipcli.api.languages import language_warning
 from clipcli.api.questions import answer, check_for_head, labels_of, no_labels, none_label, parent_groups
+from clipcli.checkpoints.families import FAMILIES
 from clipcli.compute.checkpoint import Checkpoint
 from clipcli.compute.devices import Placement
 from clipcli.compute.encoders import Encoders
@@ -158,7 +159,8 @@ class Model:
 
     def templates_for(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> tuple[str, ...]:
         """The templates that `encode_labels` fills in."""
-        return templates_of(label_set, None if templates is None else listed(templates, "templates"))
+        given = None if templates is None else listed(templates, "templates")
+        return templates_of(label_set, given, english=FAMILIES[self.checkpoint.config.family].templates)
 
     def encode_images(self, images: Iterable[ImageInput]) -> Floats:
         """Encode images.

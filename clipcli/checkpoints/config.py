@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clipcli.checkpoints.families import FAMILIES, IMAGE_TOWERS, MODEL_TYPES, TEXT_TOWERS, Family
-from clipcli.checkpoints.towers import ImageTowerConfig, ResNetConfig, TextConfig, typed
+from clipcli.checkpoints.towers import ImageTowerConfig, ResNetConfig, TextConfig, VitConfig, typed
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 from clipcli.files import read_json
 
@@ -62,11 +62,17 @@ def parse_config(config: Mapping[str, Any], path: Path) -> ModelConfig:
     if model_type in IMAGE_TOWERS or model_type in TEXT_TOWERS:
         return _single_tower(config, model_type, path)
     row = FAMILIES[model_type]
+    vision = _image_tower(vision_section, row).from_section(vision_section, f"{path}: vision_config")
+    text = row.text_config.from_section(_section(config, "text_config", path), f"{path}: text_config")
+    if row.projection_dim is None and isinstance(vision, VitConfig) and vision.hidden_size != text.output_size:
+        raise DamagedModelError(
+            f"{path}: the image tower's features have {vision.hidden_size} numbers, the text tower's {text.output_size}"
+        )
     return ModelConfig(
         family=model_type,
-        vision=_image_tower(vision_section, row).from_section(vision_section, f"{path}: vision_config"),
-        text=row.text_config.from_section(_section(config, "text_config", path), f"{path}: text_config"),
-        projection_dim=_projection_dim(config, path, row.projection_dim),
+        vision=vision,
+        text=text,
+        projection_dim=_projection_dim(config, path, row.projection_dim or text.output_size),
         id2label=_classification_labels(config, path),
     )
 
@@ -75,10 +81,13 @@ def _single_tower(config: Mapping[str, Any], model_type: str, path: Path) -> Mod
     """A checkpoint of one tower has a `model_type` of its own and a flat config."""
     family = IMAGE_TOWERS.get(model_type) or TEXT_TOWERS[model_type]
     row = FAMILIES[family]
-    projection_dim = _projection_dim(config, path, row.projection_dim)
     if model_type in IMAGE_TOWERS:
-        return ModelConfig(family, row.vision_config.from_section(config, str(path)), None, projection_dim)
-    return ModelConfig(family, None, row.text_config.from_section(config, str(path)), projection_dim)
+        vision = row.vision_config.from_section(config, str(path))
+        return ModelConfig(
+            family, vision, None, _projection_dim(config, path, row.projection_dim or vision.hidden_size)
+        )
+    text = row.text_config.from_section(config, str(path))
+    return ModelConfig(family, None, text, _projection_dim(config, path, row.projection_dim or text.output_size))
 
 
 def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from clipcli.checkpoints.towers import (
     BertTextConfig,
     ClipTextConfig,
+    MetaClip2TextConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
     TextConfig,
     VisionConfig,
+    VitConfig,
     XlmRobertaTextConfig,
 )
 
@@ -24,19 +28,22 @@ class Family:
         title: What people call it.
         vision_config: How its ViT is described.
         text_config: How its text tower is described.
-        projection_dim: Width of the space that images and texts share, where `config.json` does not say.
+        projection_dim: Width of the space that images and texts share, where `config.json` does not say; None for the
+            image tower's own width.
         tokenizer: The class of its published checkpoints, for those whose files name none.
         image_tower: The `model_type` of a checkpoint of the image tower alone; None if such are not run.
         text_tower: The `model_type` of a checkpoint of the text tower alone.
+        templates: English templates of its authors, where a bare photo is not what they recommend.
     """
 
     title: str
-    vision_config: type[VisionConfig]
+    vision_config: type[VitConfig]
     text_config: type[TextConfig]
-    projection_dim: int
+    projection_dim: int | None
     tokenizer: str
     image_tower: str | None = None
     text_tower: str | None = None
+    templates: tuple[str, ...] | None = None
 
 
 FAMILIES: dict[str, Family] = {
@@ -62,6 +69,21 @@ FAMILIES: dict[str, Family] = {
         text_config=XlmRobertaTextConfig,
         projection_dim=768,
         tokenizer="XLMRobertaTokenizer",
+    ),
+    "metaclip_2": Family(
+        title="MetaCLIP 2",
+        vision_config=VisionConfig,
+        text_config=MetaClip2TextConfig,
+        projection_dim=512,
+        tokenizer="XLMRobertaTokenizer",
+    ),
+    "siglip": Family(
+        title="SigLIP and SigLIP 2",
+        vision_config=SiglipVisionConfig,
+        text_config=SiglipTextConfig,
+        projection_dim=None,
+        tokenizer="SiglipTokenizer",
+        templates=("this is a photo of {}",),  # README of both, in big_vision; the full stop costs a little
     ),
 }
 

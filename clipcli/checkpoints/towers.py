@@ -62,8 +62,22 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class VisionConfig(TransformerConfig):
-    """The ViT image tower (arXiv:2010.11929), the same in all three families."""
+class VitConfig(TransformerConfig):
+    """The sizes that every ViT image tower has (arXiv:2010.11929)."""
+
+    num_channels: int
+    image_size: int
+    patch_size: int
+
+    @property
+    def patches(self) -> int:
+        """Patches of an image; what is left over at its right and lower edges is not seen."""
+        return (self.image_size // self.patch_size) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class VisionConfig(VitConfig):
+    """CLIP's ViT, with a class token and a norm before the layers (arXiv:2103.00020, section 2.4)."""
 
     hidden_size: int = 768
     intermediate_size: int = 3072
@@ -74,6 +88,21 @@ class VisionConfig(TransformerConfig):
     num_channels: int = 3
     image_size: int = 224
     patch_size: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SiglipVisionConfig(VitConfig):
+    """SigLIP's ViT, read by an attention pool in place of a class token (arXiv:2303.15343, section 3)."""
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "gelu_pytorch_tanh"
+    layer_norm_eps: float = 1e-6
+    num_channels: int = 3
+    image_size: int = 224
+    patch_size: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +151,10 @@ class ResNetConfig:
         return config
 
 
-ImageTowerConfig = VisionConfig | ResNetConfig
+ImageTowerConfig = VitConfig | ResNetConfig
+
+# Configs of CLIP written before the end-of-text id was recorded say 2 and mean the highest id of the vocabulary.
+_UNRECORDED_EOS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +173,11 @@ class ClipTextConfig(TransformerConfig):
     pad_token_id: int = 1
 
     @property
+    def end_token_id(self) -> int | None:
+        """The id at which a text is read, where it first occurs; None for the highest id of the text."""
+        return None if self.eos_token_id == _UNRECORDED_EOS else self.eos_token_id
+
+    @property
     def context_length(self) -> int:
         """Tokens a text may have: as many as there are positions."""
         return self.max_position_embeddings
@@ -149,6 +186,44 @@ class ClipTextConfig(TransformerConfig):
     def output_size(self) -> int:
         """Width of the state that the text projection takes."""
         return self.hidden_size
+
+
+@dataclass(frozen=True, slots=True)
+class MetaClip2TextConfig(ClipTextConfig):
+    """MetaCLIP 2's text tower (arXiv:2507.22062): CLIP's, over a vocabulary whose end-of-text id really is 2."""
+
+    @property
+    def end_token_id(self) -> int | None:
+        """The id at which a text is read, where it first occurs."""
+        return self.eos_token_id
+
+
+@dataclass(frozen=True, slots=True)
+class SiglipTextConfig(TransformerConfig):
+    """SigLIP's text tower (arXiv:2303.15343, section 3), read at the last position whatever stands there.
+
+    `projection_size` is 0 where the config leaves it out, which means `hidden_size`.
+    """
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "gelu_pytorch_tanh"
+    layer_norm_eps: float = 1e-6
+    vocab_size: int = 32000
+    max_position_embeddings: int = 64
+    projection_size: int = 0
+
+    @property
+    def context_length(self) -> int:
+        """Tokens a text has, padding included: as many as there are positions."""
+        return self.max_position_embeddings
+
+    @property
+    def output_size(self) -> int:
+        """Width of a text's features; the tower's own head makes them."""
+        return self.projection_size or self.hidden_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +289,7 @@ class XlmRobertaTextConfig(TransformerConfig):
         return self.project_dim
 
 
-TextConfig = ClipTextConfig | BertTextConfig | XlmRobertaTextConfig
+TextConfig = ClipTextConfig | SiglipTextConfig | BertTextConfig | XlmRobertaTextConfig
 
 
 def typed(section: Mapping[str, Any], key: str, kind: Any, where: str) -> Any:

@@ -29,8 +29,15 @@ TOKENIZER_FILES = (
     "merges.txt",
     "vocab.txt",
     "sentencepiece.bpe.model",
+    "spiece.model",
 )
-_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",), ("sentencepiece.bpe.model",))
+_VOCABULARIES = (
+    ("tokenizer.json",),
+    ("vocab.json", "merges.txt"),
+    ("vocab.txt",),
+    ("sentencepiece.bpe.model",),
+    ("spiece.model",),
+)
 A_MODEL_FOLDER = (
     "a model folder holds config.json, preprocessor_config.json or processor_config.json, weights and a tokenizer "
     f"({', or '.join(' + '.join(names) for names in _VOCABULARIES)})"

@@ -29,18 +29,26 @@ _MAX_RESIZED_PIXELS = 2**24
 # least that large are cropped before they are resized, too: 1.4 of 5.5 ms less for one of 1,000 x 750.
 _REDUCING_GAP = 3.0
 
-# The classes whose defaults are those below: CLIP's (AltCLIP has none of its own) and Chinese-CLIP's.
-_PROCESSORS = frozenset(
-    family + suffix
-    for family in ("CLIP", "ChineseCLIP")
+# Settings that a class has where its file leaves them out, and `Preprocessing` has otherwise. CLIP's class is that of
+# MetaCLIP 2, too, and AltCLIP has none of its own.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "CLIP": {},
+    "ChineseCLIP": {},
+    "Siglip": {"size": (224, 224), "do_center_crop": False, "image_mean": (0.5,) * 3, "image_std": (0.5,) * 3},
+}
+_PROCESSORS = {
+    family + suffix: defaults
+    for family, defaults in _DEFAULTS.items()
     for suffix in ("FeatureExtractor", "ImageProcessor", "ImageProcessorFast", "ImageProcessorPil")
-)
+}
+# Older files use the second key, the oldest neither, which are CLIP's.
+_PROCESSOR_KEYS = ("image_processor_type", "feature_extractor_type")
 _STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """The settings of an image processor; the defaults are those of CLIP (2103.00020) and Chinese-CLIP.
+    """The settings of an image processor; the defaults are those of CLIP (2103.00020).
 
     `size` is a number of pixels for the shortest edge, or (height, width). `resample` is one of PIL's filter numbers.
     Images reach the model with three channels whatever `do_convert_rgb` says, since `decode` makes them RGB.
@@ -82,7 +90,8 @@ class Preprocessing:
             "image_std": lambda value: _channels(value, _positive),
         }
         given = {key: _field(config, key, read, source) for key, read in readers.items()}
-        preprocessing = cls(**{key: value for key, value in given.items() if value is not None})
+        defaults = next((_PROCESSORS[config[key]] for key in _PROCESSOR_KEYS if config.get(key) is not None), {})
+        preprocessing = cls(**{**defaults, **{key: value for key, value in given.items() if value is not None}})
         if not preprocessing.do_center_crop and (not preprocessing.do_resize or isinstance(preprocessing.size, int)):
             raise UnsupportedModelError(
                 f"{source}: do_center_crop is false and size gives no height and width, "
@@ -190,11 +199,12 @@ def _field(config: Mapping[str, Any], key: str, read: Callable[[Any], Any], sour
 
 def _refuse_unknown(config: Mapping[str, Any], source: str) -> None:
     """Refuse what would change the pixels and is not implemented, rather than pass it over."""
-    # Older files use the second key, the oldest neither.
-    for key in ("image_processor_type", "feature_extractor_type"):
+    for key in _PROCESSOR_KEYS:
         if config.get(key) is not None and config[key] not in _PROCESSORS:
+            known = ", ".join(f"{family}ImageProcessor" for family in _DEFAULTS)
             raise UnsupportedModelError(
-                f"{source}: {key} is {config[key]!r}, not an image processor of CLIP or Chinese-CLIP"
+                f"{source}: {key} is {config[key]!r}, an image processor that this program does not have",
+                hint=f"known image processors: {known}",
             )
     for key, value in config.items():
         is_step = (key.startswith("do_") and key not in _STEPS) or key == "use_square_size"

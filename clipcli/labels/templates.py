@@ -75,12 +75,15 @@ def language_of(label_set: LabelSet) -> str | None:
     return _LANGUAGES.get(script) if 2 * count > scripts.total() else None
 
 
-def templates_of(label_set: LabelSet, templates: Sequence[str] | None = None) -> tuple[str, ...]:
+def templates_of(
+    label_set: LabelSet, templates: Sequence[str] | None = None, *, english: tuple[str, ...] | None = None
+) -> tuple[str, ...]:
     """Return the templates that a label set's labels go into, with its concept filled in.
 
     Args:
         label_set: The labels.
         templates: Take the place of its own. Without either, its concept or else its language decides.
+        english: The default for English that the model's authors recommend, where they do.
 
     Raises:
         LabelSetError: A template is wrong, or holds `{concept}` and the set has none.
@@ -90,7 +93,7 @@ def templates_of(label_set: LabelSet, templates: Sequence[str] | None = None) ->
     elif label_set.templates is not None:
         chosen = label_set.templates
     else:
-        chosen = _concept_templates(label_set) or default_templates(label_set)
+        chosen = _concept_templates(label_set) or default_templates(label_set, english)
     if label_set.concept is not None:
         return tuple(template.replace(CONCEPT_SLOT, label_set.concept) for template in chosen)
     asking = next((template for template in chosen if CONCEPT_SLOT in template), None)
@@ -118,10 +121,16 @@ def _concept_templates(label_set: LabelSet) -> tuple[str, ...] | None:
     )
 
 
-def default_templates(label_set: LabelSet) -> tuple[str, ...]:
+def default_templates(label_set: LabelSet, english: tuple[str, ...] | None = None) -> tuple[str, ...]:
     """Return the templates for a label set that brings none and a user who gave none.
 
     They are in the set's language; a mixture of languages, or one without a template here, gets the bare label.
+
+    Args:
+        label_set: The label set.
+        english: The templates for English that the model's authors recommend, where they do.
     """
     language = language_of(label_set)
+    if language == "en" and english is not None:
+        return english
     return _DEFAULTS.get(language, _BARE) if language else _BARE

@@ -3,17 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from clipcli.checkpoints.towers import ClipTextConfig
+from clipcli.checkpoints.towers import ClipTextConfig, SiglipTextConfig
 from clipcli.networks.transformer import Encoder, Recorder, TowerOutput
-
-# Configs written before the end-of-text id was recorded say 2 and mean the highest id of the vocabulary.
-_UNRECORDED_EOS = 2
 
 
 class TextEmbeddings(nn.Module):
     """Token and learned position embeddings."""
 
-    def __init__(self, config: ClipTextConfig) -> None:
+    def __init__(self, config: ClipTextConfig | SiglipTextConfig) -> None:
         """Build both tables."""
         super().__init__()
         self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
@@ -66,10 +63,9 @@ class CausalTextTransformer(nn.Module):
         return TowerOutput(x, pooled, recorder.hidden_states, recorder.attentions)
 
     def end_positions(self, input_ids: Tensor) -> Tensor:
-        """Index of each text's end token: the first `eos_token_id`, or the highest id where the config says 2.
+        """Index of each text's end token: see `end_token_id` of the config.
 
         Shapes: input_ids (B, L) -> (B,).
         """
-        if self.config.eos_token_id == _UNRECORDED_EOS:
-            return input_ids.argmax(dim=-1)
-        return (input_ids == self.config.eos_token_id).int().argmax(dim=-1)
+        end = self.config.end_token_id
+        return (input_ids if end is None else (input_ids == end).int()).argmax(dim=-1)

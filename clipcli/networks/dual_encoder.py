@@ -1,4 +1,4 @@
-"""Two towers and one space: what the three families have in common (arXiv:2103.00020, section 2.3)."""
+"""Two towers and one space: what all families have in common (arXiv:2103.00020, section 2.3)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,10 @@ from clipcli.checkpoints.config import ModelConfig
 from clipcli.checkpoints.towers import (
     BertTextConfig,
     ClipTextConfig,
+    MetaClip2TextConfig,
     ResNetConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
     TextConfig,
     VisionConfig,
     XlmRobertaTextConfig,
@@ -20,11 +23,14 @@ from clipcli.errors import UnsupportedModelError
 from clipcli.networks.bert_text import AltTextTransformer, BertTextTransformer
 from clipcli.networks.clip_text import CausalTextTransformer
 from clipcli.networks.resnet import ModifiedResNet
+from clipcli.networks.siglip import SiglipTextTransformer, SiglipVisionTransformer
 from clipcli.networks.transformer import TowerOutput
 from clipcli.networks.vision import VisionTransformer
 
 TEXT_TOWERS: dict[type[TextConfig], Callable[..., nn.Module]] = {
     ClipTextConfig: CausalTextTransformer,
+    MetaClip2TextConfig: CausalTextTransformer,
+    SiglipTextConfig: SiglipTextTransformer,
     BertTextConfig: BertTextTransformer,
     XlmRobertaTextConfig: AltTextTransformer,
 }
@@ -56,6 +62,15 @@ def contrastive_loss(logits_per_text: Tensor) -> Tensor:
     return (F.cross_entropy(logits_per_text, pairs) + F.cross_entropy(logits_per_text.T, pairs)) / 2
 
 
+def sigmoid_loss(logits_per_text: Tensor) -> Tensor:
+    """Mean over images of the cross-entropies of all pairs, each judged by itself, matching pairs on the diagonal.
+
+    Shapes: (N, N) -> scalar. Source: arXiv:2303.15343, algorithm 1.
+    """
+    signs = 2 * torch.eye(len(logits_per_text), device=logits_per_text.device) - 1
+    return -F.logsigmoid(signs * logits_per_text).sum(dim=-1).mean()
+
+
 class DualEncoder(nn.Module):
     """A checkpoint's network: an image tower, a text tower, or both, each with its projection.
 
@@ -69,11 +84,14 @@ class DualEncoder(nn.Module):
         """Build the towers asked for."""
         super().__init__()
         self.config = config
-        self.vision_model: VisionTransformer | ModifiedResNet | None = None
+        self.vision_model: VisionTransformer | SiglipVisionTransformer | ModifiedResNet | None = None
         self.text_model: nn.Module | None = None
         if image and isinstance(config.vision, ResNetConfig):
             self.vision_model = ModifiedResNet(config.vision, config.projection_dim)
             self.visual_projection: nn.Module = nn.Identity()  # the tower's attention pool projects
+        if image and isinstance(config.vision, SiglipVisionConfig):
+            self.vision_model = SiglipVisionTransformer(config.vision)
+            self.visual_projection = nn.Identity()  # both of its towers end in the space that they share
         if image and isinstance(config.vision, VisionConfig):
             self.vision_model = VisionTransformer(config.vision)
             if config.id2label is None:
@@ -82,9 +100,13 @@ class DualEncoder(nn.Module):
                 self.classifier = nn.Linear(config.vision.hidden_size, len(config.id2label))
         if text and config.text is not None and config.id2label is None:
             self.text_model = TEXT_TOWERS[type(config.text)](config.text)
-            self.text_projection = nn.Linear(config.text.output_size, config.projection_dim, bias=False)
+            self.text_projection: nn.Module = nn.Identity()
+            if not isinstance(config.text, SiglipTextConfig):
+                self.text_projection = nn.Linear(config.text.output_size, config.projection_dim, bias=False)
         if config.vision is not None and config.text is not None and config.id2label is None:
-            self.logit_scale = nn.Parameter(torch.zeros(()))
+            has_bias = isinstance(config.text, SiglipTextConfig)
+            self.logit_scale = nn.Parameter(torch.zeros((1,) if has_bias else ()))
+            self.logit_bias = nn.Parameter(torch.zeros(1)) if has_bias else None
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """Projected state of each image, not normalised.
@@ -120,10 +142,10 @@ class DualEncoder(nn.Module):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> DualEncoderOutput:
-        """Compare every image with every text: cosine similarity times exp(`logit_scale`).
+        """Compare every image with every text: cosine similarity times exp(`logit_scale`), plus `logit_bias`.
 
         Shapes: input_ids, attention_mask (M, L); pixel_values (N, 3, S, S); `return_loss` needs M = N.
-        Source: arXiv:2103.00020, figure 3.
+        Source: arXiv:2103.00020, figure 3; where there is a bias, arXiv:2303.15343, algorithm 1.
         """
         wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
         vision = self._image_tower()(pixel_values, **wanted)
@@ -131,8 +153,11 @@ class DualEncoder(nn.Module):
         image_embeds = F.normalize(self.visual_projection(vision.pooler_output), dim=-1)
         text_embeds = F.normalize(self.text_projection(text.pooler_output), dim=-1)
         logits_per_text = text_embeds @ image_embeds.T * self.logit_scale.exp()
+        loss = contrastive_loss
+        if self.logit_bias is not None:
+            logits_per_text, loss = logits_per_text + self.logit_bias, sigmoid_loss
         return DualEncoderOutput(
-            loss=contrastive_loss(logits_per_text) if return_loss else None,
+            loss=loss(logits_per_text) if return_loss else None,
             logits_per_image=logits_per_text.T,
             logits_per_text=logits_per_text,
             text_embeds=text_embeds,
@@ -141,7 +166,7 @@ class DualEncoder(nn.Module):
             vision_model_output=vision,
         )
 
-    def _image_tower(self) -> VisionTransformer | ModifiedResNet:
+    def _image_tower(self) -> VisionTransformer | SiglipVisionTransformer | ModifiedResNet:
         if self.vision_model is None:
             raise UnsupportedModelError("this checkpoint has no image tower", hint="use one that holds both towers")
         return self.vision_model

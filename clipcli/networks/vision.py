@@ -1,4 +1,4 @@
-"""The ViT image tower of all three families (arXiv:2010.11929; arXiv:2103.00020, section 2.4), to be read.
+"""CLIP's ViT image tower, that of most families (arXiv:2010.11929; arXiv:2103.00020, section 2.4), to be read.
 
 `fused` runs the same faster.
 """
@@ -10,6 +10,17 @@ from clipcli.checkpoints.towers import VisionConfig
 from clipcli.networks.transformer import Encoder, Recorder, TowerOutput
 
 
+def check_image_size(pixel_values: Tensor, size: int) -> None:
+    """Refuse images of another size than the tower's.
+
+    Raises:
+        ValueError: They are not `size` by `size`.
+    """
+    if pixel_values.shape[-2:] != (size, size):
+        height, width = pixel_values.shape[-2:]
+        raise ValueError(f"pixel_values are {height}x{width}, this checkpoint takes {size}x{size}")
+
+
 class VisionEmbeddings(nn.Module):
     """Patches, a class token in front, and learned positions."""
 
@@ -19,7 +30,7 @@ class VisionEmbeddings(nn.Module):
         width, patch = config.hidden_size, config.patch_size
         self.class_embedding = nn.Parameter(torch.zeros(width))
         self.patch_embedding = nn.Conv2d(config.num_channels, width, kernel_size=patch, stride=patch, bias=False)
-        self.position_embedding = nn.Embedding((config.image_size // patch) ** 2 + 1, width)
+        self.position_embedding = nn.Embedding(config.patches + 1, width)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Shapes: (B, 3, height, width) in pixels -> (B, 1 + patches, D)."""
@@ -51,10 +62,7 @@ class VisionTransformer(nn.Module):
         Raises:
             ValueError: The images are not S by S.
         """
-        size = self.config.image_size
-        if pixel_values.shape[-2:] != (size, size):
-            height, width = pixel_values.shape[-2:]
-            raise ValueError(f"pixel_values are {height}x{width}, this checkpoint takes {size}x{size}")
+        check_image_size(pixel_values, self.config.image_size)
         recorder = Recorder(hidden_states=output_hidden_states, attentions=output_attentions)
         x = self.encoder(self.pre_layrnorm(self.embeddings(pixel_values)), None, recorder)
         return TowerOutput(x, self.post_layernorm(x[:, 0]), recorder.hidden_states, recorder.attentions)

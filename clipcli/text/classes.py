@@ -8,12 +8,13 @@ Imports `tokenizers` inside functions.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipcli.text.vocabulary import Vocabulary, read_bpe, read_sentencepiece, read_wordpiece
+from clipcli.text.vocabulary import Vocabulary, read_bpe, read_sentencepiece, read_spiece, read_wordpiece
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -79,6 +80,40 @@ def build_xlm_roberta(vocabulary: Vocabulary, roles: Mapping[str, str], settings
     return tokenizer
 
 
+def clean_siglip(text: str, settings: Mapping[str, Any]) -> str:
+    """Lower-case, drop ASCII punctuation, make runs of white space one blank (arXiv:2303.15343; big_vision's code)."""
+    text = text.lower() if settings.get("do_lower_case", True) else text
+    return " ".join(text.translate(_NO_PUNCTUATION).split())
+
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def clean_siglip2(text: str, settings: Mapping[str, Any]) -> str:
+    """Lower-case, as the authors trained (arXiv:2502.14786) and `tokenizer_config.json` says.
+
+    `transformers` does so for NaFlex checkpoints only: its class for all others passes `do_lower_case` over.
+    """
+    return text.lower() if settings.get("do_lower_case", True) else text
+
+
+def build_gemma(vocabulary: Vocabulary, roles: Mapping[str, str], settings: Mapping[str, Any]) -> Tokenizer:
+    """BPE over whole texts, blanks being part of tokens; what it has no token for is spelled in bytes."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    model = models.BPE(
+        vocab=vocabulary.ids,
+        merges=vocabulary.merges,
+        fuse_unk=True,
+        unk_token=roles["unk_token"],
+        byte_fallback=True,
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
+    return tokenizer
+
+
 @dataclass(frozen=True, slots=True)
 class TokenizerClass:
     """One published tokenizer class.
@@ -88,7 +123,9 @@ class TokenizerClass:
         vocabulary_files: What is read where there is no `tokenizer.json`, by `read`.
         build: Makes the pipeline of vocabulary, special tokens by role, and `tokenizer_config.json`.
         special_tokens: Special tokens by role, where the checkpoint names no others.
-        first: Role of the token before every text; `last`: of the one after it.
+        first: Role of the token before every text, None for no token; `last`: of the one after it.
+        clean: What is done to a text before all else, given `tokenizer_config.json`.
+        all_merged: Whether every BPE token longer than a symbol is made by a merge.
     """
 
     model_type: str
@@ -96,9 +133,28 @@ class TokenizerClass:
     read: Callable[[Path], Vocabulary]
     build: Callable[[Vocabulary, Mapping[str, str], Mapping[str, Any]], Tokenizer]
     special_tokens: Mapping[str, str]
-    first: str
+    first: str | None
     last: str
+    clean: Callable[[str, Mapping[str, Any]], str] | None = None
+    all_merged: bool = True
 
+
+_GEMMA = TokenizerClass(
+    model_type="BPE",
+    vocabulary_files=(),
+    read=read_bpe,
+    build=build_gemma,
+    special_tokens={
+        "bos_token": "<bos>",
+        "eos_token": "<eos>",
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+    },
+    first=None,
+    last="eos_token",
+    clean=clean_siglip2,
+    all_merged=False,
+)
 
 TOKENIZER_CLASSES: dict[str, TokenizerClass] = {
     "CLIPTokenizer": TokenizerClass(
@@ -147,6 +203,18 @@ TOKENIZER_CLASSES: dict[str, TokenizerClass] = {
         first="bos_token",
         last="eos_token",
     ),
+    "SiglipTokenizer": TokenizerClass(
+        model_type="Unigram",
+        vocabulary_files=("spiece.model",),
+        read=read_spiece,
+        build=build_xlm_roberta,
+        special_tokens={"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "</s>"},
+        first=None,
+        last="eos_token",
+        clean=clean_siglip,
+    ),
+    "GemmaTokenizer": _GEMMA,
+    "Siglip2Tokenizer": _GEMMA,
 }
 
 # These say nothing but "the pipeline stands in tokenizer.json".

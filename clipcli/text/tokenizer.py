@@ -47,11 +47,19 @@ class TextTokenizer:
         digest: Hex; equal digests give equal ids.
     """
 
-    def __init__(self, backend: Tokenizer, *, context_length: int, pad_token_id: int, digest: str) -> None:
+    def __init__(
+        self,
+        backend: Tokenizer,
+        *,
+        context_length: int,
+        pad_token_id: int,
+        digest: str,
+        clean: Callable[[str], str] | None = None,
+    ) -> None:
         """Take over a ready pipeline; `load_tokenizer` makes one."""
         backend.no_padding()
         backend.enable_truncation(max_length=context_length)
-        self._backend = backend
+        self._backend, self._clean = backend, clean
         self.context_length = context_length
         self.pad_token_id = pad_token_id
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
@@ -63,8 +71,9 @@ class TextTokenizer:
         Raises:
             UsageError: A text is not Unicode (bytes that the terminal could not decode).
         """
+        cleaned = [self._clean(text) for text in texts] if self._clean else list(texts)
         try:
-            encodings = self._backend.encode_batch_fast(list(texts))
+            encodings = self._backend.encode_batch_fast(cleaned)
         except TypeError:
             for text in texts:
                 if any("\ud800" <= character <= "\udfff" for character in text):
@@ -101,16 +110,25 @@ def load_tokenizer(folder: Path, family: str, *, context_length: int) -> TextTok
     """
     settings = read_json_if_there(folder / CONFIG_FILE)
     name = _class_name(settings, family)
+    clean = None
     if name in GENERIC_CLASSES:
         backend, special = _load_as_is(folder, settings)
     else:
-        backend, special = _load_class(folder, settings, TOKENIZER_CLASSES[name])
+        row = TOKENIZER_CLASSES[name]
+        backend, special = _load_class(folder, settings, row)
+        clean = _cleaner(row, settings)
     return TextTokenizer(
         backend,
         context_length=context_length,
         pad_token_id=_id(backend, special, "pad_token", folder),
         digest=tokenizer_digest(folder, family, context_length=context_length),
+        clean=clean,
     )
+
+
+def _cleaner(row: TokenizerClass, settings: Mapping[str, Any]) -> Callable[[str], str] | None:
+    clean = row.clean
+    return None if clean is None else lambda text: clean(text, settings)
 
 
 def tokenizer_digest(folder: Path, family: str, *, context_length: int) -> str:
@@ -167,15 +185,15 @@ def _load_class(folder: Path, settings: Mapping[str, Any], row: TokenizerClass) 
     vocabulary = read_tokenizer_json(paths[0], row.model_type) if combined else row.read(folder)
     special = read_special_tokens(folder, settings, vocabulary, row.special_tokens)
     _check_special_tokens(vocabulary, special, row, paths[0])
-    if row.model_type == "BPE":
+    if row.model_type == "BPE" and row.all_merged:
         known = {record if isinstance(record, str) else record["content"] for record in special.matched}
         _check_merges(vocabulary, {*known, *row.special_tokens.values()}, paths[-1])
     backend = _build(paths, lambda: row.build(vocabulary, special.roles, settings))
     backend.add_tokens(special.added_tokens())
-    first, last = special.roles[row.first], special.roles[row.last]
+    first, last = special.roles[row.first] if row.first else "", special.roles[row.last]
     backend.post_processor = processors.TemplateProcessing(
-        single=f"{first} $A {last}",
-        special_tokens=[(token, backend.token_to_id(token)) for token in dict.fromkeys((first, last))],
+        single=f"{first} $A {last}".lstrip(),
+        special_tokens=[(token, backend.token_to_id(token)) for token in dict.fromkeys((first, last)) if token],
     )
     return backend, special
 
@@ -203,7 +221,7 @@ def _check_special_tokens(vocabulary: Vocabulary, special: SpecialTokens, row: T
     """Without them a text would run under ids that the text tower was never trained with."""
     known = vocabulary.tokens()
     for role in (row.first, row.last, "unk_token", "pad_token"):
-        if special.roles.get(role) not in known:
+        if role is not None and special.roles.get(role) not in known:
             raise DamagedModelError(
                 f"{path} has no token {special.roles.get(role)!r}, which is the {role}",
                 hint="the vocabulary is cut short or of another family: fetch the checkpoint again",

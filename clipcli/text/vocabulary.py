@@ -137,7 +137,29 @@ def read_sentencepiece(folder: Path) -> Vocabulary:
         UnsupportedModelError: The optional packages are not installed.
         DamagedModelError: The file is no SentencePiece model.
     """
-    path = folder / "sentencepiece.bpe.model"
+    model = _read_model(folder / "sentencepiece.bpe.model")
+    special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+    return Vocabulary(
+        pieces=[*special, *((piece.piece, piece.score) for piece in model.pieces[3:]), ("<mask>", 0.0)],
+        charsmap=model.normalizer_spec.precompiled_charsmap or None,
+    )
+
+
+def read_spiece(folder: Path) -> Vocabulary:
+    """Read `spiece.model` with SentencePiece's own ids, as T5 and SigLIP use it.
+
+    Raises:
+        UnsupportedModelError: The optional packages are not installed.
+        DamagedModelError: The file is not a SentencePiece model.
+    """
+    model = _read_model(folder / "spiece.model")
+    return Vocabulary(
+        pieces=[(piece.piece, piece.score) for piece in model.pieces],
+        charsmap=model.normalizer_spec.precompiled_charsmap or None,
+    )
+
+
+def _read_model(path: Path) -> Any:
     try:
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
         from sentencepiece import sentencepiece_model_pb2
@@ -153,8 +175,4 @@ def read_sentencepiece(folder: Path) -> Vocabulary:
         raise DamagedModelError(
             f"{path} is no SentencePiece model: {error}", hint="fetch the checkpoint again"
         ) from error
-    special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
-    return Vocabulary(
-        pieces=[*special, *((piece.piece, piece.score) for piece in model.pieces[3:]), ("<mask>", 0.0)],
-        charsmap=model.normalizer_spec.precompiled_charsmap or None,
-    )
+    return model

@@ -75,7 +75,7 @@ def without_tokenizer(folder: Path) -> None:
 
 
 def unknown_family(folder: Path) -> None:
-    edit_config(folder, lambda config: config.update(model_type="siglip"))
+    edit_config(folder, lambda config: config.update(model_type="flava"))
 
 
 def unknown_activation(folder: Path) -> None:
@@ -110,7 +110,7 @@ DAMAGES = [
     (without_weights, "has no usable model.safetensors"),
     (without_preprocessing, "has no usable preprocessor_config.json"),
     (without_tokenizer, "has no usable tokenizer.json"),
-    (unknown_family, "model_type 'siglip' is not a family that this program runs"),
+    (unknown_family, "model_type 'flava' is not a family that this program runs"),
     (unknown_activation, "text_config.hidden_act is 'mish2', which this program does not know"),
     (not_a_number, "gives features that are not numbers"),
     (endless_scale, "model.safetensors: logit_scale is 200.0"),

@@ -1,15 +1,20 @@
-"""Chinese-CLIP and AltCLIP through the command line, and checkpoints of theirs that cannot be run."""
+"""Families other than CLIP through the command line, and checkpoints of theirs that cannot be run."""
 
 import json
+import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from clipcli.cli.app import app
+from tests.helpers.checkpoints import WRITERS
 
 
 @pytest.fixture
@@ -76,10 +81,9 @@ def test_tokenizer_files_missing(image: str, chinese_clip_checkpoint: Path, tmp_
     assert "tokenizer.json" in result.stderr and "vocab.txt" in result.stderr
 
 
-@pytest.mark.parametrize("family", ["clip", "chinese_clip", "altclip"])
+@pytest.mark.parametrize("family", list(WRITERS))
 def test_vocabulary_of_another_size(family: str, image: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    checkpoints = {name: request.getfixturevalue(f"{name}_checkpoint") for name in ("clip", "chinese_clip", "altclip")}
-    folder = changed(checkpoints[family], tmp_path)
+    folder = changed(request.getfixturevalue(f"{family}_checkpoint"), tmp_path)
     text = json.loads((folder / "config.json").read_text())["text_config"]
     edit_config(folder, text_config={**text, "vocab_size": 77})
     result = classify(image, "猫,狗", folder)
@@ -111,3 +115,110 @@ def test_weights_of_another_family(image: str, clip_checkpoint: Path, altclip_ch
     result = classify(image, "cat,dog", folder)
     assert (result.exit_code, result.stdout) == (4, "")
     assert "model.safetensors does not fit its config.json" in result.stderr
+
+
+NEWER = ("metaclip_2", "siglip", "siglip2")
+
+
+def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def without(folder: Path, name: str) -> None:
+    tensors = tensors_of(folder)
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def with_values(folder: Path, name: str, value: float) -> None:
+    tensors = tensors_of(folder)
+    tensors[name] = torch.full_like(tensors[name], value)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def truncated(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def unknown_activation(folder: Path) -> None:
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    edit_config(folder, text_config={**text, "hidden_act": "mish2"})
+
+
+def other_image_size(folder: Path) -> None:
+    path = folder / "preprocessor_config.json"
+    edges = {"height": 48, "width": 48}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "size": edges, "crop_size": edges}))
+
+
+def no_tokenizer(folder: Path) -> None:
+    for path in (*folder.glob("tokenizer*"), *folder.glob("*.model")):
+        path.unlink()
+
+
+def cut_tokenizer(folder: Path) -> None:
+    for path in (*folder.glob("tokenizer.json"), *folder.glob("*.model")):
+        path.write_bytes(path.read_bytes()[:2000])
+
+
+@pytest.mark.parametrize("family", NEWER)
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (truncated, "model.safetensors cannot be read"),
+        (lambda folder: without(folder, "vision_model.post_layernorm.bias"), "post_layernorm.bias is missing"),
+        (lambda folder: without(folder, "logit_scale"), "logit_scale is missing"),
+        (lambda folder: with_values(folder, "logit_scale", 200.0), "logit_scale is 200.0"),
+        (lambda folder: with_values(folder, "vision_model.post_layernorm.bias", float("nan")), "are not numbers"),
+        (unknown_activation, "hidden_act is 'mish2'"),
+        (other_image_size, "makes images of 48 x 48 pixels"),
+        (no_tokenizer, "tokenizer.json"),
+        (cut_tokenizer, "checkpoint"),
+    ],
+)
+def test_a_damaged_checkpoint(
+    family: str,
+    damage: Callable[[Path], None],
+    words: str,
+    image: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    folder = changed(request.getfixturevalue(f"{family}_checkpoint"), tmp_path)
+    damage(folder)
+    result = classify(image, "cat,dog", folder)
+    assert (result.exit_code, result.stdout) == (4, ""), result.stderr
+    assert words in result.stderr and str(folder) in result.stderr
+
+
+@pytest.mark.parametrize("name", ["logit_bias", "vision_model.head.probe", "text_model.head.bias"])
+def test_a_siglip_without_one_of_its_own_parts(name: str, image: str, siglip_checkpoint: Path, tmp_path: Path) -> None:
+    folder = changed(siglip_checkpoint, tmp_path)
+    without(folder, name)
+    result = classify(image, "cat,dog", folder)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert f"{name} is missing" in result.stderr
+
+
+def test_a_siglip_whose_towers_do_not_meet(image: str, siglip_checkpoint: Path, tmp_path: Path) -> None:
+    folder = changed(siglip_checkpoint, tmp_path)
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    edit_config(folder, text_config={**text, "projection_size": 24})
+    result = classify(image, "cat,dog", folder)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "have 32 numbers, the text tower's 24" in result.stderr
+
+
+@pytest.mark.parametrize("family", ["siglip", "siglip2"])
+def test_siglip_scores_each_label_by_itself(family: str, image: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(f"{family}_checkpoint")
+    arguments = ["classify", image, "--labels", "cat,dog", "--model", str(folder), "--json"]
+    document = json.loads(CliRunner().invoke(app, arguments).stdout)
+    assert document["run"]["scoring"] == "sigmoid"
+    assert document["run"]["templates"] == ["this is a photo of {}"]
+    for prediction in document["results"][0]["predictions"]:
+        assert prediction["score"] == pytest.approx(1 / (1 + math.exp(-prediction["logit"])), rel=1e-4)
+        assert prediction["logit"] == pytest.approx(prediction["cosine"] * math.exp(2.5) - 6.25, abs=1e-4)
+    softmax = json.loads(CliRunner().invoke(app, [*arguments, "--scoring", "softmax"]).stdout)
+    assert sum(prediction["score"] for prediction in softmax["results"][0]["predictions"]) == pytest.approx(1)

@@ -76,11 +76,71 @@ def write_altclip(
     return _save(folder, AltCLIPModel, config, seed, square=False)
 
 
+def write_metaclip_2(
+    folder: Path, *, seed: int = 0, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None
+) -> Path:
+    """MetaCLIP 2: CLIP's towers over XLM-RoBERTa's tokenizer, whose end-of-text id is 2; square images."""
+    from transformers import MetaClip2Config, MetaClip2Model
+
+    special = {"vocab_size": write_altclip_tokenizer(folder), "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+    config = MetaClip2Config(
+        vision_config={**VISION, "projection_dim": PROJECTION_DIM, **(vision or {})},
+        text_config={**TEXT, "projection_dim": PROJECTION_DIM, **special, **(text or {})},
+        projection_dim=PROJECTION_DIM,
+    )
+    _save(folder, MetaClip2Model, config, seed, square=True)
+    settings = preprocessor_config(config.vision_config.image_size, square=True)
+    _write_json(folder / "preprocessor_config.json", {**settings, "image_processor_type": "CLIPImageProcessor"})
+    return folder
+
+
+def write_siglip(
+    folder: Path, *, seed: int = 0, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None
+) -> Path:
+    """SigLIP: SentencePiece Unigram as `spiece.model` alone, images squashed by the bicubic filter."""
+    return _save_siglip(folder, write_siglip_tokenizer(folder), 3, seed, vision, text)
+
+
+def write_siglip2(
+    folder: Path, *, seed: int = 0, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None
+) -> Path:
+    """SigLIP 2 of a fixed resolution: Gemma's BPE as `tokenizer.json`, images squashed by the bilinear filter."""
+    return _save_siglip(folder, write_gemma_tokenizer(folder), 2, seed, vision, text)
+
+
+def _save_siglip(
+    folder: Path, vocab_size: int, resample: int, seed: int, vision: dict[str, Any] | None, text: dict[str, Any] | None
+) -> Path:
+    from transformers import SiglipConfig, SiglipModel
+
+    sizes = {**TEXT, "vocab_size": vocab_size, "max_position_embeddings": 20, **(text or {})}
+    config = SiglipConfig(vision_config={**VISION, **(vision or {})}, text_config=sizes)
+    _save(folder, SiglipModel, config, seed, square=True)
+    size = config.vision_config.image_size
+    settings = {
+        "image_processor_type": "SiglipImageProcessor",
+        "do_resize": True,
+        "size": {"height": size, "width": size},
+        "resample": resample,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+    _write_json(folder / "preprocessor_config.json", settings)
+    return folder
+
+
 WRITERS: dict[str, Callable[..., Path]] = {
     "clip": write_clip,
     "chinese_clip": write_chinese_clip,
     "altclip": write_altclip,
+    "metaclip_2": write_metaclip_2,
+    "siglip": write_siglip,
+    "siglip2": write_siglip2,
 }
+"""By the name of a family, or of a kind of checkpoint of one that differs from others of it."""
 
 
 def write_clip_tokenizer(folder: Path) -> dict[str, int]:
@@ -160,6 +220,67 @@ def write_sentencepiece_model(folder: Path) -> Path:
     return folder
 
 
+def write_siglip_tokenizer(folder: Path) -> int:
+    """`spiece.model` with the ids of C4's English one: <pad>, </s>, <unk>, then the pieces."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(line.lower() for line in SENTENCES),
+        model_writer=model,
+        vocab_size=400,
+        model_type="unigram",
+        character_coverage=1.0,
+        hard_vocab_limit=False,
+        num_threads=1,
+        minloglevel=2,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spiece.model").write_bytes(model.getvalue())
+    special = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "</s>"}
+    _write_json(
+        folder / "tokenizer_config.json",
+        {"tokenizer_class": "SiglipTokenizer", "model_max_length": 64, "do_lower_case": True, **special},
+    )
+    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue()).get_piece_size()
+
+
+def write_gemma_tokenizer(folder: Path) -> int:
+    """A small BPE over whole texts, with Gemma's special tokens and a token for every byte, as `tokenizer.json`."""
+    from tokenizers import Tokenizer, models, normalizers, processors, trainers
+    from transformers import GemmaTokenizer
+
+    trained = Tokenizer(models.BPE())
+    trained.normalizer = normalizers.Replace(" ", "▁")
+    trainer = trainers.BpeTrainer(vocab_size=500, show_progress=False)
+    trained.train_from_iterator([line.lower() for line in SENTENCES], trainer)
+    model = json.loads(trained.to_str())["model"]
+    tokens = [
+        "<pad>",
+        "<eos>",
+        "<bos>",
+        "<unk>",
+        "<mask>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        *model["vocab"],
+    ]
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    merges = [tuple(merge) for merge in model["merges"]]
+    tokenizer = GemmaTokenizer(vocab=vocabulary, merges=merges, padding_side="right")
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <eos>", special_tokens=[("<eos>", 1)]
+    )
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    _write_json(path, {**settings, "add_bos_token": False, "add_eos_token": True, "do_lower_case": True})
+    return len(vocabulary)
+
+
 def _save(folder: Path, model_class: Any, config: Any, seed: int, *, square: bool) -> Path:
     import torch
 
@@ -173,6 +294,9 @@ def _save(folder: Path, model_class: Any, config: Any, seed: int, *, square: boo
                 parameter.add_(torch.randn_like(parameter) * 0.1)
             else:
                 assert name == "logit_scale"
+        if hasattr(model, "logit_bias"):
+            model.logit_scale.fill_(2.5)
+            model.logit_bias.fill_(-6.25)
         for module in model.modules():  # `transformers` 5 zeroes these rows of a Chinese-CLIP when it loads one
             if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
                 module.weight[module.padding_idx] = 0

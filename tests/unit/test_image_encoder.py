@@ -19,6 +19,7 @@ from clipcli.files import read_json
 from clipcli.images.preprocess import Preprocessing
 from clipcli.networks.dual_encoder import DualEncoder
 from clipcli.networks.loading import load_network
+from tests.helpers.checkpoints import WRITERS
 
 CPU = torch.device("cpu")
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
@@ -42,7 +43,7 @@ class Checkpoint:
         return torch.nn.functional.normalize(features, dim=-1).numpy()
 
 
-@pytest.fixture(scope="module", params=["clip", "chinese_clip", "altclip"])
+@pytest.fixture(scope="module", params=list(WRITERS))
 def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
     return Checkpoint(request.getfixturevalue(f"{request.param}_checkpoint"))
 

@@ -200,17 +200,24 @@ class FusedLayer:
         return self._end(merge_heads(attended).flatten(0, 1), x[reach.queries.flatten()])
 
 
-class ClassTokenLayer:
-    """A pre-norm layer of which only the class token comes out: no other token needs a query, a key or a value.
+class OneTokenLayer:
+    """A pre-norm layer of which only one token comes out: no other token needs a query, a key or a value.
 
     With one query q, the products with all keys are (W_k' q) x, and the sum of all values is W_v (sum of the x): each
     weight matrix meets one vector a head instead of every token. The keys' bias adds the same to all and drops out of
     the softmax; the values' bias comes out whole, since the attention sums to one.
     """
 
-    def __init__(self, layer: EncoderLayer, hidden_act: str, target: Target):
-        """Take over the weights of a layer."""
-        attention = layer.self_attn
+    def __init__(self, layer: EncoderLayer, hidden_act: str, target: Target, *, row: int):
+        """Take over the weights of a layer.
+
+        Args:
+            layer: The layer.
+            hidden_act: Its activation.
+            target: Where to compute.
+            row: Which token comes out; negative counts from the end.
+        """
+        attention, self._row = layer.self_attn, row
         self._norm, self._end = target.place(layer.layer_norm1), LayerEnd(layer, hidden_act, target)
         self._query, value = target.place(attention.q_proj), target.place(attention.v_proj)
         key = target.place(attention.k_proj)
@@ -221,12 +228,12 @@ class ClassTokenLayer:
     def __call__(self, x: Tensor) -> Tensor:
         """Shapes: (B, L, D) -> (B, D)."""
         tokens = self._norm(x)
-        query = self._query(tokens[:, 0]).unflatten(-1, self._key.shape[:2]).transpose(0, 1)  # (H, B, D/H)
+        query = self._query(tokens[:, self._row]).unflatten(-1, self._key.shape[:2]).transpose(0, 1)  # (H, B, D/H)
         probes = torch.bmm(query * query.shape[-1] ** -0.5, self._key).transpose(0, 1)  # (B, H, D)
         weights = torch.bmm(probes, tokens.mT).softmax(dim=-1)  # (B, H, L)
         gathered = torch.bmm(weights, tokens).transpose(0, 1)  # (H, B, D)
         attended = torch.bmm(gathered, self._value.mT).transpose(0, 1).flatten(1)  # (B, D)
-        return self._end(attended + self._value_bias, x[:, 0])
+        return self._end(attended + self._value_bias, x[:, self._row])
 
 
 def _joined(attention: Attention) -> tuple[Tensor, Tensor]:
@@ -263,17 +270,19 @@ class FusedImageTower:
         """
         vision = network.vision_model
         if not isinstance(vision, VisionTransformer):
-            raise TypeError(f"only a ViT can be rearranged, not {type(vision).__name__}")
+            raise TypeError(f"only CLIP's ViT can be rearranged, not {type(vision).__name__}")
         target = Target(device, dtype)
         self._float, self._device, place = target.float, device, target.place
-        self._patch = vision.config.patch_size
-        self._patches, self._positions = _fold_pixels(vision, pixel_scale, pixel_shift, target.linear)
-        self._positions = self._positions.to(device, self._float)
+        embeddings = vision.embeddings
+        self._patches = FoldedPixels(embeddings.patch_embedding, pixel_scale, pixel_shift, target)
+        added = embeddings.position_embedding.weight.double() + self._patches.constant
+        added[0] += embeddings.class_embedding.double() - self._patches.constant
+        self._positions = added.to(device, self._float)
         self._pre_norm = place(vision.pre_layrnorm)
         self._head = place(network.classifier) if network.config.id2label is not None else None
         layers, hidden_act = vision.encoder.layers, vision.config.hidden_act
         if self._head is None:
-            self._last_layer = ClassTokenLayer(cast(EncoderLayer, layers.pop(-1)), hidden_act, target)
+            self._last_layer = OneTokenLayer(cast(EncoderLayer, layers.pop(-1)), hidden_act, target, row=0)
             self._post_norm, self._projection = place(vision.post_layernorm), place(network.visual_projection)
         self._layers = fuse_layers(layers, hidden_act, target)
 
@@ -283,7 +292,7 @@ class FusedImageTower:
 
         Shapes: pixels uint8 (B, S, S, 3) -> (B, P) float32, not normalised; with a head (B, classes) logits.
         """
-        x = self._embed(pixels.to(self._device, non_blocking=True))
+        x = self._embed(pixels)
         for layer in self._layers:
             x = layer(x)
         if self._head is not None:
@@ -292,32 +301,39 @@ class FusedImageTower:
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """Shapes: uint8 (B, S, S, 3) -> (B, 1 + patches, D)."""
-        size = self._patch
-        rows = pixels.unflatten(2, (-1, size)).unflatten(1, (-1, size))  # (B, S/size, size, S/size, size, 3)
-        patches = rows.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, patches, size * size * 3)
-        centred = patches.to(self._float).sub_(_BYTE_MIDDLE).mul_(1 / _BYTE_MIDDLE)
+        patches = self._patches(pixels)
         x = torch.empty(len(pixels), *self._positions.shape, dtype=self._float, device=self._device)
         x[:, 0] = self._positions[0]
-        torch.add(self._patches(centred), self._positions[1:], out=x[:, 1:])
+        torch.add(patches, self._positions[1:], out=x[:, 1:])
         return self._pre_norm(x)
 
 
-def _fold_pixels(
-    vision: VisionTransformer, scale: tuple[float, ...], shift: tuple[float, ...], linear: Callable[..., Linear]
-) -> tuple[Linear, Tensor]:
-    """Make the patch convolution a product over centred bytes, and gather all that is added to it.
+class FoldedPixels:
+    """The patch convolution as one product over centred bytes; what normalising adds is in `constant`.
 
-    Shapes: the product maps (..., size * size * 3), channels last, to (..., D); what is added is (1 + patches, D), the
-    class token first.
+    Attributes:
+        constant: To be added to each patch, with the convolution's bias where it has one; shape (D,), double.
     """
-    embeddings = vision.embeddings
-    weight = embeddings.patch_embedding.weight.double().permute(0, 2, 3, 1)  # (D, size, size, 3)
-    scales, shifts = (torch.tensor(values, dtype=torch.float64) for values in (scale, shift))
-    constant = (weight * (shifts + _BYTE_MIDDLE * scales)).sum(dim=(1, 2, 3))
-    added = embeddings.position_embedding.weight.double() + constant
-    added[0] += embeddings.class_embedding.double() - constant
-    product = linear((weight * scales * _BYTE_MIDDLE).flatten(1).float(), None, None)
-    return product, added.float()
+
+    def __init__(
+        self, convolution: nn.Conv2d, scale: tuple[float, ...], shift: tuple[float, ...], target: Target
+    ) -> None:
+        """Fold scale and shift of each channel into the weights."""
+        weight = convolution.weight.double().permute(0, 2, 3, 1)  # (D, size, size, 3)
+        scales, shifts = (torch.tensor(values, dtype=torch.float64) for values in (scale, shift))
+        self.constant = (weight * (shifts + _BYTE_MIDDLE * scales)).sum(dim=(1, 2, 3))
+        if convolution.bias is not None:
+            self.constant += convolution.bias.double()
+        self._size, self._target = weight.shape[1], target
+        self._product = target.linear((weight * scales * _BYTE_MIDDLE).flatten(1).float(), None, None)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Shapes: uint8 (B, H, W, 3) -> (B, patches, D), without `constant`; edges short of a patch are not seen."""
+        size, pixels = self._size, pixels.to(self._target.device, non_blocking=True)
+        height, width = (length // size * size for length in pixels.shape[1:3])
+        rows = pixels[:, :height, :width].unflatten(2, (-1, size)).unflatten(1, (-1, size))  # (B, h, size, w, size, 3)
+        patches = rows.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, patches, size * size * 3)
+        return self._product(patches.to(self._target.float).sub_(_BYTE_MIDDLE).mul_(1 / _BYTE_MIDDLE))
 
 
 def _linear_class(device: torch.device, dtype: torch.dtype) -> Callable[..., Linear]:

@@ -6,7 +6,7 @@ Must not import anything but `models` and torch.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipcli.compute.torch_backend.fused import Reach, Target, fuse_layers
 from clipcli.networks.clip_text import CausalTextTransformer
@@ -19,7 +19,7 @@ class FusedTextTower:
     def __init__(self, network: DualEncoder) -> None:
         """Take a network apart, where it is and in its dtype. It cannot be used afterwards."""
         text, projection = network.text_model, network.text_projection
-        if not isinstance(text, CausalTextTransformer):
+        if not isinstance(text, CausalTextTransformer) or not isinstance(projection, nn.Linear):
             raise TypeError(f"only a causal text tower can be run over a tree, not {type(text).__name__}")
         self.device = projection.weight.device
         self.end_positions = text.end_positions

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipcli.checkpoints.config import ModelConfig
-from clipcli.checkpoints.towers import VisionConfig
+from clipcli.checkpoints.towers import ImageTowerConfig, SiglipVisionConfig, VisionConfig, VitConfig
 from clipcli.compute.torch_backend.fused import FusedImageTower
+from clipcli.compute.torch_backend.fused_siglip import FusedSiglipImageTower
 from clipcli.compute.torch_backend.heap import separate_large_blocks
 from clipcli.errors import DeviceError, UnsupportedModelError, warn
 from clipcli.features.pipeline import available_cores
@@ -23,6 +24,12 @@ from clipcli.networks.dual_encoder import DualEncoder
 from clipcli.scoring import Floats
 
 Tower = Callable[[Tensor], Tensor]
+
+# The rearranged tower of each kind of ViT.
+_FUSED_TOWERS: dict[type[ImageTowerConfig] | type[None], Callable[..., Tower]] = {
+    VisionConfig: FusedImageTower,
+    SiglipVisionConfig: FusedSiglipImageTower,
+}
 
 # Rearranging the weights takes as long as ViT-B/32 takes for this many images.
 _WORTH_FUSING = 4
@@ -89,8 +96,8 @@ class ImageEncoder:
         """
         self._load, self._preprocessing = load, preprocessing
         self._device, self._dtype, self._check = device, dtype, check
-        self._is_vit = isinstance(config.vision, VisionConfig)
-        if dtype is torch.int8 and not self._is_vit:
+        self._fused = _FUSED_TOWERS.get(type(config.vision))
+        if dtype is torch.int8 and self._fused is None:
             raise UnsupportedModelError(
                 "dtype int8 is for ViT image towers", hint='use `dtype="float32"`', parameter="dtype", value="int8"
             )
@@ -159,13 +166,13 @@ class ImageEncoder:
 
     def _make_tower(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Tower:
         device, dtype = device or self._device, dtype or self._dtype
-        if not self._is_vit:
+        if self._fused is None:
             return self._reference_tower(device, dtype)
         scale, shift = pixel_scale_and_shift(self._preprocessing)
         # In int8 a core takes 0.4 s for ViT-B/32 and 1.3 s for L/14. Nine tenths of it is oneDNN's reordering, whose
         # result torch cannot store, so rounded weights on disk would save nearly nothing.
         with separate_large_blocks():
-            return FusedImageTower(self._load(), scale, shift, device=device, dtype=dtype)
+            return self._fused(self._load(), scale, shift, device=device, dtype=dtype)
 
     def _reference_tower(self, device: torch.device, dtype: torch.dtype) -> Tower:
         return ReferenceTower(self._load(), self._preprocessing, device, dtype)
@@ -221,9 +228,9 @@ def pixel_scale_and_shift(preprocessing: Preprocessing) -> tuple[tuple[float, ..
 def choose_batch_size(config: ModelConfig, device: torch.device) -> int:
     """Images a batch: on the CPU what keeps a core busy, on a GPU what half of its free memory holds."""
     vision = config.vision
-    if not isinstance(vision, VisionConfig):
+    if not isinstance(vision, VitConfig):
         return 8
-    tokens = (vision.image_size // vision.patch_size) ** 2 + 1
+    tokens = vision.patches + 1
     if device.type == "cpu":
         return max(1, _CPU_BATCH_TOKENS // tokens)
     if device.type != "cuda":

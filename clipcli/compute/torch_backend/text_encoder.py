@@ -13,9 +13,11 @@ from torch import Tensor
 
 from clipcli.compute.prefix_tree import Pack, packs
 from clipcli.compute.torch_backend.fused import Reach
+from clipcli.compute.torch_backend.fused_siglip import FusedSiglipTextTower
 from clipcli.compute.torch_backend.fused_text import FusedTextTower
 from clipcli.networks.clip_text import CausalTextTransformer
 from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.networks.siglip import SiglipTextTransformer
 from clipcli.progress import Progress, unobserved
 from clipcli.scoring import Floats
 
@@ -51,7 +53,8 @@ class TorchTextEncoder:
         """
         self._network, self._pad_token_id, self._check = network, pad_token_id, check
         self._is_causal = isinstance(network.text_model, CausalTextTransformer)
-        device = network.text_projection.weight.device
+        self._is_padded = isinstance(network.text_model, SiglipTextTransformer)
+        device = next(network.parameters()).device
         self._tokens_at_once = _TOKENS if device.type == "cpu" else _TOKENS_GPU
         self._device = device
 
@@ -77,14 +80,19 @@ class TorchTextEncoder:
         return self._check(features[rows_of])
 
     def _encoded(self, sequences: Sequence[Sequence[int]]) -> Iterator[_Encoded]:
-        fused = "_tower" in self.__dict__
-        if self._is_causal and (fused or len(sequences) >= _WORTH_FUSING):
+        if self._is_causal and ("_tower" in self.__dict__ or len(sequences) >= _WORTH_FUSING):
             return self._encode_tree(sequences)
+        if self._is_padded:
+            return self._encode_padded(sequences)
         return self._encode_batches(sequences)
 
     @cached_property
     def _tower(self) -> FusedTextTower:
         return FusedTextTower(self._network)
+
+    @cached_property
+    def _padded_tower(self) -> FusedSiglipTextTower:
+        return FusedSiglipTextTower(self._network)
 
     def _encode_tree(self, sequences: Sequence[Sequence[int]]) -> Iterator[_Encoded]:
         """Compute each distinct prefix once; what follows the end token is not computed at all."""
@@ -119,6 +127,20 @@ class TorchTextEncoder:
                 tokens[i, : len(sequences[row])] = sequences[row]
                 mask[i, : len(sequences[row])] = 1
             yield rows, self._network.get_text_features(self._tensor(tokens), self._tensor(mask))
+
+    def _encode_padded(self, sequences: Sequence[Sequence[int]]) -> Iterator[_Encoded]:
+        """Encode texts that the tower sees with their padding, which must fill all positions."""
+        fused = "_padded_tower" in self.__dict__ or len(sequences) >= _WORTH_FUSING
+        encode = self._padded_tower if fused else self._network.get_text_features
+        text = self._network.config.text
+        length = text.context_length if text is not None else 0
+        step = max(1, self._tokens_at_once // length)
+        for first in range(0, len(sequences), step):
+            batch = sequences[first : first + step]
+            tokens = np.full((len(batch), length), self._pad_token_id)
+            for i, sequence in enumerate(batch):
+                tokens[i, : len(sequence)] = sequence
+            yield range(first, first + len(batch)), encode(self._tensor(tokens))
 
     def _tensor(self, values: "NDArray[np.int64] | NDArray[np.bool_]") -> Tensor:
         return torch.from_numpy(values).to(self._device)
