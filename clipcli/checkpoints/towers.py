@@ -3,7 +3,7 @@
 The defaults are those of the family's published configuration, because the files are written with such keys left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -144,6 +144,16 @@ class ClipTextConfig(TransformerConfig):
     def context_length(self) -> int:
         """Tokens a text may have: as many as there are positions."""
         return self.max_position_embeddings
+
+    @property
+    def reads_at_highest_id(self) -> bool:
+        """Whether a text is read at its highest id: so mean configs written before `eos_token_id` was recorded."""
+        return self.eos_token_id == 2
+
+    def end_position(self, ids: Sequence[int]) -> int:
+        """Where a text is read: at its first `eos_token_id`, or at its highest id; at its start if it has no end."""
+        end = max(ids) if self.reads_at_highest_id else self.eos_token_id
+        return ids.index(end) if end in ids else 0
 
     @property
     def output_size(self) -> int:

@@ -6,9 +6,6 @@ from torch import Tensor, nn
 from clipcli.checkpoints.towers import ClipTextConfig
 from clipcli.networks.transformer import Encoder, Recorder, TowerOutput
 
-# Configs written before the end-of-text id was recorded say 2 and mean the highest id of the vocabulary.
-_UNRECORDED_EOS = 2
-
 
 class TextEmbeddings(nn.Module):
     """Token and learned position embeddings."""
@@ -70,6 +67,6 @@ class CausalTextTransformer(nn.Module):
 
         Shapes: input_ids (B, L) -> (B,).
         """
-        if self.config.eos_token_id == _UNRECORDED_EOS:
+        if self.config.reads_at_highest_id:
             return input_ids.argmax(dim=-1)
         return (input_ids == self.config.eos_token_id).int().argmax(dim=-1)
