@@ -3,7 +3,7 @@
 The defaults are those of the family's published configuration, because the files are written with such keys left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -181,6 +181,11 @@ class ClipTextConfig(TransformerConfig):
     def context_length(self) -> int:
         """Tokens a text may have: as many as there are positions."""
         return self.max_position_embeddings
+
+    def end_position(self, ids: Sequence[int]) -> int:
+        """Where a text is read, see `end_token_id`; at its start if it has no end."""
+        end = max(ids) if self.end_token_id is None else self.end_token_id
+        return ids.index(end) if end in ids else 0
 
     @property
     def output_size(self) -> int:

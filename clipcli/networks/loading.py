@@ -4,7 +4,6 @@ Names and shapes of the whole checkpoint are compared before any data is read; s
 memory-mapped, so a run that needs only the image tower never reads the text tower. No pickle is executed.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,21 +15,20 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from clipcli.checkpoints.config import ModelConfig
+from clipcli.checkpoints.weights import (
+    LOGIT_BIAS,
+    LOGIT_SCALE,
+    check_shapes,
+    logits_of,
+    network_name,
+    unreadable,
+)
 from clipcli.errors import DamagedModelError
 from clipcli.networks.dual_encoder import DualEncoder
 from clipcli.scoring import Logits
 
-# Constants that older versions of the reference saved as if they were weights, and BERT's pooler, which neither
-# Chinese-CLIP nor AltCLIP runs.
-_DROPPED = re.compile(r"\.(position_ids|token_type_ids|pooler\.dense\.(weight|bias))$")
-
-# Newer spelling of a checkpoint's key -> the one that the modules have.
-_RENAMED = ((re.compile(r"^(vision_model\.encoder)\.layer\."), r"\1.layers."),)
-
 _LAYER = re.compile(r".*?\.layers?\.\d+\.")
 
-_LOGIT_SCALE = "logit_scale"
-_LOGIT_BIAS = "logit_bias"
 _ZIP = b"PK\x03\x04"
 
 
@@ -57,10 +55,7 @@ class SafetensorsFile:
         try:
             self._file = safe_open(path, framework="pt")
         except (SafetensorError, OSError) as error:
-            raise DamagedModelError(
-                f"{path} cannot be read: {error}",
-                hint="fetch the checkpoint again; the file is likely incomplete",
-            ) from error
+            raise unreadable(path, error) from error
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor in the file."""
@@ -139,7 +134,7 @@ class CheckpointWeights:
         for path in paths:
             weights: Weights = SafetensorsFile(path) if path.suffix == ".safetensors" else PickledFile(path)
             for stored in weights.shapes():
-                name = _module_name(stored)
+                name = network_name(stored)
                 if name in files:
                     raise DamagedModelError(f"{path} holds {stored} a second time")
                 files[name] = (weights, stored)
@@ -149,7 +144,7 @@ class CheckpointWeights:
     def of(cls, tensors: Mapping[str, Tensor], where: str) -> Self:
         """Tensors that have been read already; `where` names their source in messages."""
         read = TensorsInMemory(tensors)
-        return cls({_module_name(name): (read, name) for name in tensors}, where)
+        return cls({network_name(name): (read, name) for name in tensors}, where)
 
     def check(self, network: DualEncoder) -> None:
         """Compare names and shapes with a network that has every part of the checkpoint.
@@ -158,25 +153,9 @@ class CheckpointWeights:
             DamagedModelError: A tensor is missing, unexpected, or of another shape; the message names it.
         """
         shapes = {file: file.shapes() for file in {file for file, _ in self._files.values()}}
-        found = {
-            name: shapes[file][stored] for name, (file, stored) in self._files.items() if not _DROPPED.search(name)
-        }
+        found = {name: shapes[file][stored] for name, (file, stored) in self._files.items()}
         expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        problems = [
-            *(f"{name} is missing" for name in sorted(expected.keys() - found.keys())),
-            *(f"{name} is unexpected" for name in sorted(found.keys() - expected.keys())),
-            *(
-                f"{name} has shape {list(found[name])}, config.json means {list(shape)}"
-                for name, shape in sorted(expected.items())
-                if name in found and found[name] != shape
-            ),
-        ]
-        if problems:
-            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            raise DamagedModelError(
-                f"{self.where} does not fit its config.json: {problems[0]}{more}",
-                hint="the checkpoint is incomplete, or its config.json belongs to another; fetch it again",
-            )
+        check_shapes(found, expected, self.where)
 
     def __contains__(self, name: str) -> bool:
         """Whether there is a tensor of this name."""
@@ -236,23 +215,13 @@ def read_logits(weight_files: Sequence[Path]) -> Logits:
     Raises:
         DamagedModelError: The files cannot be read, or have none that is a number.
     """
-    weights = CheckpointWeights.open(weight_files)
-    if _LOGIT_SCALE not in weights:
-        raise DamagedModelError(f"{weights.where} does not fit its config.json: {_LOGIT_SCALE} is missing")
-    return _logits(weights)
+    return _logits(CheckpointWeights.open(weight_files))
 
 
 def _logits(weights: CheckpointWeights) -> Logits:
-    names = [name for name in (_LOGIT_SCALE, _LOGIT_BIAS) if name in weights]
-    values = {name: float(tensor) for name, tensor in weights.tensors(names, torch.float32).items()}
-    scale, bias = float(torch.tensor(values[_LOGIT_SCALE]).exp()), values.get(_LOGIT_BIAS, 0.0)
-    if not math.isfinite(scale):
-        raise DamagedModelError(
-            f"{weights.where}: {_LOGIT_SCALE} is {values[_LOGIT_SCALE]}, whose exp is not a finite number"
-        )
-    if not math.isfinite(bias):
-        raise DamagedModelError(f"{weights.where}: {_LOGIT_BIAS} is {bias}, which is not a finite number")
-    return Logits(scale, bias)
+    names = [name for name in (LOGIT_SCALE, LOGIT_BIAS) if name in weights]
+    tensors = weights.tensors(names, torch.float32)
+    return logits_of({name: float(tensor) for name, tensor in tensors.items()}, weights.where)
 
 
 def checked_weights(config: ModelConfig, weight_files: Sequence[Path]) -> CheckpointWeights:
@@ -274,7 +243,7 @@ def check_fit(config: ModelConfig, weights: CheckpointWeights) -> None:
     """
     with torch.device("meta"), _NoInitialisation():
         weights.check(DualEncoder(config))
-    if _LOGIT_SCALE in weights:
+    if LOGIT_SCALE in weights:
         _logits(weights)
 
 
@@ -289,9 +258,3 @@ class _NoInitialisation(TorchFunctionMode):
         if getattr(func, "__module__", None) == nn.init.__name__:
             return kwargs.get("tensor", args[0] if args else None)
         return func(*args, **kwargs)
-
-
-def _module_name(stored: str) -> str:
-    for pattern, replacement in _RENAMED:
-        stored = pattern.sub(replacement, stored)
-    return stored

@@ -22,7 +22,6 @@ class FusedTextTower:
         if not isinstance(text, CausalTextTransformer) or not isinstance(projection, nn.Linear):
             raise TypeError(f"only a causal text tower can be run over a tree, not {type(text).__name__}")
         self.device = projection.weight.device
-        self.end_positions = text.end_positions
         self._embeddings, self._final_norm, self._projection = text.embeddings, text.final_layer_norm, projection
         target = Target(self.device, projection.weight.dtype)
         *self._layers, self._last_layer = fuse_layers(text.encoder.layers, text.config.hidden_act, target)

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipcli.checkpoints.towers import ClipTextConfig
 from clipcli.compute.prefix_tree import Pack, packs
+from clipcli.compute.sequences import Encoded, encode_distinct, padded_batches, until_end
 from clipcli.compute.torch_backend.fused import Reach
 from clipcli.compute.torch_backend.fused_siglip import FusedSiglipTextTower
 from clipcli.compute.torch_backend.fused_text import FusedTextTower
-from clipcli.networks.clip_text import CausalTextTransformer
 from clipcli.networks.dual_encoder import DualEncoder
 from clipcli.networks.siglip import SiglipTextTransformer
 from clipcli.progress import Progress, unobserved
@@ -29,9 +30,6 @@ _TOKENS_GPU = 8192
 _BLOCK = 32
 # Fewer texts than this are encoded before a tower is rearranged for speed.
 _WORTH_FUSING = 32
-
-# Rows of the sequences, and their features (rows, P) before normalising.
-_Encoded = tuple[Sequence[int], Tensor]
 
 
 class TorchTextEncoder:
@@ -52,7 +50,8 @@ class TorchTextEncoder:
             check: Given all features; raises if they cannot be right.
         """
         self._network, self._pad_token_id, self._check = network, pad_token_id, check
-        self._is_causal = isinstance(network.text_model, CausalTextTransformer)
+        text = network.config.text
+        self._causal = text if isinstance(text, ClipTextConfig) else None
         self._is_padded = isinstance(network.text_model, SiglipTextTransformer)
         device = next(network.parameters()).device
         self._tokens_at_once = _TOKENS if device.type == "cpu" else _TOKENS_GPU
@@ -68,20 +67,12 @@ class TorchTextEncoder:
             ids: Token ids with special tokens, not padded.
             on_progress: Called with sequences done and sequences in all, after each pack or batch.
         """
-        places: dict[tuple[int, ...], int] = {}
-        rows_of = [places.setdefault(tuple(sequence), len(places)) for sequence in ids]
-        distinct = list(places)
-        features = np.empty((len(distinct), self._network.config.projection_dim), dtype=np.float32)
-        done = 0
-        for rows, batch in self._encoded(distinct):
-            features[rows] = torch.nn.functional.normalize(batch.float(), dim=-1).cpu().numpy()
-            done += len(rows)
-            on_progress(done, len(distinct))
-        return self._check(features[rows_of])
+        width = self._network.config.projection_dim
+        return self._check(encode_distinct(ids, width, self._encoded, on_progress))
 
-    def _encoded(self, sequences: Sequence[Sequence[int]]) -> Iterator[_Encoded]:
-        if self._is_causal and ("_tower" in self.__dict__ or len(sequences) >= _WORTH_FUSING):
-            return self._encode_tree(sequences)
+    def _encoded(self, sequences: Sequence[Sequence[int]]) -> Iterator[Encoded]:
+        if self._causal and ("_tower" in self.__dict__ or len(sequences) >= _WORTH_FUSING):
+            return self._encode_tree(until_end(sequences, self._causal))
         if self._is_padded:
             return self._encode_padded(sequences)
         return self._encode_batches(sequences)
@@ -94,15 +85,11 @@ class TorchTextEncoder:
     def _padded_tower(self) -> FusedSiglipTextTower:
         return FusedSiglipTextTower(self._network)
 
-    def _encode_tree(self, sequences: Sequence[Sequence[int]]) -> Iterator[_Encoded]:
+    def _encode_tree(self, sequences: Sequence[Sequence[int]]) -> Iterator[Encoded]:
         """Compute each distinct prefix once; what follows the end token is not computed at all."""
-        for pack in packs(self._until_end(sequences), self._tokens_at_once, multiple=_BLOCK):
+        for pack in packs(sequences, self._tokens_at_once, multiple=_BLOCK):
             tokens, depths = self._tensor(pack.tokens), self._tensor(pack.depths)
-            yield pack.rows.tolist(), self._tower(tokens, depths, *self._reaches(pack))
-
-    def _until_end(self, sequences: Sequence[Sequence[int]]) -> list[Sequence[int]]:
-        """Cut each sequence after the token that its text is read at."""
-        return [s[: int(self._tower.end_positions(torch.tensor([s]))[0]) + 1] for s in sequences]
+            yield pack.rows.tolist(), _numbers(self._tower(tokens, depths, *self._reaches(pack)))
 
     def _reaches(self, pack: Pack) -> tuple[Reach, Reach]:
         nodes = np.arange(len(pack.tokens)).reshape(-1, _BLOCK)
@@ -113,22 +100,13 @@ class TorchTextEncoder:
             Reach(self._tensor(pack.ends[:, None]), self._tensor(end_keys), self._tensor(end_visible[:, None, None])),
         )
 
-    def _encode_batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[_Encoded]:
+    def _encode_batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[Encoded]:
         """Encode whole texts, those of similar length together, so that little is padding."""
-        order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]), reverse=True)
-        first = 0
-        while first < len(order):
-            length = len(sequences[order[first]])
-            rows = order[first : first + max(1, self._tokens_at_once // length)]
-            first += len(rows)
-            tokens = np.full((len(rows), length), self._pad_token_id)
-            mask = np.zeros((len(rows), length), dtype=np.int64)
-            for i, row in enumerate(rows):
-                tokens[i, : len(sequences[row])] = sequences[row]
-                mask[i, : len(sequences[row])] = 1
-            yield rows, self._network.get_text_features(self._tensor(tokens), self._tensor(mask))
+        for batch in padded_batches(sequences, self._tokens_at_once, self._pad_token_id):
+            tokens, real = self._tensor(batch.tokens), self._tensor(batch.real)
+            yield batch.rows, _numbers(self._network.get_text_features(tokens, real))
 
-    def _encode_padded(self, sequences: Sequence[Sequence[int]]) -> Iterator[_Encoded]:
+    def _encode_padded(self, sequences: Sequence[Sequence[int]]) -> Iterator[Encoded]:
         """Encode texts that the tower sees with their padding, which must fill all positions."""
         fused = "_padded_tower" in self.__dict__ or len(sequences) >= _WORTH_FUSING
         encode = self._padded_tower if fused else self._network.get_text_features
@@ -140,7 +118,12 @@ class TorchTextEncoder:
             tokens = np.full((len(batch), length), self._pad_token_id)
             for i, sequence in enumerate(batch):
                 tokens[i, : len(sequence)] = sequence
-            yield range(first, first + len(batch)), encode(self._tensor(tokens))
+            yield range(first, first + len(batch)), _numbers(encode(self._tensor(tokens)))
 
     def _tensor(self, values: "NDArray[np.int64] | NDArray[np.bool_]") -> Tensor:
         return torch.from_numpy(values).to(self._device)
+
+
+def _numbers(features: Tensor) -> Floats:
+    numbers: Floats = features.float().cpu().numpy()
+    return numbers
