@@ -1,9 +1,9 @@
 """TorchScript archives, such as OpenAI's `ViT-B-32.pt`: their tensors, and nothing of what they would run.
 
 Such an archive is a zip of a pickle (`data.pkl`: modules and their attributes), one member a storage (`data/0`, ...),
-and source code. torch itself can only load it together with its code. Here the pickle is read by an unpickler that
-knows nothing but tensors, containers and modules without behaviour; the code is text, in which the activation is looked
-up.
+and source code. torch can only load it together with its code (`torch.load(weights_only=True)` refuses it), and no
+library reads it otherwise. So the pickle is read by an unpickler that knows nothing but tensors, containers and modules
+without behaviour; the code is text, in which the activation is looked up.
 """
 
 import io

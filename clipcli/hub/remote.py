@@ -162,8 +162,13 @@ def why_unreachable(timeout_s: float) -> str | None:
     try:
         get_session().head(constants.ENDPOINT, timeout=timeout_s, follow_redirects=False)
     except (httpx2.RequestError, httpx2.InvalidURL) as error:
-        return str(error) or type(error).__name__
+        return _reason(error)
     return None
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the number that the operating system has for it."""
+    return re.sub(r"\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 @contextmanager
@@ -179,11 +184,11 @@ def explained(hub_id: str, revision: str) -> Iterator[None]:
         raise _refusal(hub_id, revision, error) from error
     except httpx2.ProxyError as error:
         raise ModelNotFoundError(
-            f"{hub_id} could not be fetched: the proxy does not answer ({error})",
+            f"{hub_id} could not be fetched: the proxy does not answer ({_reason(error)})",
             hint="check HTTPS_PROXY and NO_PROXY",
         ) from error
     except (httpx2.RequestError, httpx2.InvalidURL) as error:
-        raise unavailable(hub_id, f"{constants.ENDPOINT} cannot be reached ({error})") from error
+        raise unavailable(hub_id, f"{constants.ENDPOINT} cannot be reached ({_reason(error)})") from error
 
 
 def unavailable(

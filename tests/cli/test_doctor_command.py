@@ -43,26 +43,35 @@ def test_a_machine_that_is_ready(clip: Clip, clip_checkpoint: Path) -> None:
     assert report["terminal"]["columns"] == 80
 
 
-def test_for_people(clip: Clip) -> None:
+def test_the_verdict_comes_first(clip: Clip, clip_checkpoint: Path) -> None:
     outcome = clip("doctor")
     assert (outcome.status, outcome.stderr) == (0, "")
     lines = outcome.stdout.splitlines()
-    titles = [line for line in lines if line and not line.startswith(" ")]
-    assert titles == [
-        "versions",
-        "devices",
-        "caches",
-        "settings",
-        "hub",
-        "extras",
-        "models",
-        "terminal",
-        "default job",
-        "ready",
-    ]
-    assert any(line.startswith("  cpu float32   right, ") for line in lines)
+    assert lines[0].endswith(f"ready: {clip_checkpoint} on cpu in float32")
+    assert len(lines) < 15 and "versions" not in lines
+
+    outcome = clip("doctor", "-m", "vit-b32")
+    assert (outcome.status, outcome.stderr) == (1, "")
+    lines = outcome.stdout.splitlines()
+    assert "not ready: vit-b32 is not installed" in lines[0] and "clip models pull vit-b32" in lines[1]
+    assert [line for line in lines if "vit-b32" in line][2:] == ["! model     vit-b32 is not installed"]
+
+
+def test_everything_with_v(clip: Clip) -> None:
+    outcome = clip("doctor", "-v")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    lines = outcome.stdout.splitlines()
+    titles = [line for line in lines[1:] if line and line[0].isalpha()]
+    assert titles == ["versions", "devices", "settings", "terminal"]
+    assert any(line.startswith("  cpu float32   computes correctly") for line in lines)
     assert any("not asked (offline)" in line for line in lines)
     assert all(len(line) <= 200 for line in lines)
+
+
+def test_marks_that_a_terminal_can_show(clip: Clip) -> None:
+    coloured = clip("doctor", FORCE_COLOR="1").stdout
+    assert coloured.startswith("\x1b[32m\u2713\x1b[0m ready")
+    assert "\x1b" not in clip("doctor").stdout
 
 
 def test_no_model_and_no_network(clip: Clip) -> None:
@@ -70,9 +79,8 @@ def test_no_model_and_no_network(clip: Clip) -> None:
     assert outcome.status == 1
     report = report_of(outcome)
     assert (report["job"]["model"], report["job"]["here"]) == ("vit-b32", False)
-    assert outcome.stderr.startswith("clip: error: vit-b32 is not on this machine, and fetching it is forbidden")
+    assert outcome.stderr.startswith("clip: error: vit-b32 is not installed, and fetching it is forbidden (--offline")
     assert "--model demo" in outcome.stderr
-    assert "ready" not in clip("doctor", "-m", "vit-b32").stdout
 
 
 def test_a_model_that_can_be_fetched(clip: Clip, hub: HubServer) -> None:
@@ -92,18 +100,19 @@ def test_another_revision_is_another_model(clip: Clip, hub: HubServer) -> None:
     for arguments, environment in ((["--revision", "v2"], {}), ([], {"CLIPCLI_REVISION": "v2"})):
         job = report_of(clip("doctor", "--json", "-m", "vit-b32", *arguments, **environment))["job"]
         assert job["here"] and job["revision"] == "v2"
-        assert "  revision  v2\n" in clip("doctor", "-m", "vit-b32", *arguments, **environment).stdout
+        text = clip("doctor", "-m", "vit-b32", *arguments, **environment).stdout
+        assert "model     vit-b32 at v2 is installed\n" in text
     assert not report_of(clip("doctor", "--json", "-m", "vit-b32"))["job"]["here"]
     outcome = clip("doctor", "-m", "demo", "--revision", "v2")
     assert outcome.status == 1
-    assert "--revision v2 does not go with demo" in outcome.stderr
+    assert "not ready: --revision v2 does not go with demo" in outcome.stdout
 
 
 def test_the_hint_fetches_what_the_job_would_run(clip: Clip) -> None:
     outcome = clip("doctor", "-m", "vit-b32", CLIPCLI_REVISION="v2")
     assert outcome.status == 1
-    assert "clip: error: vit-b32 at v2 is not on this machine" in outcome.stderr
-    assert "`clip models pull vit-b32 --revision v2`" in outcome.stderr
+    assert "not ready: vit-b32 at v2 is not installed" in outcome.stdout
+    assert "`clip models pull vit-b32` with --revision v2" in outcome.stdout
 
 
 @pytest.mark.parametrize("writable", [True, False])
@@ -112,7 +121,8 @@ def test_the_folder_of_settings(writable: bool, clip: Clip, tmp_path: Path, monk
     monkeypatch.setattr(os, "access", lambda path, mode: allowed(path, mode) and (writable or path != tmp_path))
     setting = {"CLIPCLI_CONFIG_DIR": str(tmp_path)}
     assert report_of(clip("doctor", "--json", **setting))["settings"] == {"path": str(tmp_path), "writable": writable}
-    assert f"  folder  {tmp_path}{'' if writable else ', not writable'}\n" in clip("doctor", **setting).stdout
+    assert f"  folder  {tmp_path}{'' if writable else ', not writable'}\n" in clip("doctor", "-v", **setting).stdout
+    assert (f"! settings  {tmp_path}, not writable\n" in clip("doctor", **setting).stdout) is not writable
 
 
 def test_nobody_is_asked_with_offline(clip: Clip, hub: HubServer) -> None:
@@ -124,8 +134,8 @@ def test_a_hub_that_does_not_answer(clip: Clip, hub: HubServer, monkeypatch: pyt
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     outcome = clip("doctor", "--json", "-m", "vit-b32")
     assert outcome.status == 1
-    assert report_of(outcome)["hub"]["failure"]
-    assert "and the hub is not there:" in outcome.stderr
+    assert report_of(outcome)["hub"]["failure"] and "[Errno" not in outcome.stderr
+    assert "and the hub cannot be reached:" in outcome.stderr
     assert "HTTPS_PROXY" in outcome.stderr
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +17,10 @@ import typer
 
 from clipcli.cli.options import DeviceName, DtypeName, ModelName, Revision
 from clipcli.cli.output.destination import open_destination
-from clipcli.cli.shell.boundary import handles_errors
-from clipcli.cli.shell.terminal import printable, wants_colour
-from clipcli.cli.shell.wording import size_text
-from clipcli.errors import ClipError
+from clipcli.cli.output.doctor import doctor_text, error_text
+from clipcli.cli.shell.boundary import handles_errors, worded
+from clipcli.cli.shell.terminal import wants_colour
+from clipcli.errors import ClipError, ExitStatus
 from clipcli.files import dump
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ Report = dict[str, Any]
 
 @handles_errors
 def doctor(
+    ctx: typer.Context,
     model: ModelName = None,
     revision: Revision = None,
     device: DeviceName = "auto",
@@ -47,15 +48,18 @@ def doctor(
     offline: Annotated[
         bool, typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Do not ask whether the hub is there.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show versions, every device, digests and the terminal too.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check this machine, and whether a job would run on it.
+    """Check whether a run would work on this machine.
 
-    Shown are versions, devices and their arithmetic, caches, settings, the hub, extras, models and the terminal.
-    Exit status 0 means that a job with these settings would run; 1 that it would not, with the first thing to mend.
+    The first line is the verdict. Exit status 0 means that a run with these settings would work; 1 that it would not.
 
     \b
     clip doctor
+    clip doctor -v
     clip doctor --model vit-l14 --device cuda --offline
     clip doctor --json | jq .problem
     """  # noqa: D301 - \b keeps lines apart
@@ -64,20 +68,24 @@ def doctor(
     checks = check_devices()
     hub_report = _hub(offline)
     job, problem = _job(model, revision, device, dtype, checks, hub_report)
-    report = _report(job, problem, checks, hub_report)
+    report = _report(job, None if problem is None else worded(problem, ctx), checks, hub_report)
+    text = dump(report, indent=1) if json else "\n".join(doctor_text(report, verbose=verbose))
     with open_destination(None) as destination:
-        destination.write((dump(report, indent=1) if json else "\n".join(map(printable, _as_text(report)))) + "\n")
+        destination.write(f"{text}\n")
     if problem is not None:
-        raise ClipError(str(problem), problem.hint, parameter=problem.parameter)
+        if json:  # a text says it itself
+            raise ClipError(str(problem), problem.hint, parameter=problem.parameter)
+        raise typer.Exit(ExitStatus.FAILED)
 
 
 def _report(
-    job: dict[str, Any], problem: ClipError | None, checks: "list[DeviceCheck]", hub_report: Mapping[str, Any]
+    job: Report, problem: "tuple[str, str | None] | None", checks: "list[DeviceCheck]", hub_report: Mapping[str, Any]
 ) -> Report:
+    message, hint = problem or ("", None)
     return {
         "schema": "clipcli.doctor/1",
         "ok": problem is None,
-        "problem": None if problem is None else {"message": str(problem), "hint": problem.hint},
+        "problem": None if problem is None else {"message": message, "hint": hint},
         "job": job,
         "versions": _versions(),
         "devices": [asdict(check) for check in checks],
@@ -122,30 +130,30 @@ def _job(
 def _refuse_wrong_numbers(job: Mapping[str, Any], checks: "list[DeviceCheck]") -> None:
     for check in checks:
         if (check.device, check.dtype) == (job["device"], job["dtype"]) and not check.ok:
-            wrong = check.failure or ", ".join(f"{name} {_error_text(error)}" for name, error in check.errors.items())
+            wrong = check.failure or ", ".join(f"{name} {error_text(error)}" for name, error in check.errors.items())
             raise ClipError(
                 f"{check.device} computes wrong numbers in {check.dtype}: {wrong}",
-                hint="use --device cpu, or another --dtype; its driver may need an update",
+                hint='use `device="cpu"`, or another `dtype`; its driver may need an update',
             )
 
 
 def _refuse_unfetchable(name: str, revision: str | None, hub_report: Mapping[str, Any]) -> None:
-    option = f" --revision {revision}" if revision else ""
+    option = f" with `revision={revision!r}`" if revision else ""
     if not hub_report["reachable"]:
         why = (
-            "fetching it is forbidden (--offline or HF_HUB_OFFLINE)"
+            "fetching it is forbidden (`offline=True` or HF_HUB_OFFLINE)"
             if hub_report["offline"]
-            else f"the hub is not there: {hub_report['failure']}"
+            else f"the hub cannot be reached: {hub_report['failure']}"
         )
         raise ClipError(
-            f"{name}{f' at {revision}' if revision else ''} is not on this machine, and {why}",
-            hint=f"`clip models pull {name}{option}` fetches it where there is a network (HTTPS_PROXY sets a proxy, "
-            "HF_ENDPOINT a mirror); `--model demo` works at once, without a download",
+            f"{name}{f' at {revision}' if revision else ''} is not installed, and {why}",
+            hint=f"`clip models pull {name}`{option} fetches it where there is a network (HTTPS_PROXY sets a proxy, "
+            'HF_ENDPOINT a mirror); `model="demo"` works at once, without a download',
         )
     if not _is_writable(Path(hub_report["cache"])):
         raise ClipError(
             f"{hub_report['cache']} cannot be written, so {name} cannot be fetched into it",
-            hint="set HF_HOME to a folder of your own, or mend the permissions",
+            hint="set HF_HOME to a folder of your own, or fix its permissions",
         )
 
 
@@ -251,72 +259,3 @@ def _is_installed(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # of its parent package
         return False
-
-
-def _as_text(report: Report) -> Iterator[str]:
-    """The report for people: one thing a line, under a heading each."""
-    yield from _section("versions", report["versions"])
-    yield from _section("devices", {f"{row['device']} {row['dtype']}": _device_text(row) for row in report["devices"]})
-    yield from _section("caches", {row["name"]: _cache_text(row) for row in report["caches"]})
-    yield from _section("settings", {"folder": _folder_text(report["settings"])})
-    yield from _section("hub", {report["hub"]["endpoint"]: _hub_text(report["hub"])})
-    yield from _section(
-        "extras",
-        {
-            name: "installed" if installed else f"not installed (pip install 'clipcli[{name}]')"
-            for name, installed in report["extras"].items()
-        },
-    )
-    yield from _section(
-        "models",
-        {row["id"]: _model_text(row) for row in report["models"]} or {"none": "`clip models pull ID` fetches one"},
-    )
-    terminal = report["terminal"]
-    yield from _section("terminal", {key: _yes_or_no(value) for key, value in terminal.items()})
-    job = report["job"]
-    yield from _section("default job", {key: _yes_or_no(value) for key, value in job.items() if value is not None})
-    yield ""
-    if not report["problem"]:
-        yield "ready"
-
-
-def _section(title: str, lines: Mapping[str, Any]) -> Iterator[str]:
-    yield title
-    width = max(map(len, lines))
-    yield from (f"  {name:<{width}}  {value}" for name, value in lines.items())
-
-
-def _device_text(row: Mapping[str, Any]) -> str:
-    if row["failure"]:
-        return f"fails: {row['failure']}"
-    errors = row["errors"]
-    worst = max(errors, key=lambda name: float("inf") if errors[name] is None else errors[name])
-    verdict = "right" if row["ok"] else "WRONG"
-    return f"{verdict}, {worst} {_error_text(errors[worst])} at worst, {row['milliseconds']:.0f} ms"
-
-
-def _error_text(error: float | None) -> str:
-    return "is no number" if error is None else f"is off by {error:.1e}"
-
-
-def _cache_text(row: Mapping[str, Any]) -> str:
-    return f"{size_text(row['size_bytes'])} in {_folder_text(row)}"
-
-
-def _folder_text(row: Mapping[str, Any]) -> str:
-    return f"{row['path']}{'' if row['writable'] else ', not writable'}"
-
-
-def _hub_text(row: Mapping[str, Any]) -> str:
-    state = f"answers in {row['milliseconds']:.0f} ms" if row["reachable"] else f"not reachable: {row['failure']}"
-    return ("not asked (offline)" if row["offline"] else state) + (", with a token" if row["token"] else "")
-
-
-def _model_text(row: Mapping[str, Any]) -> str:
-    state = f"lacks {', '.join(row['missing'])}" if row["missing"] else f"commit {row['revision'][:8]}"
-    digests = "".join(f", sha256 {digest[:16]}" for digest in row["sha256"].values())
-    return f"{size_text(row['size_bytes'])}, {state}{digests}"
-
-
-def _yes_or_no(value: object) -> object:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -43,7 +43,8 @@ def reported(ctx: typer.Context | None = None) -> Iterator[None]:
         try:
             yield
         except ClipError as error:
-            _say_error(error, options, ctx)
+            message, hint = worded(error, ctx)
+            say(f"error: {message}", hint, _variables_behind(error, options, ctx))
             raise typer.Exit(error.exit_status) from error
         except BrokenPipeError:
             # The reader has gone (`clip ... | head -1`) and has what it wanted.
@@ -74,12 +75,18 @@ def tell(lines: Iterable[str]) -> None:
         send_nowhere(sys.stderr)
 
 
-def _say_error(error: ClipError, options: Mapping[str, str], ctx: typer.Context | None) -> None:
-    text, hint = str(error), error.hint and _in_options(error.hint, options)
+def worded(error: ClipError, ctx: typer.Context | None) -> tuple[str, str | None]:
+    """The message and the hint of an error, with the program's options in place of parameters."""
+    options = {} if ctx is None else _options(ctx.find_root().command)
+    return _in_options(_marked(error), options), error.hint and _in_options(error.hint, options)
+
+
+def _marked(error: ClipError) -> str:
+    """The message, the parameter that it begins with in backticks as others are."""
+    text = str(error)
     if error.parameter and text.startswith(f"{error.parameter} "):
-        text = f"`{error.parameter}`{text.removeprefix(error.parameter)}"
-    named = {error.parameter, *(match[1] for match in _PARAMETER.finditer(text))}
-    say(f"error: {_in_options(text, options)}", hint, _variables_behind(named, options, ctx))
+        return f"`{error.parameter}`{text.removeprefix(error.parameter)}"
+    return text
 
 
 def _options(root: Any) -> dict[str, str]:
@@ -115,8 +122,9 @@ def _typed(name: str, value: str | None, options: Mapping[str, str]) -> str | No
     return f"{options[name]} {shlex.quote(','.join(given) if isinstance(given, list) else str(given))}"
 
 
-def _variables_behind(names: Set[str | None], options: Mapping[str, str], ctx: typer.Context | None) -> Iterator[str]:
-    """Name the variables that gave these parameters their values: nobody need have typed those."""
+def _variables_behind(error: ClipError, options: Mapping[str, str], ctx: typer.Context | None) -> Iterator[str]:
+    """Name the variables that gave the parameters of an error their values: nobody need have typed those."""
+    names = {error.parameter, *(match[1] for match in _PARAMETER.finditer(_marked(error)))}
     for parameter in () if ctx is None else ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "") if ctx and parameter.name in names else None
         if source is not None and source.name == "ENVIRONMENT":

@@ -5,11 +5,22 @@ Imports nothing but the standard library: every command reads this module.
 
 import os
 import unicodedata
+from enum import StrEnum
 from typing import Protocol
 
 # Letters of Persian and Indic scripts are joined and parted by these, and emoji are made of them.
 _JOINERS = "\u200c\u200d"
 _LEFT_TO_RIGHT_MARK = "\u200e"
+
+
+class Style(StrEnum):
+    """What a text may look like on a terminal (ECMA-48, select graphic rendition)."""
+
+    RED = "31"
+    GREEN = "32"
+    YELLOW = "33"
+    BOLD_RED = "1;31"
+    DIM = "2"
 
 
 class Stream(Protocol):
@@ -27,6 +38,11 @@ def printable(text: str) -> str:
     if not text.isprintable():
         text = "".join(character if _is_harmless(character) else _escaped(character) for character in text)
     return text
+
+
+def styled(text: str, style: Style) -> str:
+    """A text in a style; whether to use any is for `wants_colour` to say."""
+    return f"\x1b[{style}m{text}\x1b[0m"
 
 
 def held_in_place(text: str) -> str:
