@@ -16,7 +16,6 @@ from clipcli.cli.output.runner import describe_run
 from clipcli.cli.tagging.options import SidecarOptions, SortOptions, TagOutputOptions, ThresholdOptions
 from clipcli.cli.tagging.run import Step, TagRun
 from clipcli.cli.tagging.summary import Tally
-from clipcli.errors import UsageError
 from clipcli.images.find import IMAGE_EXTENSIONS, ImageSource, Pause, images_of
 from clipcli.labels.background import background_of
 from clipcli.library.journal.rows import Journal
@@ -115,11 +114,7 @@ class TagRequest:
             return None
         journal = Journal(run_file, self._settings(engine, sidecars))
         if self._output.resume:
-            try:
-                journal.resume()
-            except UsageError as error:
-                hint = "leave --resume out to start anew, or give another --output"
-                raise UsageError(f"--resume: {error}", hint=hint) from error
+            journal.resume()
         return journal
 
     def _settings(self, engine: Model, sidecars: SidecarOptions) -> dict[str, Any]:
