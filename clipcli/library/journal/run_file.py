@@ -57,7 +57,7 @@ class RunFile:
         except BlockingIOError as error:
             raise ClipError(
                 f"{self.output} is being written by another run",
-                hint="wait until it ends, or name another output file",
+                hint="wait until it ends, or name another `output`",
             ) from error
         except OSError as error:
             raise self.error(error) from error
@@ -81,7 +81,7 @@ class RunFile:
         Raises:
             UsageError: They are others, or it is not known which.
         """
-        again = "start anew, or name another output file"
+        again = "leave `resume` out to start anew, or name another `output`"
         try:
             with open(self._path, "rb") as file:
                 header = json.loads(file.readline())
