@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _ORIENTATION_TAG = 0x0112
 _NO_REMARKS = ("ignore", None, Warning, re.compile(r"(PIL|pillow_heif)\."), 0)
 _LOADING = threading.Lock()
+# Beyond the largest that glibc takes from a thread's own heap (M_MMAP_THRESHOLD, 32 MB at most).
+_PILLOW_BLOCK_BYTES = 64 * 2**20
 # The frame headers of lossless JPEG: libjpeg decodes it at full size only.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LOSSLESS_FRAMES = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
@@ -77,7 +79,7 @@ def decode(
 
     if source.error is not None:
         raise source.error
-    _silence_pillow()
+    _set_up_pillow()
     name = "standard input" if source.data is not None and source.path == "-" else source.path
     try:
         if source.image is not None:
@@ -114,8 +116,8 @@ def _decode_file(
         raise damaged_file(file, name, image.format if image else None, error) from error
 
 
-def _silence_pillow() -> None:
-    """Keep Pillow's remarks about damaged metadata off stderr.
+def _set_up_pillow() -> None:
+    """Keep Pillow's remarks about damaged metadata off stderr, and have it give back the memory of large images.
 
     For the whole process, since filters are not kept per thread; again if someone has put back the filters of before.
     """
@@ -123,6 +125,19 @@ def _silence_pillow() -> None:
         warnings.filterwarnings("ignore", module=_NO_REMARKS[3].pattern)
         logging.getLogger("PIL").addHandler(logging.NullHandler())
         _silence_libtiff()
+        _enlarge_blocks()
+
+
+def _enlarge_blocks() -> None:
+    """Have Pillow ask for memory in blocks that the C library hands back to the system as soon as they are freed.
+
+    Of smaller ones each thread keeps its own for later: two images of 254 megapixels, decoded one after the other in
+    two threads, took twice as much as one.
+    """
+    from PIL.Image import core
+
+    if "PILLOW_BLOCK_SIZE" not in os.environ:
+        core.set_block_size(_PILLOW_BLOCK_BYTES)
 
 
 def _silence_libtiff() -> None:

@@ -1,12 +1,17 @@
-"""From a source to the pixels that a model takes: decoding, then what the image processor asks for."""
+"""From a source to the pixels that a model takes: decoding, then what the image processor asks for.
 
-from dataclasses import dataclass
+The boundary behind which nothing goes wrong: whatever a file does to its reader becomes that file's `ImageError`.
+"""
+
+import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from clipcli.images.decode import DecodeOptions
+from clipcli.errors import ImageError, ImageTooLarge
+from clipcli.images.budget import BUDGET, MemoryBudget
+from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
 from clipcli.images.preprocess import Preprocessing
-from clipcli.images.read import read_pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,10 +22,11 @@ Pixels: TypeAlias = "NDArray[np.uint8]"
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """How images are decoded and preprocessed."""
+    """How images are decoded and preprocessed, and the memory in which all of them are."""
 
     decoding: DecodeOptions
     preprocessing: Preprocessing
+    budget: MemoryBudget = field(default=BUDGET, repr=False)
 
     @property
     def digest(self) -> str:
@@ -32,5 +38,50 @@ class Preparation:
         return f"{self.preprocessing.digest} {decoding.exif} {decoding.alpha} {decoding.exact}"
 
     def pixels(self, source: ImageSource) -> Pixels:
-        """Read one image; shapes and errors are those of `read_pixels`."""
-        return read_pixels(source, self.decoding, self.preprocessing)
+        """Read one image; waits until the images that other threads read leave room. Safe in several threads.
+
+        Shapes: -> (height, width, 3) uint8 of the model's size.
+
+        Raises:
+            ImageError: It cannot be used. The error is new, without traceback, cause or context: those would hold the
+                frames in which decoding failed, and with them the image's pixels.
+        """
+        try:
+            return self._read(source)
+        except Exception as error:
+            failure = _row_error(error, source.path)
+        raise failure
+
+    def _read(self, source: ImageSource) -> Pixels:
+        with self.budget.lease() as lease:
+            image = decode(source, self.decoding, self.preprocessing.min_size, lease.take)
+            return self.preprocessing.pixels(image, exact=self.decoding.exact)
+
+
+def _row_error(error: Exception, path: str) -> ImageError:
+    if isinstance(error, ImageError):
+        return type(error)(str(error), error.hint)
+    if isinstance(error, MemoryError):
+        return ImageTooLarge(f"{path}: not enough memory to scale it")
+    told = f"{type(error).__name__}: {error}"
+    _show_once(_place(error), error)
+    return ImageError(f"{path}: a bug in this program stopped it from being read ({told}); please report it")
+
+
+def _place(error: Exception) -> tuple[str, str, int]:
+    """Which error, and the line that raised it."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    code, line = ("", 0) if traceback is None else (traceback.tb_frame.f_code.co_filename, traceback.tb_lineno)
+    return type(error).__name__, code, line
+
+
+_shown: set[tuple[str, str, int]] = set()
+
+
+def _show_once(place: tuple[str, str, int], error: Exception) -> None:
+    """Log a bug with its traceback; Python writes what is logged as an error to stderr unless told otherwise."""
+    if place not in _shown:
+        _shown.add(place)
+        logging.getLogger(__name__).error("a bug was met while an image was read:", exc_info=error)

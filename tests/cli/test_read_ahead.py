@@ -32,13 +32,13 @@ class Gate:
 
 sys.meta_path.insert(0, Gate)
 from clipcli.__main__ import main
-from clipcli.images import read
+from clipcli.images import prepare
 
-decode = read.decode
+decode = prepare.decode
 def decode_and_tell(*arguments):
     decoding.set()
     return decode(*arguments)
-read.decode = decode_and_tell
+prepare.decode = decode_and_tell
 main()
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipcli.images import read
+from clipcli.images import prepare
 from tests.cli.conftest import Clip, Program
 from tests.cli.test_bad_images import bomb, dangling_link, empty, may_not_read_everything, text_named_jpg, truncated
 from tests.helpers.checkpoints import write_clip
@@ -81,13 +81,13 @@ def test_files_that_disappear_after_they_were_found(
 ) -> None:
     wrong = fill(tmp_path / "album", 200)
     last = list(wrong)[-1]
-    decode = read.decode
+    decode = prepare.decode
 
     def decode_while_somebody_tidies_up(*arguments: Any) -> Image.Image:
         Path(last).unlink(missing_ok=True)
         return decode(*arguments)
 
-    monkeypatch.setattr(read, "decode", decode_while_somebody_tidies_up)
+    monkeypatch.setattr(prepare, "decode", decode_while_somebody_tidies_up)
     outcome = clip("classify", tmp_path / "album", "-l", "cat,dog")
     check(outcome.stdout.encode(), {**wrong, last: "MissingFile"})
     assert outcome.status == 3

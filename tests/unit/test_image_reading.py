@@ -21,7 +21,7 @@ from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
 from clipcli.images.opening import is_readable_file, open_source
 from clipcli.images.preprocess import Preprocessing
-from clipcli.images.read import read_pixels
+from clipcli.images.prepare import Preparation
 from tests.helpers.image_files import gradient, save, tiff
 
 FTEX_OF_UNKNOWN_KIND = b"FTEX" + struct.pack("<7i", 1, 32, 24, 1, 1, 9, 32) + struct.pack("<i", 10) + bytes(10)
@@ -60,7 +60,8 @@ class TestBugs:
     PROGRAM = """
 import sys
 from clipcli.errors import ImageError
-from clipcli.images import read
+from clipcli.images.prepare import Preparation
+from clipcli.images.decode import DecodeOptions
 from clipcli.images.find import ImageSource
 from clipcli.images.preprocess import Preprocessing
 
@@ -70,7 +71,7 @@ class Broken(Preprocessing):
 
 for path in sys.argv[1:]:
     try:
-        read.read_pixels(ImageSource(path), read.DecodeOptions(), Broken())
+        Preparation(DecodeOptions(), Broken()).pixels(ImageSource(path))
     except ImageError as error:
         print(type(error).__name__, error)
 """
@@ -98,16 +99,20 @@ class TestMemoryOfFailures:
     def test_an_error_holds_no_pixels(self) -> None:
         data = save(Image.effect_noise((400, 400), 50), "PNG")[:-2000]
         with pytest.raises(UnreadableImage) as raised:
-            read_pixels(ImageSource("x.png", data=data), DecodeOptions(), Preprocessing())
+            Preparation(DecodeOptions(), Preprocessing()).pixels(ImageSource("x.png", data=data))
         error = raised.value
         assert "truncated" in str(error)
         assert error.__cause__ is None and error.__context__ is None
-        frames, traceback = [], error.__traceback__
-        while traceback is not None:
-            frames.append(traceback.tb_frame)
-            traceback = traceback.tb_next
-        held = [value for frame in frames for value in frame.f_locals.values()]
-        assert not any(isinstance(value, Image.Image | np.ndarray) for value in held)
+        assert not any(isinstance(value, Image.Image | np.ndarray) for value in values_held(error))
+
+    def test_nor_does_one_that_was_met_after_decoding(self, caplog: pytest.LogCaptureFixture) -> None:
+        class Broken(Preprocessing):
+            def pixels(self, image: Image.Image, *, exact: bool = True) -> np.ndarray:
+                raise MemoryError
+
+        with pytest.raises(ImageTooLarge) as raised:
+            Preparation(DecodeOptions(), Broken()).pixels(ImageSource("x.png", data=save(gradient(), "PNG")))
+        assert not any(isinstance(value, Image.Image) for value in values_held(raised.value))
 
     def test_it_stays_flat_over_two_thousand(self) -> None:
         data = save(Image.effect_noise((500, 500), 50), "PNG")[:-2000]  # a quarter of a megabyte decoded
@@ -115,13 +120,23 @@ class TestMemoryOfFailures:
         sizes = []
         for i in range(2000):
             try:
-                read_pixels(ImageSource(f"{i}.png", data=data), DecodeOptions(), Preprocessing())
+                Preparation(DecodeOptions(), Preprocessing()).pixels(ImageSource(f"{i}.png", data=data))
             except ImageError as error:
                 errors.append(error)
             if i in (200, 1999):
                 sizes.append(resident_bytes())
         assert len(errors) == 2000
         assert sizes[1] - sizes[0] < 40e6  # 450 MB of pixels were kept alive by as many
+
+
+def values_held(error: BaseException) -> list[object]:
+    """What the frames of an error keep alive."""
+    held: list[object] = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        held.extend(traceback.tb_frame.f_locals.values())
+        traceback = traceback.tb_next
+    return held
 
 
 def resident_bytes() -> int:
@@ -184,7 +199,7 @@ class TestMemoryOfDecoding:
         source = ImageSource("x.png", data=data)
         results: list[np.ndarray] = []
         thread = threading.Thread(
-            target=lambda: results.append(read_pixels(source, DecodeOptions(), Preprocessing(), budget))
+            target=lambda: results.append(Preparation(DecodeOptions(), Preprocessing(), budget).pixels(source))
         )
         with budget.lease() as lease:
             lease.take(limit, limit)
@@ -275,4 +290,4 @@ class TestFewerBitsThanSixteen:
 
 def test_missing_files_stay_missing() -> None:
     with pytest.raises(MissingFile):
-        read_pixels(ImageSource("no such file"), DecodeOptions(), Preprocessing())
+        Preparation(DecodeOptions(), Preprocessing()).pixels(ImageSource("no such file"))
