@@ -24,7 +24,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if isinstance(config.vision, VisionConfig):
         shapes |= dict(_image_tower(config.vision))
         shapes["visual_projection.weight"] = (config.projection_dim, config.vision.hidden_size)
-    if config.text is not None:
+    if isinstance(config.text, ClipTextConfig | BertTextConfig | XlmRobertaTextConfig):
         shapes |= dict(_causal_tower(config.text) if isinstance(config.text, ClipTextConfig) else _bert(config.text))
         shapes["text_projection.weight"] = (config.projection_dim, config.text.output_size)
     if config.vision is not None and config.text is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from clipcli.checkpoints.towers import ClipTextConfig, TextConfig
+from clipcli.checkpoints.towers import BertTextConfig, ClipTextConfig, XlmRobertaTextConfig
 from clipcli.compute.numpy_backend import bert, clip
 from clipcli.compute.numpy_backend.cores import on_all_cores
 from clipcli.compute.prefix_tree import Pack, packs
@@ -20,7 +20,7 @@ class NumpyTextEncoder:
 
     def __init__(
         self,
-        config: TextConfig,
+        config: ClipTextConfig | BertTextConfig | XlmRobertaTextConfig,
         width: int,
         weights: clip.Weights,
         *,
