@@ -20,8 +20,8 @@ from clipcli.images.cost import memory_limit
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
 from clipcli.images.opening import is_readable_file, open_source
-from clipcli.images.preprocess import Preprocessing
 from clipcli.images.prepare import Preparation
+from clipcli.images.preprocess import Preprocessing
 from tests.helpers.image_files import gradient, save, tiff
 
 FTEX_OF_UNKNOWN_KIND = b"FTEX" + struct.pack("<7i", 1, 32, 24, 1, 1, 9, 32) + struct.pack("<i", 10) + bytes(10)
