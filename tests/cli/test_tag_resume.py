@@ -144,7 +144,7 @@ def test_a_second_run_into_the_same_file_is_refused(clip: Clip, program: Program
     written = [json.loads(line) for line in rows(output)]
     assert [row["path"] for row in written] == [str(images / "a.png"), str(images / "b.jpg")]
     assert [row["size"] for row in written] == [(images / name).stat().st_size for name in ("a.png", "b.jpg")]
-    assert sorted(path.name for path in tmp_path.glob("tags*")) == ["tags.jsonl", "tags.jsonl.run"]
+    assert sorted(path.name for path in tmp_path.glob("tags*")) == ["tags.jsonl"]
 
 
 def test_a_run_that_was_killed_leaves_no_lock(clip: Clip, program: Program, images: Path, tmp_path: Path) -> None:

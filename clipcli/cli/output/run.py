@@ -96,6 +96,8 @@ class Run(Generic[R]):
                     if end is End.done:
                         self.journal.put_in_order()
                     self.tally.recount(self.journal.rows())
+                    if end is End.done and not (self.output.resume or self.tally.failed):
+                        self.journal.retire()
             finally:  # after Ctrl-C, too, the document is whole
                 sink.finish(self.tally.counts)
         return end

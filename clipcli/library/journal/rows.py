@@ -133,6 +133,10 @@ class Journal:
         except OSError as error:
             raise self._run_file.error(error) from error
 
+    def retire(self) -> None:
+        """Keep the rows alone: they are complete, and nobody will resume the run."""
+        self._run_file.retire()
+
     def rows(self) -> Iterator[Row]:
         """Read all rows back."""
         with open(self._path, "rb") as file:

@@ -35,6 +35,7 @@ class RunFile:
         self._path = self.rows_path.with_name(self.rows_path.name + RUN_SUFFIX)
         self._claim: BinaryIO | None = None
         self._ends: BinaryIO | None = None
+        self._is_over = False
 
     def __enter__(self) -> Self:
         """Keep other runs away from the output.
@@ -66,14 +67,19 @@ class RunFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Let others go on with the output; a run that wrote nothing leaves nothing."""
+        """Let others go on with the output; a run that wrote nothing, or is over, leaves nothing."""
         self.close()
         if self._claim is not None:
-            if os.fstat(self._claim.fileno()).st_size == 0 and _is_still(self._path, self._claim):
+            is_empty = os.fstat(self._claim.fileno()).st_size == 0
+            if (self._is_over or is_empty) and _is_still(self._path, self._claim):
                 with suppress(OSError):
                     self._path.unlink()
             self._claim.close()
             self._claim = None
+
+    def retire(self) -> None:
+        """Nobody will go on with the output: the file goes when this run lets go of it."""
+        self._is_over = True
 
     def read(self, settings: Mapping[str, Any]) -> "array[int]":
         """Where batches end, once the settings are found to be those of the earlier run.
@@ -92,7 +98,7 @@ class RunFile:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{self._path.name} is missing or damaged, so nothing tells how {self.output} was made",
-                hint=again,
+                hint=f"{again}; to add images to a finished run later, give it --resume from the start",
             ) from error
         differing = [key for key, value in settings.items() if value != earlier.get(key)]
         if differing:
