@@ -1,3 +1,4 @@
+import copy
 import csv
 import io
 import json
@@ -12,6 +13,7 @@ import pytest
 from clipcli import demo
 from tests.cli.conftest import Clip, Program
 from tests.cli.test_bad_images import may_not_read_everything
+from tests.helpers.exiftool_arguments import Image, carry_out
 from tests.helpers.schemas import check_document, check_rows
 from tests.unit.test_sidecars import HIERARCHICAL, LIGHTROOM, SUBJECT, TAGS_LIST, values
 
@@ -111,14 +113,49 @@ def test_formats(clip: Clip, photos: Path, label_set: Path) -> None:
 def test_exiftool_format(clip: Clip, photos: Path, label_set: Path) -> None:
     outcome = clip("tag", photos, "missing.jpg", "-s", label_set, "-f", "exiftool", "--top", 9, "--prefix", "ai/")
     assert outcome.status == 3
-    objects = json.loads(outcome.stdout)
-    assert [Path(entry["SourceFile"]).name for entry in objects] == ["a.png", "b.jpg", "c.gif"]
-    for entry in objects:
-        assert set(entry["XMP-dc:Subject"]) == {"ai/dog", "ai/AC/DC", "ai/rain", "ai/snow"}
-        assert "ai|animal|dog" in entry["XMP-lr:HierarchicalSubject"]
-        assert set(entry["XMP-digiKam:TagsList"]) == {"ai/animal/dog", "ai/AC-DC", "ai/rain", "ai/snow"}
-    nothing = clip("tag", photos, "-l", "cat", "--threshold", 1, "-f", "exiftool")
-    assert json.loads(nothing.stdout) == []
+    mine = {"XMP-dc:Subject": ["sea", "dog"], "XMP-lr:HierarchicalSubject": ["places|Spain"]}
+    images: dict[str, Image] = {str(photos / name): copy.deepcopy(mine) for name in ("a.png", "b.jpg", "c.gif")}
+    for _ in range(2):
+        carry_out(outcome.stdout, images)
+    for entry in images.values():
+        assert entry["XMP-dc:Subject"][:2] == ["sea", "dog"]
+        assert sorted(entry["XMP-dc:Subject"][2:]) == ["ai/AC/DC", "ai/dog", "ai/rain", "ai/snow"]
+        assert {"places|Spain", "ai|animal|dog"} <= set(entry["XMP-lr:HierarchicalSubject"])
+        assert sorted(entry["XMP-digiKam:TagsList"]) == ["ai/AC-DC", "ai/animal/dog", "ai/rain", "ai/snow"]
+    fewer = ["--exclusive", "weather", "--top", 1, "-f", "exiftool"]
+    carry_out(clip("tag", photos, "-s", label_set, *fewer, "--prefix", "ai/").stdout, images)
+    assert all(len(entry["XMP-dc:Subject"]) == 3 for entry in images.values()), "two of others, and one of ours"
+    assert "-=sea" not in outcome.stdout
+    nothing = clip("tag", photos, "-l", "sea", "--threshold", 1, "-f", "exiftool")
+    assert nothing.stdout == "", "without a prefix nothing tells whose a keyword is"
+
+
+def test_remove_tags_takes_back_what_was_written(clip: Clip, photos: Path, label_set: Path) -> None:
+    (photos / "b.xmp").write_text(LIGHTROOM, encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in photos.iterdir()}
+    written = clip("tag", photos, "-s", label_set, "--write-sidecars")
+    assert "keywords  12 added" in written.stderr
+    clip("tag", photos, "-l", "tree,sea", "--threshold", 0, "--write-sidecars", "--prefix", "ai/")
+    assert set(values((photos / "b.xmp").read_bytes(), SUBJECT)) >= {"sea", "dog", "ai/tree", "ai/sea"}
+    dry = clip("tag", photos, "--remove-tags", "-s", label_set, "--dry-run", "--model", "no-such-model")
+    assert dry.status == 0 and "-dog" in dry.stderr and "ai/" not in dry.stderr
+    one = clip("tag", photos, "--remove-tags", "-s", label_set, "--model", "no-such-model")
+    assert "sidecars  3 written" in one.stderr and "keywords  12 removed" in one.stderr
+    assert set(values((photos / "a.xmp").read_bytes(), SUBJECT)) == {"ai/tree", "ai/sea"}
+    rest = clip("tag", photos, "--remove-tags", "--model", "no-such-model")
+    assert "2 removed" in rest.stderr
+    assert sorted(path.name for path in photos.iterdir()) == sorted(before)
+    assert values((photos / "b.xmp").read_bytes(), SUBJECT) == ["sea"]
+    again = clip("tag", photos, "--remove-tags", "--model", "no-such-model")
+    assert "sidecars  3 unchanged" in again.stderr and "keywords" not in again.stderr
+
+
+def test_remove_tags_of_what_is_no_sidecar(clip: Clip, photos: Path) -> None:
+    (photos / "b.xmp").write_text("my notes")
+    outcome = clip("tag", photos, "--remove-tags")
+    assert outcome.status == 3 and "b.jpg" in outcome.stderr
+    assert clip("tag", photos, "--remove-tags", "--prefix", "ai/").status == 2
+    assert clip("tag", photos, "--remove-tags", "--write-sidecars", "-l", "a,b").status == 2
 
 
 def test_nothing_beside_images_is_touched_without_the_flag(clip: Clip, photos: Path, label_set: Path) -> None:
@@ -371,7 +408,7 @@ def test_quiet(clip: Clip, photos: Path, label_set: Path) -> None:
 
 
 @pytest.mark.slow
-def test_exiftool_reads_and_embeds_what_we_write(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+def test_exiftool_reads_what_we_write(clip: Clip, photos: Path, label_set: Path) -> None:
     """Needs exiftool: run with -m slow."""
     (photos / "b.xmp").write_text(LIGHTROOM, encoding="utf-8")
     clip("tag", photos, "-s", label_set, "--write-sidecars", "--prefix", "ai/")
@@ -384,8 +421,32 @@ def test_exiftool_reads_and_embeds_what_we_write(clip: Clip, photos: Path, label
         assert "ai|animal|dog" in entry["HierarchicalSubject"]
         assert "ai/animal/dog" in entry["TagsList"]
         assert ("Title" in entry) == entry["SourceFile"].endswith("b.xmp")
-    tags = tmp_path / "tags.json"
-    clip("tag", photos, "-s", label_set, "-f", "exiftool", "-o", tags)
-    subprocess.run(["exiftool", "-q", f"-json={tags}", *sorted(photos.glob("[ab].[pj]*"))], check=True)
-    read = subprocess.run(["exiftool", "-json", "-Subject", photos / "a.png"], capture_output=True, check=True)
-    assert set(json.loads(read.stdout)[0]["Subject"]) == {"dog", "AC/DC", "rain", "snow"}
+
+
+@pytest.mark.slow
+def test_exiftool_adds_and_removes_exactly_ours(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
+    """Needs exiftool: run with -m slow."""
+    (photos / "c.gif").rename(photos / "c d.gif")
+    images = sorted(photos.iterdir())
+    mine = ["-Subject=sea", "-Subject=dog", "-HierarchicalSubject=places|Spain", "-Title=mine"]
+    subprocess.run(["exiftool", "-q", "-overwrite_original", *mine, *images], check=True)
+    arguments = tmp_path / "tags.args"
+
+    def embed(*options: object, times: int = 2) -> list[dict[str, Any]]:
+        assert clip("tag", photos, "-s", label_set, "-f", "exiftool", "-o", arguments, *options).status == 0
+        for _ in range(times):
+            command = ["exiftool", "-@", str(arguments), "-common_args", "-q", "-overwrite_original"]
+            subprocess.run(command, check=True)
+        tags = ["-Subject", "-HierarchicalSubject", "-TagsList", "-Title"]
+        read = subprocess.run(["exiftool", "-json", *tags, *images], capture_output=True, check=True)
+        return list(json.loads(read.stdout))
+
+    for entry in embed("--prefix", "ai/"):
+        assert sorted(entry["Subject"]) == ["ai/AC/DC", "ai/dog", "ai/rain", "ai/snow", "dog", "sea"]
+        assert set(entry["HierarchicalSubject"]) >= {"places|Spain", "ai|animal|dog"}
+        assert sorted(entry["TagsList"]) == ["ai/AC-DC", "ai/animal/dog", "ai/rain", "ai/snow"]
+        assert entry["Title"] == "mine"
+    for entry in embed("--prefix", "ai/", "--exclusive", "weather", "--top", 1):
+        assert entry["Subject"][:2] == ["sea", "dog"] and len(entry["Subject"]) == 3
+    for entry in embed():
+        assert len(entry["Subject"]) == 6 and {"dog", "sea", "rain", "snow", "AC/DC"} < set(entry["Subject"])

@@ -77,7 +77,7 @@ def test_calibrating_does_nothing_that_could_be_tried(clip: Clip) -> None:
         (["--sidecar-name", "full"], "--write-sidecars"),
         (["--prefix", "ai/"], "--write-sidecars or --format exiftool"),
         (["--prefix", "ai/", "--sort-into", "sorted"], "--write-sidecars or --format exiftool"),
-        (["--dry-run"], "--write-sidecars, --sort-into DIR or --undo MANIFEST"),
+        (["--dry-run"], "--write-sidecars, --remove-tags, --sort-into DIR or --undo DIR"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

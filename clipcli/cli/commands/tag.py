@@ -62,6 +62,11 @@ def tag(
         events = take_back(undo, dry_run=sorting.dry_run)
         say_undo(events, undo, dry_run=sorting.dry_run, quiet=output.quiet)
         return
+    if sidecars.remove_tags:
+        from clipcli.cli.output.library_events import remove_tags
+
+        remove_tags(inputs, labels, sidecars, dry_run=sorting.dry_run, quiet=output.quiet)
+        return
     question = TagQuestion(labels, thresholds)
     if calibration.calibrate is not None and calibration.calibrate_into is not None:
         _calibrate(question, calibration.calibrate, calibration.calibrate_into, inputs, model, output)
@@ -138,8 +143,11 @@ def _additions(
     """What `clip tag` alone does in a run: sidecars, and the format for ExifTool."""
     from clipcli.cli.output.exiftool import ExiftoolRenderer
     from clipcli.cli.output.runner import Additions
+    from clipcli.library.sidecars.keywords import keywords
 
     keywords_of = _keywords_of(question, sidecars.prefix)
+    # Without a prefix nothing tells our keywords from those of others, so none is removed from images.
+    stale = keywords(question.levels.values() if sidecars.prefix else (), sidecars.prefix)
     written = sidecars.write_sidecars
     return Additions(
         each=partial(_sidecar_step, question, sidecars, keywords_of, dry_run) if written else None,
@@ -149,7 +157,7 @@ def _additions(
             "--prefix": sidecars.prefix if written else None,
             "--dry-run": dry_run if written else None,
         },
-        renderer=partial(ExiftoolRenderer, keywords_of=keywords_of) if output.is_exiftool else None,
+        renderer=partial(ExiftoolRenderer, keywords_of=keywords_of, stale=stale) if output.is_exiftool else None,
     )
 
 

@@ -41,6 +41,11 @@ def refuse_conflicts(
         given = [*_named_inputs(inputs), *_tagging(tag, sorting), *(["--calibrate"] if calibrated is not None else [])]
         others = [name for name in given if name != "--dry-run"]
         _refuse_beside("--undo", others, "only takes back what its manifest says")
+    elif tag is not None and tag.sidecars.remove_tags:
+        given = [*_tagging(tag, sorting), *(["--calibrate"] if calibrated is not None else [])]
+        others = [name for name in given if name not in ("--sidecar-name", "--prefix", "--dry-run")]
+        _refuse_beside("--remove-tags", others, "only takes keywords out of sidecars")
+        _refuse_what_needs_files(inputs, sorting, output, tag)
     elif tag is not None and calibrated is not None:
         given = [*_named_inputs(inputs), *_tagging(tag, sorting)]
         _refuse_beside("--calibrate", given, "fits thresholds to images of its own, and tags none")
@@ -96,7 +101,9 @@ def _refuse_lone(sorting: SortOptions, tag: TagOnly | None) -> None:
             hint="it stands before the keywords that these write: add one of them, or leave --prefix out",
         )
     if sorting.dry_run and not (written or sorting.sort_into is not None):
-        others = "--write-sidecars, --sort-into DIR or --undo MANIFEST" if tag is not None else "--sort-into DIR"
+        others = (
+            "--write-sidecars, --remove-tags, --sort-into DIR or --undo DIR" if tag is not None else "--sort-into DIR"
+        )
         raise UsageError(
             f"--dry-run needs {others}",
             hint=f"it says what would be done: add {others.split()[0].strip(',')}, or leave --dry-run out",
@@ -108,6 +115,7 @@ def _refuse_what_needs_files(
 ) -> None:
     wishes = {
         "--write-sidecars": tag is not None and tag.sidecars.write_sidecars,
+        "--remove-tags": tag is not None and tag.sidecars.remove_tags,
         "--sort-into": sorting.sort_into is not None,
     }
     wished = next((name for name, wish in wishes.items() if wish), None)

@@ -24,6 +24,14 @@ class SidecarOptions:
     write_sidecars: Annotated[
         bool, typer.Option("--write-sidecars", help="Write tags into XMP sidecars.", rich_help_panel=SIDECARS)
     ] = False
+    remove_tags: Annotated[
+        bool,
+        typer.Option(
+            "--remove-tags",
+            help="Take the keywords that clip wrote out of sidecars again, or those of --label-set alone.",
+            rich_help_panel=SIDECARS,
+        ),
+    ] = False
     sidecar_name: Annotated[
         SidecarName, typer.Option(help="stem: IMG.xmp; full: IMG.jpg.xmp.", rich_help_panel=SIDECARS)
     ] = SidecarName.stem

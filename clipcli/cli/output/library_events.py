@@ -6,12 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import typer
+
+from clipcli.cli.options import InputOptions, LabelOptions, SidecarOptions
+from clipcli.cli.output.summary import counts_text
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.wording import counted
-from clipcli.errors import ClipError
+from clipcli.errors import ClipError, ExitStatus, ImageError, UsageError
+from clipcli.images.find import IMAGE_EXTENSIONS, images_of
 from clipcli.library.events import AlreadyThere, LeftAlone, SidecarChanged, SidecarUnchanged, Sorted, TakenBack
 from clipcli.library.sidecars.files import SidecarError, SidecarWriter
-from clipcli.library.sidecars.keywords import Keywords, Owner
+from clipcli.library.sidecars.keywords import Keywords, Owner, owner_of
 from clipcli.library.sorting.sorter import Sorter
 from clipcli.results import Failure, TaggedImage
 
@@ -122,6 +127,40 @@ def count_sidecar(
             keyword_counts["removed"] += len(change.removed)
     if dry_run:
         say(_describe(event))
+
+
+def remove_tags(
+    inputs: InputOptions, labels: LabelOptions, options: SidecarOptions, *, dry_run: bool, quiet: bool
+) -> None:
+    """Take our keywords out of the sidecars of images: all, or those of a label set and prefix. Needs no model.
+
+    Raises:
+        UsageError: A prefix without a label set.
+        typer.Exit: With `PARTIAL` if a sidecar could not be changed.
+    """
+    label_set = labels.read()
+    if label_set is None and options.prefix:
+        raise UsageError(
+            "--prefix needs --label-set or --labels beside --remove-tags",
+            hint="name the label set whose keywords have the prefix, or leave --prefix out to take back all",
+        )
+    owner = None if label_set is None else owner_of(label_set, options.prefix)
+    writer = SidecarWriter(options.sidecar_name.value, IMAGE_EXTENSIONS, dry_run=dry_run)
+    sidecars: Counter[str] = Counter()
+    keywords: Counter[str] = Counter()
+    for source in images_of(inputs.sources()):
+        try:
+            if source.error is not None:
+                raise source.error
+            count_sidecar(writer.remove(source.path, owner), sidecars, keywords, dry_run=dry_run)
+        except ImageError as error:
+            sidecars["failed"] += 1
+            say(f"{source.path}: {error}")
+    if not quiet:
+        counts = {"sidecars": sidecars, "keywords": keywords}
+        say("done", details=[f"{name:<9} {counts_text(count)}" for name, count in counts.items() if count.total()])
+    if sidecars["failed"]:
+        raise typer.Exit(ExitStatus.PARTIAL)
 
 
 def _describe(event: SidecarChanged) -> str:
