@@ -24,6 +24,7 @@ from clipcli.progress import Progress
 
 _STALLS_ALLOWED = 5
 _FIRST_WAIT_S = 1.0
+_LEAST_PROGRESS = 2**16  # bytes; a server that trickles makes none
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -122,7 +123,8 @@ def _download(listing: Listing, file: RemoteFile, blob: Path, progress: _Shown) 
             _append(listing, file, partial, progress)
         except httpx2.TransportError as error:
             reason = error
-        stalls = 0 if (_size(partial) or 0) > (done or 0) else stalls + 1
+        came = (_size(partial) or 0) - (done or 0)
+        stalls = 0 if came >= min(_LEAST_PROGRESS, file.size - (done or 0)) else stalls + 1
         if stalls > _STALLS_ALLOWED:
             raise remote.unavailable(listing.hub_id, f"the connection broke ({reason}); what came is kept")
         if stalls:
@@ -142,8 +144,10 @@ def _append(listing: Listing, file: RemoteFile, partial: Path, progress: _Shown)
     with remote.open_stream(listing, file, _size(partial) or 0) as (start, chunks):
         with partial.open("ab" if start else "wb") as stream:
             for chunk in chunks:
-                stream.write(chunk)
+                stream.write(chunk[: file.size - stream.tell()])
                 progress.show(stream.tell())
+                if stream.tell() >= file.size:  # whatever else there is
+                    return
 
 
 def _matches(path: Path, file: RemoteFile) -> bool:

@@ -27,7 +27,6 @@ _WEIGHTS = (
     re.compile(r"pytorch_model(\.bin\.index\.json|-\d{5}-of-\d{5}\.bin)"),
 )
 _OPEN_CLIP_CONFIG = "open_clip_config.json"
-_RETRY_STATUSES = (408, 429, 500, 502, 503, 504)
 _CHUNK_BYTES = 1 << 18
 _ROUTES = " (HTTPS_PROXY sets a proxy, HF_ENDPOINT a mirror)"
 
@@ -69,20 +68,24 @@ def list_files(hub_id: str, revision: str) -> Listing:
         httpx2.TransportError: It cannot be reached.
     """
     from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+    from huggingface_hub.utils import build_hf_headers
+
+    from clipcli.hub import bounds
 
     url = f"{constants.ENDPOINT}/api/models/{hub_id}/revision/{quote(revision, safe='')}"
-    response = http_backoff(
-        "GET",
+    with bounds.bounded_stream(
         url,
+        most=bounds.LARGEST_LISTING,
         params={"blobs": "true"},
         headers=build_hf_headers(library_name="clipcli"),
         timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        retry_on_exceptions=(),
-        retry_on_status_codes=_RETRY_STATUSES,
-    )
-    hf_raise_for_status(response)
-    listing = _parse_listing(hub_id, url, response.content)
+    ) as response:
+        content = bytearray()
+        for chunk in response.iter_bytes(_CHUNK_BYTES):
+            content += chunk
+            if len(content) > bounds.LARGEST_LISTING:  # unpacked
+                break
+    listing = _parse_listing(hub_id, url, bytes(content))
     if cache.is_commit(revision) and listing.commit != revision:
         raise ModelNotFoundError(
             f"{constants.ENDPOINT} was asked for commit {revision} of {hub_id} and answers with {listing.commit}",
@@ -125,8 +128,8 @@ def needed_files(listing: Listing) -> tuple[RemoteFile, ...]:
 def open_stream(listing: Listing, file: RemoteFile, offset: int) -> Iterator[tuple[int, Iterator[bytes]]]:
     """Open one file's bytes from an offset on.
 
-    Redirects to other hosts are followed without the token; 429 and 5xx are asked again, as long as `Retry-After`
-    says.
+    Redirects to other hosts are followed without the token; 429 and 5xx are asked again, after what
+    `Retry-After` says, within bounds.
 
     Yields:
         The offset that the server really starts at (0 if it ignores ranges), and the chunks.
@@ -136,20 +139,19 @@ def open_stream(listing: Listing, file: RemoteFile, offset: int) -> Iterator[tup
         httpx2.TransportError: The connection breaks; the caller decides whether to go on from there.
     """
     from huggingface_hub import constants, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
+    from huggingface_hub.utils import build_hf_headers
+
+    from clipcli.hub.bounds import bounded_stream
 
     headers = build_hf_headers(library_name="clipcli") | {"Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
-    with http_stream_backoff(
-        "GET",
+    with bounded_stream(
         hf_hub_url(listing.hub_id, file.name, revision=listing.commit, endpoint=constants.ENDPOINT),
+        most=file.size,
         headers=headers,
         timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        retry_on_exceptions=(),
-        retry_on_status_codes=_RETRY_STATUSES,
     ) as response:
-        hf_raise_for_status(response)
         yield 0 if response.status_code == HTTPStatus.OK else offset, response.iter_bytes(_CHUNK_BYTES)
 
 
@@ -219,9 +221,9 @@ def _parse_listing(hub_id: str, url: str, content: bytes) -> Listing:
         answer = json.loads(content)
         commit = _hex(answer["sha"], 40)
         files = tuple(_parse_file(sibling) for sibling in answer["siblings"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ModelError(
-            f"{url} does not answer as the hub does ({type(error).__name__}: {error})", hint="check HF_ENDPOINT"
+            f"{url} does not answer as the hub does ({type(error).__name__}: {error!s:.200})", hint="check HF_ENDPOINT"
         ) from error
     return Listing(hub_id, commit, files)
 
@@ -229,14 +231,20 @@ def _parse_listing(hub_id: str, url: str, content: bytes) -> Listing:
 def _parse_file(sibling: Mapping[str, Any]) -> RemoteFile:
     name, large = str(sibling["rfilename"]), sibling.get("lfs")
     if large:
-        return RemoteFile(name, int(large["size"]), _hex(large["sha256"], 64), is_sha256=True)
-    return RemoteFile(name, int(sibling["size"]), _hex(sibling["blobId"], 40), is_sha256=False)
+        return RemoteFile(name, _size(large["size"]), _hex(large["sha256"], 64), is_sha256=True)
+    return RemoteFile(name, _size(sibling["size"]), _hex(sibling["blobId"], 40), is_sha256=False)
+
+
+def _size(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value < 2**53:
+        raise ValueError(f"{value!r:.80} is not a size in bytes")
+    return value
 
 
 def _hex(value: Any, length: int) -> str:
     """A hash, checked because it becomes a file name."""
     if not isinstance(value, str) or re.fullmatch(f"[0-9a-f]{{{length}}}", value) is None:
-        raise ValueError(f"{value!r} is no hash of {length} hexadecimal digits")
+        raise ValueError(f"{value!r:.80} is not a hash of {length} hexadecimal digits")
     return value
 
 

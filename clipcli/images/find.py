@@ -3,7 +3,9 @@
 import codecs
 import fnmatch
 import os
+import re
 import select
+import shlex
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,6 +62,7 @@ def images_of(sources: "Iterable[ImageSource | Pause]") -> Iterator[ImageSource]
 
 
 _PATIENCE_S = 0.1
+_URL = re.compile(r"[a-z]+://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,8 @@ def file_error(path: str, error: OSError | ValueError) -> ImageError:
         return UnreadableImage(f"{path} is a folder, not an image")
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NotADirectoryError):
         return UnreadableImage(f"{path}: {error.strerror or error}")
+    if _URL.match(path):
+        return MissingFile(f"{path} is a URL, and only files are read; fetch it first: curl -LO {shlex.quote(path)}")
     # A ValueError is a null character in the name, which no file can have.
     if isinstance(error, OSError) and os.path.islink(path):
         return MissingFile(f"{path}: the link leads nowhere")
@@ -165,7 +170,9 @@ def _nothing_found(inputs: Sequence[str], options: FindOptions) -> ClipError:
 
 
 def _named(path: str, options: FindOptions, stdin: BinaryIO) -> Iterator[ImageSource]:
-    """Yield what one argument of the command line names."""
+    """Yield what one argument of the command line names; a quoted `~` is no longer the shell's to expand."""
+    if path.startswith("~") and not os.path.lexists(path):
+        path = os.path.expanduser(path)
     if path == "-":
         yield ImageSource(path, data=stdin.read())
     elif _is_glob(path) and not os.path.lexists(path):

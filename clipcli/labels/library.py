@@ -13,6 +13,7 @@ from pathlib import Path
 from clipcli.errors import LabelSetError
 from clipcli.files import settings_folder
 from clipcli.labels.label_set import Label, LabelSet
+from clipcli.labels.parse import LIST_SUFFIXES
 from clipcli.labels.read import Reference, TemplateFile, is_template_file, read_label_file, read_template_file
 
 _SUFFIXES = (".yaml", ".yml")
@@ -103,6 +104,10 @@ def _is_path(name: str) -> bool:
 
 
 def _find(name: str, kind: str, entries: Callable[[], list[Entry]]) -> Path:
+    if os.path.splitext(name)[1].lower() in LIST_SUFFIXES and os.path.isfile(os.path.expanduser(name)):
+        raise LabelSetError(
+            f"{kind} {name}: this is a list of labels, not a YAML file", hint=f"use `labels={'@' + name!r}`"
+        )
     if _is_path(name):
         path = Path(os.path.expanduser(name))
         if not path.is_file():

@@ -5,6 +5,7 @@ files.
 """
 
 import csv
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from clipcli.labels.label_set import UNNAMED, Label, LabelSet, clean_text
 
 # A quoted field, to be left alone, or one of the commas of Chinese and Japanese keyboards.
 _QUOTED_OR_WIDE_COMMA = re.compile(r'"(?:[^"]|"")*"|[，、]')
+_SETS = (".yaml", ".yml")
+LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".list")
 
 
 def parse_labels(values: Sequence[str]) -> LabelSet:
@@ -52,6 +55,14 @@ def _items(value: str) -> Iterator[tuple[str, str]]:
     """Yield each label of one text with the place to name in an error."""
     if value.startswith("@"):
         yield from _read_lines(value[1:])
+    elif Path(value).suffix.lower() in (*LIST_SUFFIXES, *_SETS) and os.path.isfile(value):
+        is_set = Path(value).suffix.lower() in _SETS
+        raise LabelSetError(
+            f"labels {value}: this is a file, not a label",
+            hint=f"use `label_set={value!r}`" if is_set else f"use `labels={'@' + value!r}` for the labels in it",
+            parameter="labels",
+            value=value,
+        )
     else:
         for text in _split(value):
             yield text, f"`labels={value!r}`"
@@ -84,7 +95,7 @@ def _read_lines(name: str) -> Iterator[tuple[str, str]]:
         raise LabelSetError(
             "labels @ needs a file name", hint='like this: `labels="@labels.txt"`', parameter="labels", value="@"
         )
-    if Path(name).suffix.lower() in {".yaml", ".yml"}:
+    if Path(name).suffix.lower() in _SETS:
         raise LabelSetError(
             f"labels @{name}: this is a label-set file",
             hint=f"use `label_set={name!r}`",

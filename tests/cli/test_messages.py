@@ -157,13 +157,28 @@ def test_no_progress_means_none(flag: str, run: Run, images: Path, tmp_path: Pat
     assert "\x1b" not in stderr and not BLOCKS.search(stderr)
 
 
-@pytest.mark.parametrize(
-    "arguments", [("--help",), (), ("classify", "-h"), ("clasify",), ("classify", "x.jpg"), ("models", "path", "none")]
-)
-def test_help_and_errors_are_plain_on_every_terminal(arguments: tuple[str, ...], run: Run) -> None:
+@pytest.mark.parametrize("arguments", [("--help",), (), ("classify", "-h")])
+def test_help_is_plain_on_every_terminal(arguments: tuple[str, ...], run: Run) -> None:
     _, stdout, stderr = run(*arguments, terminals=BOTH, FORCE_COLOR="1")
     assert stdout + stderr
     assert "\x1b" not in stdout + stderr and not BLOCKS.search(stdout + stderr)
+
+
+@pytest.mark.parametrize("arguments", [("clasify",), ("classify", "x.jpg"), ("models", "path", "none")])
+def test_errors_are_red_where_colors_are(arguments: tuple[str, ...], run: Run) -> None:
+    assert run(*arguments, terminals=BOTH)[2].startswith("\x1b[1;31mclip: error:\x1b[0m ")
+    assert "\x1b" not in run(*arguments, terminals=BOTH, NO_COLOR="1")[2] + run(*arguments)[2]
+
+
+def test_a_terminal_gets_errors_broken_between_words(run: Run) -> None:
+    path = "/nowhere/" + "long-name-" * 12
+    plain = run("models", "path", path)[2]
+    shown = run("models", "path", path, terminals=BOTH, NO_COLOR="1")[2]
+    assert shown.split() == plain.split()
+    assert path in shown
+    assert all(len(line) <= 80 for line in shown.splitlines() if path not in line)
+    long = run("classify", "x.jpg", *LABELS, "-m", "vit-l14", "--offline", terminals=BOTH, NO_COLOR="1")[2]
+    assert len(long.splitlines()) > 4 and "downl oad" not in long
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ class Answer:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     times: int = 1
+    body: bytes = b""
 
 
 @dataclass
@@ -84,10 +85,10 @@ class HubServer:
         model.refs[revision] = commit
         return commit
 
-    def refuse(self, path_part: str, status: int, *, times: int = 1, **headers: str) -> None:
+    def refuse(self, path_part: str, status: int, *, times: int = 1, body: bytes = b"", **headers: str) -> None:
         """Answer requests whose path holds a text with a status."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.refusals[path_part] = Answer(status, named, times)
+        self.refusals[path_part] = Answer(status, named, times, body)
 
     def cut(self, name: str, *after: int) -> None:
         """Close the connection in the middle of a file: after so many bytes at the first request, and so on."""
@@ -134,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         for part, refusal in self.hub.refusals.items():
             if part in self.path and refusal.times > 0:
                 refusal.times -= 1
-                self.send(refusal.status, b"", refusal.headers)
+                self.send(refusal.status, refusal.body, refusal.headers)
                 return
         self.answer()
 

@@ -17,7 +17,7 @@ from clipcli.errors import (
     UnsupportedModelError,
     UsageError,
 )
-from clipcli.hub import fetch, fetch_model, pull_model
+from clipcli.hub import bounds, fetch, fetch_model, pull_model
 from clipcli.hub.registry import usual_revisions
 from clipcli.hub.remote import Listing, RemoteFile
 from tests.helpers.hub_server import HubServer
@@ -192,7 +192,7 @@ def test_too_many_requests_waits_as_long_as_the_server_says(hub: HubServer, wait
 
     fetch_model(B32)
 
-    assert waits == [8, 8, 1]
+    assert waits == [7, 7, 1]
 
 
 def test_a_hub_that_stays_down_is_named(hub: HubServer, waits: list[float]) -> None:
@@ -483,7 +483,7 @@ def test_a_disk_that_fills_up_while_downloading(hub: HubServer, monkeypatch: pyt
     hub.cut("model.safetensors", 1 << 20)
     append, started = fetch._append, []
 
-    def until_full(listing: Listing, file: RemoteFile, partial: Path, progress: fetch._Progress) -> None:
+    def until_full(listing: Listing, file: RemoteFile, partial: Path, progress: fetch._Shown) -> None:
         started.append(file.name)
         if started.count("model.safetensors") == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -512,3 +512,60 @@ def test_a_cache_without_permission(hub: HubServer, cache_dir: Path, monkeypatch
     with pytest.raises(ClipError, match=rf"cannot be written: {cache_dir}.*Permission denied") as caught:
         fetch_model(B32)
     assert "HF_HOME" in (caught.value.hint or "")
+
+
+def test_a_body_beyond_the_listed_size_is_cut(hub: HubServer, cache_dir: Path) -> None:
+    hub.add(B32, checkpoint_files())
+    hub.swapped["model.safetensors"] = WEIGHTS + bytes(5_000_000)
+    folder = fetch_model(B32).folder
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert not list(cache_dir.rglob("*.incomplete"))
+
+
+def test_a_listing_without_end_is_given_up(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "LARGEST_LISTING", 1000)
+    hub.page = b'{"sha": "' + b"a" * 5000
+    with pytest.raises(ModelError, match="does not answer as the hub does"):
+        fetch_model(B32)
+
+
+@pytest.mark.parametrize("size", [-1, 1e400, 10**30, "5", None, [1]])
+def test_a_listing_with_absurd_sizes(size: object, hub: HubServer) -> None:
+    sibling = {"rfilename": "config.json", "size": size, "blobId": "a" * 40}
+    hub.page = json.dumps({"sha": "a" * 40, "siblings": [sibling]}).encode()
+    with pytest.raises(ModelError, match="does not answer as the hub does"):
+        fetch_model(B32)
+
+
+def test_a_listing_nested_without_end(hub: HubServer) -> None:
+    hub.page = b"[" * 200_000
+    with pytest.raises(ModelError, match="does not answer as the hub does"):
+        fetch_model(B32)
+
+
+def test_an_error_page_without_end(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "LARGEST_ERROR", 100)
+    hub.refuse("/api/models", 403, body=b"x" * 5_000_000)
+    with pytest.raises(ModelNotFoundError) as caught:
+        fetch_model(B32)
+    assert len(str(caught.value.__cause__)) < 2000
+
+
+def test_a_server_that_asks_to_come_back_in_years_is_not_waited_for(hub: HubServer, waits: list[float]) -> None:
+    hub.add(B32, checkpoint_files())
+    hub.refuse("/api/models", 429, Retry_After=str(10**9))
+    with pytest.raises(ModelNotFoundError, match="limits how often"):
+        fetch_model(B32)
+    assert waits == []
+
+
+def test_a_server_that_trickles_is_given_up(
+    hub: HubServer, waits: list[float], cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(bounds, "LEAST_BYTES_PER_S", 10**15)
+    hub.add(B32, checkpoint_files())
+
+    with pytest.raises(ModelNotFoundError, match=r"cannot be reached|connection broke"):
+        fetch_model(B32)
+    assert len(waits) <= 5

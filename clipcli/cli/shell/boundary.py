@@ -7,6 +7,7 @@ subclasses of its own, so every command runs inside it.
 
 import os
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,11 +17,12 @@ from typing import Any, TypeVar
 import typer
 
 from clipcli.cli.output.destination import send_nowhere
-from clipcli.cli.shell.terminal import printable
+from clipcli.cli.shell.terminal import Style, can_redraw, printable, styled, wants_colour
 from clipcli.errors import ClipError, ClipWarning, ExitStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_BEGINNINGS = {"clip: error:": Style.BOLD_RED, "clip: warning:": Style.YELLOW}
 # `device` and `device="cpu"` in a message of the library.
 _PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
@@ -60,19 +62,40 @@ def handles_errors(command: F) -> F:
 
 
 def say(message: str, hint: str | None = None, details: Iterable[str] = ()) -> None:
-    """Say one thing to the user, with what to do next."""
-    tell([f"clip: {message}", *([f"  hint: {hint}"] if hint else []), *(f"  {detail}" for detail in details)])
+    """Say one thing to the user, with what to do next: an error in red, what is beside it dim, where colors are."""
+    lines = [f"clip: {message}", *([f"  hint: {hint}"] if hint else []), *(f"  {detail}" for detail in details)]
+    told = [_wrapped(printable(line)) for line in lines]
+    begin = next((begin for begin in _BEGINNINGS if told[0].startswith(begin)), None)
+    if begin is not None and wants_colour(sys.stderr):
+        first, *others = told
+        told = [styled(begin, _BEGINNINGS[begin]) + first.removeprefix(begin)]
+        told += [styled(line, Style.DIM) for line in others]
+    _write("".join(f"{line}\n" for line in told))
 
 
 def tell(lines: Iterable[str]) -> None:
     """Talk to the user on stderr, in lines that hold no control characters; data goes to stdout only."""
+    _write("".join(f"{printable(line)}\n" for line in lines))
+
+
+def _write(text: str) -> None:
     if sys.stderr is None:  # closed by whoever started us
         return
     try:
-        sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
+        sys.stderr.write(text)
         sys.stderr.flush()
     except OSError:  # nobody listens, which changes nothing about what is done
         send_nowhere(sys.stderr)
+
+
+def _wrapped(line: str) -> str:
+    """A line broken between words where a terminal would break it anywhere; names of files stay whole."""
+    if not can_redraw(sys.stderr):
+        return line
+    import textwrap
+
+    columns, indent = shutil.get_terminal_size().columns, "  " if line.startswith("  ") else ""
+    return textwrap.fill(line, columns, subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False)
 
 
 def worded(error: ClipError, ctx: typer.Context | None) -> tuple[str, str | None]:
@@ -89,16 +112,16 @@ def _marked(error: ClipError) -> str:
     return text
 
 
+def options_of(command: Any, path: str = "clip") -> Iterator[tuple[str, Any]]:
+    """Every option of a command and of those below it, each with the command's words."""
+    yield from ((path, parameter) for parameter in command.params if parameter.param_type_name == "option")
+    for name, child in getattr(command, "commands", {}).items():
+        yield from options_of(child, f"{path} {name}")
+
+
 def _options(root: Any) -> dict[str, str]:
     """Every option of the program by the name of its parameter; an option is spelled the same in every command."""
-    found: dict[str, str] = {}
-    commands = [root]
-    for command in commands:
-        commands.extend(getattr(command, "commands", {}).values())
-        for parameter in command.params:
-            if parameter.param_type_name == "option":
-                found[parameter.name] = max(parameter.opts, key=len)
-    return found
+    return {option.name: max(option.opts, key=len) for _, option in options_of(root)}
 
 
 def _in_options(text: str, options: Mapping[str, str]) -> str:

@@ -18,11 +18,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from clipcli.cli.output.destination import print_text
-from clipcli.cli.shell.boundary import reported, say, tell
+from clipcli.cli.shell.boundary import options_of, reported, say, tell
 from clipcli.errors import ExitStatus
 
 _ARGUMENTS, _OTHERS = "Arguments", "Options"
 _MARK = "\b"
+_HELP = "help"
 # For those who install completion by hand; the first page has no line to spare.
 _UNSHOWN = ("show_completion",)
 # Typer's words for what is wrong with arguments, and ours.
@@ -101,7 +102,9 @@ class CommandGroup(_Readable, TyperGroup):
     """A group of commands whose help lists them, each with the whole of its first sentence, before the options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments; where there are none, show what there is."""
+        """Read the arguments; where there are none, show what there is. `clip help pull` is `clip pull --help`."""
+        if args and args[0] == _HELP and _HELP not in self.commands:
+            args = [*args[1:], "--help"]
         if not args and self.no_args_is_help and not ctx.resilient_parsing:
             tell(ctx.get_help().splitlines())
             raise typer.Exit(ExitStatus.USAGE)
@@ -161,15 +164,31 @@ def _reworded(error: Any) -> tuple[str, str | None]:
     """What is wrong, and the nearest thing that would be right."""
     message, _, nearest = error.format_message().partition(" Did you mean ")
     nearest = nearest.rstrip("?").replace("'", "")
+    owners = _owners(error)
+    if owners:
+        return _in_house_style(error.message), f"{', '.join(owners)} {'has' if len(owners) == 1 else 'have'} it"
     if isinstance(error, typer.BadParameter) and error.message:
         message, nearest = error.message.removeprefix("Value error, "), _nearest_choice(error.message)
     elif getattr(error, "possibilities", None):
         message, nearest = error.message, " or ".join(error.possibilities)
-    for theirs, ours in _WORDS:
-        message = re.sub(theirs, ours, message)
+    message = _in_house_style(message)
     if isinstance(error, typer.BadParameter) and error.message:
         message = f"{_origin(error)}{'' if message.startswith('must') else ':'} {message}"
     return message.rstrip("."), f"did you mean {nearest}?" if nearest else None
+
+
+def _in_house_style(message: str) -> str:
+    for theirs, ours in _WORDS:
+        message = re.sub(theirs, ours, message)
+    return message
+
+
+def _owners(error: Any) -> list[str]:
+    """The commands that have the option which this one lacks."""
+    if error.ctx is None or not hasattr(error, "option_name"):
+        return []
+    found = options_of(error.ctx.find_root().command)
+    return [f"`{path}`" for path, option in found if error.option_name in option.opts]
 
 
 def _origin(error: Any) -> str:
