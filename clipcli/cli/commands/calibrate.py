@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 def calibrate(
     inputs: LabelledOptions, labels: LabelOptions, model: ModelOptions, output: CalibrateOutputOptions
 ) -> None:
-    """Learn from labelled images what scores mean: a temperature, thresholds, sets, and what is none of the labels.
+    """Learn from labelled images what scores mean.
+
+    A temperature and sets for `clip classify`, thresholds for `clip tag`, and what is none of the labels; all of it
+    goes into a label set, for one model.
 
     \b
     clip calibrate labelled/ --label-set pets --into my-pets.yaml
