@@ -36,8 +36,7 @@ def calibrate(
 
     \b
     clip calibrate labelled/ --label-set pets --into my-pets.yaml
-    clip classify photos/ --label-set my-pets.yaml --coverage 0.95
-    clip tag photos/ --label-set my-pets.yaml
+    clip calibrate labels.csv --label-set scenes --split validation --into my-scenes.yaml
     """  # noqa: D301 - \b keeps lines apart
     if output.into is None:
         raise UsageError("--into is missing", hint="name the file that gets the label set: --into my-labels.yaml")
