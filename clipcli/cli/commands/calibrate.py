@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 def calibrate(
     inputs: LabelledOptions, labels: LabelOptions, model: ModelOptions, output: CalibrateOutputOptions
 ) -> None:
-    """Learn from labelled images what scores mean: a temperature, thresholds, sets, and what is none of the labels.
+    """Learn from labelled images what scores mean.
+
+    A temperature and sets for `clip classify`, thresholds for `clip tag`, and what is none of the labels; all of it
+    goes into a label set, for one model.
 
     \b
     clip calibrate labelled/ --label-set pets --into my-pets.yaml
-    clip classify photos/ --label-set my-pets.yaml --coverage 0.95
-    clip tag photos/ --label-set my-pets.yaml
+    clip calibrate labels.csv --label-set scenes --split validation --into my-scenes.yaml
     """  # noqa: D301 - \b keeps lines apart
     if output.into is None:
         raise UsageError("--into is missing", hint="name the file that gets the label set: --into my-labels.yaml")

@@ -78,7 +78,6 @@ def classify(
     clip classify img.jpg --labels cat,dog
     clip classify ~/photos --label-set pets --output pets.csv
     clip classify ~/photos --label-set pets --sort-into sorted
-    clip classify ~/photos --label-set my-pets.yaml --coverage 0.95
     cat img.jpg | clip classify - --labels "a red car,a bicycle" --json
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub

@@ -45,7 +45,7 @@ def evaluate(
 
     \b
     clip eval labelled/ --label-set pets
-    clip eval labels.csv --label-set pets --report report.html --predictions all.jsonl
+    clip eval labels.csv --label-set pets --report report.html
     clip eval labelled/ --label-set pets --compare "--template photo-7"
     clip eval --captions captions.csv --model demo
     """  # noqa: D301 - \b keeps lines apart

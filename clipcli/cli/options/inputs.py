@@ -35,9 +35,6 @@ class ReadingOptions:
     include_hidden: Annotated[
         bool, typer.Option("--include-hidden", help="Take hidden files and folders too.", rich_help_panel=INPUTS)
     ] = False
-    follow_symlinks: Annotated[
-        bool, typer.Option("--follow-symlinks", help="Walk into linked folders.", rich_help_panel=INPUTS)
-    ] = False
     max_megapixels: Annotated[
         float, typer.Option(metavar="N", help="Refuse images that claim more pixels.", rich_help_panel=INPUTS)
     ] = 256
@@ -81,6 +78,9 @@ class InputOptions(ReadingOptions):
     ] = None
     null_separated: Annotated[
         bool, typer.Option("--null", "-0", help="Paths of --from-file end in NUL.", rich_help_panel=INPUTS)
+    ] = False
+    follow_symlinks: Annotated[
+        bool, typer.Option("--follow-symlinks", help="Walk into linked folders.", rich_help_panel=INPUTS)
     ] = False
 
     def __post_init__(self) -> None:
