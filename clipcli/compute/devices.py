@@ -3,10 +3,8 @@
 import os
 import re
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -34,9 +32,9 @@ def available_devices() -> list[str]:
     return [*names, "cpu"]
 
 
-def import_torch_ahead() -> None:
-    """Import torch in a thread of its own, for a run that is sure to need it and has something else to do first."""
-    threading.Thread(target=import_module, args=("torch",), name="import torch").start()
+def is_torch_installed() -> bool:
+    """Whether torch is there to be imported; it is not imported for this."""
+    return find_spec("torch") is not None
 
 
 def check_device_name(name: str) -> None:
@@ -158,10 +156,10 @@ class Placement:
     def known(cls, device: str, dtype: str, cache: "FeatureCache") -> Self | None:
         """What `device` and `dtype` mean, as far as that can be told without torch, else None.
 
-        On the CPU that is sure; so is `auto` where no accelerator has a driver. Otherwise it is what this installation
-        of torch answered when it was last asked.
+        On the CPU that is sure; so is `auto` where no accelerator has a driver, or where there is no torch. Otherwise
+        it is what this installation of torch answered when it was last asked.
         """
-        if device == "cpu" or (device == "auto" and _has_cpu_only()):
+        if device == "cpu" or (device == "auto" and (_has_cpu_only() or not is_torch_installed())):
             return cls("cpu", "float32" if dtype == "auto" else dtype)
         known = cache.placement(_question(device, dtype))
         return cls(*known) if known else None

@@ -103,7 +103,7 @@ class Runner(Generic[R]):
         if journal is not None:
             sources = journal.pending(sources)
         tally = Tally(self.question.shape)
-        images = _noting_cached(model.image_features(sources), tally)
+        images = _noting_cached(model.image_features(sources, at_hand=self.inputs.are_files), tally)
         judge = self.question.prepare(model)
         progress.images(journal.kept if journal is not None else 0, watched.count_all)
         Run(
