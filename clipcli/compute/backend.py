@@ -7,7 +7,6 @@ the same digits. Both compute in float32 on the CPU, and their features differ b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,7 @@ from clipcli.checkpoints.towers import (
     VisionConfig,
     XlmRobertaTextConfig,
 )
-from clipcli.compute.devices import Placement, is_torch_installed
+from clipcli.compute.devices import Placement
 
 Backend = Literal["numpy", "torch"]
 
@@ -75,17 +74,6 @@ def why_torch(config: ModelConfig, weight_files: Sequence[Path], placement: Plac
     from clipcli.compute.numpy_backend.mapped import unreadable_format
 
     return unreadable_format(weight_files)
-
-
-def why_no_torch() -> str | None:
-    """Why torch cannot be used, to follow "torch"; None if it can. Imports it."""
-    if not is_torch_installed():
-        return "is not installed"
-    try:
-        import_module("torch")
-    except (ImportError, OSError) as error:
-        return f"cannot be imported: {next(iter(str(error).splitlines()), type(error).__name__)}"
-    return None
 
 
 def _image_cost(config: ModelConfig) -> float:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipcli.checkpoints.towers import VisionConfig
-from clipcli.compute.backend import Backend, Work, choose_backend, why_no_torch, why_torch
+from clipcli.checkpoints.towers import SiglipTextConfig, VisionConfig
+from clipcli.compute.backend import Backend, Work, choose_backend, why_torch
 from clipcli.compute.checkpoint import Checkpoint
-from clipcli.compute.devices import Placement, choose_devices, choose_dtype, text_dtype
+from clipcli.compute.devices import Placement, choose_devices, choose_dtype, require_torch, text_dtype, why_no_torch
 from clipcli.compute.options import ModelSpec, RunOptions
-from clipcli.errors import ClipError, DamagedModelError, DeviceError
+from clipcli.errors import DamagedModelError, DeviceError
 from clipcli.features.cache import FeatureCache, FeatureSpace
 from clipcli.features.digests import checkpoint_digest
 from clipcli.features.labels import TextEncoder
@@ -88,6 +88,7 @@ class Encoders:
     def _read_logits(self) -> Logits:
         if self._obstacle is None:
             return self._mapped.logits()
+        require_torch(self._obstacle)
         from clipcli.networks.loading import read_logits
 
         return read_logits(self.checkpoint.weights)
@@ -137,18 +138,27 @@ class Encoders:
         """What computes a job: as `choose_backend` says, or numpy where it must do without torch.
 
         Raises:
-            ClipError: torch is needed and cannot be used.
+            DeviceError: torch is needed and cannot be used.
         """
         chosen = choose_backend(work, self.checkpoint.config, self._obstacle)
-        missing = why_no_torch() if chosen == "torch" else None
-        if missing is None:
-            return chosen
         if self._obstacle is not None:
-            raise ClipError(
-                f"{self._obstacle} needs torch, which {missing}",
-                hint="install it (`pip install torch`) and give the same command again",
-            )
-        return "numpy"
+            require_torch(self._obstacle)
+        return "numpy" if chosen == "torch" and why_no_torch() is not None else chosen
+
+    def check_weights(self) -> None:
+        """Compare names and shapes of all tensors with the configuration.
+
+        Raises:
+            DamagedModelError: They do not fit, or a file cannot be read.
+            DeviceError: torch is needed and cannot be used.
+        """
+        if self._obstacle is None:
+            _ = self._mapped
+            return
+        require_torch(self._obstacle)
+        from clipcli.networks.loading import checked_weights
+
+        checked_weights(self.checkpoint.config, self.checkpoint.weights)
 
     @cached_property
     def _obstacle(self) -> str | None:
@@ -165,6 +175,7 @@ class Encoders:
         from clipcli.compute.numpy_backend.text_encoder import NumpyTextEncoder
 
         tower, width = self.checkpoint.text_tower, self.checkpoint.config.projection_dim
+        assert not isinstance(tower, SiglipTextConfig)  # `why_torch` names what is not written in numpy
         return NumpyTextEncoder(tower, width, self._mapped, check=self._check)
 
     @cached_property
@@ -172,7 +183,7 @@ class Encoders:
         from clipcli.compute.numpy_backend.image_encoder import NumpyImageEncoder
 
         tower = self.checkpoint.image_tower
-        assert isinstance(tower, VisionConfig)  # `why_torch` names every other kind
+        assert isinstance(tower, VisionConfig)  # as above
         return NumpyImageEncoder(
             tower,
             self._mapped,

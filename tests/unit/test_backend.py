@@ -1,5 +1,6 @@
 """What computes: chosen by what there is to do, the same each time, and numpy wherever torch is not to be had."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -184,3 +185,17 @@ def test_a_small_job_imports_no_torch(clip_checkpoint: Path, images: list[Path])
     forbidden = "sys.modules['torch'] = None"
     for command in (["classify", "-l", "cat,dog"], ["score", "--text", "a cat"], ["tag", "-l", "cat,dog"]):
         assert run(forbidden, *command, *images, "-m", clip_checkpoint).returncode == 0
+
+
+def test_the_doctor_without_torch(without_torch: str) -> None:
+    done = run(without_torch, "doctor", "--model", "demo", "--offline", "--json")
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    rows = {row["dtype"]: row for row in report["devices"]}
+    assert (report["job"]["device"], report["job"]["dtype"]) == ("cpu", "float32")
+    assert rows["float32"]["ok"] and rows["float32"]["errors"]["gelu"] < 1e-6
+    assert not rows["bfloat16"]["ok"] and "needs torch" in rows["bfloat16"]["failure"]
+    for options in (["--device", "cuda"], ["--dtype", "int8"]):
+        done = run(without_torch, "doctor", "--model", "demo", "--offline", "--json", *options)
+        assert done.returncode == 1
+        assert "needs torch" in json.loads(done.stdout)["problem"]["message"]
