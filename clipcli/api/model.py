@@ -128,7 +128,9 @@ class Model:
         if warn_foreign:
             self._warn_foreign(texts, None)
         with self._text_progress() as on_progress:
-            encoded = LabelEncoder(self.encoders, self.cache, on_progress).features([(text,) for text in texts])
+            encoded = LabelEncoder(self.encoders, self.encoders.cache, on_progress).features(
+                [(text,) for text in texts]
+            )
         warn_cut([f"text {text!r}" for text in texts], encoded, self.checkpoint.text_tower.context_length)
         return self._stacked(encoded)
 
@@ -149,7 +151,7 @@ class Model:
         templates = self.templates_for(label_set, templates)
         prompts = expand(label_set, templates).by_label
         with self._text_progress() as on_progress:
-            encoded = LabelEncoder(self.encoders, self.cache, on_progress).features(prompts, label_set.names)
+            encoded = LabelEncoder(self.encoders, self.encoders.cache, on_progress).features(prompts, label_set.names)
         what = [
             name_prompt(label, texts[feature.cut or 0], templates)
             for label, texts, feature in zip(label_set.labels, prompts, encoded, strict=True)
@@ -202,7 +204,7 @@ class Model:
         at_hand = at_hand or isinstance(sources, Collection)
         encoders = self.encoders
         space = encoders.image_space if self.cache.usable else None
-        reader = ImageReader(encoders.preparation, self.cache, space)
+        reader = ImageReader(encoders.preparation, encoders.cache, space)
         return ImagePipeline(reader, encoders, workers=encoders.workers).batches(sources, at_hand=at_hand)
 
     def classifier(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import finalize
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from clipcli.errors import DamagedModelError, DeviceError
 from clipcli.features.cache import FeatureCache, FeatureSpace
 from clipcli.features.digests import checkpoint_digest
 from clipcli.features.labels import TextEncoder
+from clipcli.features.late import UNIDENTIFIED, LateCache
 from clipcli.features.pipeline import Encoder, default_workers
 from clipcli.images.prepare import Preparation
 from clipcli.scoring import Floats, Logits
@@ -50,8 +52,15 @@ class Encoders:
         return self.options.workers or default_workers()
 
     @cached_property
+    def cache(self) -> LateCache:
+        """Where features are kept; those of weights that are hashed later, when these encoders are not used anymore."""
+        cache = LateCache(self._memory, self.checkpoint.files.folder, self.checkpoint.weights)
+        finalize(self, cache.settle)
+        return cache
+
+    @cached_property
     def digest(self) -> str:
-        """Digest of the checkpoint's configuration and weights."""
+        """Digest of the checkpoint's configuration and weights; hashes them unless it is known."""
         return checkpoint_digest(self.checkpoint.files.folder, self.checkpoint.weights, self._memory)
 
     @cached_property
@@ -78,11 +87,12 @@ class Encoders:
     def logits(self) -> Logits:
         """How the checkpoint turns cosines into logits."""
         _ = self.checkpoint.image_tower, self.checkpoint.text_tower  # one tower alone has none
-        known = self._memory.logits(self.digest) if self._memory.usable else None
+        identity = self.cache.identity if self._memory.usable else UNIDENTIFIED
+        known = self._memory.logits(identity) if identity != UNIDENTIFIED else None
         if known is None:
             known = self._read_logits()
-            if self._memory.usable:
-                self._memory.remember_logits(self.digest, known)
+            if identity != UNIDENTIFIED:
+                self._memory.remember_logits(identity, known)
         return known
 
     def _read_logits(self) -> Logits:
@@ -101,12 +111,12 @@ class Encoders:
     @property
     def text_space(self) -> FeatureSpace:
         """All that features of texts depend on besides the text."""
-        return FeatureSpace("text", self.digest, self.checkpoint.tokenizer_digest, self.placement.text_numerics)
+        return FeatureSpace("text", self.cache.identity, self.checkpoint.tokenizer_digest, self.placement.text_numerics)
 
     @property
     def image_space(self) -> FeatureSpace:
         """All that features of images depend on besides the image."""
-        return FeatureSpace("image", self.digest, self.preparation.digest, self.placement.numerics)
+        return FeatureSpace("image", self.cache.identity, self.preparation.digest, self.placement.numerics)
 
     @cached_property
     def preparation(self) -> Preparation:
