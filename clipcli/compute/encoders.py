@@ -170,8 +170,9 @@ class Encoders:
 
         checked_weights(self.checkpoint.config, self.checkpoint.weights)
 
-    @cached_property
+    @property
     def _obstacle(self) -> str | None:
+        """What numpy cannot do; the placement, and with it the answer, may turn out otherwise than remembered."""
         return why_torch(self.checkpoint.config, self.checkpoint.weights, self.placement)
 
     @cached_property
