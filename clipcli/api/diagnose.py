@@ -4,18 +4,30 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from clipcli import hub
 from clipcli.api.model import Model
-from clipcli.compute.devices import available_devices
+from clipcli.compute.devices import (
+    Placement,
+    available_devices,
+    check_dtype_name,
+    choose_device,
+    choose_dtype,
+    require_torch,
+    why_no_torch,
+)
 from clipcli.compute.options import RunOptions
+from clipcli.features.cache import FeatureCache
 from clipcli.foreign.check import check_foreign
 from clipcli.foreign.kept import kept_conversion
 from clipcli.foreign.resolve import is_foreign, resolve_model
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
 # The largest error a result may have, as a part of the largest value. float32: what is promised of features; the
@@ -51,8 +63,11 @@ class DeviceCheck:
 def check_devices() -> list[DeviceCheck]:
     """Let every device compute attention, layer norm, GELU and a matrix product in every number format.
 
-    Takes a second at most, but for the time in which a driver starts.
+    Takes a second at most, but for the time in which a driver starts. Without torch it is numpy on the CPU.
     """
+    missing = why_no_torch()
+    if missing is not None:
+        return [_check_numpy(dtype, missing) for dtype in _TOLERANCES]
     return [_check(device, dtype) for device in available_devices() for dtype in _TOLERANCES]
 
 
@@ -64,18 +79,61 @@ def check_job(name: str, *, revision: str | None = None, device: str = "auto", d
     Raises:
         ClipError: What a run would end with.
     """
-    from clipcli.networks.loading import checked_weights
-
     if revision is None and is_foreign(name) and kept_conversion(hub.local_path(name)) is None:
         check_foreign(hub.local_path(name))
         return
     files = resolve_model(name, revision=revision, fetch=False)
     model = Model(files, RunOptions(device=device, dtype=dtype, cache=False))
-    checked_weights(model.checkpoint.config, model.checkpoint.weights)
+    model.encoders.check_weights()
     _ = (
         model.checkpoint.preprocessing,
         model.class_names or model.checkpoint.tokenizer,
     )  # a classification head reads no texts
+
+
+def check_placement(device: str, dtype: str) -> Placement:
+    """Where a run would compute, as torch sees it now; without torch, what numpy can do.
+
+    Raises:
+        UsageError: A name is not known.
+        DeviceError: This machine cannot do it.
+    """
+    if why_no_torch() is None:
+        chosen = choose_device(device)
+        return Placement.chosen([chosen], choose_dtype(dtype, chosen))
+    check_dtype_name(dtype)
+    known = Placement.known(device, dtype, FeatureCache.disabled())
+    if known is None or known.numerics != "cpu float32":
+        require_torch(f"device {device} with dtype {dtype}")
+    return Placement("cpu", "float32")
+
+
+def _check_numpy(dtype: str, missing: str) -> DeviceCheck:
+    """What numpy makes of the operations in float32, and that the other formats need torch."""
+    if dtype != "float32":
+        return DeviceCheck("cpu", dtype, "cpu", {}, False, 0.0, f"needs torch, which {missing}")
+    start = time.perf_counter()
+    x = np.random.default_rng(_SEED).standard_normal((50, 768), dtype=np.float32)
+    errors: dict[str, float | None] = {}
+    for name, compute in _numpy_operations().items():
+        expected, found = compute(x.astype(np.float64)), compute(x.copy())
+        error = float(abs(found - expected).max() / abs(expected).max())
+        errors[name] = error if math.isfinite(error) else None
+    ok = all(error is not None and error <= _TOLERANCES[dtype] for error in errors.values())
+    return DeviceCheck("cpu", dtype, "cpu", errors, ok, _milliseconds(start))
+
+
+def _numpy_operations() -> "dict[str, Callable[[NDArray[Any]], NDArray[Any]]]":
+    """What the towers in numpy are made of. Each takes (50, 768)."""
+    from clipcli.compute.numpy_backend.activations import ACTIVATIONS
+    from clipcli.compute.numpy_backend.clip import attend
+
+    return {
+        "attention": lambda x: attend(x[None], x[None], x[None], heads=12),
+        "gelu": ACTIVATIONS["gelu"],
+        "quick_gelu": ACTIVATIONS["quick_gelu"],
+        "matmul": lambda x: x @ x.T,
+    }
 
 
 def _check(device: str, dtype: str) -> DeviceCheck:

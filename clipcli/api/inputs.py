@@ -61,8 +61,8 @@ def listed(texts: Iterable[str], what: str) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def image_sources(images: Iterable[ImageInput]) -> Iterator[ImageSource]:
-    """Turn images into sources, in order.
+def image_sources(images: Iterable[ImageInput]) -> Iterable[ImageSource]:
+    """Turn images into sources, in order; a collection into a list, so that they can be counted.
 
     Raises:
         UsageError: It is a single image.
@@ -74,7 +74,7 @@ def image_sources(images: Iterable[ImageInput]) -> Iterator[ImageSource]:
         raise _single(images, "images")
     refuse_single(images, "images")
     sources = (_image_source(image, f"image {i}") for i, image in enumerate(images))
-    return iter(list(sources)) if isinstance(images, Collection) else sources
+    return list(sources) if isinstance(images, Collection) else sources
 
 
 def _image_source(image: ImageInput, name: str) -> ImageSource:

@@ -4,7 +4,7 @@ It is what `clipcli.load` gives Python users and what every command runs on. Net
 needed, each tower by itself; torch is imported then and not before.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -128,7 +128,9 @@ class Model:
         if warn_foreign:
             self._warn_foreign(texts, None)
         with self._text_progress() as on_progress:
-            encoded = LabelEncoder(self.encoders, self.cache, on_progress).features([(text,) for text in texts])
+            encoded = LabelEncoder(self.encoders, self.encoders.cache, on_progress).features(
+                [(text,) for text in texts]
+            )
         warn_cut([f"text {text!r}" for text in texts], encoded, self.checkpoint.text_tower.context_length)
         return self._stacked(encoded)
 
@@ -149,7 +151,7 @@ class Model:
         templates = self.templates_for(label_set, templates)
         prompts = expand(label_set, templates).by_label
         with self._text_progress() as on_progress:
-            encoded = LabelEncoder(self.encoders, self.cache, on_progress).features(prompts, label_set.names)
+            encoded = LabelEncoder(self.encoders, self.encoders.cache, on_progress).features(prompts, label_set.names)
         what = [
             name_prompt(label, texts[feature.cut or 0], templates)
             for label, texts, feature in zip(label_set.labels, prompts, encoded, strict=True)
@@ -187,15 +189,23 @@ class Model:
             rows.append(item.features)
         return np.stack(rows) if rows else np.empty((0, self.checkpoint.config.projection_dim), dtype=np.float32)
 
-    def image_features(self, sources: Iterable[ImageSource | Pause]) -> Generator[list[Result], None, None]:
+    def image_features(
+        self, sources: Iterable[ImageSource | Pause], *, at_hand: bool = False
+    ) -> Generator[list[Result], None, None]:
         """Encode images as they come, a batch at a time, in input order; one that cannot be used is a `Failed`.
 
         The first images are being read when this returns: ask for it before labels are encoded.
+
+        Args:
+            sources: The images.
+            at_hand: Whether an iterator has all names without waiting for any, as collections have. They can then be
+                counted in advance, and a small job needs no torch.
         """
+        at_hand = at_hand or isinstance(sources, Collection)
         encoders = self.encoders
         space = encoders.image_space if self.cache.usable else None
-        reader = ImageReader(encoders.preparation, self.cache, space)
-        return ImagePipeline(reader, encoders, workers=encoders.workers).batches(sources)
+        reader = ImageReader(encoders.preparation, encoders.cache, space)
+        return ImagePipeline(reader, encoders, workers=encoders.workers).batches(sources, at_hand=at_hand)
 
     def classifier(
         self,

@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -34,9 +33,29 @@ def available_devices() -> list[str]:
     return [*names, "cpu"]
 
 
-def import_torch_ahead() -> None:
-    """Import torch in a thread of its own, for a run that is sure to need it and has something else to do first."""
-    threading.Thread(target=import_module, args=("torch",), name="import torch").start()
+def why_no_torch() -> str | None:
+    """Why torch cannot be used, to follow "torch, which"; None if it can. Imports it."""
+    if find_spec("torch") is None:
+        return "is not installed"
+    try:
+        import_module("torch")
+    except (ImportError, OSError) as error:
+        return f"cannot be imported: {next(iter(str(error).splitlines()), type(error).__name__)}"
+    return None
+
+
+def require_torch(what: str) -> None:
+    """Import torch for something that cannot do without.
+
+    Raises:
+        DeviceError: It cannot be used; the message begins with `what` needs it.
+    """
+    missing = why_no_torch()
+    if missing is not None:
+        raise DeviceError(
+            f"{what} needs torch, which {missing}",
+            hint="install it (`pip install torch`) and give the same command again",
+        )
 
 
 def check_device_name(name: str) -> None:
@@ -69,11 +88,12 @@ def choose_devices(name: str) -> "list[torch.device]":
 
     Raises:
         UsageError: The name is not one of these.
-        DeviceError: This machine has no such device; the message lists those it has.
+        DeviceError: This machine has no such device; the message lists those it has. Or there is no torch.
     """
+    check_device_name(name)
+    require_torch(f"device {name}")
     import torch
 
-    check_device_name(name)
     devices = available_devices()
     gpus = [device for device in devices if device.startswith("cuda")]
     wanted = {"auto": devices[:1], "cuda": ["cuda:0"], "cuda:all": gpus or ["cuda:0"]}.get(name, [name])
@@ -158,10 +178,10 @@ class Placement:
     def known(cls, device: str, dtype: str, cache: "FeatureCache") -> Self | None:
         """What `device` and `dtype` mean, as far as that can be told without torch, else None.
 
-        On the CPU that is sure; so is `auto` where no accelerator has a driver. Otherwise it is what this installation
-        of torch answered when it was last asked.
+        On the CPU that is sure; so is `auto` where no accelerator has a driver, or where there is no torch. Otherwise
+        it is what this installation of torch answered when it was last asked.
         """
-        if device == "cpu" or (device == "auto" and _has_cpu_only()):
+        if device == "cpu" or (device == "auto" and (_has_cpu_only() or find_spec("torch") is None)):
             return cls("cpu", "float32" if dtype == "auto" else dtype)
         known = cache.placement(_question(device, dtype))
         return cls(*known) if known else None

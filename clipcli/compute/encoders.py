@@ -1,22 +1,26 @@
 """The encoders of one checkpoint: which device and number format they run on, made when they are first needed.
 
-torch is imported then and not before.
+torch is imported then and not before, and not at all for a small job; see `backend`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import finalize
 
 import numpy as np
 
+from clipcli.checkpoints.towers import SiglipTextConfig, VisionConfig
+from clipcli.compute.backend import Backend, Work, choose_backend, why_torch
 from clipcli.compute.checkpoint import Checkpoint
-from clipcli.compute.devices import Placement, choose_devices, choose_dtype, import_torch_ahead, text_dtype
+from clipcli.compute.devices import Placement, choose_devices, choose_dtype, require_torch, text_dtype, why_no_torch
 from clipcli.compute.options import ModelSpec, RunOptions
 from clipcli.errors import DamagedModelError, DeviceError
 from clipcli.features.cache import FeatureCache, FeatureSpace
 from clipcli.features.digests import checkpoint_digest
 from clipcli.features.labels import TextEncoder
+from clipcli.features.late import UNIDENTIFIED, LateCache
 from clipcli.features.pipeline import Encoder, default_workers
 from clipcli.images.prepare import Preparation
 from clipcli.scoring import Floats, Logits
@@ -25,6 +29,7 @@ from clipcli.text.tokenizer import TextTokenizer
 if TYPE_CHECKING:
     import torch
 
+    from clipcli.compute.numpy_backend.mapped import MappedWeights
     from clipcli.networks.dual_encoder import DualEncoder
 
 
@@ -39,6 +44,7 @@ class Encoders:
 
     def __init__(self, checkpoint: Checkpoint, options: RunOptions, memory: FeatureCache) -> None:
         self.checkpoint, self.options, self._memory = checkpoint, options, memory
+        self._work = Work()
 
     @property
     def workers(self) -> int:
@@ -46,11 +52,16 @@ class Encoders:
         return self.options.workers or default_workers()
 
     @cached_property
+    def cache(self) -> LateCache:
+        """Where features are kept; those of weights that are hashed later, when these encoders are not used anymore."""
+        cache = LateCache(self._memory, self.checkpoint.files.folder, self.checkpoint.weights)
+        finalize(self, cache.settle)
+        return cache
+
+    @cached_property
     def digest(self) -> str:
-        """Digest of the checkpoint's configuration and weights."""
-        # Weights that were never seen have no features that are cached, so torch will be needed.
-        folder, weights = self.checkpoint.files.folder, self.checkpoint.weights
-        return checkpoint_digest(folder, weights, self._memory, on_read=import_torch_ahead)
+        """Digest of the checkpoint's configuration and weights; hashes them unless it is known."""
+        return checkpoint_digest(self.checkpoint.files.folder, self.checkpoint.weights, self._memory)
 
     @cached_property
     def devices(self) -> "Sequence[torch.device]":
@@ -76,14 +87,21 @@ class Encoders:
     def logits(self) -> Logits:
         """How the checkpoint turns cosines into logits."""
         _ = self.checkpoint.image_tower, self.checkpoint.text_tower  # one tower alone has none
-        known = self._memory.logits(self.digest) if self._memory.usable else None
+        identity = self.cache.identity if self._memory.usable else UNIDENTIFIED
+        known = self._memory.logits(identity) if identity != UNIDENTIFIED else None
         if known is None:
-            from clipcli.networks.loading import read_logits
-
-            known = read_logits(self.checkpoint.weights)
-            if self._memory.usable:
-                self._memory.remember_logits(self.digest, known)
+            known = self._read_logits()
+            if identity != UNIDENTIFIED:
+                self._memory.remember_logits(identity, known)
         return known
+
+    def _read_logits(self) -> Logits:
+        if self._obstacle is None:
+            return self._mapped.logits()
+        require_torch(self._obstacle)
+        from clipcli.networks.loading import read_logits
+
+        return read_logits(self.checkpoint.weights)
 
     @property
     def tokenizer(self) -> TextTokenizer:
@@ -93,29 +111,108 @@ class Encoders:
     @property
     def text_space(self) -> FeatureSpace:
         """All that features of texts depend on besides the text."""
-        return FeatureSpace("text", self.digest, self.checkpoint.tokenizer_digest, self.placement.text_numerics)
+        return FeatureSpace("text", self.cache.identity, self.checkpoint.tokenizer_digest, self.placement.text_numerics)
 
     @property
     def image_space(self) -> FeatureSpace:
         """All that features of images depend on besides the image."""
-        return FeatureSpace("image", self.digest, self.preparation.digest, self.placement.numerics)
+        return FeatureSpace("image", self.cache.identity, self.preparation.digest, self.placement.numerics)
 
     @cached_property
     def preparation(self) -> Preparation:
         """How images become pixels."""
         return Preparation(self.options.decode, self.checkpoint.preprocessing)
 
-    @cached_property
+    def expect_images(self, new: int | None) -> None:
+        """Take note of how many images will be encoded, None if that is not known."""
+        self._work = replace(self._work, images=new)
+
+    def expect_prompts(self, new: int) -> None:
+        """Take note of how many prompts will be encoded."""
+        self._work = replace(self._work, prompts=new)
+
+    @property
     def text(self) -> TextEncoder:
-        """The text tower, ready for token ids."""
+        """The text tower, ready for token ids: in numpy if what is expected is little and torch is not in use yet."""
+        in_use = "_torch_text" in vars(self) or "_torch_image" in vars(self)
+        return self._torch_text if in_use or self._backend(self._work) == "torch" else self._numpy_text
+
+    @property
+    def image(self) -> Encoder:
+        """The image tower, ready for pixels; as `text`, but where nobody said how many, it may be any number."""
+        in_use = "_torch_image" in vars(self)
+        work = replace(self._work, images=self._work.images or None)
+        return self._torch_image if in_use or self._backend(work) == "torch" else self._numpy_image
+
+    def _backend(self, work: Work) -> Backend:
+        """What computes a job: as `choose_backend` says, or numpy where it must do without torch.
+
+        Raises:
+            DeviceError: torch is needed and cannot be used.
+        """
+        chosen = choose_backend(work, self.checkpoint.config, self._obstacle)
+        if self._obstacle is not None:
+            require_torch(self._obstacle)
+        return "numpy" if chosen == "torch" and why_no_torch() is not None else chosen
+
+    def check_weights(self) -> None:
+        """Compare names and shapes of all tensors with the configuration.
+
+        Raises:
+            DamagedModelError: They do not fit, or a file cannot be read.
+            DeviceError: torch is needed and cannot be used.
+        """
+        if self._obstacle is None:
+            _ = self._mapped
+            return
+        require_torch(self._obstacle)
+        from clipcli.networks.loading import checked_weights
+
+        checked_weights(self.checkpoint.config, self.checkpoint.weights)
+
+    @property
+    def _obstacle(self) -> str | None:
+        """What numpy cannot do; the placement, and with it the answer, may turn out otherwise than remembered."""
+        return why_torch(self.checkpoint.config, self.checkpoint.weights, self.placement)
+
+    @cached_property
+    def _mapped(self) -> "MappedWeights":
+        from clipcli.compute.numpy_backend.mapped import MappedWeights
+
+        return MappedWeights.open(self.checkpoint.weights, self.checkpoint.config)
+
+    @cached_property
+    def _numpy_text(self) -> TextEncoder:
+        from clipcli.compute.numpy_backend.text_encoder import NumpyTextEncoder
+
+        tower, width = self.checkpoint.text_tower, self.checkpoint.config.projection_dim
+        assert not isinstance(tower, SiglipTextConfig)  # `why_torch` names what is not written in numpy
+        return NumpyTextEncoder(tower, width, self._mapped, check=self._check)
+
+    @cached_property
+    def _numpy_image(self) -> Encoder:
+        from clipcli.compute.numpy_backend.image_encoder import NumpyImageEncoder
+
+        tower = self.checkpoint.image_tower
+        assert isinstance(tower, VisionConfig)  # as above
+        return NumpyImageEncoder(
+            tower,
+            self._mapped,
+            self.checkpoint.preprocessing,
+            batch_size=self.options.batch_size,
+            workers=self.workers,
+            check=self._check,
+        )
+
+    @cached_property
+    def _torch_text(self) -> TextEncoder:
         from clipcli.compute.torch_backend.text_encoder import TorchTextEncoder
 
         network = self._load(image=False, text=True).to(self.device, text_dtype(self.dtype))
         return TorchTextEncoder(network, self.checkpoint.tokenizer.pad_token_id, check=self._check)
 
     @cached_property
-    def image(self) -> Encoder:
-        """The image tower, ready for pixels."""
+    def _torch_image(self) -> Encoder:
         from clipcli.compute.torch_backend.image_encoder import ImageEncoder
 
         if len(self.devices) > 1:

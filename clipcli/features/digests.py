@@ -78,6 +78,16 @@ def checkpoint_digest(
     return digest.hexdigest()
 
 
+def known_checkpoint_digest(folder: Path, weight_files: Sequence[Path], memory: DigestMemory) -> str | None:
+    """What `checkpoint_digest` returns, if that is known without hashing weights, else None.
+
+    Raises:
+        DamagedModelError: A file cannot be read.
+    """
+    known = [blob_digest(path) or memory.known_digests([str(path)])[0] for path in weight_files]
+    return checkpoint_digest(folder, weight_files, memory) if all(known) else None
+
+
 def blob_digest(path: Path) -> bytes | None:
     """The SHA-256 in the name of a hub blob, or None for any other file; nothing is read."""
     target = Path(os.readlink(path)) if path.is_symlink() else path

@@ -84,6 +84,9 @@ class TextEncoders(Protocol):
     def text_space(self) -> FeatureSpace:
         """What features depend on besides the prompts."""
 
+    def expect_prompts(self, new: int) -> None:
+        """Take note of how many prompts will be encoded, before the encoder is asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelEncoder:
@@ -117,6 +120,7 @@ class LabelEncoder:
             tokens = {label.key: label.tokens for label in tokenized} | {k: f.tokens for k, f in known.items()}
             _refuse_alike(names, [tokens[key] for key in keys])
         done, total = 0, sum(len(label.ids) for label in tokenized)
+        self.encoders.expect_prompts(total)
         for share in _shares(tokenized):
             encoded = self._encode(share, lambda count, _, done=done: self.on_progress(done + count, total))  # type: ignore[misc]
             done += sum(len(label.ids) for label in share)

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -24,6 +25,10 @@ from clipcli.images.prepare import Pixels
 from clipcli.scoring import Floats
 
 Result: TypeAlias = Encoded | Failed
+
+# So many names are looked up ahead to find out how many images are new; of more, or of more new ones, none of which is
+# a small job, nobody needs to know.
+_LOOKED_UP_AHEAD, _FEW_NEW = 1024, 128
 
 # Images of which nothing but the features is needed make no batch of pixels; they are handed on in lots of this.
 _CACHED_AT_ONCE = 256
@@ -53,6 +58,9 @@ class Encoders(Protocol):
     @property
     def image(self) -> Encoder:
         """The image encoder, made when it is first asked for."""
+
+    def expect_images(self, new: int | None) -> None:
+        """Take note of how many images will be encoded, None if that is not known, before the encoder is asked for."""
 
 
 def available_cores() -> int:
@@ -88,16 +96,24 @@ class ImagePipeline:
     def __init__(self, reader: ImageReader, encoders: Encoders, *, workers: int) -> None:
         self._reader, self._encoders, self._workers = reader, encoders, workers
 
-    def batches(self, sources: Iterable[ImageSource | Pause]) -> Generator[list[Result], None, None]:
-        """Yield features batch by batch, in input order; the first images are being read when this returns."""
-        run = self._run(iter(sources))
+    def batches(
+        self, sources: Iterable[ImageSource | Pause], *, at_hand: bool = False
+    ) -> Generator[list[Result], None, None]:
+        """Yield features batch by batch, in input order; the first images are being read when this returns.
+
+        Args:
+            sources: The images.
+            at_hand: Whether their names can be had without waiting, so that few of them can be counted in advance.
+        """
+        run = self._run(iter(sources), at_hand)
         next(run)
         return run
 
-    def _run(self, sources: Iterator[ImageSource | Pause]) -> Generator[list[Result], None, None]:
+    def _run(self, sources: Iterator[ImageSource | Pause], at_hand: bool) -> Generator[list[Result], None, None]:
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="image")
         try:
             reading = _Reading(self._reader, sources, pool, ahead=2 * self._workers)
+            self._encoders.expect_images(reading.count_new() if at_hand else None)
             reading.fill()
             yield []  # reading has begun; `batches` takes this one
             yield from self._encode(reading, pool)
@@ -151,8 +167,21 @@ class _Reading:
     ) -> None:
         self.ahead = ahead  # until the encoder, and with it the size of a batch, is known
         self._reader, self._pool = reader, pool
-        self._items = reader.recall(sources)
+        self._items: Iterator[ImageSource | Encoded | Pause] = reader.recall(sources)
         self._pending: deque[Future[Decoded | Result] | Encoded | Pause] = deque()
+
+    def count_new(self) -> int | None:
+        """How many images are not cached, or None if there are many names or many new images."""
+        looked_up: list[ImageSource | Encoded | Pause] = []
+        new = 0
+        for item in self._items:
+            looked_up.append(item)
+            new += isinstance(item, ImageSource)
+            if new > _FEW_NEW or len(looked_up) > _LOOKED_UP_AHEAD:
+                self._items = chain(looked_up, self._items)
+                return None
+        self._items = iter(looked_up)
+        return new
 
     def fill(self) -> None:
         """Begin to read as many as shall be read ahead, or up to where the sources pause."""

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from clipcli.errors import LabelSetError
-from clipcli.labels.yaml_nodes import Node
+
+if TYPE_CHECKING:
+    from clipcli.labels.yaml_nodes import Node  # imports YAML, which most runs do not need
 
 _KEYS = ("model", "model_name", "images", "question", "temperature", "none_below", "quantiles")
 
@@ -75,7 +78,7 @@ class Calibration:
         return {key: value for key, value in fields.items() if value is not None}
 
 
-def read_calibration(node: Node) -> Calibration:
+def read_calibration(node: "Node") -> Calibration:
     """Read the `calibration` key.
 
     Raises:
@@ -99,6 +102,6 @@ def read_calibration(node: Node) -> Calibration:
         raise (error if str(error).startswith(f"{node.file}:") else node.error(str(error), error.hint)) from error
 
 
-def _quantiles(node: Node) -> dict[int, float]:
+def _quantiles(node: "Node") -> dict[int, float]:
     known = tuple(str(coverage) for coverage in range(1, 100))
     return {int(key): value.number(f"quantile {key}") for key, value in node.fields(known, "quantiles").items()}

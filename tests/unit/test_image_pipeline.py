@@ -56,6 +56,9 @@ class Encoders:
         assert self._encoder is not None, "an encoder is made though everything is cached"
         return self._encoder
 
+    def expect_images(self, new: int | None) -> None:
+        self.expected = new
+
 
 def run(names: list[str], encoder: FakeEncoder | None = None, workers: int = 2) -> list[Result]:
     pipeline = ImagePipeline(FakeReader(), Encoders(encoder or FakeEncoder()), workers=workers)

@@ -42,6 +42,7 @@ class Encoder(LabelEncoder):
             tokenizer=Tokenizer(),
             text=SimpleNamespace(encode=counting),
             text_space=space,
+            expect_prompts=lambda new: None,
         )
         return LabelEncoder(encoders, cache, lambda *counts: progress.append(counts))  # type: ignore[arg-type]
 

@@ -22,6 +22,11 @@ ORIENTATION = 0x0112
 LONG_AGO_NS = 10**18
 
 
+def has_encoder(model: Model) -> bool:
+    """Whether a tower was made, in numpy or torch."""
+    return any(name.endswith(("_text", "_image")) for name in vars(model.encoders))
+
+
 @pytest.fixture(scope="module")
 def model(clip_checkpoint: Path) -> Model:
     return clipcli.load(str(clip_checkpoint))
@@ -106,7 +111,7 @@ def test_bytes_are_remembered_by_content_and_images_not_at_all(clip_checkpoint: 
     for image, remembered in ((data, True), (photo, True), (Image.open(photo), False)):
         model = clipcli.load(clip_checkpoint)
         np.testing.assert_allclose(model.encode_images([image])[0], first, atol=1e-6)
-        assert ("image" not in vars(model.encoders)) is remembered
+        assert has_encoder(model) is not remembered
 
 
 def test_an_image_given_many_times_is_loaded_once(model: Model, tmp_path: Path) -> None:
@@ -150,7 +155,7 @@ def test_what_is_no_image_is_named_before_anything_is_computed(
         ):
             with pytest.raises(TypeError, match=rf"^image 1 is .* {kind}; give a path, a PIL image .*fromarray"):
                 ask(images)
-    assert not {"text", "image"} & vars(fresh.encoders).keys()
+    assert not has_encoder(fresh)
     with pytest.raises(TypeError, match=rf"^image 1 is .* {kind}"):
         fresh.encode_images(iter([photo, image]))
 

@@ -108,13 +108,12 @@ def _job(
 ) -> tuple[Report, ClipError | None]:
     """What a job without more options would use, and the first thing that would stop it."""
     from clipcli import hub
-    from clipcli.api.diagnose import check_job
-    from clipcli.compute.devices import choose_device, choose_dtype
+    from clipcli.api.diagnose import check_job, check_placement
 
     job: Report = {"model": model, "revision": revision, "here": False, "device": None, "dtype": None}
     try:
-        chosen = choose_device(device)
-        job |= {"device": str(chosen), "dtype": str(choose_dtype(dtype, chosen)).removeprefix("torch.")}
+        placement = check_placement(device, dtype)
+        job |= {"device": placement.device, "dtype": placement.dtype}
         _refuse_wrong_numbers(job, checks)
         job["model"] = model or hub.default_model()
         job["here"] = hub.is_here(job["model"], revision=revision)
@@ -159,12 +158,20 @@ def _refuse_unfetchable(name: str, revision: str | None, hub_report: Mapping[str
 
 def _versions() -> dict[str, str]:
     import platform
-    from importlib.metadata import version
 
     from clipcli import __version__
 
-    packages = {name: version(name) for name in _PACKAGES}
+    packages = {name: _version(name) for name in _PACKAGES}
     return {"clipcli": __version__, "python": platform.python_version(), "system": platform.platform(), **packages}
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _hub(offline: bool) -> Report:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+import typer
+
 from clipcli.cli.options import InputOptions, ModelOptions, RunOutputOptions, SortOptions
 from clipcli.cli.output import Renderer, make_renderer
 from clipcli.cli.output.destination import Destination, open_destination
@@ -16,7 +18,7 @@ from clipcli.cli.output.shapes import Row, Shape
 from clipcli.cli.output.summary import Tally
 from clipcli.cli.shell.progress import is_terminal_shared
 from clipcli.cli.shell.run_progress import RunProgress, run_progress
-from clipcli.errors import UsageError
+from clipcli.errors import ExitStatus, UsageError
 from clipcli.library.journal.rows import Journal
 from clipcli.library.journal.run_file import RunFile
 from clipcli.results import Record
@@ -103,10 +105,10 @@ class Runner(Generic[R]):
         if journal is not None:
             sources = journal.pending(sources)
         tally = Tally(self.question.shape)
-        images = _noting_cached(model.image_features(sources), tally)
+        images = _noting_cached(model.image_features(sources, at_hand=self.inputs.are_files), tally)
         judge = self.question.prepare(model)
         progress.images(journal.kept if journal is not None else 0, watched.count_all)
-        Run(
+        run = Run(
             output=output,
             renderer=self.additions.renderer or self._renderer,
             describe=partial(self._describe, model),
@@ -117,7 +119,13 @@ class Runner(Generic[R]):
             steps=self._steps(model),
             remarks=watched.remarks,
             keeps_features=model.cache.usable,
-        ).execute(answer(images, judge))
+        )
+        try:
+            run.execute(answer(images, judge))
+        except typer.Exit as end:
+            if end.exit_code == ExitStatus.PARTIAL:  # a process that fails waits for nothing more on its way out
+                model.encoders.cache.settle()
+            raise
 
     def _shows_progress(self) -> bool:
         output = self.output

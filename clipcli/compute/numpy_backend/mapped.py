@@ -25,11 +25,18 @@ from clipcli.checkpoints.weights import (
 )
 from clipcli.compute.numpy_backend.clip import Indices
 from clipcli.compute.numpy_backend.shapes import expected_shapes
-from clipcli.errors import DamagedModelError, UnsupportedModelError
+from clipcli.errors import DamagedModelError
 from clipcli.scoring import Floats, Logits
 
 _LENGTH_BYTES = 8
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",  # older files hold constants that are no weights
+    "I32": "<i4",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,6 @@ class MappedWeights:
 
         Raises:
             DamagedModelError: A file cannot be read, two files hold the same tensor, or a tensor does not fit.
-            UnsupportedModelError: A tensor is stored in a format that numpy cannot read.
         """
         tensors: dict[str, _Stored] = {}
         for path in paths:
@@ -75,9 +81,6 @@ class MappedWeights:
         where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} weight files)"
         expected = expected_shapes(config)
         check_shapes({name: stored.shape for name, stored in tensors.items()}, expected, where)
-        for name in expected:
-            if tensors[name].dtype not in _DTYPES:
-                raise UnsupportedModelError(f"{where}: {name} is stored as {tensors[name].dtype}, which needs torch")
         weights = cls(tensors, where)
         if LOGIT_SCALE in expected:
             weights.logits()
@@ -103,6 +106,16 @@ class MappedWeights:
         """Some rows of a large table: a copy of these, and of no others."""
         stored = self._tensors[name]
         return _in_float32(stored.array()[indices], stored.dtype)
+
+
+def unreadable_format(paths: Sequence[Path]) -> str | None:
+    """A number format among the tensors of these files that numpy does not have, or None.
+
+    Raises:
+        DamagedModelError: A file cannot be read.
+    """
+    formats = {stored.dtype for path in paths for stored in _read_header(path).values()}
+    return next((f"the number format {name}" for name in sorted(formats - _DTYPES.keys())), None)
 
 
 def _read_header(path: Path) -> dict[str, _Stored]:
