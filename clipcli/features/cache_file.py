@@ -168,7 +168,10 @@ class CacheFile:
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID)
+    """Whether we made the file; we make no triggers or views, which would change what our statements do."""
+    marked = connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID
+    strange = "SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index')"
+    return bool(marked and connection.execute(strange).fetchone()[0] == 0)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
