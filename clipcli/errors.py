@@ -9,9 +9,15 @@ name of its `parameter`; elsewhere in messages, hints and warnings names stand i
 `device`, `device="cpu"`.
 """
 
+import re
 import sys
 import warnings
 from enum import IntEnum
+
+_LONG_QUOTES = (
+    re.compile(r"'((?:[^'\\]|\\.){100})(?:[^'\\]|\\.){200,}+'", re.DOTALL),
+    re.compile(r'"((?:[^"\\]|\\.){100})(?:[^"\\]|\\.){200,}+"', re.DOTALL),
+)
 
 
 class ExitStatus(IntEnum):
@@ -43,7 +49,7 @@ class ClipError(Exception):
         self, message: str, hint: str | None = None, *, parameter: str | None = None, value: object = None
     ) -> None:
         """Keep the message for `str()` and the hint beside it."""
-        super().__init__(message)
+        super().__init__(shortened(message))
         self.hint = self.usual_hint if hint is None else hint
         self.parameter, self.value = parameter, value
 
@@ -115,9 +121,16 @@ class ClipWarning(UserWarning):
     """Something the user should know about a result that is nevertheless right. Commands print it to stderr."""
 
 
+def shortened(message: str) -> str:
+    """Cut what a message quotes down to a length that can be read: a label may have 10,000 characters."""
+    for quote in _LONG_QUOTES:
+        message = quote.sub(r"'\1...'", message)
+    return message
+
+
 def warn(message: str) -> None:
     """Give a `ClipWarning` that points at the line which called this package, however deep inside it arises."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == __package__:
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, ClipWarning, stacklevel=level)
+    warnings.warn(shortened(message), ClipWarning, stacklevel=level)

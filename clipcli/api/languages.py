@@ -5,7 +5,28 @@ from collections.abc import Sequence
 from clipcli import demo, hub
 from clipcli.labels.templates import base_language, language_of_text
 
-_NAMES = {"en": "English", "zh": "Chinese", "ja": "Japanese", "ko": "Korean", "ru": "Russian", "ar": "Arabic"}
+_NAMES = {
+    "am": "Amharic",
+    "ar": "Arabic",
+    "bn": "Bengali",
+    "el": "Greek",
+    "en": "English",
+    "he": "Hebrew",
+    "hi": "Hindi",
+    "hy": "Armenian",
+    "ja": "Japanese",
+    "ka": "Georgian",
+    "km": "Khmer",
+    "ko": "Korean",
+    "lo": "Lao",
+    "my": "Burmese",
+    "ru": "Russian",
+    "si": "Sinhala",
+    "ta": "Tamil",
+    "te": "Telugu",
+    "th": "Thai",
+    "zh": "Chinese",
+}
 
 
 def spoken_languages(model_id: str, family: str) -> frozenset[str]:

@@ -31,8 +31,8 @@ def load(
 
     Every argument is what the command's option of its name is, with the same default; only `clip models default` is not
     asked, so that a script means the same model everywhere. Features that the command has cached are found, and
-    images much larger than the model's input are decoded and scaled the fast way (a cosine above 0.999 with the exact
-    features); `exact_decode` gives the pixels of `transformers`.
+    images much larger than the model's input are decoded and scaled the fast way; `exact_decode` gives the pixels of
+    `transformers`. With `demo` the cosine of the two features was 0.9968 at worst, and above 0.9999 for most images.
 
     Args:
         name: An alias, a hub id, `demo`, or the path of a folder or file; a `Path` is always the latter.

@@ -19,23 +19,28 @@ wrote them. Half precision would save half of 2 kB an image and move cosines by 
 Device and dtype are part of a `FeatureSpace`: half precision must not be served to a float32 run, nor a GPU's
 features to somebody who compares it with the CPU.
 
+Every row has a checksum over what it says and what it is asked by. SQLite notices damage to its own structures only;
+what fails its checksum, or is of another type than was written, counts as unknown, is computed again and replaced.
+
 A cache that cannot be used (see `cache_file`) remembers nothing and answers every question with "unknown". Must not
 import torch.
 """
 
 import os
 import sqlite3
+import struct
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from clipcli.errors import ClipError, UsageError
-from clipcli.features.cache_file import CacheFile
+from clipcli.features.cache_file import CacheFile, DamagedFileError
 from clipcli.files import FileStamp, cache_folder
 from clipcli.scoring import Floats, Logits
 
@@ -47,23 +52,33 @@ DEFAULT_LIMIT_MB = 2048
 _FEATURES_VERSION = 2
 
 # A file of another layout has another name, so that two versions of the program do not fight over one.
-_FILE_NAME = "features-2.sqlite"
+_FILE_NAME = "features-3.sqlite"
 
 _SCHEMA = """
 CREATE TABLE space (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL UNIQUE);
 CREATE TABLE feature (
-    space INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, note BLOB NOT NULL, used INTEGER NOT NULL,
-    UNIQUE (space, key)
+    space INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, note BLOB NOT NULL, checksum INTEGER NOT NULL,
+    used INTEGER NOT NULL, UNIQUE (space, key)
 );
 CREATE INDEX feature_used ON feature (used);
-CREATE TABLE file (path BLOB NOT NULL UNIQUE, stamp BLOB NOT NULL, digest BLOB NOT NULL, used INTEGER NOT NULL);
+CREATE TABLE file (
+    path BLOB NOT NULL UNIQUE, stamp BLOB NOT NULL, digest BLOB NOT NULL, checksum INTEGER NOT NULL,
+    used INTEGER NOT NULL
+);
 CREATE INDEX file_used ON file (used);
-CREATE TABLE checkpoint (digest TEXT PRIMARY KEY, logit_scale REAL NOT NULL, logit_bias REAL NOT NULL);
-CREATE TABLE placement (asked TEXT PRIMARY KEY, device TEXT NOT NULL, dtype TEXT NOT NULL);
+CREATE TABLE checkpoint (
+    digest TEXT PRIMARY KEY, logit_scale REAL NOT NULL, logit_bias REAL NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE placement (
+    asked TEXT PRIMARY KEY, device TEXT NOT NULL, dtype TEXT NOT NULL, checksum INTEGER NOT NULL
+);
 CREATE TABLE lookup (kind TEXT PRIMARY KEY, hits INTEGER NOT NULL, misses INTEGER NOT NULL)
 """
 
+# 10^12 MB are more than there is, and fit the arithmetic of SQLite.
+_MOST_DIGITS = 12
 _KEYS_A_QUERY = 500
+_FLOAT_BYTES = 4
 _EVICTED_AT_ONCE = 1000
 # Eviction makes this much room, so that a full cache does not evict at every batch.
 _KEPT_OF_LIMIT = 0.9
@@ -124,7 +139,7 @@ class CacheInfo:
 
 
 class FeatureCache:
-    """CachedFeature features. Safe in several threads and processes at once; see the module for its use."""
+    """Cached features. Safe in several threads and processes at once; see the module for its use."""
 
     def __init__(self, file: CacheFile, limit_bytes: int) -> None:
         """Use a file; `open_cache` opens the user's."""
@@ -158,14 +173,17 @@ class FeatureCache:
         if not entries:
             return
         today = _today()
+        start = _checksum(space.name.encode())
         values = [(key, entry.features.astype("<f4").tobytes(), entry.note) for key, entry in entries.items()]
 
         def insert(db: sqlite3.Connection) -> None:
             db.execute("INSERT OR IGNORE INTO space (kind, name) VALUES (?, ?)", (space.kind, space.name))
-            space_id = db.execute("SELECT id FROM space WHERE name = ?", (space.name,)).fetchone()[0]
+            found = db.execute("SELECT id FROM space WHERE name = ?", (space.name,)).fetchone()
+            if found is None:
+                raise DamagedFileError("a row that was written is not found")
             db.executemany(
-                "INSERT OR REPLACE INTO feature (space, key, value, note, used) VALUES (?, ?, ?, ?, ?)",
-                [(space_id, *value, today) for value in values],
+                "INSERT OR REPLACE INTO feature (space, key, value, note, checksum, used) VALUES (?, ?, ?, ?, ?, ?)",
+                [(found[0], *value, _checksum(*value, start=start), today) for value in values],
             )
 
         self._file.write(insert)
@@ -193,34 +211,42 @@ class FeatureCache:
         A file that changed moments ago is left out: it may change again without its times showing it.
         """
         today = _today()
-        rows = [(_path_key(path), s.to_bytes(), digest, today) for path, s, digest in digests if s.settled]
+        files = [(_path_key(path), stamp.to_bytes(), digest) for path, stamp, digest in digests if stamp.settled]
+        rows = [(*file, _checksum(*file), today) for file in files]
         if rows:
-            statement = "INSERT OR REPLACE INTO file (path, stamp, digest, used) VALUES (?, ?, ?, ?)"
+            statement = "INSERT OR REPLACE INTO file (path, stamp, digest, checksum, used) VALUES (?, ?, ?, ?, ?)"
             self._file.write(lambda db: db.executemany(statement, rows))
 
     def logits(self, checkpoint: str) -> Logits | None:
         """How a checkpoint turns cosines into logits, or None if it was never seen."""
-        query = "SELECT logit_scale, logit_bias FROM checkpoint WHERE digest = ?"
+        query = "SELECT logit_scale, logit_bias, checksum FROM checkpoint WHERE digest = ?"
         row = self._file.read(lambda db: db.execute(query, (checkpoint,)).fetchone())
-        return None if row is None else Logits(scale=float(row[0]), bias=float(row[1]))
+        if row is None or not all(isinstance(number, float) for number in row[:2]):
+            return None
+        logits = Logits(scale=row[0], bias=row[1])
+        return logits if row[2] == _logits_checksum(checkpoint, logits) else None
 
     def remember_logits(self, checkpoint: str, logits: Logits) -> None:
         """Remember how a checkpoint turns cosines into logits."""
-        statement = "INSERT OR REPLACE INTO checkpoint (digest, logit_scale, logit_bias) VALUES (?, ?, ?)"
-        self._file.write(lambda db: db.execute(statement, (checkpoint, logits.scale, logits.bias)))
+        statement = "INSERT OR REPLACE INTO checkpoint (digest, logit_scale, logit_bias, checksum) VALUES (?, ?, ?, ?)"
+        row = (checkpoint, logits.scale, logits.bias, _logits_checksum(checkpoint, logits))
+        self._file.write(lambda db: db.execute(statement, row))
 
     def placement(self, asked: str) -> tuple[str, str] | None:
         """Device and dtype that a choice meant when torch was last asked, or None if it never was."""
-        row = self._file.read(
-            lambda db: db.execute("SELECT device, dtype FROM placement WHERE asked = ?", (asked,)).fetchone()
-        )
-        return None if row is None else (str(row[0]), str(row[1]))
+        query = "SELECT device, dtype, checksum FROM placement WHERE asked = ?"
+        row = self._file.read(lambda db: db.execute(query, (asked,)).fetchone())
+        if row is None or not _is_sound(row[2], asked.encode(), *row[:2]):
+            return None
+        return row[0].decode(), row[1].decode()
 
     def remember_placement(self, asked: str, device: str, dtype: str) -> None:
         """Remember which device and dtype a choice means on this machine."""
         if self.placement(asked) != (device, dtype):
-            statement = "INSERT OR REPLACE INTO placement (asked, device, dtype) VALUES (?, ?, ?)"
-            self._file.write(lambda db: db.execute(statement, (asked, device, dtype)))
+            statement = "INSERT OR REPLACE INTO placement (asked, device, dtype, checksum) VALUES (?, ?, ?, ?)"
+            row = (asked, device, dtype)
+            checksum = _checksum(*(text.encode() for text in row))
+            self._file.write(lambda db: db.execute(statement, (*row, checksum)))
 
     def info(self) -> CacheInfo:
         """Describe what is remembered.
@@ -266,8 +292,8 @@ def open_cache() -> FeatureCache:
         UsageError: `CLIPCLI_CACHE_MB` is not a number of megabytes.
     """
     limit = os.environ.get("CLIPCLI_CACHE_MB", str(DEFAULT_LIMIT_MB))
-    if not limit.isdecimal() or int(limit) < 1:
-        raise UsageError(f"CLIPCLI_CACHE_MB={limit} is not a number of megabytes", hint="use 1 or more")
+    if not limit.isdecimal() or len(limit) > _MOST_DIGITS or int(limit) < 1:
+        raise UsageError(f"CLIPCLI_CACHE_MB={limit[:20]} is not a number of megabytes", hint="use 1 or more")
     return FeatureCache(CacheFile(cache_path(), _SCHEMA), int(limit) * 2**20)
 
 
@@ -284,19 +310,40 @@ def _select(db: sqlite3.Connection, space: FeatureSpace, keys: Sequence[bytes]) 
     if found is None:
         return []
     rows: list[_Row] = []
+    start = _checksum(space.name.encode())
     for part in _parts(keys):
         marks = ",".join("?" * len(part))
-        query = f"SELECT rowid, key, value, note, used FROM feature WHERE space = ? AND key IN ({marks})"
-        rows.extend(db.execute(query, (found[0], *part)))
+        query = f"SELECT rowid, key, value, note, used, checksum FROM feature WHERE space = ? AND key IN ({marks})"
+        for *row, checksum in db.execute(query, (found[0], *part)):
+            if _is_sound(checksum, *row[1:4], start=start) and len(row[2]) % _FLOAT_BYTES == 0:
+                rows.append(tuple(row))
     return rows
 
 
 def _select_files(db: sqlite3.Connection, names: Sequence[bytes]) -> dict[bytes, tuple[bytes, bytes, int]]:
     rows = {}
     for part in _parts(names):
-        query = f"SELECT path, stamp, digest, used FROM file WHERE path IN ({','.join('?' * len(part))})"
-        rows.update({path: (stamp, digest, used) for path, stamp, digest, used in db.execute(query, part)})
+        query = f"SELECT path, stamp, digest, used, checksum FROM file WHERE path IN ({','.join('?' * len(part))})"
+        for path, stamp, digest, used, checksum in db.execute(query, part):
+            if _is_sound(checksum, path, stamp, digest):
+                rows[path] = (stamp, digest, used)
     return rows
+
+
+def _checksum(*fields: bytes, start: int = 0) -> int:
+    """CRC-32 of fields and their lengths: 4 us for a feature of 2 kB."""
+    for field in fields:
+        start = zlib.crc32(field, zlib.crc32(b"%d " % len(field), start))
+    return start
+
+
+def _is_sound(checksum: object, *fields: Any, start: int = 0) -> bool:
+    """Whether the fields of a row are bytes, and those that were written."""
+    return all(isinstance(field, bytes) for field in fields) and checksum == _checksum(*fields, start=start)
+
+
+def _logits_checksum(checkpoint: str, logits: Logits) -> int:
+    return _checksum(checkpoint.encode(), struct.pack("<2d", logits.scale, logits.bias))
 
 
 def _parts(keys: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
@@ -337,8 +384,9 @@ def _kind_info(db: sqlite3.Connection, kind: Kind) -> KindInfo:
         rows = db.execute("SELECT count(*) FROM feature WHERE space = ?", (space_id,)).fetchone()[0]
         # The features of a space are of one length, so none but the first needs to be looked at.
         length = db.execute("SELECT length(value) FROM feature WHERE space = ? LIMIT 1", (space_id,)).fetchone()
-        count, size = count + rows, size + rows * (length[0] if length else 0)
-    hits, misses = db.execute("SELECT hits, misses FROM lookup WHERE kind = ?", (kind,)).fetchone() or (0, 0)
+        count, size = count + rows, size + rows * (length[0] or 0 if length else 0)
+    query = "SELECT CAST(hits AS INTEGER), CAST(misses AS INTEGER) FROM lookup WHERE kind = ?"
+    hits, misses = db.execute(query, (kind,)).fetchone() or (0, 0)
     return KindInfo(count, size, hits, misses)
 
 

@@ -22,8 +22,22 @@ T = TypeVar("T")
 _APPLICATION_ID = 0x636C6970
 _SIDE_FILES = ("", "-wal", "-shm")
 _BUSY_TIMEOUT_S = 15.0
-# SQLITE_ERROR: our statements are fixed, so one that fails to compile has met tables that are not ours.
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+# Our statements are fixed: one that does not compile (SQLITE_ERROR), finds a value in its way (SQLITE_CONSTRAINT) or
+# one that is too large (SQLITE_TOOBIG) has met tables that are not ours, or no longer.
+_DAMAGE = (
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_MISMATCH,
+)
+
+
+class DamagedFileError(sqlite3.DatabaseError):
+    """Raised by an action whose answers contradict each other."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
 class CacheFile:
@@ -113,6 +127,7 @@ class CacheFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         weakref.finalize(self, connection.close)
+        connection.text_factory = bytes  # damaged text need not be UTF-8
         self._connection = connection
         self._identity = _identity(path)
         connection.execute("PRAGMA page_size = 16384")  # a feature is 2 or 3 kB: with 4 kB pages half would be wasted
@@ -153,7 +168,10 @@ class CacheFile:
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID)
+    """Whether we made the file; we make no triggers or views, which would change what our statements do."""
+    marked = connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID
+    strange = "SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index')"
+    return bool(marked and connection.execute(strange).fetchone()[0] == 0)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -1,11 +1,11 @@
 """Names for contents: what the keys of the feature cache are made of.
 
-Everything is SHA-256, because that is what the hub names its blobs by: weights in its cache need no reading. Must not
-import torch.
+Everything is SHA-256. No file's name is believed, not even that of a hub blob: whoever hands over a folder chooses what
+its links are called, and a file that is damaged on disk keeps its name. So weights are read once, and their digest is
+remembered by path and stamp. Must not import torch.
 """
 
 import hashlib
-import mmap
 import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ from clipcli.files import FileStamp
 _HEX_DIGITS = 64
 # Read in less time than it takes to notice.
 _LARGE_BYTES = 64 * 2**20
-_STRIDE_BYTES = 64 * 2**20
+_STRIDE_BYTES = 16 * 2**20
 
 
 class DigestMemory(Protocol):
@@ -57,8 +57,7 @@ def checkpoint_digest(
 ) -> str:
     """Digest of all that decides what a checkpoint computes: its `config.json` and its weights.
 
-    Weights in the hub's cache are links to blobs named by their digest. Others are read once (a second for a GB) and
-    remembered by path and stamp.
+    Weights are read once (a second for a GB) and remembered by path and stamp.
 
     Args:
         folder: The checkpoint.
@@ -72,24 +71,23 @@ def checkpoint_digest(
     try:
         digest = hashlib.sha256((folder / "config.json").read_bytes())
         for path in weight_files:
-            digest.update(blob_digest(path) or _remembered_digest(path, memory, on_read))
+            digest.update(_remembered_digest(path, memory, on_read))
     except OSError as error:
         raise DamagedModelError(f"{error.filename} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
 
 
 def known_checkpoint_digest(folder: Path, weight_files: Sequence[Path], memory: DigestMemory) -> str | None:
-    """What `checkpoint_digest` returns, if that is known without hashing weights, else None.
+    """What `checkpoint_digest` would return, if that is known without reading weights; else None.
 
-    Raises:
-        DamagedModelError: A file cannot be read.
+    Nothing is cached under a digest that is not known, so an answer need not wait for it.
     """
-    known = [blob_digest(path) or memory.known_digests([str(path)])[0] for path in weight_files]
-    return checkpoint_digest(folder, weight_files, memory) if all(known) else None
+    known = memory.known_digests([os.path.realpath(path) for path in weight_files])
+    return None if None in known else checkpoint_digest(folder, weight_files, memory)
 
 
 def blob_digest(path: Path) -> bytes | None:
-    """The SHA-256 in the name of a hub blob, or None for any other file; nothing is read."""
+    """The SHA-256 that the name of a hub blob claims, or None for any other file; to be shown, not to be relied on."""
     target = Path(os.readlink(path)) if path.is_symlink() else path
     if target.parent.name != "blobs" or len(target.name) != _HEX_DIGITS:
         return None
@@ -99,25 +97,34 @@ def blob_digest(path: Path) -> bytes | None:
         return None
 
 
-def _file_digest(path: Path) -> bytes:
-    """Hash a file in long strides, so that a thread that imports torch meanwhile is not held up at each short one."""
+def file_digest(path: str | Path) -> bytes:
+    """Hash as much of a file as it has when it is opened, in strides.
+
+    Long ones, so that a thread that imports torch meanwhile is not held up at each; read and not mapped, since a mapped
+    file that somebody shortens ends the process.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        for start in range(0, size, _STRIDE_BYTES):
-            length = min(_STRIDE_BYTES, size - start)
-            with mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=start) as stride:
-                digest.update(stride)
+    with open(path, "rb", buffering=0) as file:
+        left = os.fstat(file.fileno()).st_size
+        buffer = memoryview(bytearray(min(left, _STRIDE_BYTES)))
+        while left > 0 and (count := file.readinto(buffer[:left])):
+            digest.update(buffer[:count])
+            left -= count
     return digest.digest()
 
 
 def _remembered_digest(path: Path, memory: DigestMemory, on_read: Callable[[], None]) -> bytes:
-    known = memory.known_digests([str(path)])[0]
+    name = os.path.realpath(path)  # that of the blob: the same for every revision that has it
+    known = memory.known_digests([name])[0]
     if known is not None:
         return known
-    stamp = FileStamp.of(path)
+    stamp = FileStamp.of(name)
     if stamp.size > _LARGE_BYTES:
         on_read()
-    digest = _file_digest(path)
-    memory.remember_digests([(str(path), stamp, digest)])
+    digest = file_digest(name)
+    if stamp == FileStamp.of(name):
+        memory.remember_digests([(name, stamp, digest)])
     return digest

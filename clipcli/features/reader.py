@@ -1,18 +1,17 @@
 """Reads images, unless their features are cached."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from clipcli.errors import ImageError
 from clipcli.features.cache import CachedFeature, FeatureCache, FeatureSpace
-from clipcli.features.digests import content_digest
+from clipcli.features.digests import content_digest, file_digest
 from clipcli.files import FileStamp
 from clipcli.images.find import ImageSource, Pause
+from clipcli.images.opening import is_readable_file
 from clipcli.images.prepare import Pixels
 from clipcli.scoring import Floats
 
@@ -170,8 +169,8 @@ def _mark(source: ImageSource) -> Mark | None:
         return Mark(content_digest(source.data), None)
     stamp = _stamp(source.path)
     with suppress(OSError, ValueError):  # decoding will say what is wrong
-        if stamp is not None and os.path.isfile(source.path):  # a pipe can be read only once
-            return Mark(content_digest(Path(source.path).read_bytes()), stamp)
+        if stamp is not None and is_readable_file(source.path):  # a pipe can be read only once
+            return Mark(file_digest(source.path), stamp)
     return None
 
 

@@ -134,10 +134,10 @@ def _enlarge_blocks() -> None:
     Of smaller ones each thread keeps its own for later: two images of 254 megapixels, decoded one after the other in
     two threads, took twice as much as one.
     """
-    from PIL.Image import core
+    from PIL import _imaging
 
     if "PILLOW_BLOCK_SIZE" not in os.environ:
-        core.set_block_size(_PILLOW_BLOCK_BYTES)
+        _imaging.set_block_size(_PILLOW_BLOCK_BYTES)
 
 
 def _silence_libtiff() -> None:

@@ -18,12 +18,13 @@ from clipcli.errors import ClipError, ImageError, MissingFile, PermissionDenied,
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# What Pillow decodes by itself, and HEIC with the extra. Left out on purpose: what Pillow only recognises (BUFR, GRIB,
-# HDF5, MPEG, WMF) and EPS, for which it would start Ghostscript on a file that may be anyone's.
+# What Pillow decodes by itself, and HEIC with the extra. Left out on purpose: what Pillow only recognizes (BUFR, GRIB,
+# HDF5, MPEG, WMF; `.hdr` means one of them to it, and a Radiance file to photographers), and EPS, for which it would
+# start Ghostscript on a file that may be anyone's.
 IMAGE_EXTENSIONS = frozenset(
     f".{extension}"
     for extension in (
-        "apng avif avifs blp bmp bw cur dcx dds dib fit fits flc fli ftc ftu gbr gif hdr heic heics heif heifs hif "
+        "apng avif avifs blp bmp bw cur dcx dds dib fit fits flc fli ftc ftu gbr gif heic heics heif heifs hif "
         "icb icns ico iim im j2c j2k jfif jp2 jpc jpe jpeg jpf jpg jpx mpo msp pbm pcd pcx pfm pgm png pnm ppm psd "
         "pxr qoi ras rgb rgba sgi tga tif tiff vda vst webp xbm xpm"
     ).split()
@@ -63,6 +64,10 @@ def images_of(sources: "Iterable[ImageSource | Pause]") -> Iterator[ImageSource]
 
 _PATIENCE_S = 0.1
 _URL = re.compile(r"[a-z]+://")
+# No format's images within the limit on pixels come near it; PSD, the largest in use, ends here by definition.
+MAX_FILE_BYTES = 2 * 10**9
+# Far beyond what any system takes; a list that is not a list may have no separator at all.
+_LONGEST_NAME_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +179,7 @@ def _named(path: str, options: FindOptions, stdin: BinaryIO) -> Iterator[ImageSo
     if path.startswith("~") and not os.path.lexists(path):
         path = os.path.expanduser(path)
     if path == "-":
-        yield ImageSource(path, data=stdin.read())
+        yield ImageSource(path, data=stdin.read(MAX_FILE_BYTES + 1))
     elif _is_glob(path) and not os.path.lexists(path):
         yield from _expand(path, options)
     else:
@@ -357,6 +362,11 @@ def _split_names(stream: BinaryIO, separator: bytes) -> Iterator[str | None]:
         if not (block := read(1 << 16)):
             break
         *names, rest = (rest + block).split(separator)
+        if len(rest) > _LONGEST_NAME_BYTES:
+            raise UsageError(
+                "the list of names holds one of more than a million bytes",
+                hint="give one name per line, or with `null_separated` end each with NUL",
+            )
         yield from _decode_names(names, separator)
     yield from _decode_names([rest], separator)
 

@@ -10,7 +10,7 @@ from clipcli.images.identify import identify, is_damage
 from clipcli.images.opening import open_source
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 _EXIF_IFD, _ORIENTATION, _TAKEN, _CHANGED = 0x8769, 0x0112, 0x9003, 0x0132
 _SIDEWAYS = (5, 6, 7, 8)
@@ -36,6 +36,8 @@ class Header:
 
 def read_header(path: str) -> Header | None:
     """Read the head of an image file; None if it has none that makes sense. Safe in threads."""
+    from PIL.Image import DecompressionBombError
+
     try:
         with open_source(ImageSource(path)) as file:
             image = identify(file, path)
@@ -44,14 +46,16 @@ def read_header(path: str) -> Header | None:
             if orientation in _SIDEWAYS:
                 width, height = height, width
             return Header(width, height, image.format or "", taken)
-    except ImageError:
+    except (ImageError, MemoryError, DecompressionBombError):
         return None
 
 
-def _exif(image: "Image") -> tuple[int, str | None]:
-    """Orientation and time of an image; 1 and None where its EXIF data makes no sense."""
+def _exif(image: "ImageFile") -> tuple[int, str | None]:
+    """Orientation and time of an image; 1 and None where its EXIF data makes no sense, or lies behind the pixels."""
+    from PIL.Image import Image
+
     try:
-        exif = image.getexif()
+        exif = Image.getexif(image)  # not PNG's own, which decodes the whole image to look behind it
         taken = _date(exif.get_ifd(_EXIF_IFD).get(_TAKEN)) or _date(exif.get(_CHANGED))
         return exif.get(_ORIENTATION, 1), taken
     except Exception as error:

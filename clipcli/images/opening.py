@@ -8,10 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import IO
 
 from clipcli.errors import ImageTooLarge, UnreadableImage
-from clipcli.images.find import ImageSource, file_error
-
-# No format's images within the limit on pixels come near it; PSD, the largest in use, ends here by definition.
-MAX_FILE_BYTES = 2 * 10**9
+from clipcli.images.find import MAX_FILE_BYTES, ImageSource, file_error
 
 
 class _HeldOpen(io.BufferedReader):

@@ -24,7 +24,29 @@ _DEFAULTS: dict[str, tuple[str, ...]] = {
     "ru": ("фотография: {}.",),
 }
 _BARE = (SLOT,)
-_LANGUAGES = {"latin": "en", "han": "zh", "kana": "ja", "hangul": "ko", "cyrillic": "ru", "arabic": "ar"}
+# The most spoken language of each script.
+_LANGUAGES = {
+    "latin": "en",
+    "han": "zh",
+    "kana": "ja",
+    "hangul": "ko",
+    "cyrillic": "ru",
+    "arabic": "ar",
+    "armenian": "hy",
+    "bengali": "bn",
+    "devanagari": "hi",
+    "ethiopic": "am",
+    "georgian": "ka",
+    "greek": "el",
+    "hebrew": "he",
+    "khmer": "km",
+    "lao": "lo",
+    "myanmar": "my",
+    "sinhala": "si",
+    "tamil": "ta",
+    "telugu": "te",
+    "thai": "th",
+}
 _SCRIPTS = {"cjk": "han", "ideographic": "han", "hiragana": "kana", "katakana": "kana"}
 
 

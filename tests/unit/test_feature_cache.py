@@ -1,5 +1,4 @@
 import hashlib
-import mmap
 import multiprocessing
 import os
 import signal
@@ -18,7 +17,14 @@ from clipcli.errors import ClipWarning, DamagedModelError, UsageError
 from clipcli.features import cache as feature_cache
 from clipcli.features import cache_file
 from clipcli.features.cache import CachedFeature, FeatureCache, FeatureSpace, cache_path, open_cache
-from clipcli.features.digests import checkpoint_digest, content_digest, texts_digest, tokens_digest
+from clipcli.features.digests import (
+    checkpoint_digest,
+    content_digest,
+    file_digest,
+    known_checkpoint_digest,
+    texts_digest,
+    tokens_digest,
+)
 from clipcli.files import FileStamp
 from clipcli.scoring import Logits
 
@@ -148,9 +154,10 @@ def test_folder_and_limit_from_the_environment(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("CLIPCLI_CACHE_MB", "7")
     assert open_cache().info().limit_bytes == 7 * 2**20
     assert cache_path().parent == tmp_path / "mine" and cache_path().exists()
-    monkeypatch.setenv("CLIPCLI_CACHE_MB", "2 GB")
-    with pytest.raises(UsageError, match="CLIPCLI_CACHE_MB"):
-        open_cache()
+    for limit in ("2 GB", "9" * 5000, "0", "-1", "1.5"):
+        monkeypatch.setenv("CLIPCLI_CACHE_MB", limit)
+        with pytest.raises(UsageError, match="CLIPCLI_CACHE_MB"):
+            open_cache()
 
 
 class TestEviction:
@@ -183,6 +190,63 @@ class TestEviction:
         assert cache.known_digests([str(seen)]) == [b"d"]
         cache.put(SPACE, entries(*range(2000), width=512))
         assert cache.known_digests([str(old), str(seen)]) == [None, b"d"]
+
+
+class TestChecksums:
+    """SQLite notices damage to its structures, not to what is in them."""
+
+    @pytest.mark.parametrize("column", ["value", "note", "checksum"])
+    @pytest.mark.parametrize("put", ["zeroblob(32)", "x'00'", "7", "1.5", "'text'", "1e300", "x''"])
+    def test_what_is_not_as_it_was_written_is_a_miss_and_written_again(self, column: str, put: str) -> None:
+        cache = open_cache()
+        cache.put(SPACE, {key(1): CachedFeature(features(1), b"note"), key(2): CachedFeature(features(2), b"note")})
+        change(f"UPDATE feature SET {column} = {put} WHERE key = ?", key(1))
+        assert cache.get(SPACE, [key(1), key(2)]).keys() == {key(2)}
+        cache.put(SPACE, {key(1): CachedFeature(features(1), b"note")})
+        assert cache.get(SPACE, [key(1)])[key(1)].features.tobytes() == features(1).tobytes()
+
+    def test_each_bit_of_a_feature_counts(self) -> None:
+        cache = open_cache()
+        cache.put(SPACE, entries(1))
+        good = features(1).tobytes()
+        for bit in range(len(good) * 8):
+            bad = bytearray(good)
+            bad[bit // 8] ^= 1 << bit % 8
+            change("UPDATE feature SET value = ?", bytes(bad))
+            assert cache.get(SPACE, [key(1)]) == {}, bit
+
+    def test_a_feature_that_has_come_under_another_key_or_space(self) -> None:
+        cache, other = open_cache(), replace(SPACE, checkpoint="other")
+        cache.put(SPACE, entries(1, 2))
+        cache.put(other, entries(3))
+        change("UPDATE feature SET key = ? WHERE key = ?", key(9), key(1))
+        change("UPDATE feature SET space = (SELECT space FROM feature WHERE key = ?) WHERE key = ?", key(3), key(2))
+        assert cache.get(SPACE, [key(9)]) == {} and cache.get(other, [key(2)]) == {}
+        assert cache.get(other, [key(3)]).keys() == {key(3)}
+
+    def test_the_digest_of_a_file(self, tmp_path: Path) -> None:
+        cache = open_cache()
+        path = write_settled(tmp_path / "a.jpg", b"abc")
+        cache.remember_digests([(str(path), FileStamp.of(path), content_digest(b"abc"))])
+        for bad in (content_digest(b"abd"), 5, "text", b""):
+            change("UPDATE file SET digest = ?", bad)
+            assert cache.known_digests([str(path)]) == [None]
+
+    @pytest.mark.parametrize("bad", [7.5, "text", b"bytes", -1])
+    def test_what_else_a_run_relies_on(self, bad: object) -> None:
+        cache = open_cache()
+        cache.remember_logits("a", Logits(scale=100.0, bias=-10.0))
+        cache.remember_placement("auto", "cpu", "float32")
+        change("UPDATE checkpoint SET logit_scale = ?", bad)
+        change("UPDATE placement SET dtype = ?", bad)
+        change("INSERT OR REPLACE INTO lookup VALUES ('image', ?, ?)", bad, bad)
+        assert cache.logits("a") is None and cache.placement("auto") is None
+        assert isinstance(cache.info().image.hits, int)
+
+
+def change(statement: str, *values: object) -> None:
+    with sqlite3.connect(cache_path()) as db:
+        db.execute(statement, values)
 
 
 class TestFileDigests:
@@ -248,16 +312,16 @@ class TestDigests:
         assert tokens_digest([(1, 2), (3,)]) == tokens_digest([[3], [1, 2], [3]])
         assert len({tokens_digest(ids) for ids in ([(1, 2)], [(1,), (2,)], [(12,)], [(2, 1)])}) == 4
 
-    @pytest.mark.parametrize("size", [0, 1, mmap.ALLOCATIONGRANULARITY, 2 * mmap.ALLOCATIONGRANULARITY + 5])
-    def test_files_are_hashed_whole_whatever_the_stride(
-        self, size: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        monkeypatch.setattr("clipcli.features.digests._STRIDE_BYTES", mmap.ALLOCATIONGRANULARITY)
+    @pytest.mark.parametrize("size", [0, 1, 2**24, 2**24 + 5])
+    def test_files_are_hashed_whole_whatever_the_stride(self, size: int, tmp_path: Path) -> None:
         config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
         config.write_bytes(b"{}")
-        weights.write_bytes(bytes(index % 251 for index in range(size)))
+        weights.write_bytes((bytes(range(251)) * (size // 251 + 1))[:size])
         expected = hashlib.sha256(b"{}" + hashlib.sha256(weights.read_bytes()).digest()).hexdigest()
         assert checkpoint_digest(tmp_path, [weights], FeatureCache.disabled()) == expected
+
+    def test_a_file_without_end_is_hashed_as_far_as_it_says(self) -> None:
+        assert file_digest("/dev/zero") == hashlib.sha256().digest()
 
     def test_checkpoint_depends_on_config_and_weights(self, cache: FeatureCache, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text("{}")
@@ -273,23 +337,37 @@ class TestDigests:
         (tmp_path / "config.json").write_text("{}")
         weights = write_settled(tmp_path / "model.safetensors", b"weights")
         first = checkpoint_digest(tmp_path, [weights], cache)
-        monkeypatch.setattr("clipcli.features.digests._file_digest", lambda _: pytest.fail("read again"))
+        monkeypatch.setattr("clipcli.features.digests.file_digest", lambda _: pytest.fail("read again"))
         assert checkpoint_digest(tmp_path, [weights], open_cache()) == first
 
-    def test_a_hub_blob_is_never_read_and_equals_a_copy(
+    def test_the_name_of_a_link_is_not_believed(self, cache: FeatureCache, tmp_path: Path) -> None:
+        """A folder that somebody hands over would otherwise poison the features of any model it claims to be."""
+        snapshot, blobs = tmp_path / "snapshots" / "1", tmp_path / "blobs"
+        for folder in (snapshot, blobs):
+            folder.mkdir(parents=True)
+        (snapshot / "config.json").write_text("{}")
+        name = content_digest(b"weights").hex()
+        write_settled(blobs / name, b"weights")
+        (snapshot / "model.safetensors").symlink_to(f"../../blobs/{name}")
+        whole = checkpoint_digest(snapshot, [snapshot / "model.safetensors"], cache)
+        write_settled(blobs / name, b"poisons")
+        assert checkpoint_digest(snapshot, [snapshot / "model.safetensors"], cache) != whole
+        write_settled(blobs / name, b"weights")  # fixed
+        assert checkpoint_digest(snapshot, [snapshot / "model.safetensors"], cache) == whole
+
+    def test_a_blob_is_read_once_for_all_its_links(
         self, cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        copy, snapshot, blobs = tmp_path / "copy", tmp_path / "snapshots" / "1", tmp_path / "blobs"
-        for folder in (copy, snapshot, blobs):
-            folder.mkdir(parents=True)
-        for folder in (copy, snapshot):
-            (folder / "config.json").write_text("{}")
-        (blobs / content_digest(b"weights").hex()).write_bytes(b"weights")
-        (snapshot / "model.safetensors").symlink_to(f"../../blobs/{content_digest(b'weights').hex()}")
-        (copy / "model.safetensors").write_bytes(b"weights")
-        of_copy = checkpoint_digest(copy, [copy / "model.safetensors"], cache)
-        monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("read"))
-        assert checkpoint_digest(snapshot, [snapshot / "model.safetensors"], cache) == of_copy
+        blob = write_settled(tmp_path / "blob", b"weights")
+        digests = []
+        for name in ("1", "2"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "config.json").write_text("{}")
+            (tmp_path / name / "model.safetensors").symlink_to(blob)
+            assert (known_checkpoint_digest(tmp_path / name, [blob], cache) is None) == (name == "1")
+            digests.append(checkpoint_digest(tmp_path / name, [tmp_path / name / "model.safetensors"], cache))
+            monkeypatch.setattr("clipcli.features.digests.file_digest", lambda _: pytest.fail("read again"))
+        assert digests[0] == digests[1] == known_checkpoint_digest(tmp_path / "1", [blob], cache)
 
     def test_a_missing_file_is_named(self, cache: FeatureCache, tmp_path: Path) -> None:
         with pytest.raises(DamagedModelError, match=r"config\.json"):
@@ -329,7 +407,7 @@ class TestBadFiles:
         cache.close()
         damage(cache_path())
         content = cache_path().read_bytes()
-        with pytest.warns(ClipWarning, match=r"features-2\.sqlite\.damaged") as caught:
+        with pytest.warns(ClipWarning, match=r"features-3\.sqlite\.damaged") as caught:
             cache = open_cache()
             assert cache.get(SPACE, [key(1)]) == {}
             cache.put(SPACE, entries(2))

@@ -32,6 +32,14 @@ def _paths(*inputs: str, **options: object) -> list[str]:
     return [source.path for source in sources]
 
 
+def test_files_that_pillow_only_recognizes_are_not_walked() -> None:
+    """`.hdr`, too: to a photographer it is a Radiance file, which Pillow does not read."""
+    for extension in ("hdr", "h5", "eps", "wmf", "mpg"):
+        _touch(Path(f"album/x.{extension}"))
+        assert f".{extension}" not in IMAGE_EXTENSIONS
+    assert len(_paths("album")) == 5
+
+
 def test_folder_is_walked_by_extension_in_the_order_of_names() -> None:
     assert _paths("album") == [
         "album/a/deep/y.webp",
@@ -278,3 +286,12 @@ def test_every_format_that_pillow_decodes_is_found() -> None:
 def test_a_name_too_long_for_the_system_is_an_error_row() -> None:
     (source,) = find_images(["x" * 5000])
     assert isinstance(source.error, UnreadableImage)
+
+
+def test_a_list_without_end_is_not_one() -> None:
+    class Endless(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            return b"x" * 65536
+
+    with pytest.raises(UsageError, match="million"):
+        list(find_images([], from_file="-", stdin=Endless()))  # type: ignore[arg-type]

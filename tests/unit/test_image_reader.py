@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipcli.errors import MissingFile, UnreadableImage
+from clipcli.errors import ImageTooLarge, MissingFile, UnreadableImage
 from clipcli.features.cache import FeatureCache, FeatureSpace, open_cache
 from clipcli.features.reader import Decoded, Encoded, Failed, ImageReader
+from clipcli.images.decode import DecodeOptions
 from clipcli.images.find import ImageSource, Pause
-from clipcli.images.prepare import Pixels
+from clipcli.images.prepare import Pixels, Preparation
+from clipcli.images.preprocess import Preprocessing
 
 SPACE = FeatureSpace("image", "checkpoint", "preparation", "cpu float32")
 LONG_AGO_NS = 10**18
@@ -163,3 +165,17 @@ def test_nothing_is_looked_up_beyond_a_pause(reader: ImageReader, tmp_path: Path
 
     items = reader.recall(waiting())
     assert isinstance(next(items), ImageSource) and isinstance(next(items), Pause)
+
+
+def test_a_huge_file_is_neither_hashed_nor_read(cache: FeatureCache, tmp_path: Path) -> None:
+    path = tmp_path / "sparse.jpg"
+    with path.open("wb") as file:
+        file.truncate(200 * 10**9)
+    failed = ImageReader(Preparation(DecodeOptions(), Preprocessing()), cache, SPACE).read(ImageSource(str(path)))
+    assert isinstance(failed, Failed) and isinstance(failed.error, ImageTooLarge)
+
+
+def test_a_file_that_opens_and_cannot_be_read(cache: FeatureCache) -> None:
+    reader = ImageReader(Preparation(DecodeOptions(), Preprocessing()), cache, SPACE)
+    failed = reader.read(ImageSource("/proc/self/mem" if os.path.exists("/proc/self/mem") else "/dev/null"))
+    assert isinstance(failed, Failed)

@@ -19,6 +19,7 @@ from clipcli.images.budget import MemoryBudget
 from clipcli.images.cost import memory_limit
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
+from clipcli.images.header import read_header
 from clipcli.images.opening import is_readable_file, open_source
 from clipcli.images.prepare import Preparation
 from clipcli.images.preprocess import Preprocessing
@@ -291,3 +292,11 @@ class TestFewerBitsThanSixteen:
 def test_missing_files_stay_missing() -> None:
     with pytest.raises(MissingFile):
         Preparation(DecodeOptions(), Preprocessing()).pixels(ImageSource("no such file"))
+
+
+def test_the_header_of_a_png_is_read_without_its_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(save(gradient(), "PNG"))
+    monkeypatch.setattr(Image.core, "new", lambda *_: 1 // 0)
+    header = read_header(str(path))
+    assert header is not None and (header.width, header.height, header.format) == (32, 24, "PNG")

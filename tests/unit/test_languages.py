@@ -23,6 +23,10 @@ def test_languages_of_known_models_and_of_families() -> None:
         (["猫", "iPhone"], None, {"zh"}, None),
         (["cat", "dog"], None, {"zh"}, ("en", ["cat", "dog"])),
         (["ねこ", "犬"], None, {"en", "zh"}, ("ja", ["ねこ"])),
+        (["חתול", "כלב"], None, {"en"}, ("he", ["חתול", "כלב"])),
+        (["แมว", "dog"], None, {"en"}, ("th", ["แมว"])),
+        (["बिल्ली"], None, {"en", "zh"}, ("hi", ["बिल्ली"])),
+        (["γάτα"], None, {"el"}, None),
         (["🙂", "7"], None, {"zh"}, None),
         (["Katze"], "de", {"en"}, ("de", ["Katze"])),
         (["T恤", "iPhone"], "zh-CN", {"zh"}, None),
@@ -50,3 +54,9 @@ def test_warning_for_a_language_no_model_speaks() -> None:
     warning = language_warning(["koira"], "fi", CLIP, "clip")
     assert warning is not None
     assert "'fi'" in warning and "chinese-b16" not in warning
+
+
+@pytest.mark.parametrize(("text", "name"), [("חתול", "Hebrew"), ("แมว", "Thai"), ("बिल्ली", "Hindi")])
+def test_warning_names_languages_by_their_scripts(text: str, name: str) -> None:
+    warning = language_warning([text], None, CLIP, "clip")
+    assert warning is not None and name in warning

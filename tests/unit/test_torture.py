@@ -2,10 +2,14 @@
 
 import pytest
 
-from tests.torture import campaign, sidecars
+from tests.torture import cache, campaign, images, sidecars
 
 
-@pytest.mark.parametrize(("trial", "trials"), [(sidecars.trial, 60)], ids=["sidecars"])
+@pytest.mark.parametrize(
+    ("trial", "trials"),
+    [(sidecars.trial, 60), (images.trial, 300), (cache.trial, 30)],
+    ids=["sidecars", "images", "cache"],
+)
 def test_a_campaign_holds(trial: campaign.Trial, trials: int) -> None:
     tried = campaign.run(trial, trials=trials, seed=1)
     assert tried.total() == trials
