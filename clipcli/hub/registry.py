@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 DEMO = "demo"
+HUB_PREFIX = "hf-hub:"
+"""How open_clip marks a hub id; it may stand before one here, too."""
 DEFAULT_MODEL = "openai/clip-vit-base-patch32"
 
 DEFAULT_REVISION = "main"
@@ -103,7 +105,7 @@ CHECKPOINTS = (
 
 def find_checkpoint(name: str) -> Checkpoint | None:
     """The registry row of an alias or a hub id, in any case of letters, or None."""
-    folded = name.casefold()
+    folded = name.removeprefix(HUB_PREFIX).casefold()
     return next((row for row in CHECKPOINTS if folded in (row.alias, row.hub_id.casefold())), None)
 
 

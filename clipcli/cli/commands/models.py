@@ -243,8 +243,13 @@ def _check_together(files: "ModelFiles") -> None:
     Raises:
         ModelError: Configuration, preprocessing or tokenizer do not fit.
     """
+    from clipcli.checkpoints.open_clip import is_open_clip
     from clipcli.compute.checkpoint import Checkpoint
+    from clipcli.foreign.check import foreign_config
 
+    if is_open_clip(files.folder):
+        foreign_config(files.folder)
+        return
     checkpoint = Checkpoint(files)
     if checkpoint.config.vision is not None:
         checkpoint.preprocessing  # noqa: B018 - read to be checked

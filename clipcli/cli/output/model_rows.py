@@ -72,7 +72,7 @@ def describe_model(name: str, revision: str | None) -> dict[str, Any]:
         ModelError: Its files are damaged or not supported.
     """
     from clipcli import hub
-    from clipcli.checkpoints.config import read_config
+    from clipcli.foreign.check import config_of
     from clipcli.foreign.resolve import is_foreign
 
     if revision is None and is_foreign(name):
@@ -86,7 +86,7 @@ def describe_model(name: str, revision: str | None) -> dict[str, Any]:
     files = {path.name: path.stat().st_size for path in sorted(model.folder.iterdir()) if path.is_file()}
     return {
         **asdict(row),
-        **_networks(row, read_config(model.folder)),
+        **_networks(row, config_of(model.folder)),
         "here": True,
         "revision": model.revision,
         "folder": str(model.folder),
