@@ -31,7 +31,7 @@ def read_checked(source: Path, activation: str | None = None) -> "tuple[HubCheck
     check_fit(config, CheckpointWeights.of(checkpoint.tensors, f"{source}, converted,"))
     preprocessing = Preprocessing.from_config(checkpoint.preprocessing, str(source))
     if config.vision is not None:
-        preprocessing.check_output_size(config.vision.image_size, str(source), str(source))
+        preprocessing.check_fits(config.vision, str(source), str(source))
     return checkpoint, config
 
 

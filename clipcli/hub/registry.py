@@ -199,6 +199,29 @@ CHECKPOINTS = (
     _siglip2("siglip2-so400m", "so400m-patch14-384", 384, 1_136_008_498, 84.1, "high accuracy, many languages"),
     _siglip2("siglip2-so-512", "so400m-patch16-512", 512, 1_136_555_698, 84.3),
     _siglip2("siglip2-g16-384", "giant-opt-patch16-384", 384, 1_871_885_426, 85.0, "best accuracy"),
+    Checkpoint(
+        "naflex-b16",
+        "google/siglip2-base-patch16-naflex",
+        "siglip2",
+        _XM3600,
+        None,
+        375_234_050,
+        "Apache-2.0",
+        78.5,
+        _SIGLIP_2,
+        best_for="panoramas, tall pages, documents",
+    ),
+    Checkpoint(
+        "naflex-so400m",
+        "google/siglip2-so400m-patch16-naflex",
+        "siglip2",
+        _XM3600,
+        None,
+        1_135_670_962,
+        "Apache-2.0",
+        83.5,
+        _SIGLIP_2,
+    ),
 )
 
 
