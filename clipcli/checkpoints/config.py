@@ -137,8 +137,14 @@ def _projection_dim(config: Mapping[str, Any], path: Path, default: int) -> int:
 
 
 def _classification_labels(config: Mapping[str, Any], path: Path) -> tuple[str, ...] | None:
-    if "CLIPForImageClassification" not in (config.get("architectures") or ()):
+    heads = [name for name in config.get("architectures") or () if str(name).endswith("ForImageClassification")]
+    if not heads:
         return None
+    if heads != ["CLIPForImageClassification"]:
+        raise UnsupportedModelError(
+            f"{path}: {', '.join(map(str, heads))} is a classification head that this program does not run",
+            hint="use the checkpoint with both towers that it was made of",
+        )
     labels = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     try:
         return tuple(str(labels[str(i)]) for i in range(len(labels)))

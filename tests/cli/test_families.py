@@ -222,3 +222,11 @@ def test_siglip_scores_each_label_by_itself(family: str, image: str, request: py
         assert prediction["logit"] == pytest.approx(prediction["cosine"] * math.exp(2.5) - 6.25, abs=1e-4)
     softmax = json.loads(CliRunner().invoke(app, [*arguments, "--scoring", "softmax"]).stdout)
     assert sum(prediction["score"] for prediction in softmax["results"][0]["predictions"]) == pytest.approx(1)
+
+
+def test_a_classification_head_of_another_family_is_named(image: str, siglip_checkpoint: Path, tmp_path: Path) -> None:
+    folder = changed(siglip_checkpoint, tmp_path)
+    edit_config(folder, architectures=["SiglipForImageClassification"])
+    result = classify(image, "cat,dog", folder)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "SiglipForImageClassification is a classification head" in result.stderr
