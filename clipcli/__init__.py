@@ -1,4 +1,4 @@
-"""Zero-shot vision from Python and on the command line, with CLIP, Chinese-CLIP and AltCLIP.
+"""Zero-shot vision from Python and on the command line, with CLIP, SigLIP and their relatives.
 
     model = clipcli.load("vit-b32")
     results = model.classify(["img.jpg", "poster.png"], labels=["cat", "dog"])

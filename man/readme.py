@@ -38,7 +38,7 @@ def main() -> None:
 
 def with_models(readme: str) -> str:
     """The README with today's table of models."""
-    head = ("`--model`", "on the hub", "download", "languages", "ImageNet", "licence")
+    head = ("`--model`", "on the hub", "download", "languages", "ImageNet", "license", "best for")
     lines = [_row(head), _row(["---"] * len(head)), *map(_model, hub.CHECKPOINTS)]
     return _TABLE.sub(lambda found: found[1] + "".join(lines) + found[2], readme)
 
@@ -54,6 +54,7 @@ def _model(checkpoint: hub.Checkpoint) -> str:
             ", ".join(names[code] for code in languages) if len(languages) < 3 else f"{len(languages)} languages",
             "" if top1 is None else f"{top1:g}",
             checkpoint.licence or "",
+            checkpoint.best_for or "",
         ]
     )
 

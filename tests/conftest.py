@@ -12,6 +12,7 @@ from tests.helpers.checkpoints import (
     write_metaclip_2,
     write_siglip,
     write_siglip2,
+    write_siglip2_naflex,
 )
 
 # Read when huggingface_hub is first imported, so a fixture would come too late.
@@ -78,3 +79,9 @@ def siglip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def siglip2_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny SigLIP 2 of a fixed resolution with random weights. Read it; copy it before changing it."""
     return write_siglip2(tmp_path_factory.mktemp("siglip2"))
+
+
+@pytest.fixture(scope="session")
+def siglip2_naflex_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny SigLIP 2 NaFlex with random weights, in the hub's layout. Read it; copy it before changing it."""
+    return write_siglip2_naflex(tmp_path_factory.mktemp("siglip2-naflex"))

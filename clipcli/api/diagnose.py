@@ -10,6 +10,7 @@ import numpy as np
 
 from clipcli import hub
 from clipcli.api.model import Model
+from clipcli.checkpoints.open_clip import is_open_clip
 from clipcli.compute.devices import (
     Placement,
     available_devices,
@@ -79,8 +80,10 @@ def check_job(name: str, *, revision: str | None = None, device: str = "auto", d
     Raises:
         ClipError: What a run would end with.
     """
-    if revision is None and is_foreign(name) and kept_conversion(hub.local_path(name)) is None:
-        check_foreign(hub.local_path(name))
+    foreign = revision is None and is_foreign(name)
+    folder = hub.local_path(name) if foreign else hub.find_model(name, revision=revision).folder
+    if (foreign or is_open_clip(folder)) and kept_conversion(folder) is None:
+        check_foreign(folder)
         return
     files = resolve_model(name, revision=revision, fetch=False)
     model = Model(files, RunOptions(device=device, dtype=dtype, cache=False))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clipcli.checkpoints.families import FAMILIES, IMAGE_TOWERS, MODEL_TYPES, TEXT_TOWERS, Family
-from clipcli.checkpoints.towers import ImageTowerConfig, ResNetConfig, TextConfig, VitConfig, typed
+from clipcli.checkpoints.towers import ImageTowerConfig, ResNetConfig, TextConfig, typed
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 from clipcli.files import read_json
 
@@ -64,7 +64,7 @@ def parse_config(config: Mapping[str, Any], path: Path) -> ModelConfig:
     row = FAMILIES[model_type]
     vision = _image_tower(vision_section, row).from_section(vision_section, f"{path}: vision_config")
     text = row.text_config.from_section(_section(config, "text_config", path), f"{path}: text_config")
-    if row.projection_dim is None and isinstance(vision, VitConfig) and vision.hidden_size != text.output_size:
+    if row.projection_dim is None and not isinstance(vision, ResNetConfig) and vision.hidden_size != text.output_size:
         raise DamagedModelError(
             f"{path}: the image tower's features have {vision.hidden_size} numbers, the text tower's {text.output_size}"
         )
@@ -137,8 +137,14 @@ def _projection_dim(config: Mapping[str, Any], path: Path, default: int) -> int:
 
 
 def _classification_labels(config: Mapping[str, Any], path: Path) -> tuple[str, ...] | None:
-    if "CLIPForImageClassification" not in (config.get("architectures") or ()):
+    heads = [name for name in config.get("architectures") or () if str(name).endswith("ForImageClassification")]
+    if not heads:
         return None
+    if heads != ["CLIPForImageClassification"]:
+        raise UnsupportedModelError(
+            f"{path}: {', '.join(map(str, heads))} is a classification head that this program does not run",
+            hint="use the checkpoint with both towers that it was made of",
+        )
     labels = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     try:
         return tuple(str(labels[str(i)]) for i in range(len(labels)))

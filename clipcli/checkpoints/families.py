@@ -11,6 +11,7 @@ from clipcli.checkpoints.towers import (
     BertTextConfig,
     ClipTextConfig,
     MetaClip2TextConfig,
+    NaflexVisionConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
     TextConfig,
@@ -37,7 +38,7 @@ class Family:
     """
 
     title: str
-    vision_config: type[VitConfig]
+    vision_config: type[VitConfig | NaflexVisionConfig]
     text_config: type[TextConfig]
     projection_dim: int | None
     tokenizer: str
@@ -45,6 +46,9 @@ class Family:
     text_tower: str | None = None
     templates: tuple[str, ...] | None = None
 
+
+# From the README of both, in big_vision; the full stop costs a little accuracy.
+_SIGLIP_TEMPLATES = ("this is a photo of {}",)
 
 FAMILIES: dict[str, Family] = {
     "clip": Family(
@@ -83,7 +87,15 @@ FAMILIES: dict[str, Family] = {
         text_config=SiglipTextConfig,
         projection_dim=None,
         tokenizer="SiglipTokenizer",
-        templates=("this is a photo of {}",),  # README of both, in big_vision; the full stop costs a little
+        templates=_SIGLIP_TEMPLATES,
+    ),
+    "siglip2": Family(
+        title="SigLIP 2 NaFlex",
+        vision_config=NaflexVisionConfig,
+        text_config=SiglipTextConfig,
+        projection_dim=None,
+        tokenizer="Siglip2Tokenizer",
+        templates=_SIGLIP_TEMPLATES,
     ),
 }
 

@@ -106,6 +106,29 @@ class SiglipVisionConfig(VitConfig):
 
 
 @dataclass(frozen=True, slots=True)
+class NaflexVisionConfig(TransformerConfig):
+    """SigLIP 2's ViT for images of any shape (arXiv:2502.14786, section 2.4).
+
+    `num_patches` is that of its square table of positions, which is resized to the shape of each image.
+    """
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "gelu_pytorch_tanh"
+    layer_norm_eps: float = 1e-6
+    num_channels: int = 3
+    patch_size: int = 16
+    num_patches: int = 256
+
+    @property
+    def patches(self) -> int:
+        """Patches of an image, about."""
+        return self.num_patches
+
+
+@dataclass(frozen=True, slots=True)
 class ResNetConfig:
     """The modified ResNet image tower of some CLIP and Chinese-CLIP checkpoints (arXiv:2103.00020, section 2.4).
 
@@ -151,7 +174,7 @@ class ResNetConfig:
         return config
 
 
-ImageTowerConfig = VitConfig | ResNetConfig
+ImageTowerConfig = VitConfig | NaflexVisionConfig | ResNetConfig
 
 # Configs of CLIP written before the end-of-text id was recorded say 2 and mean the highest id of the vocabulary.
 _UNRECORDED_EOS = 2

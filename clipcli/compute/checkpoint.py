@@ -58,7 +58,7 @@ class Checkpoint:
         tower = self.image_tower
         settings, path = read_image_processor(self.files.folder)
         preprocessing = Preprocessing.from_config(settings, str(path))
-        preprocessing.check_output_size(tower.image_size, str(path), str(self.files.folder / "config.json"))
+        preprocessing.check_fits(tower, str(path), str(self.files.folder / "config.json"))
         return preprocessing
 
     @cached_property

@@ -11,7 +11,7 @@ first images are decoded. Results come in input order. Closing the generator ear
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
@@ -151,12 +151,25 @@ class ImagePipeline:
         new = [item for item in batch.items if isinstance(item, Decoded)]
         rows: Iterator[Floats] = iter(())
         if new and encoder is not None:
-            features = encoder.encode(np.stack([item.pixels for item in new]), alone=alone)
+            features = _encode_by_shape(encoder, [item.pixels for item in new], alone)
             self._reader.remember(new, features)
             rows = iter(features)
         return [
             Encoded(item.source, next(rows), item.mark) if isinstance(item, Decoded) else item for item in batch.items
         ]
+
+
+def _encode_by_shape(encoder: Encoder, pixels: Sequence[Pixels], alone: bool) -> Floats:
+    """Encode images; only those of one shape can be encoded together.
+
+    Shapes: N images (height, width, 3) -> (N, P).
+    """
+    places: dict[tuple[int, ...], list[int]] = {}
+    for i, image in enumerate(pixels):
+        places.setdefault(image.shape, []).append(i)
+    encoded = [encoder.encode(np.stack([pixels[i] for i in rows]), alone=alone) for rows in places.values()]
+    order = np.argsort([i for rows in places.values() for i in rows])
+    return np.concatenate(encoded)[order]
 
 
 class _Reading:

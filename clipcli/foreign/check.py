@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipcli import hub
-from clipcli.checkpoints.config import ModelConfig, parse_config
+from clipcli.checkpoints.config import ModelConfig, parse_config, read_config
+from clipcli.checkpoints.open_clip import is_open_clip
 from clipcli.errors import UsageError
+from clipcli.foreign.kept import kept_conversion
 from clipcli.foreign.tokenizers import find_tokenizer
 from clipcli.images.preprocess import Preprocessing
 
@@ -29,7 +31,7 @@ def read_checked(source: Path, activation: str | None = None) -> "tuple[HubCheck
     check_fit(config, CheckpointWeights.of(checkpoint.tensors, f"{source}, converted,"))
     preprocessing = Preprocessing.from_config(checkpoint.preprocessing, str(source))
     if config.vision is not None:
-        preprocessing.check_output_size(config.vision.image_size, str(source), str(source))
+        preprocessing.check_fits(config.vision, str(source), str(source))
     return checkpoint, config
 
 
@@ -41,6 +43,18 @@ def foreign_config(source: Path) -> ModelConfig:
         ModelError: It is damaged or not supported.
     """
     return read_checked(source)[1]
+
+
+def config_of(folder: Path) -> ModelConfig:
+    """Read what networks a checkpoint of any layout holds, from what it was converted into where it was.
+
+    Raises:
+        ModelError: It is damaged or not supported.
+    """
+    if not is_open_clip(folder):
+        return read_config(folder)
+    kept = kept_conversion(folder)
+    return read_config(kept) if kept else foreign_config(folder)
 
 
 def check_foreign(source: Path) -> None:

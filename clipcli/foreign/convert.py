@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipcli import hub
+from clipcli.checkpoints.open_clip import is_open_clip
 from clipcli.errors import ClipError, ModelNotFoundError, UsageError
 from clipcli.foreign import openai_bpe
 from clipcli.foreign.check import read_checked
@@ -42,7 +43,7 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
         raise UsageError(f"{target} exists already", hint="name a new folder")
     if not source.exists():
         raise ModelNotFoundError(f"no such file or folder: {source}")
-    if source.is_dir() and not hub.missing_files(source):
+    if source.is_dir() and not is_open_clip(source) and not hub.missing_files(source):
         raise UsageError(f"{source} is in the hub's layout already", hint="use it as it is")
     checkpoint, _ = read_checked(source, activation)
     vocabulary = find_tokenizer(checkpoint, source, tokenizer)

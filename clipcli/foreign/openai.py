@@ -4,11 +4,11 @@ Chinese-CLIP's own files name their image tower the same way.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from clipcli.checkpoints.open_clip import Settings
 from clipcli.errors import UsageError
 from clipcli.foreign import hub_layout
 from clipcli.foreign.hub_layout import HubCheckpoint, Tensors, count, heads_of, renamed, shape
@@ -33,25 +33,6 @@ _TEXT_RULES = (
 )
 # Sizes that OpenAI's archives keep beside the weights; no other program writes them.
 _MARKS = frozenset({"input_resolution", "context_length", "vocab_size"})
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the tensors do not say, where a config does; None where nothing does.
-
-    Attributes:
-        activation: `gelu` or `quick_gelu`.
-        vision_heads: Heads of the image tower.
-        text_heads: Heads of the text tower.
-        image_size: Pixels a side.
-        preprocessing: More arguments of `hub_layout.preprocessing`.
-    """
-
-    activation: str | None = None
-    vision_heads: int | None = None
-    text_heads: int | None = None
-    image_size: int | None = None
-    preprocessing: Mapping[str, Any] = field(default_factory=lambda: {"square": False})
 
 
 def is_openai(tensors: Mapping[str, Tensor]) -> bool:

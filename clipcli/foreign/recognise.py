@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from clipcli.checkpoints import open_clip
 from clipcli.errors import DamagedModelError, UnsupportedModelError, UsageError
-from clipcli.foreign import chinese_clip, open_clip, openai
+from clipcli.foreign import chinese_clip, openai
 from clipcli.foreign.hub_layout import HubCheckpoint
 from clipcli.foreign.older_hub import older_weights, read_older_hub
 from clipcli.foreign.state_dict import read_state_dict
@@ -42,7 +43,7 @@ def read_foreign(source: Path, activation: str | None = None) -> HubCheckpoint:
     if not openai.is_openai(tensors):
         raise _unknown(name, next(iter(tensors)))
     config = path.parent / open_clip.CONFIG
-    settings = open_clip.read_settings(config) if config.is_file() else openai.Settings()
+    settings = open_clip.read_settings(config) if config.is_file() else open_clip.Settings()
     stated = settings.activation or stated or openai.stated_activation(tensors)
     settings = replace(settings, activation=_agreed(activation, stated, name))
     return openai.read_openai(tensors, name, settings)

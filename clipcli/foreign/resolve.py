@@ -6,8 +6,11 @@ costs no more than a folder, and no torch.
 """
 
 import os
+from dataclasses import replace
+from pathlib import Path
 
 from clipcli import hub
+from clipcli.checkpoints.open_clip import is_open_clip
 from clipcli.errors import ClipError, UsageError
 from clipcli.foreign.kept import forget_older, kept_folder
 from clipcli.progress import Progress
@@ -38,10 +41,18 @@ def resolve_model(
         ClipError: What is fetched or converted cannot be stored.
     """
     if is_foreign(name):
-        return _converted(name, revision)
-    if not fetch:
-        return hub.find_model(name, revision=revision)
-    return hub.fetch_model(name, revision=revision, offline=offline, on_progress=on_progress)
+        if revision is not None:
+            raise UsageError(
+                f"revision {revision} does not go with {name}: only hub models have revisions",
+                parameter="revision",
+                value=revision,
+            )
+        return hub.ModelFiles(name, _converted(hub.local_path(name)), None, "folder")
+    if fetch:
+        found = hub.fetch_model(name, revision=revision, offline=offline, on_progress=on_progress)
+    else:
+        found = hub.find_model(name, revision=revision)
+    return replace(found, folder=_converted(found.folder)) if is_open_clip(found.folder) else found
 
 
 def is_foreign(name: str) -> bool:
@@ -55,14 +66,8 @@ def is_foreign(name: str) -> bool:
     return not newer and any(os.path.isfile(source / older) for older in _OLDER_WEIGHTS)
 
 
-def _converted(name: str, revision: str | None) -> hub.ModelFiles:
-    if revision is not None:
-        raise UsageError(
-            f"revision {revision} does not go with {name}: only hub models have revisions",
-            parameter="revision",
-            value=revision,
-        )
-    source = hub.local_path(name)
+def _converted(source: Path) -> Path:
+    """The folder that a checkpoint is converted into, once."""
     folder = kept_folder(source)
     if not folder.is_dir():
         from clipcli.foreign.convert import convert
@@ -73,4 +78,4 @@ def _converted(name: str, revision: str | None) -> hub.ModelFiles:
             if not folder.is_dir():  # else another run was faster
                 raise
         forget_older(folder)
-    return hub.ModelFiles(name, folder, None, "folder")
+    return folder

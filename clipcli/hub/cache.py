@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from clipcli.checkpoints import open_clip
 from clipcli.errors import DamagedModelError
 from clipcli.files import read_json
 
@@ -136,6 +137,8 @@ def missing_files(folder: Path) -> tuple[str, ...]:
     A dangling link, an empty file and a config or index that is cut off count as missing: older tools leave such
     snapshots behind. A checkpoint of one tower needs nothing for the other one.
     """
+    if open_clip.is_open_clip(folder):
+        return () if any(_is_there(folder / name) for name in open_clip.WEIGHTS) else open_clip.WEIGHTS[:1]
     architectures = _architectures(folder / CONFIG)
     if architectures is None:
         return (CONFIG,)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from clipcli.checkpoints import open_clip
 from clipcli.checkpoints.families import FAMILIES, MODEL_TYPES
 from clipcli.errors import ClipError, DamagedModelError, UnsupportedModelError
 from clipcli.files import read_json, replacing
@@ -56,6 +57,8 @@ def download_model(hub_id: str, revision: str, on_progress: Progress | None = No
             _bring(listing, file, snapshot, progress)
             if file.name == cache.CONFIG:
                 _check_family(hub_id, snapshot)
+            if file.name == open_clip.CONFIG:
+                open_clip.read_settings(snapshot / file.name)
         _write_ref(folder, revision, listing.commit)
     missing = cache.missing_files(snapshot)
     if missing:

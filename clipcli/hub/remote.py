@@ -6,13 +6,14 @@ functions, since only a download needs it. Must not import torch.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from clipcli.checkpoints import open_clip
 from clipcli.errors import ModelError, ModelNotFoundError, UnsupportedModelError
 from clipcli.hub import cache
 from clipcli.hub.registry import nearest_names
@@ -26,7 +27,6 @@ _WEIGHTS = (
     re.compile(r"pytorch_model\.bin"),
     re.compile(r"pytorch_model(\.bin\.index\.json|-\d{5}-of-\d{5}\.bin)"),
 )
-_OPEN_CLIP_CONFIG = "open_clip_config.json"
 _CHUNK_BYTES = 1 << 18
 _ROUTES = " (HTTPS_PROXY sets a proxy, HF_ENDPOINT a mirror)"
 
@@ -101,19 +101,17 @@ def needed_files(listing: Listing) -> tuple[RemoteFile, ...]:
         UnsupportedModelError: There is no config, or no weights in a format that is read here.
     """
     by_name = {file.name: file for file in listing.files}
+    settings: tuple[str, ...] = (cache.CONFIG, cache.PREPROCESSOR, cache.PROCESSOR)
+    kinds: Sequence[re.Pattern[str]] = _WEIGHTS
     if cache.CONFIG not in by_name:
-        hint = "`clip models list` names the models that are known to work"
-        if _OPEN_CLIP_CONFIG in by_name:
-            hint = (
-                f"it is in open_clip's layout: download its {_OPEN_CLIP_CONFIG}, weights and tokenizer files into a "
-                "folder, and use that folder as the model"
+        if open_clip.CONFIG not in by_name:
+            raise UnsupportedModelError(
+                f"{listing.hub_id} has neither {cache.CONFIG} nor {open_clip.CONFIG}: not a model in a known layout",
+                hint="`clip models list` names the models that are known to work",
             )
-        raise UnsupportedModelError(
-            f"{listing.hub_id} has no {cache.CONFIG}: not a model in the hub's own format", hint=hint
-        )
-    settings = (cache.CONFIG, cache.PREPROCESSOR, cache.PROCESSOR)
+        settings, kinds = (open_clip.CONFIG,), [re.compile(re.escape(name)) for name in open_clip.WEIGHTS]
     small = [by_name[name] for name in (*settings, *cache.TOKENIZER_FILES) if name in by_name]
-    for kind in _WEIGHTS:
+    for kind in kinds:
         weights = sorted((file for file in listing.files if kind.fullmatch(file.name)), key=lambda f: f.name)
         if weights:
             return (*small, *weights)

@@ -8,10 +8,11 @@ from typing import Literal
 
 from clipcli.errors import DamagedModelError, ModelNotFoundError, UsageError
 from clipcli.hub import cache, fetch, remote
-from clipcli.hub.registry import DEMO, find_checkpoint, usual_revisions
+from clipcli.hub.registry import DEMO, HUB_PREFIX, find_checkpoint, usual_revisions
 from clipcli.progress import Progress
 
 _LONGEST_ID = 96
+_LOCAL_PREFIX = "local-dir:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ def hub_id_of(name: str) -> str:
     row = find_checkpoint(name)
     if row is not None:
         return row.hub_id
+    name = name.removeprefix(HUB_PREFIX)
     if not _is_hub_id(name):
         if os.sep in name or name.startswith(("~", ".")):
             raise ModelNotFoundError(
@@ -149,8 +151,8 @@ def demo_folder() -> Path:
 
 
 def local_path(name: str) -> Path:
-    """A name as a path; unlike `Path.expanduser`, `~nobody` stays as it is."""
-    return Path(os.path.expanduser(name))
+    """A name as a path; unlike `Path.expanduser`, `~nobody` stays as it is. open_clip marks one by `local-dir:`."""
+    return Path(os.path.expanduser(name.removeprefix(_LOCAL_PREFIX)))
 
 
 def is_local(name: str) -> bool:

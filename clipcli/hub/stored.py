@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from clipcli.checkpoints.families import MODEL_TYPES
+from clipcli.checkpoints.open_clip import is_open_clip
 from clipcli.errors import DamagedModelError, ModelNotFoundError
 from clipcli.files import bytes_under, read_json, remove_folder
 from clipcli.hub import cache, fetch
@@ -148,6 +149,8 @@ def _family(hub_id: str, snapshot: Path) -> str | None:
     row = find_checkpoint(hub_id)
     if row is not None:
         return row.family
+    if is_open_clip(snapshot):
+        return "clip"
     try:
         model_type = read_json(snapshot / cache.CONFIG).get("model_type")
     except (DamagedModelError, OSError):

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from clipcli.checkpoints.towers import ImageTowerConfig, NaflexVisionConfig
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "CLIP": {},
     "ChineseCLIP": {},
     "Siglip": {"size": (224, 224), "do_center_crop": False, "image_mean": (0.5,) * 3, "image_std": (0.5,) * 3},
+    "Siglip2": {"resample": 2, "do_center_crop": False, "image_mean": (0.5,) * 3, "image_std": (0.5,) * 3},
 }
 _PROCESSORS = {
     family + suffix: defaults
@@ -47,15 +49,44 @@ _STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_conve
 
 
 @dataclass(frozen=True, slots=True)
+class Patches:
+    """A size that keeps an image's shape: whole patches, as many as may be (arXiv:2502.14786, section 2.4).
+
+    Attributes:
+        max_num_patches: The most patches of an image.
+        patch_size: Height and width of one in pixels.
+    """
+
+    max_num_patches: int
+    patch_size: int
+
+    def size_of(self, width: int, height: int) -> tuple[int, int]:
+        """The (width, height) in pixels that an image is resized to: about its shape, rounded up to whole patches.
+
+        The scale is searched by halving, to 1e-5, as the reference does.
+        """
+        low, high = 1e-6, 100.0
+        while high - low >= 1e-5:
+            middle = (low + high) / 2
+            rows, columns = self._patches(height, middle), self._patches(width, middle)
+            low, high = (middle, high) if rows * columns <= self.max_num_patches else (low, middle)
+        return self._patches(width, low) * self.patch_size, self._patches(height, low) * self.patch_size
+
+    def _patches(self, edge: int, scale: float) -> int:
+        return max(1, math.ceil(edge * scale / self.patch_size))
+
+
+@dataclass(frozen=True, slots=True)
 class Preprocessing:
     """The settings of an image processor; the defaults are those of CLIP (2103.00020).
 
-    `size` is a number of pixels for the shortest edge, or (height, width). `resample` is one of PIL's filter numbers.
-    Images reach the model with three channels whatever `do_convert_rgb` says, since `decode` makes them RGB.
+    `size` is a number of pixels for the shortest edge, (height, width), or whole patches. `resample` is one of PIL's
+    filter numbers. Images reach the model with three channels whatever `do_convert_rgb` says, since `decode` makes
+    them RGB.
     """
 
     do_resize: bool = True
-    size: int | tuple[int, int] = 224
+    size: int | tuple[int, int] | Patches = 224
     resample: int = 3
     do_center_crop: bool = True
     crop_size: tuple[int, int] = (224, 224)
@@ -91,7 +122,13 @@ class Preprocessing:
         }
         given = {key: _field(config, key, read, source) for key, read in readers.items()}
         defaults = next((_PROCESSORS[config[key]] for key in _PROCESSOR_KEYS if config.get(key) is not None), {})
-        preprocessing = cls(**{**defaults, **{key: value for key, value in given.items() if value is not None}})
+        settings = {**defaults, **{key: value for key, value in given.items() if value is not None}}
+        if defaults is _DEFAULTS["Siglip2"]:
+            names = {"max_num_patches": 256, "patch_size": 16}
+            settings["size"] = Patches(
+                **{name: _field(config, name, _edge, source) or usual for name, usual in names.items()}
+            )
+        preprocessing = cls(**settings)
         if not preprocessing.do_center_crop and (not preprocessing.do_resize or isinstance(preprocessing.size, int)):
             raise UnsupportedModelError(
                 f"{source}: do_center_crop is false and size gives no height and width, "
@@ -100,11 +137,30 @@ class Preprocessing:
         return preprocessing
 
     @property
-    def output_size(self) -> tuple[int, int]:
-        """The (height, width) in pixels that every image ends with."""
+    def output_size(self) -> tuple[int, int] | None:
+        """The (height, width) in pixels that every image ends with; None if they keep their shapes."""
         if self.do_center_crop:
             return self.crop_size
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
+        return None if isinstance(self.size, Patches) else _both(self.size)
+
+    def check_fits(self, tower: ImageTowerConfig, source: str, config: str) -> None:
+        """Compare what images become with what an image tower takes.
+
+        Args:
+            tower: The tower.
+            source: The name of the file that these settings are from, for messages.
+            config: The name of the file that describes the tower.
+
+        Raises:
+            DamagedModelError: They differ.
+        """
+        if not isinstance(tower, NaflexVisionConfig):
+            self.check_output_size(tower.image_size, source, config)
+        elif not isinstance(self.size, Patches) or self.size.patch_size != tower.patch_size:
+            raise DamagedModelError(
+                f"{source} does not make patches of {tower.patch_size} pixels, as vision_config in {config} has them",
+                hint="one of the two files belongs to another checkpoint; fetch both again",
+            )
 
     def check_output_size(self, image_size: int, source: str, config: str) -> None:
         """Compare the size of what images become with that of what the image tower takes.
@@ -117,20 +173,20 @@ class Preprocessing:
         Raises:
             DamagedModelError: They differ.
         """
-        height, width = self.output_size
-        if (height, width) != (image_size, image_size):
+        if self.output_size != (image_size, image_size):
+            made = "many shapes" if self.output_size is None else "{} x {} pixels".format(*self.output_size)
             raise DamagedModelError(
-                f"{source} makes images of {height} x {width} pixels, "
-                f"but vision_config.image_size in {config} is {image_size}",
+                f"{source} makes images of {made}, but vision_config.image_size in {config} is {image_size}",
                 hint="one of the two files belongs to another checkpoint; fetch both again",
             )
 
     @property
     def min_size(self) -> tuple[int, int] | None:
-        """The (height, width) that `decode` must stay above; None if images are not resized, so must be whole."""
-        if not self.do_resize:
-            return None
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
+        """The (height, width) that `decode` must stay above; None for images that must be whole.
+
+        Those are images that are not resized, or to a size that depends on their own.
+        """
+        return None if not self.do_resize or isinstance(self.size, Patches) else _both(self.size)
 
     @property
     def digest(self) -> str:
@@ -177,6 +233,8 @@ class Preprocessing:
         from PIL.Image import Resampling
 
         resample, gap = Resampling(self.resample), None if exact else _REDUCING_GAP
+        if isinstance(self.size, Patches):
+            return image.resize(self.size.size_of(*image.size), resample, reducing_gap=gap)
         if not isinstance(self.size, int):
             height, width = self.size
             return image.resize((width, height), resample, reducing_gap=gap)
@@ -185,6 +243,10 @@ class Preprocessing:
         if self.do_center_crop and (is_large or width * height > _MAX_RESIZED_PIXELS):
             return _resize_center(image, (width, height), self.crop_size, resample, gap)
         return image.resize((width, height), resample, reducing_gap=gap)
+
+
+def _both(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
 
 
 def _field(config: Mapping[str, Any], key: str, read: Callable[[Any], Any], source: str) -> Any:

@@ -12,6 +12,7 @@ from clipcli.checkpoints.towers import (
     BertTextConfig,
     ClipTextConfig,
     MetaClip2TextConfig,
+    NaflexVisionConfig,
     ResNetConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
@@ -89,7 +90,7 @@ class DualEncoder(nn.Module):
         if image and isinstance(config.vision, ResNetConfig):
             self.vision_model = ModifiedResNet(config.vision, config.projection_dim)
             self.visual_projection: nn.Module = nn.Identity()  # the tower's attention pool projects
-        if image and isinstance(config.vision, SiglipVisionConfig):
+        if image and isinstance(config.vision, SiglipVisionConfig | NaflexVisionConfig):
             self.vision_model = SiglipVisionTransformer(config.vision)
             self.visual_projection = nn.Identity()  # both of its towers end in the space that they share
         if image and isinstance(config.vision, VisionConfig):

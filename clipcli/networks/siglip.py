@@ -5,11 +5,13 @@ text fills all positions and is read at the last one, and each tower ends in the
 checkpoints'. Axes: B batch, L tokens, D width.
 """
 
+from math import isqrt
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipcli.checkpoints.towers import SiglipTextConfig, SiglipVisionConfig
+from clipcli.checkpoints.towers import NaflexVisionConfig, SiglipTextConfig, SiglipVisionConfig
 from clipcli.networks.clip_text import TextEmbeddings
 from clipcli.networks.transformer import MLP, Encoder, Recorder, TowerOutput, attend, merge_heads, split_heads
 from clipcli.networks.vision import check_image_size
@@ -29,6 +31,36 @@ class SiglipVisionEmbeddings(nn.Module):
         """Shapes: (B, 3, height, width) in pixels -> (B, patches, D)."""
         patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)  # (B, patches, D)
         return patches + self.position_embedding.weight
+
+
+class NaflexVisionEmbeddings(nn.Module):
+    """Patches, and learned positions that are resized to the shape of the images (arXiv:2502.14786, section 2.4)."""
+
+    def __init__(self, config: NaflexVisionConfig) -> None:
+        """Build the product with patches and the position table."""
+        super().__init__()
+        width, self.patch_size = config.hidden_size, config.patch_size
+        self.patch_embedding = nn.Linear(config.num_channels * config.patch_size**2, width)
+        self.position_embedding = nn.Embedding(config.num_patches, width)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Shapes: (B, 3, height, width) in pixels, both multiples of a patch -> (B, patches, D)."""
+        size = self.patch_size
+        grid = pixel_values.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (B, 3, h, size, w, size)
+        patches = grid.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # (B, h * w, size * size * 3)
+        positions = resized_positions(self.position_embedding.weight, grid.shape[2], grid.shape[4])
+        return self.patch_embedding(patches) + positions
+
+
+def resized_positions(table: Tensor, height: int, width: int) -> Tensor:
+    """Resize a square table of positions, in float32.
+
+    Shapes: (edge * edge, D) -> (height * width, D).
+    """
+    edge = isqrt(len(table))
+    grid = table.float().unflatten(0, (edge, edge)).permute(2, 0, 1)[None]  # (1, D, edge, edge)
+    resized = F.interpolate(grid, (height, width), mode="bilinear", align_corners=False, antialias=True)
+    return resized[0].flatten(1).T.to(table.dtype)
 
 
 class PoolAttention(nn.Module):
@@ -56,7 +88,7 @@ class PoolAttention(nn.Module):
 class AttentionPool(nn.Module):
     """One learned query, the probe, gathers the tokens; a perceptron follows (arXiv:2106.04560, section 2.4)."""
 
-    def __init__(self, config: SiglipVisionConfig) -> None:
+    def __init__(self, config: SiglipVisionConfig | NaflexVisionConfig) -> None:
         """Build the probe, attention, norm and perceptron."""
         super().__init__()
         width = config.hidden_size
@@ -74,11 +106,15 @@ class AttentionPool(nn.Module):
 class SiglipVisionTransformer(nn.Module):
     """Image tower: embeddings, the encoder, a norm over all tokens, and the pool."""
 
-    def __init__(self, config: SiglipVisionConfig) -> None:
+    def __init__(self, config: SiglipVisionConfig | NaflexVisionConfig) -> None:
         """Build the tower."""
         super().__init__()
         self.config = config
-        self.embeddings = SiglipVisionEmbeddings(config)
+        self.embeddings: SiglipVisionEmbeddings | NaflexVisionEmbeddings
+        if isinstance(config, NaflexVisionConfig):
+            self.embeddings = NaflexVisionEmbeddings(config)
+        else:
+            self.embeddings = SiglipVisionEmbeddings(config)
         self.encoder = Encoder(config)
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.head = AttentionPool(config)
@@ -88,12 +124,14 @@ class SiglipVisionTransformer(nn.Module):
     ) -> TowerOutput:
         """Encode normalized pixels.
 
-        Shapes: pixel_values (B, 3, S, S) with S the config's `image_size`; see `TowerOutput`.
+        Shapes: pixel_values (B, 3, S, S) with S the config's `image_size`, or (B, 3, height, width) in whole patches
+        where it has none; see `TowerOutput`.
 
         Raises:
             ValueError: The images are not S by S.
         """
-        check_image_size(pixel_values, self.config.image_size)
+        if isinstance(self.config, SiglipVisionConfig):
+            check_image_size(pixel_values, self.config.image_size)
         recorder = Recorder(hidden_states=output_hidden_states, attentions=output_attentions)
         x = self.post_layernorm(self.encoder(self.embeddings(pixel_values), None, recorder))
         return TowerOutput(x, self.head(x), recorder.hidden_states, recorder.attentions)

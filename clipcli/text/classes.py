@@ -81,7 +81,11 @@ def build_xlm_roberta(vocabulary: Vocabulary, roles: Mapping[str, str], settings
 
 
 def clean_siglip(text: str, settings: Mapping[str, Any]) -> str:
-    """Lower-case, drop ASCII punctuation, make runs of white space one blank (arXiv:2303.15343; big_vision's code)."""
+    """Lower-case, drop ASCII punctuation, make runs of white space one blank, as the authors' code does (big_vision).
+
+    One difference from SentencePiece is left: where a combining mark follows a character that NFKC replaces, as in a
+    half with an accent, the `tokenizers` library replaces both as if they were one and loses the mark.
+    """
     text = text.lower() if settings.get("do_lower_case", True) else text
     return " ".join(text.translate(_NO_PUNCTUATION).split())
 

@@ -263,7 +263,7 @@ def test_info_reads_a_file_and_writes_nothing(clip: Clip, vit: Path) -> None:
     outcome = clip("models", "info", vit)
     assert (outcome.status, outcome.stderr) == (0, "")
     (row,) = outcome.rows
-    check_rows("clipcli.model-1", [row])
+    check_rows("clipcli.model-2", [row])
     assert (row["id"], row["family"], row["here"], row["default"]) == (str(vit), "clip", True, False)
     assert row["files"] == {"ViT-B-32.pt": vit.stat().st_size} and row["folder"] == str(vit.parent)
     assert row["text"]["vocab_size"] == 514 and row["converted"] is None

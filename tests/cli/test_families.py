@@ -117,7 +117,7 @@ def test_weights_of_another_family(image: str, clip_checkpoint: Path, altclip_ch
     assert "model.safetensors does not fit its config.json" in result.stderr
 
 
-NEWER = ("metaclip_2", "siglip", "siglip2")
+NEWER = ("metaclip_2", "siglip", "siglip2", "siglip2_naflex")
 
 
 def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -149,7 +149,7 @@ def unknown_activation(folder: Path) -> None:
 def other_image_size(folder: Path) -> None:
     path = folder / "preprocessor_config.json"
     edges = {"height": 48, "width": 48}
-    path.write_text(json.dumps({**json.loads(path.read_text()), "size": edges, "crop_size": edges}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "size": edges, "crop_size": edges, "patch_size": 12}))
 
 
 def no_tokenizer(folder: Path) -> None:
@@ -172,7 +172,7 @@ def cut_tokenizer(folder: Path) -> None:
         (lambda folder: with_values(folder, "logit_scale", 200.0), "logit_scale is 200.0"),
         (lambda folder: with_values(folder, "vision_model.post_layernorm.bias", float("nan")), "are not numbers"),
         (unknown_activation, "hidden_act is 'mish2'"),
-        (other_image_size, "makes images of 48 x 48 pixels"),
+        (other_image_size, "belongs to another checkpoint"),
         (no_tokenizer, "tokenizer.json"),
         (cut_tokenizer, "checkpoint"),
     ],
@@ -222,3 +222,11 @@ def test_siglip_scores_each_label_by_itself(family: str, image: str, request: py
         assert prediction["logit"] == pytest.approx(prediction["cosine"] * math.exp(2.5) - 6.25, abs=1e-4)
     softmax = json.loads(CliRunner().invoke(app, [*arguments, "--scoring", "softmax"]).stdout)
     assert sum(prediction["score"] for prediction in softmax["results"][0]["predictions"]) == pytest.approx(1)
+
+
+def test_a_classification_head_of_another_family_is_named(image: str, siglip_checkpoint: Path, tmp_path: Path) -> None:
+    folder = changed(siglip_checkpoint, tmp_path)
+    edit_config(folder, architectures=["SiglipForImageClassification"])
+    result = classify(image, "cat,dog", folder)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "SiglipForImageClassification is a classification head" in result.stderr

@@ -150,7 +150,7 @@ def test_list_says_what_is_where(cache_dir: Path) -> None:
 
     document = json.loads(invoke("list", "--json").stdout)
 
-    assert document["schema"] == "clipcli.models/1"
+    assert document["schema"] == "clipcli.models/2"
     rows = {row["id"]: row for row in document["results"]}
     assert rows[B32]["here"] is True and rows[B32]["default"] is True
     assert rows[B32]["folder"] == str(cache_dir / "models--openai--clip-vit-base-patch32" / "snapshots" / COMMIT)
@@ -272,9 +272,9 @@ def test_the_demo_is_a_model_like_any_other(clip_checkpoint: Path, monkeypatch: 
 def test_output_keeps_to_its_schemas(cache_dir: Path, clip_checkpoint: Path) -> None:
     write_model(cache_dir, "me/finetuned")
     for arguments, schema in {
-        ("list",): "clipcli.models-1",
-        ("info", "altclip"): "clipcli.model-1",
-        ("info", str(clip_checkpoint)): "clipcli.model-1",
+        ("list",): "clipcli.models-2",
+        ("info", "altclip"): "clipcli.model-2",
+        ("info", str(clip_checkpoint)): "clipcli.model-2",
         ("verify", str(clip_checkpoint)): "clipcli.verify-1",
     }.items():
         check_document(schema, json.loads(invoke(*arguments, "--json").stdout))

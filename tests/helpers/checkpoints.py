@@ -132,6 +132,38 @@ def _save_siglip(
     return folder
 
 
+def write_siglip2_naflex(
+    folder: Path, *, seed: int = 0, vision: dict[str, Any] | None = None, text: dict[str, Any] | None = None
+) -> Path:
+    """SigLIP 2 NaFlex: images of any shape, in at most 24 patches of 8 pixels."""
+    from transformers import Siglip2Config, Siglip2Model
+
+    sizes = {key: value for key, value in VISION.items() if key != "image_size"}
+    vocabulary = {"vocab_size": write_gemma_tokenizer(folder), "max_position_embeddings": 20}
+    config = Siglip2Config(
+        vision_config={**sizes, "num_patches": 16, **(vision or {})}, text_config={**TEXT, **vocabulary, **(text or {})}
+    )
+    _save(folder, Siglip2Model, config, seed, square=None)
+    settings = {
+        "image_processor_type": "Siglip2ImageProcessor",
+        "do_convert_rgb": None,
+        "do_resize": True,
+        "resample": 2,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "max_num_patches": 24,
+        "patch_size": config.vision_config.patch_size,
+    }
+    _write_json(folder / "preprocessor_config.json", settings)
+    path = folder / "tokenizer_config.json"
+    config_of_tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    _write_json(path, {**config_of_tokenizer, "tokenizer_class": "Siglip2Tokenizer"})
+    return folder
+
+
 WRITERS: dict[str, Callable[..., Path]] = {
     "clip": write_clip,
     "chinese_clip": write_chinese_clip,
@@ -139,6 +171,7 @@ WRITERS: dict[str, Callable[..., Path]] = {
     "metaclip_2": write_metaclip_2,
     "siglip": write_siglip,
     "siglip2": write_siglip2,
+    "siglip2_naflex": write_siglip2_naflex,
 }
 """By the name of a family, or of a kind of checkpoint of one that differs from others of it."""
 
@@ -281,7 +314,8 @@ def write_gemma_tokenizer(folder: Path) -> int:
     return len(vocabulary)
 
 
-def _save(folder: Path, model_class: Any, config: Any, seed: int, *, square: bool) -> Path:
+def _save(folder: Path, model_class: Any, config: Any, seed: int, *, square: bool | None) -> Path:
+    """Write a network of random weights, and CLIP's settings for images unless `square` is None."""
     import torch
 
     torch.manual_seed(seed)
@@ -301,9 +335,9 @@ def _save(folder: Path, model_class: Any, config: Any, seed: int, *, square: boo
             if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
                 module.weight[module.padding_idx] = 0
     model.save_pretrained(folder)
-    _write_json(
-        folder / "preprocessor_config.json", preprocessor_config(config.vision_config.image_size, square=square)
-    )
+    if square is not None:
+        settings = preprocessor_config(config.vision_config.image_size, square=square)
+        _write_json(folder / "preprocessor_config.json", settings)
     return folder
 
 

@@ -419,15 +419,6 @@ def test_weights_in_other_formats_are_named(hub: HubServer) -> None:
         fetch_model("me/flax")
 
 
-def test_a_repository_in_open_clips_layout_says_how_it_is_run(hub: HubServer) -> None:
-    hub.add("me/open", {"open_clip_config.json": b"{}", "open_clip_model.safetensors": b"weights"})
-
-    with pytest.raises(UnsupportedModelError, match=r"has no config\.json") as caught:
-        fetch_model("me/open")
-
-    assert "open_clip's layout" in (caught.value.hint or "") and "as the model" in (caught.value.hint or "")
-
-
 def test_a_model_without_preprocessing_is_not_complete(hub: HubServer) -> None:
     files = checkpoint_files()
     del files["preprocessor_config.json"]

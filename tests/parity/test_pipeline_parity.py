@@ -43,13 +43,13 @@ class Reference:
 
     @torch.inference_mode()
     def image_features(self, paths: list[Path]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        pixels = self.processor([Image.open(p).convert("RGB") for p in paths], return_tensors="pt").pixel_values
-        features = self.model.get_image_features(pixels).pooler_output
+        batch = self.processor([Image.open(p).convert("RGB") for p in paths], return_tensors="pt")
+        features = self.model.get_image_features(**batch).pooler_output
         return torch.nn.functional.normalize(features, dim=-1).numpy()
 
     @torch.inference_mode()
     def text_features(self, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        if self.model.config.model_type == "siglip":  # its authors lower-case, and it must see its padding
+        if "siglip" in self.model.config.model_type:  # its authors lower-case, and it must see its padding
             length = self.model.config.text_config.max_position_embeddings
             options = {"padding": "max_length", "max_length": length, "truncation": True, "return_tensors": "pt"}
             ids = self.tokenizer([text.lower() for text in texts], **options).input_ids

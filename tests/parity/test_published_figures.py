@@ -8,7 +8,9 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 import clipcli
 from clipcli.answers.classify import ClassifyOptions
@@ -74,3 +76,48 @@ def test_altclip_on_the_coco_cats() -> None:
     model = clipcli.load("BAAI/AltCLIP", device="cpu", dtype="float32", offline=True)
     found = scores(model, image("000000039769.jpg"), ["一张猫的照片", "一张狗的照片"])
     assert found == pytest.approx([0.99942, 5.7805e-04], abs=5e-3)
+
+
+def test_siglip_on_the_coco_cats() -> None:
+    """Source: test_modeling_siglip.py of transformers."""
+    model = clipcli.load("google/siglip-base-patch16-224", device="cpu", dtype="float32", offline=True)
+    (result,) = model.score([image("000000039769.jpg")], ["a photo of 2 cats", "a photo of 2 dogs"])
+    assert [row.logit for row in result.scores] == pytest.approx([-0.7567, -10.3354], rel=1e-3, abs=1e-3)
+    assert result.scores[0].score == pytest.approx(0.3194, abs=1e-3)
+
+
+def test_metaclip_2_on_the_coco_cats() -> None:
+    """Source: test_modeling_metaclip_2.py of transformers."""
+    name = "facebook/metaclip-2-worldwide-huge-quickgelu"
+    model = clipcli.load(name, device="cpu", dtype="float32", offline=True)
+    (result,) = model.score([image("000000039769.jpg")], ["a photo of a cat", "a photo of a dog"])
+    assert [row.logit for row in result.scores] == pytest.approx([19.9799, 13.6169], rel=1e-3, abs=1e-3)
+
+
+NAFLEX = {
+    "circle": (1.0195, -0.0280, -1.4468),
+    "ellipsoid": (-4.5395, -6.2269, -1.5667),
+    "blue circle on red background": (4.1757, 5.0358, 3.5159),
+    "blue circle with green border on red background": (9.4264, 10.1879, 6.3353),
+    "green circle on red background": (2.4409, 3.1058, 4.5491),
+    "a dog": (-12.3230, -13.7355, -13.4632),
+    "a blue dog with a green border on a red background": (1.1520, 1.1687, -1.9647),
+}
+
+
+def circle(height: int, width: int) -> Image.Image:
+    """A blue circle outlined in green on red; the radius is 7/8 of what fits, in whole pixels."""
+    drawn = Image.new("RGB", (width, height), "red")
+    x, y = width // 2, height // 2
+    radius = min(x, y) // 8 * 7
+    box = (x - radius, y - radius, x + radius, y + radius)
+    ImageDraw.Draw(drawn).ellipse(box, fill="blue", outline="green", width=width // 20)
+    return drawn
+
+
+def test_naflex_on_images_of_three_shapes() -> None:
+    """Source: test_modeling_siglip2.py of transformers; the images are drawn, so nothing but the weights is needed."""
+    model = clipcli.load("google/siglip2-base-patch16-naflex", device="cpu", dtype="float32", offline=True)
+    found = model.score([circle(224, 224), circle(1024, 1024), circle(224, 1024)], list(NAFLEX))
+    logits = [[row.logit for row in result.scores] for result in found]
+    assert np.transpose(logits) == pytest.approx(np.array([*NAFLEX.values()]), rel=1e-3, abs=1e-3)

@@ -43,7 +43,7 @@ class Checkpoint:
         return torch.nn.functional.normalize(features, dim=-1).numpy()
 
 
-@pytest.fixture(scope="module", params=list(WRITERS))
+@pytest.fixture(scope="module", params=[name for name in WRITERS if name != "siglip2_naflex"])
 def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
     return Checkpoint(request.getfixturevalue(f"{request.param}_checkpoint"))
 

@@ -69,7 +69,7 @@ def list_models(
     clip models list --format csv --output models.csv
     """  # noqa: D301 - \b keeps lines apart
     rows = [row for row in model_rows() if row.folder or not here]
-    print_rows("clipcli.models/1", [asdict(row) for row in rows], list_table(rows), options)
+    print_rows("clipcli.models/2", [asdict(row) for row in rows], list_table(rows), options)
 
 
 @models_app.command(cls=GroupedCommand)
@@ -84,6 +84,9 @@ def pull(name: _HubName, revision: Revision = None, quiet: _Quiet = False) -> No
     from clipcli import hub
     from clipcli.cli.shell.progress import download_bar
 
+    known = hub.find_checkpoint(name)
+    if known is not None and known.licence is not None and not quiet:
+        say(f"{known.hub_id}: license {known.licence}")
     with download_bar(name, quiet=quiet) as on_progress:
         model = hub.pull_model(name, revision=revision, on_progress=on_progress)
     if not quiet:
@@ -116,7 +119,7 @@ def info(options: FormatOptions, name: _ModelName, revision: Revision = None) ->
     clip models info demo --json
     """  # noqa: D301 - \b keeps lines apart
     row = describe_model(name, revision)
-    print_rows("clipcli.model/1", [row], info_table(row), options)
+    print_rows("clipcli.model/2", [row], info_table(row), options)
 
 
 @models_app.command(cls=GroupedCommand)
@@ -243,8 +246,13 @@ def _check_together(files: "ModelFiles") -> None:
     Raises:
         ModelError: Configuration, preprocessing or tokenizer do not fit.
     """
+    from clipcli.checkpoints.open_clip import is_open_clip
     from clipcli.compute.checkpoint import Checkpoint
+    from clipcli.foreign.check import foreign_config
 
+    if is_open_clip(files.folder):
+        foreign_config(files.folder)
+        return
     checkpoint = Checkpoint(files)
     if checkpoint.config.vision is not None:
         checkpoint.preprocessing  # noqa: B018 - read to be checked

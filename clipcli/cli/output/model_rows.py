@@ -37,6 +37,7 @@ class ModelRow:
     licence: str | None = None
     imagenet_top1: float | None = None
     imagenet_source: str | None = None
+    best_for: str | None = None
     pinned: str | None = None
     default: bool = False
     here: bool = False
@@ -48,8 +49,9 @@ class ModelRow:
 
 
 def model_rows() -> list[ModelRow]:
-    """The registry in its order, what else is stored, the bundled model, and a default that is none of these."""
+    """The registry and what else is stored, by family; the bundled model, and a default that is none of these."""
     from clipcli import hub
+    from clipcli.checkpoints.families import FAMILIES
 
     chosen = hub.default_model()
     named = hub.find_checkpoint(chosen)
@@ -57,6 +59,7 @@ def model_rows() -> list[ModelRow]:
     stored = {model.hub_id.casefold(): model for model in hub.stored_models()}
     rows = [_row(row, stored.pop(row.hub_id.casefold(), None), default) for row in hub.CHECKPOINTS]
     rows.extend(_row(None, model, default) for model in stored.values())
+    rows.sort(key=lambda row: [*FAMILIES].index(row.family) if row.family in FAMILIES else len(FAMILIES))
     rows.append(_demo_row(default))
     if not any(row.default for row in rows) and hub.is_local(default):
         rows.append(_path_row(default))
@@ -72,7 +75,7 @@ def describe_model(name: str, revision: str | None) -> dict[str, Any]:
         ModelError: Its files are damaged or not supported.
     """
     from clipcli import hub
-    from clipcli.checkpoints.config import read_config
+    from clipcli.foreign.check import config_of
     from clipcli.foreign.resolve import is_foreign
 
     if revision is None and is_foreign(name):
@@ -86,7 +89,7 @@ def describe_model(name: str, revision: str | None) -> dict[str, Any]:
     files = {path.name: path.stat().st_size for path in sorted(model.folder.iterdir()) if path.is_file()}
     return {
         **asdict(row),
-        **_networks(row, read_config(model.folder)),
+        **_networks(row, config_of(model.folder)),
         "here": True,
         "revision": model.revision,
         "folder": str(model.folder),
@@ -96,7 +99,7 @@ def describe_model(name: str, revision: str | None) -> dict[str, Any]:
 
 
 def list_table(rows: Sequence[ModelRow]) -> list[Column]:
-    """A table for people; hub ids and licences only where the terminal is wide enough."""
+    """A table for people; families, hub ids, licences and uses only where the terminal is wide enough."""
     wide = shutil.get_terminal_size().columns >= _WIDE
     columns = [
         Column("model", [row.alias or row.id for row in rows]),
@@ -109,8 +112,21 @@ def list_table(rows: Sequence[ModelRow]) -> list[Column]:
     ]
     if wide:
         columns.insert(1, Column("hub id", [row.id if row.alias != row.id else "" for row in rows]))
-        columns.append(Column("licence", [row.licence or "" for row in rows]))
+        columns.insert(0, Column("family", _once_each([_family(row) for row in rows])))
+        columns.append(Column("license", [row.licence or "" for row in rows]))
+        columns.append(Column("best for", [row.best_for or "" for row in rows]))
     return columns
+
+
+def _family(row: ModelRow) -> str:
+    from clipcli.checkpoints.families import FAMILIES
+
+    return FAMILIES[row.family].title if row.family in FAMILIES else row.family or ""
+
+
+def _once_each(values: Sequence[str]) -> list[str]:
+    """Leave out what stands in the row above already."""
+    return [value if i == 0 or value != values[i - 1] else "" for i, value in enumerate(values)]
 
 
 def info_table(description: Mapping[str, Any]) -> list[Column]:
@@ -133,6 +149,7 @@ def _row(checkpoint: "Checkpoint | None", stored: "StoredModel | None", default:
             "licence": checkpoint.licence,
             "imagenet_top1": checkpoint.imagenet_top1,
             "imagenet_source": checkpoint.imagenet_source,
+            "best_for": checkpoint.best_for,
             "pinned": checkpoint.revision,
         }
     elif stored is not None:

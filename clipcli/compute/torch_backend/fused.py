@@ -20,6 +20,7 @@ Must not import anything but `models` and torch.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isqrt
 from typing import TypeVar, cast
 
 import torch
@@ -316,14 +317,19 @@ class FoldedPixels:
     """
 
     def __init__(
-        self, convolution: nn.Conv2d, scale: tuple[float, ...], shift: tuple[float, ...], target: Target
+        self, patches: nn.Conv2d | nn.Linear, scale: tuple[float, ...], shift: tuple[float, ...], target: Target
     ) -> None:
-        """Fold scale and shift of each channel into the weights."""
-        weight = convolution.weight.double().permute(0, 2, 3, 1)  # (D, size, size, 3)
+        """Fold scale and shift of each channel into the weights of a convolution, or of a product with patches."""
+        weight = patches.weight.double()
+        if weight.ndim == 4:
+            weight = weight.permute(0, 2, 3, 1)  # (D, size, size, 3)
+        else:
+            size = isqrt(weight.shape[1] // len(scale))
+            weight = weight.unflatten(1, (size, size, -1))
         scales, shifts = (torch.tensor(values, dtype=torch.float64) for values in (scale, shift))
         self.constant = (weight * (shifts + _BYTE_MIDDLE * scales)).sum(dim=(1, 2, 3))
-        if convolution.bias is not None:
-            self.constant += convolution.bias.double()
+        if patches.bias is not None:
+            self.constant += patches.bias.double()
         self._size, self._target = weight.shape[1], target
         self._product = target.linear((weight * scales * _BYTE_MIDDLE).flatten(1).float(), None, None)
 

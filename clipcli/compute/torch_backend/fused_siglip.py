@@ -15,9 +15,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from clipcli.checkpoints.towers import NaflexVisionConfig
 from clipcli.compute.torch_backend.fused import FoldedPixels, OneTokenLayer, Target, fuse_layers
 from clipcli.networks.dual_encoder import DualEncoder
-from clipcli.networks.siglip import AttentionPool, SiglipTextTransformer, SiglipVisionTransformer
+from clipcli.networks.siglip import AttentionPool, SiglipTextTransformer, SiglipVisionTransformer, resized_positions
 from clipcli.networks.transformer import EncoderLayer
 
 
@@ -70,7 +71,9 @@ class FusedSiglipImageTower:
         target = Target(device, dtype)
         self._patches = FoldedPixels(vision.embeddings.patch_embedding, pixel_scale, pixel_shift, target)
         added = vision.embeddings.position_embedding.weight.double() + self._patches.constant
-        self._positions = added.to(device, target.float)
+        self._positions, self._dtype = added.to(device, torch.float32), target.float
+        self._flexible = isinstance(vision.config, NaflexVisionConfig)
+        self._patch_size = vision.config.patch_size
         self._post_norm, self._pool = target.place(vision.post_layernorm), FusedPool(vision.head, target)
         self._layers = fuse_layers(vision.encoder.layers, vision.config.hidden_act, target)
 
@@ -78,9 +81,14 @@ class FusedSiglipImageTower:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Encode images.
 
-        Shapes: pixels uint8 (B, S, S, 3) -> (B, P) float32, not normalized.
+        Shapes: pixels uint8 (B, S, S, 3), or (B, height, width, 3) where images may have any shape -> (B, P) float32,
+        not normalized.
         """
-        x = self._patches(pixels).add_(self._positions)
+        positions = self._positions
+        if self._flexible:  # resizing is linear and its weights sum to 1, so what was added to all is still there
+            height, width = (edge // self._patch_size for edge in pixels.shape[1:3])
+            positions = resized_positions(positions, height, width)
+        x = self._patches(pixels).add_(positions.to(self._dtype))
         for layer in self._layers:
             x = layer(x)
         return self._pool(self._post_norm(x)).float()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipcli.checkpoints.config import ModelConfig
-from clipcli.checkpoints.towers import ImageTowerConfig, SiglipVisionConfig, VisionConfig, VitConfig
+from clipcli.checkpoints.towers import ImageTowerConfig, NaflexVisionConfig, SiglipVisionConfig, VisionConfig, VitConfig
 from clipcli.compute.torch_backend.fused import FusedImageTower
 from clipcli.compute.torch_backend.fused_siglip import FusedSiglipImageTower
 from clipcli.compute.torch_backend.heap import separate_large_blocks
@@ -29,6 +29,7 @@ Tower = Callable[[Tensor], Tensor]
 _FUSED_TOWERS: dict[type[ImageTowerConfig] | type[None], Callable[..., Tower]] = {
     VisionConfig: FusedImageTower,
     SiglipVisionConfig: FusedSiglipImageTower,
+    NaflexVisionConfig: FusedSiglipImageTower,
 }
 
 # Rearranging the weights takes as long as ViT-B/32 takes for this many images.
@@ -228,7 +229,7 @@ def pixel_scale_and_shift(preprocessing: Preprocessing) -> tuple[tuple[float, ..
 def choose_batch_size(config: ModelConfig, device: torch.device) -> int:
     """Images a batch: on the CPU what keeps a core busy, on a GPU what half of its free memory holds."""
     vision = config.vision
-    if not isinstance(vision, VitConfig):
+    if not isinstance(vision, VitConfig | NaflexVisionConfig):
         return 8
     tokens = vision.patches + 1
     if device.type == "cpu":

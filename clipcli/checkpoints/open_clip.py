@@ -1,18 +1,21 @@
-"""`open_clip_config.json`: what open_clip writes beside a state dict, and what of it this program can run."""
+"""`open_clip_config.json`: what open_clip writes beside a state dict, and what of it this program can run.
+
+It is enough to tell before a download whether a checkpoint can be run. Imports no torch.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 from clipcli.files import read_json
-from clipcli.foreign.hub_layout import BICUBIC, CLIP_MEAN, CLIP_STD
-from clipcli.foreign.openai import Settings
 
 CONFIG = "open_clip_config.json"
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""Names that open_clip gives to weights, the better format first."""
 
-_BILINEAR = 2
-_FILTERS = {"bicubic": BICUBIC, "bilinear": _BILINEAR}
+_FILTERS = {"bicubic": 3, "bilinear": 2}  # Pillow's numbers
 _RESIZE_MODES = {"shortest": False, "squash": True}  # whether images become a square
 
 # Keys that change what is computed, with the one value that this program computes.
@@ -27,6 +30,41 @@ _HARMLESS = frozenset(
     "tokenizer_kwargs hf_model_pretrained hf_proj_type hf_pooler_type pad_id eos_id".split()
 )
 _HEAD_WIDTH = 64
+
+# What people call the networks of a key that is not run, by how its value begins.
+_NETWORKS = {
+    "fastvit": "MobileCLIP",
+    "eva": "EVA02-CLIP",
+    "vit_pe": "PE-core",
+    "convnext": "ConvNeXt CLIP",
+    "vitamin": "ViTamin",
+    "xlm-roberta": "multilingual CLIP with XLM-RoBERTa",
+    "microsoft/BiomedNLP": "BiomedCLIP",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the tensors do not say, where a config does; None where nothing does.
+
+    Attributes:
+        activation: `gelu` or `quick_gelu`.
+        vision_heads: Heads of the image tower.
+        text_heads: Heads of the text tower.
+        image_size: Pixels a side.
+        preprocessing: More arguments of `foreign.hub_layout.preprocessing`.
+    """
+
+    activation: str | None = None
+    vision_heads: int | None = None
+    text_heads: int | None = None
+    image_size: int | None = None
+    preprocessing: Mapping[str, Any] = field(default_factory=lambda: {"square": False})
+
+
+def is_open_clip(folder: Path) -> bool:
+    """Whether a folder holds a checkpoint in open_clip's layout and none in the hub's."""
+    return (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
 def read_settings(path: Path) -> Settings:
@@ -62,12 +100,8 @@ def _preprocessing(section: Mapping[str, Any], path: Path) -> dict[str, Any]:
         raise _unsupported(path, "interpolation", interpolation)
     if mode not in _RESIZE_MODES:
         raise _unsupported(path, "resize_mode", mode)
-    return {
-        "square": _RESIZE_MODES[mode],
-        "resample": _FILTERS[interpolation],
-        "mean": section.get("mean") or CLIP_MEAN,
-        "std": section.get("std") or CLIP_STD,
-    }
+    given = {key: section[key] for key in ("mean", "std") if section.get(key)}
+    return {"square": _RESIZE_MODES[mode], "resample": _FILTERS[interpolation], **given}
 
 
 def _section(content: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
@@ -87,4 +121,10 @@ def _refuse_unknown(section: Mapping[str, Any], fixed: Mapping[str, str], where:
 
 
 def _unsupported(where: object, key: str, value: object) -> UnsupportedModelError:
-    return UnsupportedModelError(f"{where}: {key} is {value!r}, which this program does not run")
+    if key == "timm_model_name" and "siglip" in str(value):
+        hint = "SigLIP is run in the hub's own layout: `clip models list` names it"
+    else:
+        title = next((title for start, title in _NETWORKS.items() if str(value).startswith(start)), None)
+        known = f"networks of {title} are not supported yet; " if title else ""
+        hint = f"{known}`clip models list` names models that are known to work"
+    return UnsupportedModelError(f"{where}: {key} is {value!r}, which this program does not run", hint=hint)
