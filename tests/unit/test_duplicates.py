@@ -11,16 +11,7 @@ from clipcli import scoring
 from clipcli.answers.duplicates import Looks, clusters, groups_of_copies, groups_of_similar
 from clipcli.images.fingerprint import FINGERPRINT_BYTES, fingerprint, mirrored
 from clipcli.scoring import Floats
-
-
-def scene(seed: int) -> Image.Image:
-    """An image with structure at several scales, another one for each seed."""
-    random = np.random.default_rng(seed)
-    image = Image.new("RGB", (320, 240))
-    for edge in (3, 6, 12):
-        noise = Image.fromarray(random.integers(0, 256, (edge, edge, 3), dtype=np.uint8))
-        image = Image.blend(image, noise.resize(image.size, Image.Resampling.BICUBIC), 0.5)
-    return image
+from tests.helpers.scenes import scene
 
 
 def as_array(*images: Image.Image) -> NDArray[np.uint8]:

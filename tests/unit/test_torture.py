@@ -2,15 +2,15 @@
 
 import pytest
 
-from tests.torture import cache, campaign, images, sidecars
+from tests.torture import cache, campaign, images, library, sidecars
 
 
 @pytest.mark.parametrize(
-    ("trial", "trials"),
-    [(sidecars.trial, 60), (images.trial, 300), (cache.trial, 30)],
-    ids=["sidecars", "images", "cache"],
+    ("trial", "trials", "kinds"),
+    [(sidecars.trial, 60, 3), (images.trial, 300, 3), (cache.trial, 30, 3), (library.trial, 4, 2)],
+    ids=["sidecars", "images", "cache", "library"],
 )
-def test_a_campaign_holds(trial: campaign.Trial, trials: int) -> None:
+def test_a_campaign_holds(trial: campaign.Trial, trials: int, kinds: int) -> None:
     tried = campaign.run(trial, trials=trials, seed=1)
     assert tried.total() == trials
-    assert len(tried) > 2, "all trials were alike"
+    assert len(tried) >= kinds, "all trials were alike"
