@@ -107,7 +107,9 @@ def test_it_opens_filters_and_scrolls_without_a_word_on_the_console(browser: Bro
     drawn = "return document.querySelectorAll('figure').length"
     first = browser.run(drawn)
     assert 0 < first < 500
-    assert browser.run("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert browser.run(
+        "return [...document.querySelectorAll('figure img')].every(i => i.complete && i.naturalWidth > 0)"
+    )
     browser.run("document.getElementById('more').scrollIntoView()")
     time.sleep(1)
     assert browser.run(drawn) > first
@@ -124,6 +126,50 @@ def test_it_opens_filters_and_scrolls_without_a_word_on_the_console(browser: Bro
     assert widths and min(widths) >= 90
     browser.run("const p = document.getElementById('path'); p.value = 'nowhere'; p.dispatchEvent(new Event('input'))")
     assert browser.run("return document.querySelectorAll('figure').length") == 0
+    assert browser.console() == []
+
+
+SORTED = "return [...document.querySelectorAll('figure')].slice(0, 5).map(f => f.querySelector('.tag i').textContent)"
+PRESS = "document.dispatchEvent(new KeyboardEvent('keydown', { key: '%s', bubbles: true }))"
+
+
+def test_state_in_the_address_sorting_and_clicks_on_tags(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.run("document.querySelector('.tag').click()")
+    assert browser.run("return document.getElementById('tag').value") == "cat"
+    browser.run("const s = document.getElementById('sort'); s.value = 'high'; s.dispatchEvent(new Event('input'))")
+    scores = [float(text) for text in browser.run(SORTED)]
+    assert scores[0] == 1.0 and scores == sorted(scores, reverse=True)
+    assert browser.run("return location.hash") == "#tag=cat&sort=high"
+    browser.run("location.hash = '#tag=cat&sort=low&score=0.5'")
+    time.sleep(0.2)
+    assert browser.run(SORTED)[0] == "0.50"
+    assert browser.console() == []
+
+
+def test_the_keyboard_chooses_enlarges_and_searches(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    for key in ("ArrowRight", "ArrowRight", "Enter"):
+        browser.run(PRESS % key)
+    chosen = "return [...document.querySelectorAll('figure')].findIndex(f => f.classList.contains('chosen'))"
+    assert browser.run(chosen) == 1
+    assert browser.run("return document.getElementById('large').open")
+    browser.run(PRESS % "ArrowDown")
+    assert browser.run(chosen) > 1
+    browser.run("document.getElementById('large').close()")
+    browser.run(PRESS % "/")
+    assert browser.run("return document.activeElement.id") == "path"
+    assert browser.console() == []
+
+
+def test_a_review_is_exported_as_csv(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.run("document.getElementById('review').click()")
+    for key in ("ArrowRight", "ArrowRight", "y", "ArrowRight", "y", "n"):
+        browser.run(PRESS % key)
+    folder = page.parent
+    assert browser.run("return csv()").splitlines() == ["path,label", f"{folder}/1.jpg,cat", f"{folder}/2.jpg,cat"]
+    assert browser.run("return document.getElementById('reviewed').value") == "3 reviewed"
     assert browser.console() == []
 
 

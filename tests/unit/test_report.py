@@ -104,3 +104,24 @@ def test_many_rows_stay_in_order(tmp_path: Path) -> None:
     image = save(tmp_path / "a.jpg", (20, 20))
     got = rows_of(write(tmp_path, [tagged(image, (str(i), 0.5)) for i in range(200)]))
     assert [row["tags"][0]["label"] for row in got] == [str(i) for i in range(200)]
+
+
+def test_thumbnails_beyond_a_number_are_files_that_the_page_links_to(tmp_path: Path) -> None:
+    image = save(tmp_path / "a b.jpg")
+    rows = [tagged(image, ("dog", 0.5)) for _ in range(5)]
+    folder = tmp_path / "my page-thumbnails"
+    page = "".join(report(rows, RUN, str(tmp_path), DecodeOptions(), thumbnails=str(folder), most_embedded=3))
+    thumbnails = [row["thumbnail"] for row in rows_of(page)]
+    assert [uri.startswith("data:") for uri in thumbnails] == [True] * 3 + [False] * 2
+    assert Image.open(tmp_path / unquote(thumbnails[4])).size == (144, 96)
+    assert sorted(path.name for path in folder.iterdir()) == ["4.jpg", "5.jpg"]
+
+
+def test_the_page_says_when_with_what_and_from_which_score_on(tmp_path: Path) -> None:
+    run = {**RUN, "labels": ["dog", "cat"], "thresholds": [0.5, 0.00012]}
+    page = "".join(report([], run, str(tmp_path), DecodeOptions()))
+    match = re.search(r'id="run">(.*?)</script>', page)
+    assert match
+    about = json.loads(match[1])
+    assert about["thresholds"] == {"dog": 0.5, "cat": 0.00012}
+    assert about["date"] and about["model"] == "some/<model>"

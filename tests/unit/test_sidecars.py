@@ -435,3 +435,10 @@ def test_a_sidecar_that_we_made_goes_with_the_last_keyword(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == ["b.xmp"]
     assert everything((tmp_path / "b.xmp").read_bytes()) == everything(DARKTABLE.encode())
     assert isinstance(writer().remove(str(tmp_path / "b.jpg")), SidecarUnchanged)
+
+
+def test_whoever_drops_a_keyword_last_takes_it_away(tmp_path: Path) -> None:
+    image = str(tmp_path / "a.jpg")
+    for owner, wanted in ((PETS, DOG), (SCENES, DOG), (SCENES, NOTHING), (PETS, NOTHING)):
+        writer().write(image, wanted, owner)
+    assert os.listdir(tmp_path) == []

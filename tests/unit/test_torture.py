@@ -2,13 +2,19 @@
 
 import pytest
 
-from tests.torture import cache, campaign, images, library, sidecars
+from tests.torture import cache, campaign, images, library, manifests, sidecars
 
 
 @pytest.mark.parametrize(
     ("trial", "trials", "kinds"),
-    [(sidecars.trial, 60, 3), (images.trial, 300, 3), (cache.trial, 30, 3), (library.trial, 4, 2)],
-    ids=["sidecars", "images", "cache", "library"],
+    [
+        (sidecars.trial, 60, 3),
+        (manifests.trial, 100, 2),
+        (images.trial, 300, 3),
+        (cache.trial, 30, 3),
+        (library.trial, 4, 2),
+    ],
+    ids=["sidecars", "manifests", "images", "cache", "library"],
 )
 def test_a_campaign_holds(trial: campaign.Trial, trials: int, kinds: int) -> None:
     tried = campaign.run(trial, trials=trials, seed=1)

@@ -189,7 +189,11 @@ class Runner(Generic[R]):
         run = self._describe(model)
         run["label_set"] = run["label_set"] or f"{self.question.shape.title}s"
         with open_destination(path, "--report") as destination:
-            for text in report(self._tagged(rows), run, os.path.dirname(path), model.options.decode):
+            folder, thumbnails = (
+                os.path.dirname(path),
+                None if path == "-" else f"{os.path.splitext(path)[0]}-thumbnails",
+            )
+            for text in report(self._tagged(rows), run, folder, model.options.decode, thumbnails=thumbnails):
                 destination.write(text)
         return 0  # failures are part of the page
 

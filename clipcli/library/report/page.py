@@ -7,6 +7,7 @@ Rows are written as they come, so the memory is that of a few thumbnails.
 import base64
 import io
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,7 +19,7 @@ from urllib.parse import quote
 
 from clipcli.errors import ImageError
 from clipcli.features.pipeline import default_workers
-from clipcli.files import dump
+from clipcli.files import dump, replacing
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
 
@@ -27,16 +28,28 @@ Row = Mapping[str, Any]
 _LONGEST_URI = 8192
 _EDGE_PX = 144
 _ROWS_AT_ONCE = 64
+MOST_EMBEDDED = 2000
 
 
-def report(rows: Iterable[Row], run: Mapping[str, Any], folder: str, options: DecodeOptions) -> Iterator[str]:
+def report(
+    rows: Iterable[Row],
+    run: Mapping[str, Any],
+    folder: str,
+    options: DecodeOptions,
+    *,
+    thumbnails: str | None = None,
+    most_embedded: int = MOST_EMBEDDED,
+) -> Iterator[str]:
     """Make the page.
 
     Args:
         rows: Rows of output.
-        run: What describes the run: version, model and label set.
+        run: What describes the run: version, model and label set; labels and thresholds where there are some.
         folder: Where the page will lie; its links are relative to it.
         options: How images are read.
+        thumbnails: A folder below `folder`, made when needed: the page links to the thumbnails there of the images
+            beyond `most_embedded`, so that it stays quick to open. None to embed all.
+        most_embedded: How many thumbnails lie in the page itself.
 
     Yields:
         The page, piece by piece.
@@ -45,13 +58,28 @@ def report(rows: Iterable[Row], run: Mapping[str, Any], folder: str, options: De
     head, _, rest = template.partition("/*RUN*/")
     middle, _, tail = rest.partition("/*ROWS*/")
     row_of = partial(_page_row, folder=os.path.abspath(folder), options=replace(options, exact=False))
-    yield head + embedded({key: run[key] for key in ("version", "model", "label_set")}) + middle
+    about = {key: run[key] for key in ("version", "model", "label_set")}
+    about["date"] = time.strftime("%Y-%m-%d %H:%M")
+    about["thresholds"] = dict(zip(run.get("labels", ()), run.get("thresholds") or (), strict=False))
+    yield head + embedded(about) + middle
     with ThreadPoolExecutor(default_workers()) as pool:
         iterator = iter(rows)
+        number = 0
         while batch := list(islice(iterator, _ROWS_AT_ONCE)):
             for row in pool.map(row_of, batch):
+                number += 1
+                if thumbnails is not None and number > most_embedded and "thumbnail" in row:
+                    row["thumbnail"] = _write_thumbnail(row["thumbnail"], thumbnails, f"{number}.jpg", folder)
                 yield embedded(row) + "\n"
     yield tail
+
+
+def _write_thumbnail(uri: str, thumbnails: str, name: str, folder: str) -> str:
+    os.makedirs(thumbnails, exist_ok=True)
+    path = os.path.join(thumbnails, name)
+    with replacing(path) as file:
+        file.write(base64.b64decode(uri.partition(",")[2]))
+    return link_to(path, os.path.abspath(folder))
 
 
 def thumbnail(path: str, options: DecodeOptions) -> str:

@@ -67,14 +67,15 @@ class SidecarWriter:
         try:
             packet = _read(path)
             merged, changes = merge(packet, keywords, owner)
-            removed = bool(changes) and packet is not None and is_empty(merged) and not os.path.islink(path)
-            if changes and not self._dry_run:
+            changed = bool(changes) if packet is None else merged != packet
+            removed = changed and packet is not None and is_empty(merged) and not os.path.islink(path)
+            if changed and not self._dry_run:
                 _write(path, None if removed else merged)
         except XmpError as error:
             raise SidecarError(f"{path} is left alone: {error}") from error
         except OSError as error:
             raise SidecarError(f"{path} cannot be written: {error.strerror or error}") from error
-        return SidecarChanged(path, changes, removed) if changes else SidecarUnchanged(path)
+        return SidecarChanged(path, changes, removed) if changed else SidecarUnchanged(path)
 
     def _path_of(self, image: str) -> str:
         if self._naming == "full":

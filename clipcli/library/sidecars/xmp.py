@@ -69,14 +69,22 @@ def merge(packet: bytes | None, keywords: Keywords, owner: Owner | None) -> tupl
         owner: Whose keywords they are; None for everyone's of ours, to take them all back.
 
     Returns:
-        The new packet, and what changed; without changes it need not be written.
+        The new packet, and which keywords changed. It is the old packet, byte for byte, where there is nothing to do;
+        without changed keywords it may still differ in what is remembered of whose they are.
 
     Raises:
         XmpError: The packet is not XMP, or not such that we understand it.
     """
     document = _parse(_EMPTY if packet is None else packet)
     rdf = _find_rdf(document)
+    memory = _memories(rdf)
     changes = [_merge_property(rdf, kind, values, owner) for kind, values in _values_of(keywords)]
+    if (
+        packet is not None
+        and _memories(rdf) == memory
+        and not any(change.added or change.removed for change in changes)
+    ):
+        return packet, ()
     try:
         merged = dom.serialize(document)
     except dom.XmlError as error:
@@ -143,6 +151,10 @@ def _merge_property(rdf: Element, kind: _Property, wanted: Sequence[str], owner:
     add, remove = [item for item in kept if item not in there], [item for item in there if item not in kept]
     _edit(rdf, kind.memory, add=add, remove=remove)
     return KeywordChange(f"{kind.prefix}:{kind.name}", added, removed)
+
+
+def _memories(rdf: Element) -> list[list[str]]:
+    return [_values(rdf, kind.memory) for kind in (_SUBJECT, _HIERARCHICAL_SUBJECT, _TAGS_LIST)]
 
 
 def _is_whose(whose: Owner | None, owner: Owner | None) -> bool:
