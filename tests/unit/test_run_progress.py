@@ -1,10 +1,14 @@
 """What is shown of a run while it lasts, and what it is summed up to."""
 
+import io
 import threading
+import time
 from collections import Counter
+from contextlib import redirect_stderr
 
 import pytest
 
+from clipcli.cli.output.csv import separated
 from clipcli.cli.output.shapes import CLASSIFIED, TAGGED
 from clipcli.cli.output.summary import Tally, skipped_text
 from clipcli.cli.shell.run_progress import duration, run_progress
@@ -109,3 +113,46 @@ def test_files_that_are_passed_over_are_counted_by_type() -> None:
     assert skipped_text(types) == (
         "skipped 22 files that are not images: 9 .txt, 4 without a suffix, 3 .a, 2 .b, 2 .c, 2 others"
     )
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_terminal_is_told_what_is_loaded_once_that_takes_a_while(term: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", term)
+    screen = Tty()
+    deadline = time.monotonic() + 60
+    with redirect_stderr(screen), run_progress(shown=True) as progress:
+        progress.loading("vit-b32")
+        assert "loading" not in screen.getvalue()
+        while "loading vit-b32" not in screen.getvalue():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert ("\x1b" in screen.getvalue()) == (term == "xterm")
+
+
+def test_a_bar_has_the_number_of_images_and_makes_room_for_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Tty()
+    deadline = time.monotonic() + 60
+    with redirect_stderr(screen), run_progress(shown=True) as progress:
+        progress.loading("vit-b32")
+        progress.images(2, lambda: 40)
+        progress.advance(3)
+        while "5/40" not in screen.getvalue():
+            assert time.monotonic() < deadline
+            progress.advance(0)
+            with progress.writing():
+                drawn = screen.getvalue()
+                time.sleep(0.15)
+                assert screen.getvalue() == drawn, "nothing is drawn between rows"
+            time.sleep(0.05)
+
+
+def test_csv_on_a_terminal_has_no_control_characters() -> None:
+    lines = [("a\x1b[2J.jpg", 0.5)]
+    assert separated(lines, ",", on_terminal=True) == "a\\x1b[2J.jpg,0.5\n"
+    assert separated(lines, ",", on_terminal=False) == "a\x1b[2J.jpg,0.5\n"
