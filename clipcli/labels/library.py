@@ -96,7 +96,7 @@ def _entries(folder: str) -> list[Entry]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
+    if os.path.isdir(folder):
         yield from sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file())
 
 
@@ -111,7 +111,7 @@ def _find(name: str, kind: str, entries: Callable[[], list[Entry]]) -> Path:
         )
     if _is_path(name):
         path = Path(os.path.expanduser(name))
-        if not path.is_file():
+        if not os.path.isfile(path):
             known = path.stem in {entry.name for entry in entries()}
             hint = f"did you mean {path.stem}?" if known else "`clip labels list` shows those that have a name"
             raise LabelSetError(f"{kind} {name}: no such file", hint=hint)
