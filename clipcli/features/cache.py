@@ -285,9 +285,6 @@ class FeatureCache:
         self._file.shrink()
 
 
-_MOST_DIGITS = 12
-
-
 def open_cache() -> FeatureCache:
     """Open the user's cache; one that cannot be used warns once and remembers nothing.
 
