@@ -159,7 +159,7 @@ def test_list_says_what_is_where(cache_dir: Path) -> None:
     assert rows["BAAI/AltCLIP"]["here"] is False and rows["BAAI/AltCLIP"]["folder"] is None
     assert rows["demo"]["alias"] == "demo"
     assert rows["BAAI/AltCLIP"]["pinned"] is None and len(rows[B32]["pinned"]) == 40
-    here = [row["id"] for row in map(json.loads, invoke("list", "--here").stdout.splitlines())]
+    here = [row["id"] for row in map(json.loads, invoke("list", "--installed").stdout.splitlines())]
     assert {B32, "me/finetuned"} <= set(here) and "BAAI/AltCLIP" not in here
 
 
@@ -299,7 +299,7 @@ def test_list_calls_here_only_what_the_usual_revision_finds(cache_dir: Path) -> 
         refused = invoke("info", name)
         assert (refused.exit_code, refused.stdout) == (4, "")
         assert f"--revision {revision} uses what is installed" in refused.stderr
-    table = invoke("list", "--here", "--format", "table").stdout
+    table = invoke("list", "--installed", "--format", "table").stdout
     assert [line.split()[1:] for line in table.splitlines() if line.strip().startswith("me/")] == [
         ["at", COMMIT[:8]],
         ["at", "v1"],

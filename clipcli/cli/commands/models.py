@@ -59,9 +59,7 @@ _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but err
 @expand_options
 def list_models(
     options: FormatOptions,
-    installed: Annotated[
-        bool, typer.Option("--installed", "--here", help="List only models that are installed.")
-    ] = False,
+    installed: Annotated[bool, typer.Option("--installed", help="List only models that are installed.")] = False,
 ) -> None:
     """List the published models, and others of their families that are installed. The default is marked with *.
 
