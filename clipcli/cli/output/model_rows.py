@@ -177,7 +177,7 @@ def _demo_row(default: str) -> ModelRow:
         id=hub.DEMO,
         family=config.family if config else None,
         languages=("en",),
-        image_size=config.vision.image_size if config and config.vision else None,
+        image_size=getattr(config.vision, "image_size", None) if config else None,
         default=default == hub.DEMO,
         here=not missing,
         missing=missing,
