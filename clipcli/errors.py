@@ -50,7 +50,6 @@ class ClipError(Exception):
     def __init__(
         self, message: str, hint: str | None = None, *, parameter: str | None = None, value: object = None
     ) -> None:
-        """Keep the message for `str()` and the hint beside it."""
         super().__init__(shortened(message))
         self.hint = self.usual_hint if hint is None else hint
         self.parameter, self.value = parameter, value
