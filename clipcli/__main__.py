@@ -3,24 +3,28 @@
 The program is imported inside the guard, so that Ctrl-C during a slow import ends as quietly as later.
 """
 
-import atexit
-import gc
+# Only what the interpreter has imported already: Ctrl-C before `main` would be a traceback.
 import os
 import sys
-from contextlib import suppress
 
 _INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    # Read when torch is first imported. A thread that waits for another then sleeps; by default it spins, and where
-    # other programs want the cores too, the model becomes up to five times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # On its way out Python looks for cycles among all that torch has made: a tenth of the time of a first answer.
-    atexit.register(gc.freeze)
     try:
+        import atexit
+        import gc
+
+        # Read when torch is first imported. A thread that waits for another then sleeps; by default it spins, and where
+        # other programs want the cores too, the model becomes up to five times slower.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # On its way out Python looks for cycles among all that torch has made: a tenth of the time of a first answer.
+        atexit.register(gc.freeze)
         from clipcli.cli.shell.completion import prepare
+        from clipcli.cli.shell.interrupt import stop_like_interrupt
+
+        stop_like_interrupt()
 
         prepare()
         from clipcli.cli.app import app
@@ -40,8 +44,10 @@ def _leave_at_once(status: int) -> None:
     """End without waiting for threads, which may be seconds deep in images that nobody wants any more."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            with suppress(OSError):  # whoever read it may be gone too
+            try:
                 stream.flush()
+            except OSError:  # whoever read it may be gone too
+                pass
     os._exit(status)
 
 

@@ -12,6 +12,8 @@ name of its `parameter`; elsewhere in messages, hints and warnings names stand i
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 _LONG_QUOTES = (
@@ -48,7 +50,6 @@ class ClipError(Exception):
     def __init__(
         self, message: str, hint: str | None = None, *, parameter: str | None = None, value: object = None
     ) -> None:
-        """Keep the message for `str()` and the hint beside it."""
         super().__init__(shortened(message))
         self.hint = self.usual_hint if hint is None else hint
         self.parameter, self.value = parameter, value
@@ -126,6 +127,29 @@ def shortened(message: str) -> str:
     for quote in _LONG_QUOTES:
         message = quote.sub(r"'\1...'", message)
     return message
+
+
+@contextmanager
+def reading_checkpoint(name: object) -> Iterator[None]:
+    """Name a checkpoint in whatever its files cause that nobody foresaw: a bug, but one that other files do not meet.
+
+    Args:
+        name: The checkpoint, or its folder.
+
+    Raises:
+        DamagedModelError: The block raised what is not an error of this program, nor one of this machine.
+    """
+    try:
+        yield
+    except (ClipError, ImportError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        if "allocate memory" in str(error):  # torch's way to say MemoryError
+            raise
+        raise DamagedModelError(
+            f"{name} cannot be read: its files hold something unexpected ({type(error).__name__})",
+            hint="`clip models verify` tells whether they are whole; CLIPCLI_DEBUG=1 shows where it happened",
+        ) from error
 
 
 def warn(message: str) -> None:

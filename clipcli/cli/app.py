@@ -25,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,  # the import of rich takes longer than the whole of --help without it
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     help="""Zero-shot vision: names what is on images, with labels that you make up.
     Images never leave this machine; a missing model is fetched once.
 

@@ -8,7 +8,7 @@ from clipcli import hub
 from clipcli.checkpoints.config import ModelConfig, read_config
 from clipcli.checkpoints.image_processor import read_image_processor
 from clipcli.checkpoints.towers import ImageTowerConfig, TextConfig
-from clipcli.errors import UnsupportedModelError
+from clipcli.errors import UnsupportedModelError, reading_checkpoint
 from clipcli.images.preprocess import Preprocessing
 from clipcli.text.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
 
@@ -27,7 +27,8 @@ class Checkpoint:
 
     def __init__(self, files: hub.ModelFiles) -> None:
         self.files = files
-        self.config: ModelConfig = read_config(files.folder)
+        with reading_checkpoint(files.folder):
+            self.config: ModelConfig = read_config(files.folder)
 
     @property
     def id(self) -> str:
@@ -56,10 +57,11 @@ class Checkpoint:
             ModelError: Its settings are damaged or not supported, or there is no image tower.
         """
         tower = self.image_tower
-        settings, path = read_image_processor(self.files.folder)
-        preprocessing = Preprocessing.from_config(settings, str(path))
-        preprocessing.check_fits(tower, str(path), str(self.files.folder / "config.json"))
-        return preprocessing
+        with reading_checkpoint(self.files.folder):
+            settings, path = read_image_processor(self.files.folder)
+            preprocessing = Preprocessing.from_config(settings, str(path))
+            preprocessing.check_fits(tower, str(path), str(self.files.folder / "config.json"))
+            return preprocessing
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:
@@ -69,15 +71,17 @@ class Checkpoint:
             ModelError: It is damaged or not supported, or there is no text tower.
         """
         text = self.text_tower
-        tokenizer = load_tokenizer(self.files.folder, self.config.family, context_length=text.context_length)
-        tokenizer.check_vocab_size(text.vocab_size)
-        return tokenizer
+        with reading_checkpoint(self.files.folder):
+            tokenizer = load_tokenizer(self.files.folder, self.config.family, context_length=text.context_length)
+            tokenizer.check_vocab_size(text.vocab_size)
+            return tokenizer
 
     @cached_property
     def tokenizer_digest(self) -> str:
         """Digest of all that decides its token ids; reads the tokenizer's files, and does not build it."""
         length = self.text_tower.context_length
-        return tokenizer_digest(self.files.folder, self.config.family, context_length=length)
+        with reading_checkpoint(self.files.folder):
+            return tokenizer_digest(self.files.folder, self.config.family, context_length=length)
 
     @property
     def text_tower(self) -> TextConfig:

@@ -16,7 +16,7 @@ from clipcli.compute.backend import Backend, Work, choose_backend, why_torch
 from clipcli.compute.checkpoint import Checkpoint
 from clipcli.compute.devices import Placement, choose_devices, choose_dtype, require_torch, text_dtype, why_no_torch
 from clipcli.compute.options import ModelSpec, RunOptions
-from clipcli.errors import DamagedModelError, DeviceError
+from clipcli.errors import DamagedModelError, DeviceError, reading_checkpoint
 from clipcli.features.cache import FeatureCache, FeatureSpace
 from clipcli.features.digests import checkpoint_digest
 from clipcli.features.labels import TextEncoder
@@ -237,7 +237,8 @@ class Encoders:
 
         weights = self.checkpoint.weights
         self._confirm_placement()
-        return load_network(self.checkpoint.config, weights, image=image, text=text)
+        with reading_checkpoint(self.checkpoint.files.folder):
+            return load_network(self.checkpoint.config, weights, image=image, text=text)
 
     def _confirm_placement(self) -> None:
         """Ask torch before the first feature is computed, if a memory was relied upon so far.

@@ -81,7 +81,6 @@ class _Process:
     """A process, as this one sees it."""
 
     def __init__(self, opener: "Opener") -> None:
-        """Start it; `receive` then returns the size of its batches, and how many it takes at once."""
         self._device = opener.device
         # A session of its own, because a terminal sends Ctrl-C to all processes of one.
         command = [sys.executable, "-m", __name__]

@@ -142,7 +142,6 @@ class FeatureCache:
     """Cached features. Safe in several threads and processes at once; see the module for its use."""
 
     def __init__(self, file: CacheFile, limit_bytes: int) -> None:
-        """Use a file; `open_cache` opens the user's."""
         self._file = file
         self._limit_bytes = limit_bytes
         self._unchecked_bytes = 0

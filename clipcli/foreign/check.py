@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from clipcli import hub
 from clipcli.checkpoints.config import ModelConfig, parse_config, read_config
 from clipcli.checkpoints.open_clip import is_open_clip
-from clipcli.errors import UsageError
+from clipcli.errors import UsageError, reading_checkpoint
 from clipcli.foreign.kept import kept_conversion
 from clipcli.foreign.tokenizers import find_tokenizer
 from clipcli.images.preprocess import Preprocessing
@@ -26,13 +26,14 @@ def read_checked(source: Path, activation: str | None = None) -> "tuple[HubCheck
     from clipcli.foreign.recognise import read_foreign
     from clipcli.networks.loading import CheckpointWeights, check_fit
 
-    checkpoint = read_foreign(source, activation)
-    config = parse_config(checkpoint.config, source)
-    check_fit(config, CheckpointWeights.of(checkpoint.tensors, f"{source}, converted,"))
-    preprocessing = Preprocessing.from_config(checkpoint.preprocessing, str(source))
-    if config.vision is not None:
-        preprocessing.check_fits(config.vision, str(source), str(source))
-    return checkpoint, config
+    with reading_checkpoint(source):
+        checkpoint = read_foreign(source, activation)
+        config = parse_config(checkpoint.config, source)
+        check_fit(config, CheckpointWeights.of(checkpoint.tensors, f"{source}, converted,"))
+        preprocessing = Preprocessing.from_config(checkpoint.preprocessing, str(source))
+        if config.vision is not None:
+            preprocessing.check_fits(config.vision, str(source), str(source))
+        return checkpoint, config
 
 
 def foreign_config(source: Path) -> ModelConfig:

@@ -39,9 +39,9 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
         ClipError: The target cannot be written.
     """
     target = Path(os.path.abspath(target))
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if os.path.exists(target) and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} exists already", hint="name a new folder")
-    if not source.exists():
+    if not os.path.exists(source):
         raise ModelNotFoundError(f"no such file or folder: {source}")
     if source.is_dir() and not is_open_clip(source) and not hub.missing_files(source):
         raise UsageError(f"{source} is in the hub's layout already", hint="use it as it is")

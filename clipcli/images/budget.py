@@ -14,7 +14,6 @@ class MemoryBudget:
     """Bytes that may be in use at a time. Threads that need more than is left wait their turn."""
 
     def __init__(self) -> None:
-        """Start with nothing in use."""
         self._changed = threading.Condition()
         self._waiting: deque[object] = deque()
         self._used = 0
@@ -59,7 +58,6 @@ class Lease:
     """What one image holds of a budget."""
 
     def __init__(self, budget: MemoryBudget) -> None:
-        """Hold nothing yet."""
         self._budget = budget
         self.held = 0
 

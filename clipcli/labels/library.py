@@ -17,6 +17,7 @@ from clipcli.labels.parse import LIST_SUFFIXES
 from clipcli.labels.read import Reference, TemplateFile, is_template_file, read_label_file, read_template_file
 
 _SUFFIXES = (".yaml", ".yml")
+_DEEPEST = 16  # files that include one another
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def find_label_set(name_or_path: str) -> LabelSet:
     Raises:
         LabelSetError: If there is none (with the nearest names), or the file breaks a rule (with file and line).
     """
-    return _resolve(_find(name_or_path, "label set", list_label_sets), ())
+    return _resolve(_find(name_or_path, "label set", list_label_sets), (), {})
 
 
 def find_templates(name_or_path: str) -> TemplateFile:
@@ -83,7 +84,7 @@ def check_file(name_or_path: str) -> LabelSet | TemplateFile:
         if name_or_path not in {entry.name for entry in list_templates()}:
             raise
         return find_templates(name_or_path)
-    return read_template_file(path) if is_template_file(path) else _resolve(path, ())
+    return read_template_file(path) if is_template_file(path) else _resolve(path, (), {})
 
 
 def _entries(folder: str) -> list[Entry]:
@@ -95,7 +96,7 @@ def _entries(folder: str) -> list[Entry]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
+    if os.path.isdir(folder):
         yield from sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file())
 
 
@@ -110,7 +111,7 @@ def _find(name: str, kind: str, entries: Callable[[], list[Entry]]) -> Path:
         )
     if _is_path(name):
         path = Path(os.path.expanduser(name))
-        if not path.is_file():
+        if not os.path.isfile(path):
             known = path.stem in {entry.name for entry in entries()}
             hint = f"did you mean {path.stem}?" if known else "`clip labels list` shows those that have a name"
             raise LabelSetError(f"{kind} {name}: no such file", hint=hint)
@@ -123,24 +124,27 @@ def _find(name: str, kind: str, entries: Callable[[], list[Entry]]) -> Path:
     return found[name]
 
 
-def _resolve(path: Path, including: tuple[Path, ...]) -> LabelSet:
-    """Read a file and follow its references.
+def _resolve(path: Path, including: tuple[Path, ...], read: dict[Path, LabelSet]) -> LabelSet:
+    """Read a file and follow its references, each file once, however often others include it.
 
     Included sets give their labels, in the order named, before the file's own; a label that comes again takes the
     place of the earlier one. Nothing else is taken from an included set.
     """
+    own = path.resolve()
+    if own in read:
+        return read[own]
     file = read_label_file(path)
-    trail = (*including, path.resolve())
+    trail = (*including, own)
     labels: dict[str, Label] = {}
     for reference in file.include:
-        included = _include(reference, trail)
+        included = _include(reference, trail, read)
         labels.update((label.name, label) for label in included.labels)
     labels.update((label.name, label) for label in file.labels)
     templates = file.templates
     if isinstance(templates, Reference):
         templates = read_template_file(_follow(templates, "template file", list_templates)).templates
     try:
-        return LabelSet(
+        read[own] = LabelSet(
             name=file.name,
             labels=tuple(labels.values()),
             templates=templates,
@@ -154,9 +158,12 @@ def _resolve(path: Path, including: tuple[Path, ...]) -> LabelSet:
         )
     except LabelSetError as error:
         raise LabelSetError(f"{path}: {error}", hint=error.hint) from error
+    return read[own]
 
 
-def _include(reference: Reference, trail: tuple[Path, ...]) -> LabelSet:
+def _include(reference: Reference, trail: tuple[Path, ...], read: dict[Path, LabelSet]) -> LabelSet:
+    if len(trail) > _DEEPEST:
+        raise LabelSetError(f"{reference.place}: includes are nested more than {_DEEPEST} deep")
     path = _follow(reference, "label set", list_label_sets)
     if path.resolve() in trail:
         # A file of the user's that hides a built-in one may include it by their common name.
@@ -164,7 +171,7 @@ def _include(reference: Reference, trail: tuple[Path, ...]) -> LabelSet:
         if path.resolve() in trail or not path.is_file():
             circle = " -> ".join(str(step) for step in (*trail, trail[0]))
             raise LabelSetError(f"{reference.place}: these files include each other in a circle: {circle}")
-    return _resolve(path, trail)
+    return _resolve(path, trail, read)
 
 
 def _follow(reference: Reference, kind: str, entries: Callable[[], list[Entry]]) -> Path:

@@ -40,7 +40,6 @@ class BertEmbeddings(nn.Module):
     """Token, position and token-type embeddings, summed and normed. A text is one segment: its type is 0."""
 
     def __init__(self, config: BertStyleConfig) -> None:
-        """Build the three tables and the norm."""
         super().__init__()
         width = config.hidden_size
         self.pad_token_id = config.pad_token_id
@@ -61,7 +60,6 @@ class BertSelfAttention(nn.Module):
     """Multi-head self-attention, without its output projection."""
 
     def __init__(self, config: BertStyleConfig) -> None:
-        """Build the three projections."""
         super().__init__()
         width = config.hidden_size
         self.heads = config.num_attention_heads
@@ -79,7 +77,6 @@ class AddAndNorm(nn.Module):
     """A linear layer, the residual, and a norm over both: what makes the tower post-norm."""
 
     def __init__(self, width_in: int, config: BertStyleConfig) -> None:
-        """Build the layer from `width_in` to the tower's width."""
         super().__init__()
         self.dense = nn.Linear(width_in, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -93,7 +90,6 @@ class BertAttention(nn.Module):
     """Self-attention with its output projection, residual and norm."""
 
     def __init__(self, config: BertStyleConfig) -> None:
-        """Build both parts; `self` is the checkpoints' name for the first."""
         super().__init__()
         self.self = BertSelfAttention(config)
         self.output = AddAndNorm(config.hidden_size, config)
@@ -107,7 +103,6 @@ class BertIntermediate(nn.Module):
     """The widening half of the perceptron."""
 
     def __init__(self, config: BertStyleConfig) -> None:
-        """Build the linear layer and look the activation up."""
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
         self.activation = ACTIVATION_FUNCTIONS[config.hidden_act]
@@ -121,7 +116,6 @@ class BertLayer(nn.Module):
     """One post-norm layer: norm(x + attention(x)), then norm(x + mlp(x))."""
 
     def __init__(self, config: BertStyleConfig) -> None:
-        """Build attention and perceptron."""
         super().__init__()
         self.attention = BertAttention(config)
         self.intermediate = BertIntermediate(config)
@@ -137,7 +131,6 @@ class BertEncoder(nn.Module):
     """A stack of post-norm layers."""
 
     def __init__(self, config: BertStyleConfig) -> None:
-        """Build `num_hidden_layers` layers."""
         super().__init__()
         self.layer = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
 
@@ -154,7 +147,6 @@ class BertTextTransformer(nn.Module):
     """Chinese-CLIP's text tower: the text's state is that of its first token, [CLS], without a pooler."""
 
     def __init__(self, config: BertStyleConfig) -> None:
-        """Build the tower."""
         super().__init__()
         self.config = config
         self.embeddings = BertEmbeddings(config)
@@ -190,7 +182,6 @@ class AltTextTransformer(nn.Module):
     """
 
     def __init__(self, config: XlmRobertaTextConfig) -> None:
-        """Build the tower; `pre_LN` is spelled as the checkpoints spell it."""
         super().__init__()
         self.roberta = BertTextTransformer(config)
         self.pre_LN = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)

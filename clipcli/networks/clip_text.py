@@ -11,7 +11,6 @@ class TextEmbeddings(nn.Module):
     """Token and learned position embeddings."""
 
     def __init__(self, config: ClipTextConfig | SiglipTextConfig) -> None:
-        """Build both tables."""
         super().__init__()
         self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
@@ -25,7 +24,6 @@ class CausalTextTransformer(nn.Module):
     """Text tower in which a token sees itself and what precedes it; the text's state is that of its end token."""
 
     def __init__(self, config: ClipTextConfig) -> None:
-        """Build the tower."""
         super().__init__()
         self.config = config
         self.embeddings = TextEmbeddings(config)

@@ -82,7 +82,6 @@ class DualEncoder(nn.Module):
     """
 
     def __init__(self, config: ModelConfig, *, image: bool = True, text: bool = True) -> None:
-        """Build the towers asked for."""
         super().__init__()
         self.config = config
         self.vision_model: VisionTransformer | SiglipVisionTransformer | ModifiedResNet | None = None

@@ -77,7 +77,6 @@ class TensorsInMemory:
     """Weights that have been read already."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keep them."""
         self._tensors = tensors
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -119,7 +118,6 @@ class CheckpointWeights:
     """All tensors of a checkpoint, by the names the modules use, over one file or several shards."""
 
     def __init__(self, files: dict[str, tuple[Weights, str]], where: str) -> None:
-        """Keep where each tensor lies; see `open`."""
         self._files = files
         self.where = where
 

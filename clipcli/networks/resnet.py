@@ -20,7 +20,6 @@ class BatchNorm(nn.Module):
     running_var: Tensor
 
     def __init__(self, channels: int) -> None:
-        """Build scale, shift and the two running statistics."""
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -36,7 +35,6 @@ class Downsample(nn.Sequential):
     """The way past a block that changes size: an average pool, then a 1x1 convolution and its norm (`0` and `1`)."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
-        """Build the convolution and its norm."""
         super().__init__(nn.Conv2d(channels_in, channels_out, 1, bias=False), BatchNorm(channels_out))
         self.stride = stride
 
@@ -50,7 +48,6 @@ class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions around a residual; a stride is an average pool, not a strided convolution."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
-        """Build a block from `channels_in` to 4 times `channels`."""
         super().__init__()
         channels_out = channels * _EXPANSION
         self.stride = stride
@@ -76,7 +73,6 @@ class AttentionPool(nn.Module):
     """Attention of the feature map's mean over the map and itself, projected to the space shared with texts."""
 
     def __init__(self, config: ResNetConfig, projection_dim: int) -> None:
-        """Build the positions and the four projections."""
         super().__init__()
         width = config.output_channels
         self.heads = config.num_attention_heads
@@ -99,7 +95,6 @@ class ModifiedResNet(nn.Module):
     """Image tower: a stem of three convolutions, four stages of bottlenecks, attention pooling."""
 
     def __init__(self, config: ResNetConfig, projection_dim: int) -> None:
-        """Build the tower; its pooled state is already projected."""
         super().__init__()
         self.config = config
         width = config.width

@@ -21,7 +21,6 @@ class SiglipVisionEmbeddings(nn.Module):
     """Patches and learned positions."""
 
     def __init__(self, config: SiglipVisionConfig) -> None:
-        """Build the patch convolution and the position table."""
         super().__init__()
         width, patch = config.hidden_size, config.patch_size
         self.patch_embedding = nn.Conv2d(config.num_channels, width, kernel_size=patch, stride=patch)
@@ -37,7 +36,6 @@ class NaflexVisionEmbeddings(nn.Module):
     """Patches, and learned positions that are resized to the shape of the images (arXiv:2502.14786, section 2.4)."""
 
     def __init__(self, config: NaflexVisionConfig) -> None:
-        """Build the product with patches and the position table."""
         super().__init__()
         width, self.patch_size = config.hidden_size, config.patch_size
         self.patch_embedding = nn.Linear(config.num_channels * config.patch_size**2, width)
@@ -67,7 +65,6 @@ class PoolAttention(nn.Module):
     """Multi-head attention of other queries than keys, its three projections stored as one."""
 
     def __init__(self, width: int, heads: int) -> None:
-        """Build the projections."""
         super().__init__()
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.zeros(3 * width, width))
@@ -89,7 +86,6 @@ class AttentionPool(nn.Module):
     """One learned query, the probe, gathers the tokens; a perceptron follows (arXiv:2106.04560, section 2.4)."""
 
     def __init__(self, config: SiglipVisionConfig | NaflexVisionConfig) -> None:
-        """Build the probe, attention, norm and perceptron."""
         super().__init__()
         width = config.hidden_size
         self.probe = nn.Parameter(torch.zeros(1, 1, width))
@@ -107,7 +103,6 @@ class SiglipVisionTransformer(nn.Module):
     """Image tower: embeddings, the encoder, a norm over all tokens, and the pool."""
 
     def __init__(self, config: SiglipVisionConfig | NaflexVisionConfig) -> None:
-        """Build the tower."""
         super().__init__()
         self.config = config
         self.embeddings: SiglipVisionEmbeddings | NaflexVisionEmbeddings
@@ -141,7 +136,6 @@ class SiglipTextTransformer(nn.Module):
     """Text tower in which every token sees all others, padding too; the text's state is that of its last position."""
 
     def __init__(self, config: SiglipTextConfig) -> None:
-        """Build the tower."""
         super().__init__()
         self.config = config
         self.embeddings = TextEmbeddings(config)

@@ -31,7 +31,6 @@ class Recorder:
     """Collects what a caller asked to see on the way through a tower."""
 
     def __init__(self, *, hidden_states: bool = False, attentions: bool = False) -> None:
-        """Record the states, the attention weights, both or nothing."""
         self._hidden_states: list[Tensor] | None = [] if hidden_states else None
         self._attentions: list[Tensor] | None = [] if attentions else None
 
@@ -91,7 +90,6 @@ class Attention(nn.Module):
     """Multi-head self-attention."""
 
     def __init__(self, config: TransformerConfig) -> None:
-        """Build the four projections of width `hidden_size`."""
         super().__init__()
         width = config.hidden_size
         self.heads = config.num_attention_heads
@@ -110,7 +108,6 @@ class MLP(nn.Module):
     """The two-layer perceptron of a transformer layer."""
 
     def __init__(self, config: TransformerConfig) -> None:
-        """Build both linear layers and look the activation up."""
         super().__init__()
         self.activation = ACTIVATION_FUNCTIONS[config.hidden_act]
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
@@ -125,7 +122,6 @@ class EncoderLayer(nn.Module):
     """One pre-norm layer: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, config: TransformerConfig) -> None:
-        """Build attention, perceptron and both norms."""
         super().__init__()
         self.self_attn = Attention(config)
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -142,7 +138,6 @@ class Encoder(nn.Module):
     """A stack of pre-norm layers."""
 
     def __init__(self, config: TransformerConfig) -> None:
-        """Build `num_hidden_layers` layers."""
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
 

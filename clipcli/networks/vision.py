@@ -25,7 +25,6 @@ class VisionEmbeddings(nn.Module):
     """Patches, a class token in front, and learned positions."""
 
     def __init__(self, config: VisionConfig) -> None:
-        """Build the patch convolution and the position table."""
         super().__init__()
         width, patch = config.hidden_size, config.patch_size
         self.class_embedding = nn.Parameter(torch.zeros(width))
@@ -43,7 +42,6 @@ class VisionTransformer(nn.Module):
     """Image tower: embeddings, a norm, the encoder, and a norm over the class token's state."""
 
     def __init__(self, config: VisionConfig) -> None:
-        """Build the tower; `pre_layrnorm` is spelled as the checkpoints spell it."""
         super().__init__()
         self.config = config
         self.embeddings = VisionEmbeddings(config)

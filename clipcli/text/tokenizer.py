@@ -56,7 +56,6 @@ class TextTokenizer:
         digest: str,
         clean: Callable[[str], str] | None = None,
     ) -> None:
-        """Take over a ready pipeline; `load_tokenizer` makes one."""
         backend.no_padding()
         backend.enable_truncation(max_length=context_length)
         self._backend, self._clean = backend, clean

@@ -9,7 +9,7 @@ import typer
 
 from clipcli.cli.app import app
 from clipcli.cli.shell.help import split_help
-from tests.cli.conftest import Clip
+from tests.cli.conftest import Clip, Program
 
 
 def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -66,8 +66,27 @@ def test_the_bare_command_is_one_screen_with_a_first_example(clip: Clip) -> None
 def test_options_stand_in_their_groups(clip: Clip) -> None:
     page = clip("classify", "--help").stdout
     titles = re.findall(r"^(\w+):$", page, re.MULTILINE)
-    assert titles == ["Examples", "Inputs", "Labels", "Scoring", "Sorting", "Model", "Output", "Options"]
-    assert page.index("\nModel:") < page.index(" --device") < page.index("\nOutput:") < page.index(" --no-progress")
+    assert titles[:3] == ["Examples", "Labels", "Inputs"] and titles[-3:] == ["Model", "Output", "Options"]
+    assert page.index("\nInputs:") < page.index("  IMAGE ") < page.index("  --exclude")
+    assert page.index("\nModel:") < page.index(" --device") < page.index("\nOutput:") < page.index(" --quiet")
+    assert "CLIPCLI_" not in page
+
+
+def test_options_for_experts_are_asked_for(clip: Clip) -> None:
+    short, long = clip("classify", "-h").stdout, clip("classify", "--help-all").stdout
+    assert "--exact-decode" not in short and "--help-all" in short
+    assert long.index("\nOptions:") < long.index("\nExpert options:") < long.index("--exact-decode")
+    assert {name for name in re.findall(r"--[a-z-]+", short)} - {"--help-all"} < set(re.findall(r"--[a-z-]+", long))
+    assert "--help-all" not in clip("cache", "path", "-h").stdout
+
+
+def test_a_wide_terminal_is_used(program: Program) -> None:
+    narrow, wide = (
+        program("classify", "-h", environment={"COLUMNS": columns}).communicate()[0].decode().splitlines()
+        for columns in ("80", "130")
+    )
+    assert max(map(len, narrow)) <= 80 < max(map(len, wide)) <= 130
+    assert len(wide) < len(narrow)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -158,7 +159,7 @@ def test_list_says_what_is_where(cache_dir: Path) -> None:
     assert rows["BAAI/AltCLIP"]["here"] is False and rows["BAAI/AltCLIP"]["folder"] is None
     assert rows["demo"]["alias"] == "demo"
     assert rows["BAAI/AltCLIP"]["pinned"] is None and len(rows[B32]["pinned"]) == 40
-    here = [row["id"] for row in map(json.loads, invoke("list", "--here").stdout.splitlines())]
+    here = [row["id"] for row in map(json.loads, invoke("list", "--installed").stdout.splitlines())]
     assert {B32, "me/finetuned"} <= set(here) and "BAAI/AltCLIP" not in here
 
 
@@ -298,8 +299,8 @@ def test_list_calls_here_only_what_the_usual_revision_finds(cache_dir: Path) -> 
         refused = invoke("info", name)
         assert (refused.exit_code, refused.stdout) == (4, "")
         assert f"--revision {revision} uses what is installed" in refused.stderr
-    table = invoke("list", "--here", "--format", "table").stdout
-    assert [line.split()[1:] for line in table.splitlines() if line.startswith("me/")] == [
+    table = invoke("list", "--installed", "--format", "table").stdout
+    assert [line.split()[1:] for line in table.splitlines() if line.strip().startswith("me/")] == [
         ["at", COMMIT[:8]],
         ["at", "v1"],
     ]
@@ -318,3 +319,22 @@ def write_model(cache_dir: Path, hub_id: str) -> Path:
             (folder / "blobs" / str(number)).write_bytes(content)
             (snapshot / name).symlink_to(f"../../blobs/{number}")
     return folder
+
+
+def test_the_list_marks_the_default_apart_from_what_is_installed() -> None:
+    lines = invoke("list", "--format", "table").stdout.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("* ")] == ["vit-b32"]
+    assert [line.split()[0] for line in lines if line.endswith(" yes")] == ["demo"]
+    assert all(len(line.split()) > 2 for line in lines)
+    assert {line.split()[0] for line in invoke("list", "--installed", "-f", "table").stdout.splitlines()[1:]} == {
+        "demo"
+    }
+
+
+def test_info_for_people(clip_checkpoint: Path) -> None:
+    absent = invoke("info", "altclip", "--format", "table").stdout
+    assert "864 million" in absent and "clip models pull altclip" in absent
+    there = invoke("info", str(clip_checkpoint), "--format", "table").stdout
+    assert "2 layers, width 32, 4 heads, patches of 8 pixels" in " ".join(there.split())
+    for text in (absent, there):
+        assert not re.search("_|None|false", text.replace(str(clip_checkpoint), "").partition("files")[0])

@@ -190,3 +190,21 @@ def test_the_label_sets_of_the_man_page_are_valid(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.yaml"
         path.write_text(text, encoding="utf-8")
         assert find_label_set(str(path)).labels
+
+
+def test_a_file_that_many_include_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "0.yaml").write_text("labels: [cat, dog]\n")
+    for level in range(1, 15):
+        (tmp_path / f"{level}.yaml").write_text(f"include: {[f'./{level - 1}.yaml'] * 4}\nlabels: [label {level}]\n")
+    reads = []
+    monkeypatch.setattr(library, "read_label_file", lambda path: (reads.append(path), read.read_label_file(path))[1])
+    assert len(find_label_set(str(tmp_path / "14.yaml")).labels) == 16
+    assert len(reads) == 15
+
+
+def test_includes_nested_too_deep(tmp_path: Path) -> None:
+    (tmp_path / "0.yaml").write_text("labels: [cat, dog]\n")
+    for level in range(1, 40):
+        (tmp_path / f"{level}.yaml").write_text(f"include: [./{level - 1}.yaml]\nlabels: [label {level}]\n")
+    with pytest.raises(LabelSetError, match="deep"):
+        find_label_set(str(tmp_path / "39.yaml"))

@@ -34,7 +34,9 @@ class AnswerOptions:
 
     depth: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Sum labels like animal/dog of a set at a level.", rich_help_panel=LABELS),
+        typer.Option(
+            metavar="N", help="Sum the scores of labels like animal/dog up to this level.", rich_help_panel=LABELS
+        ),
     ] = None
     top: Annotated[
         int, typer.Option("--top", "-k", metavar="N", help="Show the N best labels.", rich_help_panel=SCORING)
@@ -44,11 +46,14 @@ class AnswerOptions:
         float | None, typer.Option(metavar="X", help="Leave out labels that score less.", rich_help_panel=SCORING)
     ] = None
     none_of_these: Annotated[
-        bool, typer.Option("--none-of-these", help="Let an image be none of the labels.", rich_help_panel=SCORING)
+        bool,
+        typer.Option(
+            "--none-of-these", help="Add an answer for images that show none of the labels.", rich_help_panel=SCORING
+        ),
     ] = False
     none_text: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Word --none-of-these yourself.", rich_help_panel=SCORING),
+        typer.Option(metavar="TEXT", help="Your own text for --none-of-these.", rich_help_panel=SCORING),
     ] = None
     temperature: Temperature = None
     coverage: Annotated[

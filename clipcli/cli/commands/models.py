@@ -59,16 +59,16 @@ _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but err
 @expand_options
 def list_models(
     options: FormatOptions,
-    here: Annotated[bool, typer.Option("--here", help="Only what is on this machine.")] = False,
+    installed: Annotated[bool, typer.Option("--installed", help="List only models that are installed.")] = False,
 ) -> None:
-    """List the published models, and what else of their families is on this machine.
+    """List the published models, and others of their families that are installed. The default is marked with *.
 
     \b
     clip models list
-    clip models list --here
+    clip models list --installed
     clip models list --format csv --output models.csv
     """  # noqa: D301 - \b keeps lines apart
-    rows = [row for row in model_rows() if row.folder or not here]
+    rows = [row for row in model_rows() if row.folder or not installed]
     print_rows("clipcli.models/2", [asdict(row) for row in rows], list_table(rows), options)
 
 
@@ -186,7 +186,7 @@ def rm(
         if hub.is_local(name):
             raise UsageError(
                 f"{name} was not fetched from the hub, so it is not removed",
-                hint="`clip models list --here` shows what can be removed; a folder of your own is yours to delete",
+                hint="`clip models list --installed` shows what can be removed; delete a folder of your own yourself",
             )
     removals = [hub.plan_removal(hub.hub_id_of(name)) for name in names]
     for removal in removals:
@@ -233,7 +233,7 @@ def default(
         say(f"default model set in {hub.set_default_model(chosen)}")
     override = os.environ.get("CLIPCLI_MODEL")
     if override:
-        say(f"CLIPCLI_MODEL={override} is set, and goes before it")
+        say(f"CLIPCLI_MODEL={override} is set and takes precedence")
     print_path(hub.default_model())
 
 

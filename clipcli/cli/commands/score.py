@@ -70,7 +70,6 @@ class ScoreQuestion:
     levels: Mapping[str, Sequence[str]] = {}
 
     def __init__(self, texts: Sequence[str], options: "ClassifyOptions") -> None:
-        """Ask for texts."""
         self._texts = texts
         self._options = options
         self._scorer: TextScorer

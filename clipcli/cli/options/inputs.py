@@ -30,20 +30,22 @@ class ReadingOptions:
 
     exclude: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Leave out what matches. Repeatable.", rich_help_panel=INPUTS),
+        typer.Option(
+            metavar="GLOB", help="Leave out files and folders that match. Repeatable.", rich_help_panel=INPUTS
+        ),
     ] = None
     include_hidden: Annotated[
-        bool, typer.Option("--include-hidden", help="Take hidden files and folders too.", rich_help_panel=INPUTS)
+        bool, typer.Option("--include-hidden", help="Include hidden files and folders.", rich_help_panel=INPUTS)
     ] = False
     max_megapixels: Annotated[
-        float, typer.Option(metavar="N", help="Refuse images that claim more pixels.", rich_help_panel=INPUTS)
+        float, typer.Option(metavar="N", help="Refuse images of more million pixels.", rich_help_panel=INPUTS)
     ] = 256
-    no_exif: Annotated[bool, typer.Option("--no-exif", help="Do not turn images upright.", rich_help_panel=INPUTS)] = (
-        False
-    )
+    no_exif: Annotated[
+        bool, typer.Option("--no-exif", help="Do not turn images upright as EXIF says.", rich_help_panel=INPUTS)
+    ] = False
     exact_decode: Annotated[
         bool,
-        typer.Option("--exact-decode", help="Decode and scale large images exactly.", rich_help_panel=INPUTS),
+        typer.Option("--exact-decode", help="Decode large images whole, which is slower.", rich_help_panel=INPUTS),
     ] = False
     alpha: Annotated[Alpha, typer.Option(help="Lay transparency on white, or drop it.", rich_help_panel=INPUTS)] = (
         Alpha.white
@@ -74,13 +76,16 @@ class InputOptions(ReadingOptions):
     ] = None
     from_file: Annotated[
         str | None,
-        typer.Option(metavar="FILE|-", help="Read paths from a file or stdin, one a line.", rich_help_panel=INPUTS),
+        typer.Option(metavar="FILE|-", help="Read paths from a file or stdin, one per line.", rich_help_panel=INPUTS),
     ] = None
     null_separated: Annotated[
-        bool, typer.Option("--null", "-0", help="Paths of --from-file end in NUL.", rich_help_panel=INPUTS)
+        bool,
+        typer.Option(
+            "--null", "-0", help="The paths of --from-file end in NUL, as after find -print0.", rich_help_panel=INPUTS
+        ),
     ] = False
     follow_symlinks: Annotated[
-        bool, typer.Option("--follow-symlinks", help="Walk into linked folders.", rich_help_panel=INPUTS)
+        bool, typer.Option("--follow-symlinks", help="Walk into folders that are links.", rich_help_panel=INPUTS)
     ] = False
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ class LabelOptions:
             "--labels",
             "-l",
             metavar="A,B|@FILE",
-            help="Labels as CSV, or a file with one a line. Repeatable.",
+            help="Choose among these labels, or those in a file, one per line. Repeatable.",
             rich_help_panel=LABELS,
         ),
     ] = None
@@ -33,7 +33,7 @@ class LabelOptions:
             "--label-set",
             "-s",
             metavar="NAME|FILE",
-            help="Labels from a file, by its path or name (`clip labels list`). Repeatable.",
+            help="Choose among the labels of a set, by name (`clip labels list`) or path. Repeatable.",
             autocompletion=completion.label_sets,
             rich_help_panel=LABELS,
         ),
@@ -44,13 +44,16 @@ class LabelOptions:
             "--template",
             "-t",
             metavar="TEXT|NAME",
-            help='"a photo of a {}.", or a file of such by name. Repeatable.',
+            help='Put labels into this sentence, such as "a photo of a {}.", or a set of them. Repeatable.',
             autocompletion=completion.templates,
             rich_help_panel=LABELS,
         ),
     ] = None
     no_template: Annotated[
-        bool, typer.Option("--no-template", help="Give labels to the model as they are.", rich_help_panel=LABELS)
+        bool,
+        typer.Option(
+            "--no-template", help="Give labels to the model as they are, without a sentence.", rich_help_panel=LABELS
+        ),
     ] = False
 
     def read(self) -> "LabelSet | None":

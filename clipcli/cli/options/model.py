@@ -22,7 +22,7 @@ ModelName = Annotated[
         "-m",
         metavar="ID|ALIAS|PATH",
         envvar="CLIPCLI_MODEL",
-        help="Hub id, alias (`clip models list`), folder or file.",
+        help="Use this model: an alias (`clip models list`), hub id, folder or file.",
         autocompletion=completion.models,
         rich_help_panel=MODEL,
     ),
@@ -30,7 +30,10 @@ ModelName = Annotated[
 Revision = Annotated[
     str | None,
     typer.Option(
-        metavar="REV", envvar="CLIPCLI_REVISION", help="Branch, tag or commit on the hub.", rich_help_panel=MODEL
+        metavar="REV",
+        envvar="CLIPCLI_REVISION",
+        help="Use this branch, tag or commit of a hub model.",
+        rich_help_panel=MODEL,
     ),
 ]
 DeviceName = Annotated[
@@ -40,7 +43,7 @@ DeviceName = Annotated[
         "-d",
         metavar="DEVICE",
         envvar="CLIPCLI_DEVICE",
-        help="auto, cpu, cuda[:N|:all], mps.",
+        help="Compute on auto, cpu, cuda, cuda:N, cuda:all or mps.",
         autocompletion=completion.devices,
         rich_help_panel=MODEL,
     ),
@@ -50,7 +53,7 @@ DtypeName = Annotated[
     typer.Option(
         metavar="DTYPE",
         envvar="CLIPCLI_DTYPE",
-        help="auto, float32, bfloat16, float16, int8.",
+        help="Compute in auto, float32, bfloat16, float16 or int8.",
         autocompletion=completion.dtypes,
         rich_help_panel=MODEL,
     ),
@@ -72,13 +75,15 @@ class ModelOptions:
             "-b",
             metavar="N|auto",
             envvar="CLIPCLI_BATCH_SIZE",
-            help="Images computed at once.",
+            help="Compute this many images at once.",
             rich_help_panel=MODEL,
         ),
     ] = "auto"
     workers: Annotated[
         int | None,
-        typer.Option(metavar="N", envvar="CLIPCLI_WORKERS", help="Threads that decode.", rich_help_panel=MODEL),
+        typer.Option(
+            metavar="N", envvar="CLIPCLI_WORKERS", help="Decode with this many threads.", rich_help_panel=MODEL
+        ),
     ] = None
     offline: Annotated[
         bool,
@@ -86,7 +91,9 @@ class ModelOptions:
     ] = False
     no_cache: Annotated[
         bool,
-        typer.Option("--no-cache", envvar="CLIPCLI_NO_CACHE", help="Use and keep no features.", rich_help_panel=MODEL),
+        typer.Option(
+            "--no-cache", envvar="CLIPCLI_NO_CACHE", help="Neither use nor keep cached features.", rich_help_panel=MODEL
+        ),
     ] = False
 
     def open(

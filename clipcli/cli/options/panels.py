@@ -3,3 +3,11 @@
 INPUTS, LABELS, SCORING, MODEL, OUTPUT = "Inputs", "Labels", "Scoring", "Model", "Output"
 SIDECARS, SORTING, CALIBRATION = "Sidecars", "Sorting", "Calibration"
 QUERY, LIBRARY, ACTIONS = "Query", "Library", "Actions"
+# What few people ever need: shown by --help-all, and in the man pages.
+EXPERT = frozenset(
+    (
+        *("include_hidden", "follow_symlinks", "max_megapixels", "no_exif", "exact_decode", "alpha"),
+        *("temperature", "none_text", "batch_size", "workers", "no_cache", "revision"),
+        *("no_progress", "fail_fast", "spreadsheet", "sidecar_name", "prefix", "raw_weights", "no_update"),
+    )
+)

@@ -19,7 +19,6 @@ class Destination:
     r"""A stream of UTF-8 text. Bytes of names that are not UTF-8 are written as `\udcXX` escapes."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
-        """Write to a binary stream that errors call `name`."""
         self._stream = stream
         self._name = name
 

@@ -41,7 +41,6 @@ class JsonLinesFeatures:
     """One object per line, with a list of numbers."""
 
     def __init__(self, destination: "Destination") -> None:
-        """Write to a destination."""
         self._destination = destination
 
     def write(self, rows: Sequence[Row], features: Floats) -> None:
@@ -139,7 +138,6 @@ class ParquetFeatures:
     """A table with the columns path (or text), digest, model and embedding."""
 
     def __init__(self, stream: BinaryIO, dimensions: int, dtype: str, model: str, key: str) -> None:
-        """Begin a file; `key` is `path` or `text`."""
         import pyarrow as arrow
         import pyarrow.parquet as parquet
 
@@ -179,7 +177,6 @@ class ClipRetrievalFeatures:
     """Folders as `clip-retrieval index` reads them: `img_emb/img_emb_0.npy` and `metadata/metadata_0.parquet`."""
 
     def __init__(self, folder: Path, dimensions: int, dtype: str) -> None:
-        """Make the folders."""
         import pyarrow as arrow
         import pyarrow.parquet as parquet
 

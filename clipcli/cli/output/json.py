@@ -12,7 +12,6 @@ class JsonLinesRenderer:
     """One object a line, flushed batch by batch."""
 
     def __init__(self, destination: Destination) -> None:
-        """Write to a destination."""
         self._destination = destination
 
     def start(self, run: Mapping[str, Any]) -> None:
@@ -32,7 +31,6 @@ class JsonRenderer:
     """One document: the run, the results, the counts. Streamed: results are never held together."""
 
     def __init__(self, destination: Destination, schema: str) -> None:
-        """Write to a destination, a document of a schema."""
         self._destination = destination
         self._schema = schema
         self._separator = "\n"

@@ -88,7 +88,6 @@ class SidecarStep:
         *,
         dry_run: bool,
     ) -> None:
-        """Count what is done under words that a summary can show."""
         self._owner = owner
         self._keyword_counts = keyword_counts
         self._writer = writer

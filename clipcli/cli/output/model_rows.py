@@ -2,13 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from clipcli.cli.output.rows import Column
 from clipcli.cli.shell.wording import size_text
-from clipcli.files import dump
 
 if TYPE_CHECKING:
     from clipcli.checkpoints.config import ModelConfig
@@ -102,13 +101,13 @@ def list_table(rows: Sequence[ModelRow]) -> list[Column]:
     """A table for people; families, hub ids, licences and uses only where the terminal is wide enough."""
     wide = shutil.get_terminal_size().columns >= _WIDE
     columns = [
-        Column("model", [row.alias or row.id for row in rows]),
+        Column("model", [f"{'* ' if row.default else '  '}{row.alias or row.id}" for row in rows]),
         Column("speaks", [_languages(row.languages) for row in rows]),
         Column("pixels", [str(row.image_size or "") for row in rows], right=True),
         Column("params", [_millions(row.parameters) for row in rows], right=True),
         Column("download", [size_text(row.download_bytes) for row in rows], right=True),
         Column("ImageNet", [_accuracy(row) for row in rows], right=True),
-        Column("here", [_presence(row) for row in rows]),
+        Column("installed", [_presence(row) for row in rows]),
     ]
     if wide:
         columns.insert(1, Column("hub id", [row.id if row.alias != row.id else "" for row in rows]))
@@ -130,9 +129,9 @@ def _once_each(values: Sequence[str]) -> list[str]:
 
 
 def info_table(description: Mapping[str, Any]) -> list[Column]:
-    """Two columns: what, and its value; what is not known is left out."""
-    shown = {key: value for key, value in description.items() if value not in (None, (), [])}
-    return [Column("", [*shown]), Column("", [_text(key, value) for key, value in shown.items()])]
+    """Two columns for people: what, and its value; what is not known is left out."""
+    facts = {name: text for name, text in _facts(description) if text}
+    return [Column("", [*facts]), Column("", [*facts.values()])]
 
 
 def _row(checkpoint: "Checkpoint | None", stored: "StoredModel | None", default: str) -> ModelRow:
@@ -172,10 +171,13 @@ def _demo_row(default: str) -> ModelRow:
 
     folder = hub.demo_folder()
     missing = hub.missing_files(folder)
+    config = None if missing else read_config(folder)
     return ModelRow(
         alias=hub.DEMO,
         id=hub.DEMO,
-        family=None if missing else read_config(folder).family,
+        family=config.family if config else None,
+        languages=("en",),
+        image_size=getattr(config.vision, "image_size", None) if config else None,
         default=default == hub.DEMO,
         here=not missing,
         missing=missing,
@@ -247,8 +249,7 @@ def _accuracy(row: ModelRow) -> str:
 
 
 def _presence(row: ModelRow) -> str:
-    here = "yes" if row.here else "incomplete" if row.missing else _only_at(row)
-    return f"{here}, default".removeprefix(", ") if row.default else here
+    return "yes" if row.here else "incomplete" if row.missing else _only_at(row)
 
 
 def _only_at(row: ModelRow) -> str:
@@ -257,11 +258,40 @@ def _only_at(row: ModelRow) -> str:
     return f"at {name[:_SHOWN_OF_COMMIT] if name == row.revision else name}" if name else ""
 
 
-def _text(key: str, value: object) -> str:
-    if key.endswith("_bytes") and isinstance(value, int):
-        return size_text(value)
-    if isinstance(value, Mapping):
-        return "\n".join(f"{name}: {size_text(part) if key == 'files' else part}" for name, part in value.items())
-    if isinstance(value, list | tuple):
-        return " ".join(str(part) for part in value)
-    return dump(value) if isinstance(value, bool) else str(value)
+def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What people want to know of a model; JSON has every setting of its networks."""
+    named = about["alias"] or about["id"]
+    fetch = f"`clip models pull {named}` fetches it"
+    missing = f"incomplete: lacks {', '.join(about['missing'])}; {fetch}" if about["missing"] else f"no; {fetch}"
+    yield "model", named + (f" ({about['id']})" if about["id"] != named else "")
+    yield "family", about["family"] or ""
+    yield "languages", " ".join(about["languages"])
+    yield "images", f"{about['image_size']} x {about['image_size']} pixels" if about["image_size"] else ""
+    yield "parameters", f"{about['parameters'] / 1e6:,.0f} million" if about["parameters"] else ""
+    yield "ImageNet", f"{about['imagenet_top1']:g} % ({about['imagenet_source']})" if about["imagenet_top1"] else ""
+    yield "license", about["licence"] or ""
+    yield "download", size_text(about["download_bytes"])
+    yield "default", "yes" if about["default"] else ""
+    yield "installed", "yes" if about["here"] else f"at {about['only_at']} only" if about["only_at"] else missing
+    yield "revision", about["revision"] or ""
+    yield "folder", about["folder"] or ""
+    yield "converted", about.get("converted") or ""
+    yield "size", size_text(about["size_bytes"])
+    yield "image tower", _tower(about.get("vision"))
+    yield "text tower", _tower(about.get("text"))
+    yield "features", f"{about['projection_dim']} numbers" if about.get("projection_dim") else ""
+    yield "files", "\n".join(f"{name}, {size_text(size)}" for name, size in about.get("files", {}).items())
+
+
+def _tower(tower: Mapping[str, Any] | None) -> str:
+    """The size of a network in a line."""
+    parts = (
+        ("num_hidden_layers", "{} layers"),
+        ("layers", "stages of {} blocks"),
+        ("hidden_size", "width {}"),
+        ("num_attention_heads", "{} heads"),
+        ("patch_size", "patches of {} pixels"),
+        ("max_position_embeddings", "up to {} tokens"),
+        ("vocab_size", "a vocabulary of {}"),
+    )
+    return ", ".join(text.format(tower[key]) for key, text in parts if tower.get(key)) if tower else ""

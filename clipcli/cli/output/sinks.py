@@ -54,7 +54,6 @@ class JournalSink:
     """Rows for a run that may be resumed."""
 
     def __init__(self, journal: Journal) -> None:
-        """Write to a journal."""
         self._journal = journal
 
     def write(self, records: Sequence[Record]) -> None:

@@ -65,7 +65,6 @@ class TableRenderer(Generic[R]):
     """Blocks of lines: image, label, bar, numbers."""
 
     def __init__(self, destination: Destination, shape: Shape[R]) -> None:
-        """Write to a destination; colours and bars only where they are welcome."""
         self._destination = destination
         self._shape = shape
         coloured = destination.wants_colour

@@ -5,10 +5,12 @@ parameters into this program's options. Bugs keep their traceback. Typer renders
 subclasses of its own, so every command runs inside it.
 """
 
+import errno
 import os
 import re
 import shutil
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from clipcli.errors import ClipError, ClipWarning, ExitStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_DEBUG = "CLIPCLI_DEBUG"
 _BEGINNINGS = {"clip: error:": Style.BOLD_RED, "clip: warning:": Style.YELLOW}
 # `device` and `device="cpu"` in a message of the library.
 _PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
@@ -47,6 +50,8 @@ def reported(ctx: typer.Context | None = None) -> Iterator[None]:
         except ClipError as error:
             message, hint = worded(error, ctx)
             say(f"error: {message}", hint, _variables_behind(error, options, ctx))
+            if os.environ.get(_DEBUG):
+                tell(traceback.format_exc().splitlines())
             raise typer.Exit(error.exit_status) from error
         except BrokenPipeError:
             # The reader has gone (`clip ... | head -1`) and has what it wanted.
@@ -54,6 +59,12 @@ def reported(ctx: typer.Context | None = None) -> Iterator[None]:
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(ExitStatus.INTERRUPTED) from None
+        except (MemoryError, OSError, RuntimeError) as error:
+            lacking = _lacking(error)
+            if lacking is None:
+                raise
+            say(f"error: {lacking[0]}", lacking[1])
+            raise typer.Exit(ExitStatus.FAILED) from error
 
 
 def handles_errors(command: F) -> F:
@@ -96,6 +107,26 @@ def _wrapped(line: str) -> str:
 
     columns, indent = shutil.get_terminal_size().columns, "  " if line.startswith("  ") else ""
     return textwrap.fill(line, columns, subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _lacking(error: Exception) -> tuple[str, str] | None:
+    """What this machine lacks, and what to do about it, where that is the cause; torch has no class for it."""
+    number = getattr(error, "errno", None)
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or "allocate memory" in str(error):
+        return "this machine has too little memory left", "try a smaller model, or --batch-size 1 --workers 1"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return "too many files are open", "`ulimit -n 4096` allows more"
+    if isinstance(error, FileNotFoundError) and not _has_working_folder():
+        return "the working folder was removed", "change into one that exists"
+    return None
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def worded(error: ClipError, ctx: typer.Context | None) -> tuple[str, str | None]:

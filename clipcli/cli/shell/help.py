@@ -17,13 +17,16 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from clipcli.cli.options.panels import EXPERT, LABELS
 from clipcli.cli.output.destination import print_text
 from clipcli.cli.shell.boundary import options_of, reported, say, tell
+from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus
 
 _ARGUMENTS, _OTHERS = "Arguments", "Options"
 _MARK = "\b"
-_HELP = "help"
+_HELP, _ALL, _EXPERT_TITLE = "help", "--help-all", "Expert options"
+_VARIABLE = re.compile(r"  \[env var: [^];]*\]|(?<=\[)env var: [^];]*; ")
 # For those who install completion by hand; the first page has no line to spare.
 _UNSHOWN = ("show_completion",)
 # Typer's words for what is wrong with arguments, and ours.
@@ -54,13 +57,18 @@ def first_sentence(text: str | None) -> str:
 
 
 def option_groups(command: Any, ctx: Any) -> dict[str, list[Any]]:
-    """Sort parameters under their `rich_help_panel`: arguments, then groups as they appear, what has none last."""
+    """Sort parameters under their `rich_help_panel`: arguments, labels, groups as they appear, what has none last."""
     groups: dict[str, list[Any]] = {}
     for parameter in command.get_params(ctx):
         if not parameter.hidden:
             others = _ARGUMENTS if parameter.param_type_name == "argument" else _OTHERS
             groups.setdefault(getattr(parameter, "rich_help_panel", None) or others, []).append(parameter)
-    return {title: groups[title] for title in sorted(groups, key=lambda title: (title != _ARGUMENTS, title == _OTHERS))}
+    order = sorted(groups, key=lambda title: (title != _ARGUMENTS, title != LABELS, title == _OTHERS))
+    return {title: sorted(groups[title], key=_is_option) for title in order}
+
+
+def _is_option(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "option")
 
 
 class _Readable:
@@ -82,15 +90,30 @@ class _Readable:
                 formatter.write("".join(f"{'':{formatter.current_indent}}{line}\n" for line in examples))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write one section a group of options."""
-        for title, parameters in option_groups(self, ctx).items():
-            with formatter.section(title):
-                shown = (parameter for parameter in parameters if parameter.name not in _UNSHOWN)
-                formatter.write_dl([_row(parameter, ctx) for parameter in shown])
+        """Write one section per group of options, and with --help-all those for experts last."""
+        groups, expert = option_groups(self, ctx), []
+        for title, parameters in groups.items():
+            expert += [parameter for parameter in parameters if parameter.name in EXPERT]
+            rows = [_row(each, ctx) for each in parameters if each.name not in (*_UNSHOWN, *EXPERT)]
+            if title == _OTHERS and expert and not ctx.meta.get(_ALL):
+                rows.append((_ALL, f"Show {counted(len(expert), 'expert option')} more, and exit."))
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+        if expert and ctx.meta.get(_ALL):
+            with formatter.section(_EXPERT_TITLE):
+                formatter.write_dl([_row(parameter, ctx) for parameter in expert])
 
 
 class GroupedCommand(_Readable, TyperCommand):
     """A command whose help shows its examples, and lists each parameter under its `rich_help_panel`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments; `--help-all` is `--help` with the options for experts."""
+        if _ALL in args:
+            ctx.meta[_ALL] = True
+            args = ["--help"]
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, and report the user's mistakes."""
@@ -126,6 +149,7 @@ def _row(parameter: Any, ctx: Any) -> tuple[str, str]:
     """What is typed, and what it means."""
     name, text = parameter.get_help_record(ctx)
     # Arguments come with their Python type ("IMAGE <list[str]>"), which tells a user nothing.
+    text = _VARIABLE.sub("", text)  # the man pages name it
     return name.partition(" ")[0] if parameter.param_type_name == "argument" else re.sub("[<>]", "", name), text
 
 

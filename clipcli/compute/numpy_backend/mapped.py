@@ -61,7 +61,6 @@ class MappedWeights:
     """
 
     def __init__(self, tensors: dict[str, _Stored], where: str) -> None:
-        """Take over where each tensor lies, by the network's names; `where` names the files in messages."""
         self._tensors, self._where = tensors, where
         self._arrays: dict[str, Floats] = {}
 

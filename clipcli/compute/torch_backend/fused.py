@@ -59,7 +59,6 @@ class PlainLinear:
     """A linear layer and an activation, for devices other than the CPU and for CPUs without oneDNN."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
-        """Keep weight (N, K) and bias (N,)."""
         self._weight, self._bias = weight, bias
         self._activation = ACTIVATION_FUNCTIONS[activation] if activation else None
 
@@ -73,7 +72,6 @@ class PackedLinear:
     """A linear layer and an activation in one oneDNN primitive, its weight packed in advance."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
-        """Pack weight (N, K); keep bias (N,)."""
         self._weight, self._bias = torch.ops.mkldnn._reorder_linear_weight(weight), bias
         self._activation, self._algorithm = _POST_OPS[activation]
 
@@ -89,7 +87,6 @@ class Int8Linear:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
-        """Round and pack weight (N, K); keep bias (N,) in float32."""
         self._scale = weight.abs().amax(dim=1).clamp_min_(torch.finfo(weight.dtype).tiny) / 127
         rounded = (weight / self._scale[:, None]).round_().to(torch.int8)
         self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
@@ -161,7 +158,6 @@ class LayerEnd:
     """What comes after the attention of a pre-norm layer: its output projection and the perceptron."""
 
     def __init__(self, layer: EncoderLayer, hidden_act: str, target: Target):
-        """Take over the weights."""
         out, mlp, linear = layer.self_attn.out_proj, layer.mlp, target.linear
         self._norm, self._out = target.place(layer.layer_norm2), linear(out.weight, out.bias, None)
         if hidden_act == "quick_gelu":
@@ -181,7 +177,6 @@ class FusedLayer:
     """One pre-norm layer."""
 
     def __init__(self, layer: EncoderLayer, hidden_act: str, target: Target):
-        """Take over the weights of a layer."""
         self._heads, self._norm = layer.self_attn.heads, target.place(layer.layer_norm1)
         self._qkv = target.linear(*_joined(layer.self_attn), None)
         self._end = LayerEnd(layer, hidden_act, target)
@@ -319,7 +314,6 @@ class FoldedPixels:
     def __init__(
         self, patches: nn.Conv2d | nn.Linear, scale: tuple[float, ...], shift: tuple[float, ...], target: Target
     ) -> None:
-        """Fold scale and shift of each channel into the weights of a convolution, or of a product with patches."""
         weight = patches.weight.double()
         if weight.ndim == 4:
             weight = weight.permute(0, 2, 3, 1)  # (D, size, size, 3)

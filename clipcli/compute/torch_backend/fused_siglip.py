@@ -30,7 +30,6 @@ class FusedPool:
     """
 
     def __init__(self, pool: AttentionPool, target: Target) -> None:
-        """Take over the weights."""
         attention = pool.attention
         query, key, value = (part.double() for part in attention.in_proj_weight.chunk(3))
         query_bias, _, value_bias = (part.double() for part in attention.in_proj_bias.chunk(3))
@@ -64,7 +63,6 @@ class FusedSiglipImageTower:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        """Take a network apart; the arguments are those of `FusedImageTower`."""
         vision = network.vision_model
         if not isinstance(vision, SiglipVisionTransformer):
             raise TypeError(f"only SigLIP's ViT can be rearranged, not {type(vision).__name__}")
@@ -98,7 +96,6 @@ class FusedSiglipTextTower:
     """The text tower, from the tokens of padded texts to features."""
 
     def __init__(self, network: DualEncoder) -> None:
-        """Take a network apart, where it is and in its dtype. It cannot be used afterwards."""
         text = network.text_model
         if not isinstance(text, SiglipTextTransformer):
             raise TypeError(f"only SigLIP's text tower can be rearranged, not {type(text).__name__}")

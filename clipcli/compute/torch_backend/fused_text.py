@@ -17,7 +17,6 @@ class FusedTextTower:
     """The text tower and its projection, from the tokens of a tree to features."""
 
     def __init__(self, network: DualEncoder) -> None:
-        """Take a network apart, where it is and in its dtype. It cannot be used afterwards."""
         text, projection = network.text_model, network.text_projection
         if not isinstance(text, CausalTextTransformer) or not isinstance(projection, nn.Linear):
             raise TypeError(f"only a causal text tower can be run over a tree, not {type(text).__name__}")

@@ -52,7 +52,6 @@ class ReferenceTower:
     def __init__(
         self, network: DualEncoder, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
     ) -> None:
-        """Move the network to a device and a dtype."""
         self._network = network.to(device, dtype)
         self._preprocessing, self._device, self._dtype = preprocessing, device, dtype
 

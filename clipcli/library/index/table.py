@@ -116,7 +116,6 @@ class Table:
     """The rows of one library. Every question and every change happens in a transaction."""
 
     def __init__(self, folder: Path) -> None:
-        """Use the table in a library's folder."""
         self._path = folder / FILE_NAME
         self._name = folder
 

@@ -37,7 +37,6 @@ class Manifest:
     """The steps of a sorting, in a file that is made for the first of them and locked while it is written."""
 
     def __init__(self, folder: str) -> None:
-        """Nothing is touched yet."""
         self._folder = folder
         self._file: BinaryIO | None = None
         self._end = 0

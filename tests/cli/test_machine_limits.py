@@ -1,0 +1,129 @@
+"""What a machine lacks, requests to stop, surprises in a checkpoint: a sentence and a status, no traceback."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.cli.conftest import Clip, Program
+from tests.cli.test_boundary import app_that_raises
+
+LABELS = ("-l", "cat,dog")
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "too little memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "too little memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "too little memory"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many files"),
+    ],
+)
+def test_what_a_machine_lacks(error: Exception, words: str) -> None:
+    result = CliRunner().invoke(app_that_raises(error), [])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert words in result.stderr and "  hint: " in result.stderr
+
+
+@pytest.mark.parametrize("bug", [OSError(errno.EIO, "what"), RuntimeError("a bug"), KeyError("a bug")])
+def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
+    assert CliRunner().invoke(app_that_raises(bug), []).exception is bug
+
+
+def test_a_removed_working_folder(tmp_path: Path, clip_checkpoint: Path) -> None:
+    gone = tmp_path / "gone"
+    code = f"import os, sys; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r})\n"
+    code += "from clipcli.__main__ import main; main()"
+    for arguments in (["models", "default", "x"], ["classify", "x.jpg", *LABELS, "-m", str(clip_checkpoint)]):
+        gone.mkdir()
+        ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+        assert ran.returncode in (1, 2, 3, 4), ran.stderr
+        assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("models", "convert", LONG, "out"),
+        ("models", "convert", "labels.yaml", LONG),
+        ("models", "path", LONG),
+        ("labels", "show", f"{LONG}/{LONG}"),
+        ("labels", "check", LONG),
+        ("labels", "new", LONG),
+        ("classify", "x.jpg", "-s", f"{LONG}/{LONG}"),
+        ("classify", "x.jpg", "-l", f"@{LONG}"),
+        ("classify", "x.jpg", *LABELS, "-t", f"{LONG}/{LONG}"),
+    ],
+)
+def test_names_too_long_for_the_file_system(
+    arguments: tuple[str, ...], clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.yaml").write_text("labels: [cat]\n")
+    outcome = clip(*arguments)
+    assert outcome.status in (1, 2, 4) and outcome.stderr.startswith("clip: error: ")
+
+
+@pytest.mark.parametrize("size", ["9" * 5000, "-1", "1e3", "", "²"])
+def test_an_absurd_cache_size(size: str, clip: Clip) -> None:
+    outcome = clip("cache", "info", CLIPCLI_CACHE_MB=size)
+    assert outcome.status == 2
+    assert len(outcome.stderr) < 300
+
+
+def test_a_surprise_in_a_checkpoint(
+    clip: Clip, images: Path, clip_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def surprised(*_: object, **__: object) -> None:
+        raise KeyError("vocab_size")
+
+    monkeypatch.setattr("clipcli.compute.checkpoint.load_tokenizer", surprised)
+    outcome = clip("classify", images, *LABELS, "--no-cache")
+    assert outcome.status == 4
+    assert str(clip_checkpoint) in outcome.stderr and "KeyError" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    debugged = clip("classify", images, *LABELS, "--no-cache", CLIPCLI_DEBUG="1").stderr
+    assert debugged.startswith(outcome.stderr.splitlines()[0])
+    assert "Traceback" in debugged and "KeyError: 'vocab_size'" in debugged
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_request_to_stop_leaves_no_temporary_file(number: int, program: Program, tmp_path: Path) -> None:
+    stuck = tmp_path / "stuck.jpg"
+    os.mkfifo(stuck)
+    process = program("classify", stuck, *LABELS, "-o", tmp_path / "out.jsonl")
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            writer = os.open(stuck, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError:
+            time.sleep(0.05)
+    process.send_signal(number)
+    _, stderr = process.communicate()
+    os.close(writer)
+    assert process.returncode == 130
+    assert b"Traceback" not in stderr
+    assert not list(tmp_path.glob("*.tmp")) and not list(tmp_path.glob(".*.tmp"))
+
+
+def test_nohup_stays_heeded() -> None:
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    code += "from clipcli.cli.shell.interrupt import stop_like_interrupt as stop; stop()\n"
+    code += "print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, signal.getsignal(signal.SIGTERM).__name__)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == ["True", "default_int_handler"]
+
+
+def test_nothing_is_imported_before_the_guard() -> None:
+    code = "import clipcli, sys; before = set(sys.modules); import clipcli.__main__; print(*set(sys.modules) - before)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == ["clipcli.__main__"]
