@@ -53,7 +53,7 @@ def _model(checkpoint: hub.Checkpoint) -> str:
             "" if size is None else f"{size / 1e9:.1f} GB",
             ", ".join(names[code] for code in languages) if len(languages) < 3 else f"{len(languages)} languages",
             "" if top1 is None else f"{top1:g}",
-            checkpoint.licence or "",
+            checkpoint.license or "",
             checkpoint.best_for or "",
         ]
     )

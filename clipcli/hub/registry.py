@@ -1,7 +1,7 @@
 """The published checkpoints by name, and what is known of them before a download. Pure data.
 
 Sources of the columns: parameters are counted on the published configurations; ImageNet figures are only those that
-were verified (named in the row; blank elsewhere); a licence is that of the model card on the hub or, where it names
+were verified (named in the row; blank elsewhere); a license is that of the model card on the hub or, where it names
 none, of the authors' repository. A commit is pinned where two independent public repositories name it (one of them
 beside the row) and it is known to hold safetensors, config, preprocessing and tokenizer. Where a branch `main` has a
 pickle only, that is the commit in which the hub's own converter, SFconvertbot, added the safetensors.
@@ -44,7 +44,7 @@ class Checkpoint:
         languages: ISO 639-1 codes of the languages its text tower was trained for.
         image_size: Height and width in pixels that the image tower takes; None where unverified.
         parameters: Of both towers together; None where the published configuration is unverified.
-        licence: SPDX identifier; None where unverified.
+        license: SPDX identifier; None where unverified.
         imagenet_top1: Published zero-shot top-1 accuracy in per cent; None where unverified.
         imagenet_source: Where that figure is from.
         revision: The pinned commit; None means the branch `main`.
@@ -57,7 +57,7 @@ class Checkpoint:
     languages: tuple[str, ...]
     image_size: int | None
     parameters: int | None
-    licence: str | None
+    license: str | None
     imagenet_top1: float | None = None
     imagenet_source: str | None = None
     revision: str | None = None
@@ -96,9 +96,9 @@ def _siglip(
     best_for: str | None = None,
 ) -> Checkpoint:
     source = _SIGLIP_2 if name.startswith("siglip2") else _OPEN_CLIP
-    hub_id, licence = f"google/{name}", "Apache-2.0"
+    hub_id, license = f"google/{name}", "Apache-2.0"
     return Checkpoint(
-        alias, hub_id, "siglip", languages, size, parameters, licence, top1, source, revision, best_for=best_for
+        alias, hub_id, "siglip", languages, size, parameters, license, top1, source, revision, best_for=best_for
     )
 
 

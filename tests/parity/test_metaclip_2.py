@@ -6,7 +6,7 @@ import torch
 
 from clipcli.checkpoints.config import read_config
 from clipcli.checkpoints.towers import ClipTextConfig, MetaClip2TextConfig
-from clipcli.compute.torch_backend.text_encoder import TextEncoder
+from clipcli.compute.torch_backend.text_encoder import TorchTextEncoder
 from clipcli.hub import weight_files
 from clipcli.networks.loading import load_network
 
@@ -24,7 +24,7 @@ def test_a_text_is_read_at_the_first_id_2_and_not_at_the_highest(metaclip_2_chec
         expected = torch.cat([reference.get_text_features(torch.tensor([ids])).pooler_output for ids in sequences])
         expected = torch.nn.functional.normalize(expected, dim=-1)
     many = [*sequences, *([0, token, 2] for token in range(4, 60))]  # enough for the tower that is made for speed
-    ours = torch.from_numpy(TextEncoder(network, pad_token_id=1).encode(many))[:3]
+    ours = torch.from_numpy(TorchTextEncoder(network, pad_token_id=1).encode(many))[:3]
     assert (ours - expected).abs().max() < 1e-5
 
 

@@ -33,7 +33,7 @@ class ModelRow:
     image_size: int | None = None
     parameters: int | None = None
     download_bytes: int | None = None
-    licence: str | None = None
+    license: str | None = None
     imagenet_top1: float | None = None
     imagenet_source: str | None = None
     best_for: str | None = None
@@ -98,7 +98,7 @@ def describe_model(name: str, revision: str | None) -> dict[str, Any]:
 
 
 def list_table(rows: Sequence[ModelRow]) -> list[Column]:
-    """A table for people; families, hub ids, licences and uses only where the terminal is wide enough."""
+    """A table for people; families, hub ids, licenses and uses only where the terminal is wide enough."""
     wide = shutil.get_terminal_size().columns >= _WIDE
     columns = [
         Column("model", [f"{'* ' if row.default else '  '}{row.alias or row.id}" for row in rows]),
@@ -112,7 +112,7 @@ def list_table(rows: Sequence[ModelRow]) -> list[Column]:
     if wide:
         columns.insert(1, Column("hub id", [row.id if row.alias != row.id else "" for row in rows]))
         columns.insert(0, Column("family", _once_each([_family(row) for row in rows])))
-        columns.append(Column("license", [row.licence or "" for row in rows]))
+        columns.append(Column("license", [row.license or "" for row in rows]))
         columns.append(Column("best for", [row.best_for or "" for row in rows]))
     return columns
 
@@ -145,7 +145,7 @@ def _row(checkpoint: "Checkpoint | None", stored: "StoredModel | None", default:
             "image_size": checkpoint.image_size,
             "parameters": checkpoint.parameters,
             "download_bytes": checkpoint.download_bytes,
-            "licence": checkpoint.licence,
+            "license": checkpoint.license,
             "imagenet_top1": checkpoint.imagenet_top1,
             "imagenet_source": checkpoint.imagenet_source,
             "best_for": checkpoint.best_for,
