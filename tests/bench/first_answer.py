@@ -109,7 +109,7 @@ def first_answers(checkpoint: Path, image: Path, work: Path, rounds: int) -> Non
                 environment = {**offline, "CLIPCLI_CACHE_DIR": cache}
                 costs.setdefault(name, []).append(measure(clip(str(image), model), environment))
                 costs.setdefault(f"{name} again", []).append(measure(clip(str(image), model), environment))
-    table("one image, two labels", costs, "transformers")
+        table("one image, two labels", costs, "transformers")
 
 
 def folders(checkpoint: Path, paths: list[Path], rounds: int) -> None:
