@@ -215,10 +215,10 @@ class Encoders:
     def _torch_image(self) -> Encoder:
         from clipcli.compute.torch_backend.image_encoder import ImageEncoder
 
+        self._confirm_placement()
         if len(self.devices) > 1:
             from clipcli.compute.image_processes import ImageProcesses
 
-            self._confirm_placement()
             options = [replace(self.options, device=str(device), cache=False) for device in self.devices]
             return ImageProcesses([OpenImageEncoder(ModelSpec(self.checkpoint.files, each)) for each in options])
         return ImageEncoder(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clipcli.compute import devices as device
-from clipcli.compute.torch_backend.image_encoder import ImageEncoder
+from clipcli.compute.numpy_backend.image_encoder import NumpyImageEncoder
 from clipcli.features import pipeline as image_pipeline
 from tests.cli.conftest import Clip, Outcome, Program
 from tests.helpers.hub_server import HubServer
@@ -33,13 +33,13 @@ def test_device_and_dtype(clip: Clip, images: Path, monkeypatch: pytest.MonkeyPa
 
 def test_batch_size(clip: Clip, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    encode = ImageEncoder.encode
+    encode = NumpyImageEncoder.encode
 
-    def noted(self: ImageEncoder, pixels: Any, **options: Any) -> Any:
+    def noted(self: NumpyImageEncoder, pixels: Any, **options: Any) -> Any:
         sizes.append((self.batch_size, len(pixels)))
         return encode(self, pixels, **options)
 
-    monkeypatch.setattr(ImageEncoder, "encode", noted)
+    monkeypatch.setattr(NumpyImageEncoder, "encode", noted)
     assert classify(clip, images, CLIPCLI_BATCH_SIZE="1").status == 0
     assert sizes == [(1, 1)] * 3
 
