@@ -212,3 +212,11 @@ def test_labels_that_are_confused_stand_together() -> None:
 
 def test_without_confusions_labels_keep_their_order() -> None:
     assert grouped_order([], np.zeros(4, dtype=np.int64)) == [0, 1, 2, 3]
+
+
+def test_a_truth_takes_other_prompts_but_no_other_labels(model: clipcli.Model, labelled: Path) -> None:
+    truth = read_truth(str(labelled))
+    other = LabelSet("x", tuple(Label(name, (f"{name} thing",)) for name in truth.label_set.names))
+    assert model.evaluate(truth, other).truth.label_set is other
+    with pytest.raises(UsageError, match="labels"):
+        model.evaluate(truth, ["red", "blue"])
