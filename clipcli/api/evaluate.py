@@ -247,7 +247,7 @@ def evaluate_images(
             raise UsageError(f"{model.checkpoint.id} has classes of its own and cannot take other labels")
         label_set = labels_of(model.class_names)
     if isinstance(images, Truth):
-        truth = images
+        truth = images if label_set is None else _with_labels(images, label_set)
     elif isinstance(images, Mapping):
         truth = _truth_of(images, label_set, mapping, class_names, ignore_unknown)
     else:
@@ -261,6 +261,13 @@ def evaluate_images(
         )
     check_labels(truth.label_set)
     return Exam.take(model, truth.paths).evaluate(truth, templates, temperature=temperature)
+
+
+def _with_labels(truth: Truth, label_set: LabelSet) -> Truth:
+    """The same truth with another label set of the same names: other prompts, or a calibration."""
+    if label_set.names != truth.label_set.names:
+        raise UsageError("`labels` are not those that the images were matched with", hint="match them again")
+    return replace(truth, label_set=label_set)
 
 
 def _truth_of(

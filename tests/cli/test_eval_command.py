@@ -97,6 +97,14 @@ def test_a_comparison(clip: Clip, labelled: Path) -> None:
     assert (same["difference"]["value"], same["p"]) == (0, 1)
 
 
+def test_comparing_label_sets(clip: Clip, labelled: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("concept: color\nlabels: [red, green, blue]\n")
+    document = json.loads(clip("eval", labelled, "-l", "red,green,blue", "--json", "--compare", f"-s {other}").stdout)
+    assert document["run"]["templates"] == ["a photo of a {}."]
+    assert document["comparison"]["run"]["templates"] == ["a photo of a color: a {}."]
+
+
 def test_comparing_models(clip: Clip, labelled: Path, chinese_clip_checkpoint: Path) -> None:
     outcome = clip("eval", labelled, "--json", "--compare", f"--model {chinese_clip_checkpoint}")
     document = json.loads(outcome.stdout)

@@ -1,10 +1,6 @@
 """The report in a real browser. Needs chromium and chromedriver: run with -m slow."""
 
-import json
-import shutil
-import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +11,7 @@ from PIL import Image
 
 from clipcli.images.decode import DecodeOptions
 from clipcli.library.report.page import report
+from tests.helpers.browser import Browser, driver
 
 pytestmark = pytest.mark.slow
 
@@ -22,52 +19,10 @@ RUN = {"version": "0", "model": "tiny", "label_set": "pets"}
 IMAGES = 5000
 
 
-class Browser:
-    """As much of the WebDriver protocol (https://www.w3.org/TR/webdriver2/) as a few clicks need."""
-
-    def __init__(self, port: int, *, dark: bool = False) -> None:
-        self._address = f"http://127.0.0.1:{port}"
-        arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        capabilities = {
-            "browserName": "chrome",
-            "goog:chromeOptions": {"args": [*arguments, *(["--force-dark-mode"] if dark else [])]},
-            "goog:loggingPrefs": {"browser": "ALL"},
-        }
-        session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
-        self._session = f"/session/{session['sessionId']}"
-
-    def call(self, method: str, path: str, body: object = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._address + path, data, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["value"]
-
-    def open(self, path: Path) -> None:
-        self.call("POST", f"{self._session}/url", {"url": path.as_uri()})
-
-    def run(self, script: str) -> Any:
-        return self.call("POST", f"{self._session}/execute/sync", {"script": script, "args": []})
-
-    def console(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.call("POST", f"{self._session}/se/log", {"type": "browser"})
-        return found
-
-    def quit(self) -> None:
-        self.call("DELETE", self._session)
-
-
 @pytest.fixture
 def port() -> Iterator[int]:
-    driver = shutil.which("chromedriver")
-    assert driver, "chromedriver is not installed"
-    process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        line = next(line for line in process.stdout if "started successfully on port" in line)
-        yield int(line.rstrip().rstrip(".").rpartition(" ")[2])
-    finally:
-        process.terminate()
-        process.wait()
+    with driver() as started:
+        yield started
 
 
 @pytest.fixture

@@ -209,6 +209,18 @@ def test_bootstrap_of_a_mean_is_the_textbooks() -> None:
     )
 
 
+def test_an_interval_holds_its_figure_even_where_samples_are_biased() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.random(200)
+    right = rng.random(200) < confidence  # calibrated, so that every sample has the larger error
+
+    def error(which: np.ndarray) -> float:
+        return metrics.expected_calibration_error(confidence[which], right[which])
+
+    found = metrics.bootstrap(error, 200, resamples=200)
+    assert 0 <= found.low <= found.value <= found.high
+
+
 def test_mcnemar_by_hand() -> None:
     first = np.array([True] * 10 + [False] * 6 + [True] * 0)
     second = np.array([True] * 8 + [False] * 2 + [True] * 6)

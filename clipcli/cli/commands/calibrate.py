@@ -36,7 +36,7 @@ def calibrate(
 
     \b
     clip calibrate labelled/ --label-set pets --into my-pets.yaml
-    clip calibrate labels.csv --label-set scenes --split validation --into my-scenes.yaml
+    clip calibrate labels.csv -s scenes --split val --into my-scenes.yaml
     """  # noqa: D301 - \b keeps lines apart
     if output.into is None:
         raise UsageError("--into is missing", hint="name the file that gets the label set: --into my-labels.yaml")

@@ -72,9 +72,9 @@ class _Parser(ArgumentParser):
 
 def _parse(text: str) -> dict[str, Any]:
     parser = _Parser(add_help=False, allow_abbrev=False, argument_default=SUPPRESS)
-    for flags in (["--model", "-m"], ["--revision"], ["--dtype"], ["--label-set", "-s"]):
+    for flags in (["--model", "-m"], ["--revision"], ["--dtype"]):
         parser.add_argument(*flags)
-    for flags in (["--labels", "-l"], ["--template", "-t"]):
+    for flags in (["--labels", "-l"], ["--label-set", "-s"], ["--template", "-t"]):
         parser.add_argument(*flags, action="append")
     for flag in ("--no-template", "--exact-decode", "--no-exif"):
         parser.add_argument(flag, action="store_true")
