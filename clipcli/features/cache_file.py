@@ -119,6 +119,8 @@ class CacheFile:
                     self._replace("is damaged")
                 else:
                     self._give_up(str(error))
+            except UnicodeDecodeError:  # what SQLite says of a damaged schema quotes it, as it is
+                self._replace("is damaged")
             except OSError as error:
                 self._give_up(error.strerror or str(error))
             return None

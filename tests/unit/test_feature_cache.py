@@ -393,6 +393,11 @@ def damage_tables(path: Path) -> None:
         db.execute("DROP TABLE feature")
 
 
+def damage_schema(path: Path) -> None:
+    """What SQLite says of it is not UTF-8."""
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE file", b"CREATE \xd4ABLE file"))
+
+
 def foreign(path: Path) -> None:
     path.unlink()
     with sqlite3.connect(path) as db:
@@ -400,7 +405,9 @@ def foreign(path: Path) -> None:
 
 
 class TestBadFiles:
-    @pytest.mark.parametrize("damage", [damage_text, damage_truncated, damage_pages, damage_tables, foreign])
+    @pytest.mark.parametrize(
+        "damage", [damage_text, damage_truncated, damage_pages, damage_tables, damage_schema, foreign]
+    )
     def test_is_set_aside_with_one_warning_and_replaced(self, damage) -> None:
         cache = open_cache()
         cache.put(SPACE, entries(*range(500), width=64))
