@@ -71,7 +71,7 @@ class QueryOptions:
     ] = None
     raw_weights: Annotated[
         bool,
-        typer.Option("--raw-weights", help="Do not bring texts and images to the same spread.", rich_help_panel=QUERY),
+        typer.Option("--raw-weights", help="Do not balance texts and images by their spread.", rich_help_panel=QUERY),
     ] = False
 
     def read(self, text: str | None) -> "Query":

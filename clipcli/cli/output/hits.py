@@ -46,9 +46,14 @@ def print_hits(
         with open_destination(output.output) as destination:
             destination.write("".join(f"{row['path']}{end}" for row in rows), errors="surrogateescape")
     else:
-        print_rows(
-            SCHEMA, rows, _table(rows), output, head={"run": _run(library, query), "summary": _summary(library, rows)}
-        )
+        print_rows(SCHEMA, rows, _table(rows), output, head=_head(library, query, rows, output))
+
+
+def _head(library: "Library", query: "Query", rows: Sequence[object], output: "HitOutputOptions") -> dict[str, Any]:
+    """What a JSON document says besides; counting takes time that the other formats need not take."""
+    if output.chosen_format() is not Format.json:
+        return {}
+    return {"run": _run(library, query), "summary": _summary(library, rows)}
 
 
 def act_on_hits(hits: "Sequence[Hit]", query: "Query", output: "HitOutputOptions") -> int:

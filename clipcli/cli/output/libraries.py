@@ -146,8 +146,8 @@ class Access:
 
     def say_age(self, library: "Library") -> None:
         """Say how old a library is that is not brought up to date."""
-        updated = library.counts().updated
         if not self.quiet:
+            updated = library.counts().updated
             age = "never finished" if updated is None else f"of {_age(time.time() - updated)} ago"
             say(f"not looking for changes: the last update is {age}")
 
