@@ -63,7 +63,7 @@ def why_torch(config: ModelConfig, weight_files: Sequence[Path], placement: Plac
     Raises:
         DamagedModelError: A weight file cannot be read.
     """
-    if placement.numerics != "cpu float32":
+    if (placement.device, placement.dtype) != ("cpu", "float32"):
         return f"computing on {placement.device} in {placement.dtype}"
     if config.family not in _FAMILIES or type(config.vision) not in _TOWERS or type(config.text) not in _TOWERS:
         return "a checkpoint of this kind"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +18,8 @@ from typer.testing import CliRunner
 
 from clipcli.cli.app import app
 
+SUMMARY = re.compile(r"^clip: [\d,]+ images? in .*\n", re.MULTILINE)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -27,6 +30,11 @@ class Outcome:
     @property
     def rows(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.stdout.splitlines()]
+
+    @property
+    def remarks(self) -> str:
+        """What stderr says besides the summary of a run."""
+        return SUMMARY.sub("", self.stderr)
 
 
 # Far above what the slowest run takes on a busy machine.

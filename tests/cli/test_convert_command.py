@@ -53,7 +53,7 @@ def test_convert_and_run(clip: Clip, images: Path, tmp_path: Path) -> None:
         "vocab.json",
     }
     outcome = clip("classify", images, "-l", "cat,dog", "-m", tmp_path / "new" / "vit")
-    assert (outcome.status, outcome.stderr) == (0, "")
+    assert (outcome.status, outcome.remarks) == (0, "")
     assert len(outcome.rows) == 3
 
 
@@ -68,7 +68,7 @@ def test_a_file_runs_directly_as_its_conversion_does(clip: Clip, vit: Path, imag
     arguments = ("classify", images, "-l", "cat,dog", "--format", "json")
     converted = json.loads(clip(*arguments, "-m", tmp_path / "out").stdout)
     direct = clip(*arguments, "-m", vit)
-    assert (direct.status, direct.stderr) == (0, "")
+    assert (direct.status, direct.remarks) == (0, "")
     document = json.loads(direct.stdout)
     assert document["run"]["model"] == str(vit)
     assert document["results"] == converted["results"]
@@ -95,7 +95,7 @@ def test_an_open_clip_folder_runs_directly(clip: Clip, images: Path, tmp_path: P
     folder = Path(shutil.copytree(DATA / "open_clip", tmp_path / "open_clip"))
     shutil.copytree(CLIP_TOKENIZER, folder, dirs_exist_ok=True)
     outcome = clip("classify", images, "-l", "cat,dog", "-m", folder)
-    assert (outcome.status, outcome.stderr) == (0, "")
+    assert (outcome.status, outcome.remarks) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["flax", "tensorflow"])
@@ -103,7 +103,7 @@ def test_older_hub_folders_run_directly(name: str, clip: Clip, images: Path, tmp
     folder = Path(shutil.copytree(DATA / name, tmp_path / name))
     shutil.copytree(CLIP_TOKENIZER, folder, dirs_exist_ok=True)
     outcome = clip("classify", images, "-l", "cat,dog", "-m", folder)
-    assert (outcome.status, outcome.stderr) == (0, "")
+    assert (outcome.status, outcome.remarks) == (0, "")
 
 
 def test_the_hubs_own_layout_needs_no_conversion(clip: Clip, clip_checkpoint: Path, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_hubs_own_layout_needs_no_conversion(clip: Clip, clip_checkpoint: Pa
 def test_a_chinese_resnet_runs_directly(clip: Clip, images: Path, tmp_path: Path) -> None:
     stored_model("OFA-Sys/chinese-clip-vit-base-patch16", DATA / "chinese-tokenizer", "chinese_clip")
     outcome = clip("classify", images, "-l", "猫,狗", "-m", DATA / "chinese-rn.pt")
-    assert (outcome.status, outcome.stderr) == (0, "")
+    assert (outcome.status, outcome.remarks) == (0, "")
     assert {row["status"] for row in outcome.rows} == {"ok"}
 
 
@@ -261,7 +261,7 @@ def test_a_image_instead_of_a_model(clip: Clip, images: Path) -> None:
 
 def test_info_reads_a_file_and_writes_nothing(clip: Clip, vit: Path) -> None:
     outcome = clip("models", "info", vit)
-    assert (outcome.status, outcome.stderr) == (0, "")
+    assert (outcome.status, outcome.remarks) == (0, "")
     (row,) = outcome.rows
     check_rows("clipcli.model-2", [row])
     assert (row["id"], row["family"], row["here"], row["default"]) == (str(vit), "clip", True, False)
@@ -272,7 +272,7 @@ def test_info_reads_a_file_and_writes_nothing(clip: Clip, vit: Path) -> None:
 
 def test_info_needs_no_tokenizer(clip: Clip) -> None:
     outcome = clip("models", "info", DATA / "chinese-rn.pt")
-    assert (outcome.status, outcome.stderr) == (0, "")
+    assert (outcome.status, outcome.remarks) == (0, "")
     assert outcome.rows[0]["family"] == "chinese_clip"
 
 
@@ -296,7 +296,7 @@ def test_path_of_a_file_is_where_its_conversion_lies(clip: Clip, vit: Path) -> N
 @pytest.mark.parametrize("name", ["openai-vit.pt", "openai-rn.pt", "open_clip", "flax"])
 def test_verify_reads_files_of_other_layouts(name: str, clip: Clip) -> None:
     outcome = clip("models", "verify", DATA / name)
-    assert (outcome.status, outcome.stderr) == (0, "")
+    assert (outcome.status, outcome.remarks) == (0, "")
     check_rows("clipcli.verify-1", outcome.rows)
     assert {row["status"] for row in outcome.rows} == {"readable"}
     assert not kept_conversions().path.exists()
@@ -386,7 +386,7 @@ def test_a_model_that_was_cleared_is_converted_again(clip: Clip, converted: Path
 
 def test_doctor_looks_at_a_file_and_writes_nothing(clip: Clip, vit: Path) -> None:
     outcome = clip("doctor", "--json", "-m", vit)
-    assert (outcome.status, outcome.stderr) == (0, "")
+    assert (outcome.status, outcome.remarks) == (0, "")
     assert json.loads(outcome.stdout)["job"]["model"] == str(vit)
     assert not kept_conversions().path.parent.exists()
 

@@ -41,7 +41,7 @@ def test_image_features(model: clipcli.Model, reference: Any) -> None:
 def test_token_ids(model: clipcli.Model) -> None:
     tokenizer = CLIPTokenizerFast.from_pretrained(demo.folder())
     expected = tokenizer(TEXTS, truncation=True).input_ids
-    assert [list(encoding.ids) for encoding in model.tokenizer.encode(TEXTS)] == expected
+    assert [list(encoding.ids) for encoding in model.checkpoint.tokenizer.encode(TEXTS)] == expected
 
 
 @torch.inference_mode()

@@ -23,7 +23,7 @@ def load_both(folder: Path) -> tuple[DualEncoder, Any]:
     return network, AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
 
 
-@pytest.fixture(scope="module", params=list(WRITERS))
+@pytest.fixture(scope="module", params=[name for name in WRITERS if not name.startswith("siglip")])
 def models(request: pytest.FixtureRequest) -> tuple[DualEncoder, Any]:
     return load_both(request.getfixturevalue(f"{request.param}_checkpoint"))
 
@@ -158,4 +158,5 @@ def test_shards_equal_one_file(tmp_path: Path) -> None:
 
 
 def test_every_writer_is_compared() -> None:
-    assert set(WRITERS) == {"clip", "chinese_clip", "altclip"}
+    others = {"siglip", "siglip2", "siglip2_naflex"}  # in test_siglip and test_naflex
+    assert set(WRITERS) == {"clip", "chinese_clip", "altclip", "metaclip_2", *others}

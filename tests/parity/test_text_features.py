@@ -51,7 +51,11 @@ def test_features_padded_to_the_context_are_the_same(pair: tuple[Path, Reference
     texts = prompts()[:40]
     ours = clipcli.load(str(folder), cache=False)
     batch = reference.tokenizer(
-        texts, padding="max_length", max_length=ours.tokenizer.context_length, truncation=True, return_tensors="pt"
+        texts,
+        padding="max_length",
+        max_length=ours.checkpoint.tokenizer.context_length,
+        truncation=True,
+        return_tensors="pt",
     )
     with torch.inference_mode():
         mask = None if "siglip" in reference.model.config.model_type else batch.attention_mask
@@ -66,7 +70,7 @@ def test_remembered_features_are_those_that_were_computed(pair: tuple[Path, Refe
     first = clipcli.load(str(folder)).encode_texts(texts)
     again = clipcli.load(str(folder))
     assert (again.encode_texts(texts) == first).all()
-    assert "text_encoder" not in vars(again) and "tokenizer" not in vars(again)
+    assert "text" not in vars(again.encoders) and "tokenizer" not in vars(again.checkpoint)
 
 
 def test_ensembles_are_means_of_unit_vectors(pair: tuple[Path, Reference], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_older_spelling_of_a_section_wins_as_a_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "error", "message"),
     [
-        ({"model_type": "siglip"}, UnsupportedModelError, "siglip"),
+        ({"model_type": "blip"}, UnsupportedModelError, "blip"),
         ({}, UnsupportedModelError, "model_type None"),
         ({"model_type": "clip", "vision_config": {"hidden_act": "mish"}}, UnsupportedModelError, "vision_config.*mish"),
         ({"model_type": "clip", "text_config": {"hidden_size": "512"}}, DamagedModelError, "text_config.hidden_size"),

@@ -130,5 +130,5 @@ def test_layers_are_dropped_from_the_network_as_they_are_rearranged() -> None:
 def test_a_network_without_a_vit_is_refused() -> None:
     textual = network(config())
     textual.vision_model = None
-    with pytest.raises(TypeError, match="only a ViT"):
+    with pytest.raises(TypeError, match="only CLIP's ViT"):
         FusedImageTower(textual, *pixel_scale_and_shift(PREPROCESSING), device=CPU, dtype=torch.float32)

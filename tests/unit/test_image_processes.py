@@ -16,6 +16,7 @@ from PIL import Image
 
 import clipcli
 from clipcli.api.model import Model
+from clipcli.compute.devices import Placement
 from clipcli.compute.encoders import OpenImageEncoder
 from clipcli.compute.image_processes import ImageProcesses, _Process, _serve
 from clipcli.errors import DamagedModelError, DeviceError
@@ -27,6 +28,7 @@ IMAGE = np.zeros((1, 32, 32, 3), np.uint8)
 def load_twice(checkpoint: Path, device: torch.device = CPU) -> Model:
     model = clipcli.load(str(checkpoint), device=str(device), batch_size=3, workers=2, cache=False)
     model.encoders.devices = (device, device)
+    model.encoders.placement = Placement(f"{device.type}:all", "float32")
     return model
 
 

@@ -51,7 +51,7 @@ def test_help_lists_options_in_their_groups() -> None:
 def test_help_of_the_commands_has_the_groups_of_the_contract(command: str) -> None:
     help = CliRunner().invoke(app, [command, "--help"]).stdout
     groups = [line.rstrip(":") for line in help.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert groups == ["Examples", "Inputs", "Labels", "Scoring", "Model", "Output", "Options"]
+    assert groups == ["Examples", "Labels", "Inputs", "Scoring", "Sorting", "Model", "Output", "Options"]
     assert all(len(line) <= 80 for line in help.splitlines())
     assert "\\b" not in help
 
@@ -59,8 +59,6 @@ def test_help_of_the_commands_has_the_groups_of_the_contract(command: str) -> No
 def test_what_does_not_go_together() -> None:
     with pytest.raises(UsageError, match="--json and --format csv"):
         OutputOptions(format=Format.csv, json=True)
-    with pytest.raises(UsageError, match="--labels and --label-set"):
-        LabelOptions(labels=["a"], label_set="pets").read()
     with pytest.raises(UsageError, match="--template and --no-template"):
         LabelOptions(labels=["a"], template=["{}"], no_template=True).read()
     with pytest.raises(UsageError, match="--max-megapixels"):

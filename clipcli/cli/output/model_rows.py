@@ -269,7 +269,7 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "images", f"{about['image_size']} x {about['image_size']} pixels" if about["image_size"] else ""
     yield "parameters", f"{about['parameters'] / 1e6:,.0f} million" if about["parameters"] else ""
     yield "ImageNet", f"{about['imagenet_top1']:g} % ({about['imagenet_source']})" if about["imagenet_top1"] else ""
-    yield "license", about["licence"] or ""
+    yield "license", about["license"] or ""
     yield "download", size_text(about["download_bytes"])
     yield "default", "yes" if about["default"] else ""
     yield "installed", "yes" if about["here"] else f"at {about['only_at']} only" if about["only_at"] else missing
