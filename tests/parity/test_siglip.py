@@ -214,7 +214,7 @@ def test_images_are_squashed_and_not_cropped(siglip_checkpoint: Path) -> None:
     model = clipcli.load(siglip_checkpoint, cache=False, exact_decode=True)
     image = Image.effect_noise((120, 47), 90).convert("RGB")
     expected = AutoImageProcessor.from_pretrained(siglip_checkpoint, use_fast=False)(image, return_tensors="np")
-    ours = model.preprocessing.normalize(model.preprocessing.pixels(image)[None])
+    ours = model.checkpoint.preprocessing.normalize(model.checkpoint.preprocessing.pixels(image)[None])
     np.testing.assert_allclose(ours, expected["pixel_values"], atol=1e-6)
 
 
