@@ -70,7 +70,8 @@ def test_pull_path_verify_rm(hub: HubServer, clip: Run, tmp_path: Path) -> None:
 
     pulled = clip("pull", "vit-b32")
     assert (pulled.returncode, pulled.stdout) == (0, f"{folder / 'snapshots' / commit}\n")
-    assert pulled.stderr.startswith("clip: fetching vit-b32 (")
+    license, fetching = pulled.stderr.splitlines()[:2]
+    assert license == f"clip: {B32}: license MIT" and fetching.startswith("clip: fetching vit-b32 (")
     assert f"{B32} is ready" in pulled.stderr
     again = clip("pull", "vit-b32")
     assert (again.stdout, again.stderr) == (pulled.stdout, f"clip: {B32} is ready (commit {commit})\n")

@@ -85,7 +85,7 @@ def pull(name: _HubName, revision: Revision = None, quiet: _Quiet = False) -> No
     from clipcli.cli.shell.progress import download_bar
 
     known = hub.find_checkpoint(name)
-    if known is not None and known.license is not None and not quiet:
+    if known is not None and known.license is not None and not quiet and not hub.is_here(name, revision=revision):
         say(f"{known.hub_id}: license {known.license}")
     with download_bar(name, quiet=quiet) as on_progress:
         model = hub.pull_model(name, revision=revision, on_progress=on_progress)
