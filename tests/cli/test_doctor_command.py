@@ -223,3 +223,9 @@ def test_a_file_of_another_layout(clip: Clip) -> None:
     outcome = clip("doctor", "--json", "-m", data / "openai-rn.pt")
     assert outcome.status == 1
     assert "does not say which activation" in report_of(outcome)["problem"]["message"]
+
+
+def test_every_extra_has_a_purpose(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    lines = clip("doctor", "-m", "demo").stdout.splitlines()
+    assert len([line for line in lines if "pip install 'clipcli[" in line]) == 5

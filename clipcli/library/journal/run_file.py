@@ -98,7 +98,7 @@ class RunFile:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{self._path.name} is missing or damaged, so nothing tells how {self.output} was made",
-                hint=f"{again}; to add images to a finished run later, give it `resume` from the start",
+                hint=f"{again}; to add images to a finished run later, give it `resume=True` from the start",
             ) from error
         differing = [key for key, value in settings.items() if value != earlier.get(key)]
         if differing:
