@@ -90,7 +90,7 @@ def test_a_remembered_run_prints_the_same_and_imports_neither_torch_nor_the_toke
 def test_score_remembers_texts_too(clip: Clip, old_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = clip("score", old_images, "--text", "a red car", "--text", "猫", "--json")
     monkeypatch.setattr(
-        "clipcli.compute.torch_backend.text_encoder.TorchTextEncoder.encode", lambda *_: pytest.fail("encoded again")
+        "clipcli.compute.numpy_backend.text_encoder.NumpyTextEncoder.encode", lambda *_: pytest.fail("encoded again")
     )
     assert clip("score", old_images, "--text", "a red car", "--text", "猫", "--json").stdout == first.stdout
 
@@ -98,7 +98,7 @@ def test_score_remembers_texts_too(clip: Clip, old_images: Path, monkeypatch: py
 def test_a_label_in_another_set_is_remembered(clip: Clip, old_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip("classify", old_images, *LABELS)
     monkeypatch.setattr(
-        "clipcli.compute.torch_backend.text_encoder.TorchTextEncoder.encode", lambda *_: pytest.fail("encoded again")
+        "clipcli.compute.numpy_backend.text_encoder.NumpyTextEncoder.encode", lambda *_: pytest.fail("encoded again")
     )
     assert clip("classify", old_images, "--labels", "bird,cat").status == 0
 

@@ -65,15 +65,23 @@ def is_saved_again(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "as saved today")
 
 
+@pytest.fixture(scope="module", params=["numpy", "torch"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module", params=list(WRITERS))
 def pair(
-    request: pytest.FixtureRequest, is_saved_again: bool, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, is_saved_again: bool, backend: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[clipcli.Model, Reference]:
     folder = request.getfixturevalue(f"{request.param}_checkpoint")
     if is_saved_again and request.param != "siglip":  # whose tokenizer has one form only
         folder = save_again(folder, tmp_path_factory.mktemp("saved"))
         assert not (folder / "preprocessor_config.json").exists()
-    return clipcli.load(str(folder), exact_decode=True), Reference(folder)
+    model = clipcli.load(str(folder), exact_decode=True, cache=False)
+    if backend == "torch":
+        _ = model.encoders.image  # of any number of images: torch, which is then used for everything
+    return model, Reference(folder)
 
 
 def test_image_features(pair: tuple[clipcli.Model, Reference], images: list[Path]) -> None:
