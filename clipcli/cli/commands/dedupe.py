@@ -115,7 +115,7 @@ class ActionOptions:
 @handles_errors
 @expand_options
 def dedupe(
-    folders: Annotated[list[str] | None, typer.Argument(metavar="FOLDER...", show_default=False)] = None,
+    folders: Annotated[list[str] | None, typer.Argument(metavar="FOLDER", show_default=False)] = None,
     *,
     groups: GroupOptions,
     actions: ActionOptions,

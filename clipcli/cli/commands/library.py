@@ -34,7 +34,7 @@ library_app = typer.Typer(
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="FOLDER|LIBRARY...", help="Folders, or names of libraries.", show_default=False),
+    typer.Argument(metavar="FOLDER|LIBRARY", help="Folders, or names of libraries.", show_default=False),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
@@ -59,7 +59,7 @@ class WalkOptions:
 @handles_errors
 @expand_options
 def create(
-    folders: Annotated[list[str] | None, typer.Argument(metavar="FOLDER...", show_default=False)] = None,
+    folders: Annotated[list[str] | None, typer.Argument(metavar="FOLDER", show_default=False)] = None,
     *,
     library: LibraryName = None,
     walk: WalkOptions,
@@ -215,6 +215,7 @@ def compact(names: Names = None, quiet: Quiet = False) -> None:
     """Free the space of images that are gone. An update does it by itself once a fifth is gone.
 
     \b
+    clip library compact
     clip library compact ~/photos
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.library.index.store import Store
@@ -228,7 +229,7 @@ def compact(names: Names = None, quiet: Quiet = False) -> None:
 @library_app.command(cls=GroupedCommand)
 @handles_errors
 def rm(
-    names: Annotated[list[str], typer.Argument(metavar="FOLDER|LIBRARY...", show_default=False)], quiet: Quiet = False
+    names: Annotated[list[str], typer.Argument(metavar="FOLDER|LIBRARY", show_default=False)], quiet: Quiet = False
 ) -> None:
     """Delete libraries; the images are left alone.
 

@@ -107,9 +107,7 @@ class HitOutputOptions(FormatOptions):
 def search(
     what: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="TEXT|FOLDER...", help="A text to look for, then folders to look in.", show_default=False
-        ),
+        typer.Argument(metavar="TEXT|FOLDER", help="A text to look for, then folders to look in.", show_default=False),
     ] = None,
     *,
     query: QueryOptions,
