@@ -26,12 +26,10 @@ app = typer.Typer(
     rich_markup_mode=None,  # the import of rich takes longer than the whole of --help without it
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-    help="""Zero-shot vision: names what is on images, with labels that you make up.
-    Images never leave this machine; a missing model is fetched once.
+    help="""Zero-shot vision: name, find and measure images with words that you make up.
 
     \b
     clip classify img.jpg --labels cat,dog --model demo
-    clip tag ~/photos --label-set photo-subjects --output tags.jsonl
     """,
 )
 app.command(cls=GroupedCommand)(classify)

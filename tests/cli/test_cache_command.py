@@ -170,7 +170,7 @@ def test_labels_cut_to_the_same_tokens_are_refused_by_name(clip: Clip, old_image
     long = "very " * 90
     outcome = clip("classify", old_images, "--labels", f"{long}small dog,{long}large dog")
     assert outcome.status == 2
-    assert "small dog" in outcome.stderr and "large dog" in outcome.stderr
+    assert outcome.stderr.count("very very") >= 2 and "same tokens" in outcome.stderr
 
 
 def test_a_template_that_cuts_labels_is_reported_once_with_both_also_when_remembered(

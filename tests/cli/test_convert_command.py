@@ -394,5 +394,5 @@ def test_doctor_looks_at_a_file_and_writes_nothing(clip: Clip, vit: Path) -> Non
 def test_doctor_sees_a_file_without_a_tokenizer(clip: Clip) -> None:
     outcome = clip("doctor", "-m", DATA / "openai-vit.pt")
     assert outcome.status == 1
-    assert "openai-vit.pt carries no tokenizer" in outcome.stderr
+    assert "openai-vit.pt carries no tokenizer" in outcome.stdout
     assert not kept_conversions().path.exists()

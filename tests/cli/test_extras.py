@@ -115,6 +115,6 @@ def test_what_needs_none_of_them_runs_without(clip_checkpoint: Path, images: Pat
 
 
 def test_doctor_says_how_to_get_them() -> None:
-    report = run_without(EVERY_MODULE, "doctor", "--offline").stdout
+    report = run_without(EVERY_MODULE, "doctor", "--offline", "-v").stdout
     for extra in MODULES:
         assert f"not installed (pip install 'clipcli[{extra}]')" in report

@@ -169,7 +169,7 @@ def test_list_as_a_table_and_as_csv(monkeypatch: pytest.MonkeyPatch) -> None:
     table = invoke("list", "--format", "table").stdout
     assert max(len(line) for line in table.splitlines()) <= 80
     assert "chinese-l14-336" in table and "48.3 zh" in table
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "400")
     assert "OFA-Sys/chinese-clip-vit-large-patch14-336px" in invoke("list", "--format", "table").stdout
 
     rows = list(csv.DictReader(io.StringIO(invoke("list", "--format", "csv").stdout)))

@@ -13,7 +13,7 @@ from tests.demo_training.batches import Batch, Batches
 from tests.demo_training.captions import NONE_CAPTIONS, SYLLABLES, UNSEEN_TEMPLATES, Captioner, vocabulary, words
 from tests.demo_training.compose import Chance, backgrounds, compose, place, restyle
 from tests.demo_training.concepts import Concept
-from tests.demo_training.images import on_canvas
+from tests.demo_training.pictures import on_canvas
 from tests.demo_training.settings import Settings
 from tests.demo_training.sprites import SIZE_PX, Sprites, trim
 from tests.demo_training.tokenizer import train_tokenizer

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+import clipcli
+
 HEAVY = ("torch", "PIL", "numpy", "transformers", "tokenizers", "safetensors", "huggingface_hub", "yaml")
 
 RUN = """

@@ -41,7 +41,7 @@ def evaluate(
     model: ModelOptions,
     output: EvaluationOutputOptions,
 ) -> None:
-    """Measure how often a model is right, on images whose labels are known.
+    """Measure how often a model is right, on labelled images.
 
     \b
     clip eval labelled/ --label-set pets

@@ -142,7 +142,11 @@ class CommandGroup(_Readable, TyperGroup):
         """Write the commands, then the options."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, first_sentence(command.help)) for name, command in self.commands.items()])
-        super().format_options(ctx, formatter)
+        if ctx.parent is None:  # the front page is one screen
+            shown = (parameter for parameter in self.get_params(ctx) if parameter.name not in _UNSHOWN)
+            formatter.write(f"Options:  {'  '.join(', '.join(parameter.opts) for parameter in shown)}\n")
+        else:
+            super().format_options(ctx, formatter)
 
 
 def _row(parameter: Any, ctx: Any) -> tuple[str, str]:
