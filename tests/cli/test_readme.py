@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from clipcli import demo, hub
@@ -45,7 +46,7 @@ KINDS = sorted(path.name for path in SAMPLES.glob("*.*"))
 # Not run: they would install, run the tests inside the tests, or measure for minutes. That they exist is checked below.
 NOT_RUN = ("make ", "python -m tests.bench.")
 # Named without arguments, to speak of them; `bench` has tests of its own.
-ONLY_NAMED = ("clip tag", "clip bench")
+ONLY_NAMED = ("clip tag", "clip bench", "clip search", "clip library rm")
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,11 @@ def home(tmp_path: Path, endpoint: str, programs: Path, features: Path) -> Home:
     shutil.copy(formats / "openai-vit.pt", tmp_path / "ViT-B-32.pt")
     for path in (formats / "clip-tokenizer").iterdir():
         shutil.copy(path, tmp_path)
+    for kind in ("cat", "dog"):
+        (tmp_path / "labelled" / kind).mkdir(parents=True)
+        for i in range(12):
+            with Image.open(next(SAMPLES.glob(f"{kind}.*"))) as image:
+                image.convert("RGB").resize((90 + i, 90)).save(tmp_path / "labelled" / kind / f"{i}.png")
     (tmp_path / "my-labels.txt").write_text("cat\ndog\ncar\n")
     settings = {
         "HOME": str(tmp_path),
