@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SHOWN_LANGUAGES = 2
 _SHOWN_OF_COMMIT = 8
-_WIDE = 120
+_WIDE, _WIDEST = 130, 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ def describe_model(name: str, revision: str | None) -> dict[str, Any]:
 
 
 def list_table(rows: Sequence[ModelRow]) -> list[Column]:
-    """A table for people; families, hub ids, licenses and uses only where the terminal is wide enough."""
-    wide = shutil.get_terminal_size().columns >= _WIDE
+    """A table for people; hub ids, then families and licenses, only where the terminal is wide enough."""
+    width = shutil.get_terminal_size().columns
     columns = [
         Column("model", [f"{'* ' if row.default else '  '}{row.alias or row.id}" for row in rows]),
         Column("speaks", [_languages(row.languages) for row in rows]),
@@ -109,11 +109,11 @@ def list_table(rows: Sequence[ModelRow]) -> list[Column]:
         Column("ImageNet", [_accuracy(row) for row in rows], right=True),
         Column("installed", [_presence(row) for row in rows]),
     ]
-    if wide:
+    if width >= _WIDE:
         columns.insert(1, Column("hub id", [row.id if row.alias != row.id else "" for row in rows]))
+    if width >= _WIDEST:
         columns.insert(0, Column("family", _once_each([_family(row) for row in rows])))
         columns.append(Column("license", [row.license or "" for row in rows]))
-        columns.append(Column("best for", [row.best_for or "" for row in rows]))
     return columns
 
 
@@ -271,6 +271,7 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "ImageNet", f"{about['imagenet_top1']:g} % ({about['imagenet_source']})" if about["imagenet_top1"] else ""
     yield "license", about["license"] or ""
     yield "download", size_text(about["download_bytes"])
+    yield "best for", about.get("best_for") or ""
     yield "default", "yes" if about["default"] else ""
     yield "installed", "yes" if about["here"] else f"at {about['only_at']} only" if about["only_at"] else missing
     yield "revision", about["revision"] or ""
