@@ -147,7 +147,7 @@ def reading_checkpoint(name: object) -> Iterator[None]:
         if "allocate memory" in str(error):  # torch's way to say MemoryError
             raise
         raise DamagedModelError(
-            f"{name} cannot be read: its files hold something unexpected ({type(error).__name__})",
+            f"{name} cannot be read: its files hold what no such file should ({type(error).__name__})",
             hint="`clip models verify` tells whether they are whole; CLIPCLI_DEBUG=1 shows where it happened",
         ) from error
 

@@ -339,8 +339,20 @@ def test_no_message_blames_or_shouts() -> None:
 EXAMPLES = dict.fromkeys(example for _, command in sorted(TREE.items()) for example in split_help(command.help)[1])
 # These need the network, a file of other programs, the time of a benchmark, or are there with one more option.
 ELSEWHERE = re.compile(
-    r"tags.jsonl$|pull|rm |models convert|vit-|ViT-|altclip|cuda|models default c|^clip bench|clip models verify"
+    r"tags.jsonl$|pull|rm |models convert|vit-|ViT-|altclip|cuda|models default c|^clip bench|clip models verify|library create /media"
 )
+
+
+LIBRARIES = tuple(f"clip library {name}" for name in ("update", "check", "compact", "info ~"))
+
+
+def write_tables(example: str) -> None:
+    """The tables and lists that an example names, in the working folder."""
+    label = "beach" if "scenes" in example else "cat"
+    Path("labels.csv").write_text(f"path,label,split\nimg.jpg,{label},val\nposter.png,{label},val\n")
+    Path("captions.csv").write_text("path,caption\nimg.jpg,a cat\nposter.png,a dog\n")
+    Path("CuPL_prompts.json").write_text('{"cat": ["a small cat."], "dog": ["a large dog."]}')
+    Path("descriptors_pets.json").write_text('{"cat": ["whiskers"], "dog": ["a long tongue"]}')
 
 
 @pytest.mark.parametrize("example", [example for example in EXAMPLES if not ELSEWHERE.search(example)])
@@ -353,8 +365,16 @@ def test_examples_run_as_they_are_printed(
     for place in (home / "photos", tmp_path / "labelled" / "cat", tmp_path / "labelled" / "dog"):
         place.mkdir(parents=True)
         (place / "a.jpg").write_bytes(image)
-    for name in ("img.jpg", "poster.png"):
+    (home / "inbox").mkdir()
+    (home / "inbox" / "b.jpg").write_bytes(image)
+    for name in ("img.jpg", "poster.png", "beach.jpg"):
         Path(name).write_bytes(image)
+    write_tables(example)
+    for name in ("archive", "work"):
+        if f"--library {name}" in example or f"info {name}" in example:
+            assert clip("library", "create", home / "photos", "--library", name).status == 0
+    if example.startswith(LIBRARIES):
+        assert clip("library", "create", home / "photos").status == 0
     for folder in (tmp_path, home / ".config" / "clipcli" / "prompts"):
         folder.mkdir(parents=True, exist_ok=True)
         if "labels new" not in example:
@@ -363,7 +383,9 @@ def test_examples_run_as_they_are_printed(
     assert words is not None
     arguments = [os.path.expanduser(word) for word in shlex.split(words[1])]
     arguments = [
-        str(path) for word in arguments for path in (sorted(Path("/").glob(word[1:])) if "*" in word else [word])
+        str(path)
+        for word in arguments
+        for path in (sorted(Path("/").glob(word[1:])) if "*" in word and word.startswith("/") else [word])
     ]
     outcome = clip(*arguments, stdin=image)
     assert outcome.status == 0, outcome.stderr

@@ -146,7 +146,7 @@ def test_every_text_is_read_without_an_unknown_token() -> None:
 def test_each_object_is_drawn_in_a_place_of_its_own() -> None:
     counts, chance = torch.tensor([1, 2, 3, 0]), Chance(0)
     placed = place(counts, chance, 0.0)
-    assert placed.image.tolist() == [0, 1, 1, 2, 2, 2]
+    assert placed.picture.tolist() == [0, 1, 1, 2, 2, 2]
     sprites = torch.ones(6, 4, SIZE_PX, SIZE_PX)
     sprites[:, :3] = torch.linspace(0, 0.5, 6)[:, None, None, None]
     images = compose(torch.ones(4, 3, 48, 48), sprites, placed, chance, 0.0)
