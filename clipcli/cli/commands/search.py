@@ -122,7 +122,7 @@ def search(
     \b
     clip search "a dog on a beach" ~/photos
     clip search ~/photos --like beach.jpg --plus "at night" --minus people
-    clip search receipt ~/photos --after 2024 -f paths --print0 | xargs -0 open
+    clip search "a receipt" ~/photos --after 2024 --print0 | xargs -0 open
     clip search "a red car" --library work --min-z 3 --contact-sheet cars.html
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.cli.output.hits import act_on_hits, print_hits

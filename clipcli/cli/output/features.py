@@ -38,7 +38,7 @@ class FeatureSink(Protocol):
 
 
 class JsonLinesFeatures:
-    """One object per line, with a list of numbers."""
+    """One object per line, with a list of numbers, as `clipcli.embed/1` describes it."""
 
     def __init__(self, destination: "Destination") -> None:
         self._destination = destination
