@@ -65,7 +65,9 @@ def _row_error(error: Exception, path: str) -> ImageError:
         return ImageTooLarge(f"{path}: not enough memory to scale it")
     told = f"{type(error).__name__}: {error}"
     _show_once(_place(error), error)
-    return ImageError(f"{path}: a bug in this program stopped it from being read ({told}); CONTRIBUTING says how to report it")
+    return ImageError(
+        f"{path}: a bug in this program stopped it from being read ({told}); CONTRIBUTING says how to report it"
+    )
 
 
 def _place(error: Exception) -> tuple[str, str, int]:

@@ -1,8 +1,10 @@
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -117,15 +119,16 @@ def test_no_cache_neither_reads_nor_writes(clip: Clip, old_images: Path, monkeyp
 
 
 def _poison() -> None:
-    """Turn every remembered feature of a label around."""
+    """Turn every cached feature of a label around, by the cache itself: what others write fails its checksum."""
+    with closing(sqlite3.connect(cache_path())) as file:
+        rows = file.execute(
+            "SELECT space.name, key, value, note FROM feature JOIN space ON space = space.id WHERE note != x''"
+        ).fetchall()
     cache = open_cache()
-
-    def turn(db: object) -> None:
-        for row, value in db.execute("SELECT rowid, value FROM feature WHERE note != x''").fetchall():  # type: ignore[attr-defined]
-            turned = np.frombuffer(value, dtype="<f4")[::-1].tobytes()
-            db.execute("UPDATE feature SET value = ? WHERE rowid = ?", (turned, row))  # type: ignore[attr-defined]
-
-    cache._file.write(turn)
+    for name, key, value, note in rows:
+        kind, _, checkpoint, preparation, numerics = name.split("\n")
+        space = FeatureSpace(kind, checkpoint, preparation, numerics)
+        cache.put(space, {key: CachedFeature(np.frombuffer(value, dtype="<f4")[::-1], note)})
     cache.close()
 
 

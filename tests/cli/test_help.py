@@ -40,7 +40,7 @@ def test_help_says_what_words_stand_for_and_cuts_nothing_short(clip: Clip, path:
 def test_every_command_shows_two_to_four_examples_of_itself(clip: Clip, path: tuple[str, ...]) -> None:
     prose, examples = split_help(TREE[path].help)
     assert prose.endswith(".")
-    assert 2 <= len(examples) <= 4
+    assert (2 if path else 1) <= len(examples) <= 4  # the front page is one screen
     assert all(" ".join(("clip", *path)) in example for example in examples)
     shown = clip(*path, "--help").stdout
     assert "\nExamples:\n" + "".join(f"  {example}\n" for example in examples) in shown

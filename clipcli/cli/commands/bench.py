@@ -7,7 +7,6 @@ import typer
 
 from clipcli.cli.options import InputOptions, ModelOptions, expand_options
 from clipcli.cli.output.destination import print_text
-from clipcli.cli.shell.boundary import handles_errors
 from clipcli.cli.shell.terminal import printable
 from clipcli.files import dump
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from clipcli.results import Classification
 
 
-@handles_errors
 @expand_options
 def bench(
     inputs: InputOptions,

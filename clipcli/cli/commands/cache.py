@@ -11,7 +11,7 @@ import typer
 from clipcli.cli.options import FormatOptions, expand_options
 from clipcli.cli.output.destination import print_path
 from clipcli.cli.output.rows import Column, print_rows
-from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.help import CommandGroup, GroupedCommand
 from clipcli.cli.shell.wording import counted, size_text
 
@@ -29,7 +29,6 @@ cache_app = typer.Typer(
 
 
 @cache_app.command(cls=GroupedCommand)
-@handles_errors
 @expand_options
 def info(options: FormatOptions) -> None:
     """Show what is remembered, how large it is, and how often it was of use.
@@ -60,7 +59,6 @@ def info(options: FormatOptions) -> None:
 
 
 @cache_app.command(cls=GroupedCommand)
-@handles_errors
 def clear(
     images: Annotated[bool, typer.Option("--images", help="Only what is remembered of images.")] = False,
     text: Annotated[bool, typer.Option("--text", help="Only what is remembered of texts and labels.")] = False,
@@ -104,7 +102,6 @@ def _forget_features(*, images: bool, text: bool) -> tuple[int, int]:
 
 
 @cache_app.command(cls=GroupedCommand)
-@handles_errors
 def path() -> None:
     """Print where the cache lies: in CLIPCLI_CACHE_DIR, else in the user's cache folder.
 

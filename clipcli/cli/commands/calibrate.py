@@ -15,7 +15,7 @@ from clipcli.cli.options import (
     expand_options,
 )
 from clipcli.cli.output.destination import open_destination
-from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus, UsageError
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from clipcli.labels.label_set import LabelSet
 
 
-@handles_errors
 @expand_options
 def calibrate(
     inputs: LabelledOptions, labels: LabelOptions, model: ModelOptions, output: CalibrateOutputOptions

@@ -20,7 +20,7 @@ from clipcli.cli.options import (
     expand_options,
 )
 from clipcli.cli.output.shapes import CLASSIFIED
-from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.boundary import say
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ class AnswerOptions:
     ] = None
 
 
-@handles_errors
 @expand_options
 def classify(
     inputs: InputOptions,

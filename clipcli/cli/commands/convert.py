@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from clipcli.cli.output.destination import print_path
-from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.boundary import say
 
 
 class Activation(StrEnum):
@@ -20,7 +20,6 @@ class Activation(StrEnum):
     gelu = "gelu"
 
 
-@handles_errors
 def convert(
     source: Annotated[
         Path,

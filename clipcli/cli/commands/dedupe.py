@@ -20,7 +20,7 @@ from clipcli.cli.options import (
     expand_options,
 )
 from clipcli.cli.output.rows import Column, print_rows
-from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.wording import counted, size_text
 from clipcli.errors import ExitStatus, UsageError
 
@@ -112,7 +112,6 @@ class ActionOptions:
             raise UsageError("--move-to and --link do not go together", hint="use one of them")
 
 
-@handles_errors
 @expand_options
 def dedupe(
     folders: Annotated[list[str] | None, typer.Argument(metavar="FOLDER", show_default=False)] = None,

@@ -18,7 +18,7 @@ import typer
 from clipcli.cli.options import DeviceName, DtypeName, ModelName, Revision
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.output.doctor import doctor_text, error_text
-from clipcli.cli.shell.boundary import handles_errors, worded
+from clipcli.cli.shell.boundary import worded
 from clipcli.cli.shell.terminal import wants_colour
 from clipcli.errors import ClipError, ExitStatus
 from clipcli.files import dump
@@ -39,7 +39,6 @@ _TIMEOUT_S = 3.0
 Report = dict[str, Any]
 
 
-@handles_errors
 def doctor(
     ctx: typer.Context,
     model: ModelName = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipcli.cli.options import LABELS, OUTPUT, InputOptions, ModelOptions, expand_options
-from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus, UsageError
 
@@ -102,7 +102,6 @@ class FeatureOutputOptions:
         return suffix if suffix in (FeatureFormat.npy, FeatureFormat.parquet) else FeatureFormat.jsonl.value
 
 
-@handles_errors
 @expand_options
 def embed(
     inputs: InputOptions,

@@ -18,7 +18,7 @@ from clipcli.cli.options import (
 from clipcli.cli.options.alternative import Setting
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.output.rows import print_rows
-from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus, UsageError
 from clipcli.files import dump
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 SCHEMA = "clipcli.eval/1"
 
 
-@handles_errors
 @expand_options
 def evaluate(
     inputs: LabelledOptions,

@@ -9,7 +9,7 @@ from clipcli.cli.options import Format, FormatOptions, expand_options
 from clipcli.cli.output.destination import open_destination, print_path, print_text
 from clipcli.cli.output.rows import Column, Row, print_rows
 from clipcli.cli.shell import completion
-from clipcli.cli.shell.boundary import handles_errors, say, tell
+from clipcli.cli.shell.boundary import say, tell
 from clipcli.cli.shell.help import CommandGroup, GroupedCommand
 from clipcli.cli.shell.terminal import printable
 from clipcli.cli.shell.wording import counted, listed
@@ -37,7 +37,6 @@ labels_app = typer.Typer(
 
 
 @labels_app.command("list", cls=GroupedCommand)
-@handles_errors
 @expand_options
 def list_(
     options: FormatOptions,
@@ -62,7 +61,6 @@ def list_(
 
 
 @labels_app.command(cls=GroupedCommand)
-@handles_errors
 @expand_options
 def show(
     options: FormatOptions,
@@ -99,7 +97,6 @@ def show(
 
 
 @labels_app.command(cls=GroupedCommand)
-@handles_errors
 def check(
     files: Annotated[
         list[str],
@@ -136,7 +133,6 @@ def check(
 
 
 @labels_app.command("import", cls=GroupedCommand)
-@handles_errors
 def import_(
     file: Annotated[
         str, typer.Argument(metavar="FILE.json", help="Sentences or descriptors by label.", show_default=False)
@@ -167,7 +163,6 @@ def import_(
 
 
 @labels_app.command(cls=GroupedCommand)
-@handles_errors
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name, or a path.", show_default=False)],
 ) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from clipcli.cli.options import LIBRARY, FormatOptions, LibraryName, ModelOptions, OutputOptions, expand_options
 from clipcli.cli.output.rows import Column, print_rows
-from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.help import CommandGroup, GroupedCommand
 from clipcli.cli.shell.wording import counted, size_text
 from clipcli.errors import ClipError, ExitStatus, UsageError
@@ -56,7 +56,6 @@ class WalkOptions:
 
 
 @library_app.command(cls=GroupedCommand)
-@handles_errors
 @expand_options
 def create(
     folders: Annotated[list[str] | None, typer.Argument(metavar="FOLDER", show_default=False)] = None,
@@ -86,7 +85,6 @@ def create(
 
 
 @library_app.command(cls=GroupedCommand)
-@handles_errors
 @expand_options
 def update(
     names: Names = None,
@@ -117,7 +115,6 @@ def update(
 
 
 @library_app.command("list", cls=GroupedCommand)
-@handles_errors
 @expand_options
 def list_(options: FormatOptions) -> None:
     """List the libraries that have a name.
@@ -148,7 +145,6 @@ def list_(options: FormatOptions) -> None:
 
 
 @library_app.command(cls=GroupedCommand)
-@handles_errors
 @expand_options
 def info(
     name: Annotated[str, typer.Argument(metavar="FOLDER|LIBRARY", show_default=False)], options: FormatOptions
@@ -178,7 +174,6 @@ def info(
 
 
 @library_app.command(cls=GroupedCommand)
-@handles_errors
 def check(
     names: Names = None,
     repair: Annotated[
@@ -210,7 +205,6 @@ def check(
 
 
 @library_app.command(cls=GroupedCommand)
-@handles_errors
 def compact(names: Names = None, quiet: Quiet = False) -> None:
     """Free the space of images that are gone. An update does it by itself once a fifth is gone.
 
@@ -227,7 +221,6 @@ def compact(names: Names = None, quiet: Quiet = False) -> None:
 
 
 @library_app.command(cls=GroupedCommand)
-@handles_errors
 def rm(
     names: Annotated[list[str], typer.Argument(metavar="FOLDER|LIBRARY", show_default=False)], quiet: Quiet = False
 ) -> None:

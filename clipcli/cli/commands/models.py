@@ -16,7 +16,7 @@ from clipcli.cli.output.destination import print_path
 from clipcli.cli.output.model_rows import describe_model, info_table, list_table, model_rows
 from clipcli.cli.output.rows import Column, print_rows
 from clipcli.cli.shell import completion
-from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.help import CommandGroup, GroupedCommand
 from clipcli.cli.shell.terminal import printable
 from clipcli.cli.shell.wording import size_text
@@ -55,7 +55,6 @@ _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but err
 
 
 @models_app.command("list", cls=GroupedCommand)
-@handles_errors
 @expand_options
 def list_models(
     options: FormatOptions,
@@ -73,7 +72,6 @@ def list_models(
 
 
 @models_app.command(cls=GroupedCommand)
-@handles_errors
 def pull(name: _HubName, revision: Revision = None, quiet: _Quiet = False) -> None:
     """Fetch a model, or bring it up to date: what is here is checked, what is new or damaged is fetched.
 
@@ -95,7 +93,6 @@ def pull(name: _HubName, revision: Revision = None, quiet: _Quiet = False) -> No
 
 
 @models_app.command(cls=GroupedCommand)
-@handles_errors
 def path(name: _ModelName, revision: Revision = None) -> None:
     """Print the folder of a model that is on this machine. A file of another layout is converted first, as for --model.
 
@@ -109,7 +106,6 @@ def path(name: _ModelName, revision: Revision = None) -> None:
 
 
 @models_app.command(cls=GroupedCommand)
-@handles_errors
 @expand_options
 def info(options: FormatOptions, name: _ModelName, revision: Revision = None) -> None:
     """Show what is known of one model: from the registry, and from its files if it is here.
@@ -123,7 +119,6 @@ def info(options: FormatOptions, name: _ModelName, revision: Revision = None) ->
 
 
 @models_app.command(cls=GroupedCommand)
-@handles_errors
 @expand_options
 def verify(options: FormatOptions, name: _ModelName, revision: Revision = None) -> None:
     """Check every file of a model against its hash, without the network; where no hash is known, read it.
@@ -163,7 +158,6 @@ def verify(options: FormatOptions, name: _ModelName, revision: Revision = None) 
 
 
 @models_app.command(cls=GroupedCommand)
-@handles_errors
 def rm(
     names: Annotated[
         list[str],
@@ -199,7 +193,6 @@ def rm(
 
 
 @models_app.command(cls=GroupedCommand)
-@handles_errors
 def default(
     name: Annotated[
         str | None,

@@ -17,7 +17,6 @@ from clipcli.cli.options import (
     expand_options,
 )
 from clipcli.cli.output.shapes import SCORED
-from clipcli.cli.shell.boundary import handles_errors
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ _EXAMPLE = 'use --text "a rock concert", once or several times'
 _LONGEST_FOLDER_BYTES = 200
 
 
-@handles_errors
 @expand_options
 def score(
     inputs: InputOptions,

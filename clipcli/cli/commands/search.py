@@ -20,7 +20,7 @@ from clipcli.cli.options import (
     decide_format,
     expand_options,
 )
-from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.boundary import say
 from clipcli.errors import ExitStatus, UsageError
 
 
@@ -102,7 +102,6 @@ class HitOutputOptions(FormatOptions):
         return decide_format(Format(self.format.value), self.output)
 
 
-@handles_errors
 @expand_options
 def search(
     what: Annotated[

@@ -18,7 +18,7 @@ from clipcli.cli.options import (
     expand_options,
 )
 from clipcli.cli.output.shapes import TAGGED
-from clipcli.cli.shell.boundary import handles_errors, say
+from clipcli.cli.shell.boundary import say
 
 if TYPE_CHECKING:
     from clipcli.answers.tag import Tagger
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from clipcli.results import TaggedImage
 
 
-@handles_errors
 @expand_options
 def tag(
     inputs: InputOptions,

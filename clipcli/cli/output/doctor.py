@@ -80,6 +80,7 @@ def _details(report: Report) -> Iterator[str]:
     yield ""
     yield from _section("versions", report["versions"])
     yield from _section("devices", {f"{row['device']} {row['dtype']}": _device_text(row) for row in report["devices"]})
+    yield from _section("extras", {name: _extra_text(name, there) for name, there in report["extras"].items()})
     yield from _section("settings", {"folder": _folder_text(report["settings"])})
     if report["models"]:
         yield from _section("models", {row["id"]: _model_text(row) for row in report["models"]})
@@ -123,6 +124,10 @@ def _model_text(row: Mapping[str, Any]) -> str:
     state = f"lacks {', '.join(row['missing'])}" if row["missing"] else f"commit {row['revision'][:8]}"
     digests = "".join(f", sha256 {digest[:16]}" for digest in row["sha256"].values())
     return f"{size_text(row['size_bytes'])}, {state}{digests}"
+
+
+def _extra_text(name: str, there: bool) -> str:
+    return "installed" if there else f"not installed (pip install 'clipcli[{name}]')"
 
 
 def _yes_or_no(value: object) -> object:

@@ -67,11 +67,6 @@ def reported(ctx: typer.Context | None = None) -> Iterator[None]:
             raise typer.Exit(ExitStatus.FAILED) from error
 
 
-def handles_errors(command: F) -> F:
-    """Give a command back as it is: `GroupedCommand` reports its errors."""
-    return command
-
-
 def say(message: str, hint: str | None = None, details: Iterable[str] = ()) -> None:
     """Say one thing to the user, with what to do next: an error in red, what is beside it dim, where colors are."""
     lines = [f"clip: {message}", *([f"  hint: {hint}"] if hint else []), *(f"  {detail}" for detail in details)]
