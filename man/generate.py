@@ -54,6 +54,7 @@ See
 """
 
 
+@cache
 def commands() -> dict[tuple[str, ...], Any]:
     """Return every command of the program by its words, the program itself first."""
     return dict(_walk(typer.main.get_command(app), ()))

@@ -339,7 +339,8 @@ def test_no_message_blames_or_shouts() -> None:
 EXAMPLES = dict.fromkeys(example for _, command in sorted(TREE.items()) for example in split_help(command.help)[1])
 # These need the network, a file of other programs, the time of a benchmark, or are there with one more option.
 ELSEWHERE = re.compile(
-    r"tags.jsonl$|pull|rm |models convert|vit-|ViT-|altclip|cuda|models default c|^clip bench|clip models verify|library create /media"
+    r"tags.jsonl$|pull|rm |models convert|vit-|ViT-|altclip|cuda|models default c|^clip bench|clip models verify|"
+    r"library create /media"
 )
 
 
