@@ -1,21 +1,18 @@
 """What a calibrated label set says to a model: applied where it holds, refused where it does not."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from clipcli.answers.classify import ClassifyOptions, Learned
+from clipcli.compute.encoders import Encoders
 from clipcli.errors import LabelSetError, UsageError
 from clipcli.labels.calibration import Calibration
 from clipcli.labels.expand import question_digest
 from clipcli.labels.label_set import LabelSet
 
-if TYPE_CHECKING:
-    from clipcli.api.model import Model
-
 _CALIBRATE = "`clip calibrate` learns from labelled images"
 
 
-def calibration_of(model: "Model", label_set: LabelSet) -> Calibration | None:
+def calibration_of(encoders: Encoders, label_set: LabelSet) -> Calibration | None:
     """The calibration of a label set; None if it was never calibrated.
 
     Raises:
@@ -24,36 +21,33 @@ def calibration_of(model: "Model", label_set: LabelSet) -> Calibration | None:
     calibration = label_set.calibration
     if calibration is None:
         return None
-    return calibration.for_model(model.encoders.digest, model.checkpoint.id, label_set.name)
+    return calibration.for_model(encoders.digest, encoders.checkpoint.id, label_set.name)
 
 
-def learned_of(
-    model: "Model", label_set: LabelSet, options: ClassifyOptions, templates: Sequence[str] | None = None
-) -> Learned:
-    """What a calibration says of a classification; nothing where there is none.
+def learned_of(encoders: Encoders, label_set: LabelSet, options: ClassifyOptions, templates: Sequence[str]) -> Learned:
+    """What a calibration says of a classification through templates; nothing where there is none.
 
     Raises:
         LabelSetError: It was made for another model, or sets are asked for and it has none for these labels.
         UsageError: Sets are asked for, and the label set was not calibrated.
     """
-    calibration = calibration_of(model, label_set)
+    calibration = calibration_of(encoders, label_set)
     if calibration is None:
         if options.coverage is not None:
             raise UsageError(f"label set {label_set.name!r} was not calibrated, so no coverage is known", _CALIBRATE)
         return Learned()
-    quantile = None if options.coverage is None else _quantile(model, label_set, calibration, options, templates)
+    quantile = None if options.coverage is None else _quantile(label_set, calibration, options, templates)
     return Learned(calibration.temperature or 1.0, quantile, calibration.none_below)
 
 
 def _quantile(
-    model: "Model",
     label_set: LabelSet,
     calibration: Calibration,
     options: ClassifyOptions,
-    templates: Sequence[str] | None,
+    templates: Sequence[str],
 ) -> float:
     """The quantile for a coverage; of those that are known, the next higher one."""
-    if question_digest(label_set, model.templates_for(label_set, templates)) != calibration.question:
+    if question_digest(label_set, tuple(templates)) != calibration.question:
         raise LabelSetError(
             f"labels or prompts of {label_set.name!r} have changed since it was calibrated", hint=_CALIBRATE
         )

@@ -5,10 +5,10 @@ result = exam.evaluate(truth, templates)           # as often as there are wordi
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,46 @@ from clipcli.api.calibration import calibration_of
 from clipcli.api.questions import labels_of
 from clipcli.api.truth import read_truth
 from clipcli.errors import ClipError, ImageError, UsageError
+from clipcli.features.pipeline import Result
 from clipcli.features.reader import Failed
-from clipcli.images.find import ImageSource
+from clipcli.images.find import ImageSource, Pause
 from clipcli.labels.label_set import LabelSet
 from clipcli.labels.truth import Captioned, Labelled, Labelling, Truth, label_set_of, match
 from clipcli.progress import Progress, unobserved
 from clipcli.scoring import Floats
 
 if TYPE_CHECKING:
-    from clipcli.api.model import Model
+    from clipcli.compute.checkpoint import Checkpoint
+    from clipcli.compute.encoders import Encoders
+    from clipcli.scoring import Logits
+
+
+class ImageModel(Protocol):
+    """What an evaluation asks of a `Model`."""
+
+    checkpoint: "Checkpoint"
+    encoders: "Encoders"
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The classes of a classification head, else None."""
+
+    @property
+    def logits(self) -> "Logits":
+        """How cosines become logits."""
+
+    def image_features(self, sources: Iterable[ImageSource | Pause]) -> Generator[list[Result], None, None]:
+        """Features of images, a batch at a time."""
+
+    def encode_labels(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> Floats:
+        """Features of labels (C, P)."""
+
+    def templates_for(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The templates that `encode_labels` fills in."""
+
+    def encode_texts(self, texts: Iterable[str], *, warn_foreign: bool = True) -> Floats:
+        """Features of texts (M, P)."""
+
 
 LabelledImages: TypeAlias = "str | os.PathLike[str] | Mapping[str, str | Sequence[str]] | Truth"
 """A folder of labelled images or a table of them, what `read_truth` returns, or labels by path."""
@@ -93,13 +124,13 @@ class Exam:
         failures: Images that could not be read, and why.
     """
 
-    model: "Model"
+    model: "ImageModel"
     features: Floats
     rows: Mapping[str, int]
     failures: tuple[tuple[str, ImageError], ...]
 
     @classmethod
-    def take(cls, model: "Model", paths: Sequence[str], on_progress: Progress = unobserved) -> "Exam":
+    def take(cls, model: "ImageModel", paths: Sequence[str], on_progress: Progress = unobserved) -> "Exam":
         """Encode images; what the cache has is not encoded again.
 
         Args:
@@ -168,7 +199,7 @@ class Exam:
         if not len(labelled):
             raise UsageError("no image that could be used has a label", hint="images that show none are not enough")
         if temperature is None:
-            calibration = calibration_of(self.model, truth.label_set)
+            calibration = calibration_of(self.model.encoders, truth.label_set)
             temperature = (calibration and calibration.temperature) or 1.0
         to_logits = (lambda values: values) if self.model.class_names else self.model.logits.of
         numbers = self._numbers(truth, templates)
@@ -229,7 +260,7 @@ def compare(first: Evaluated, second: Evaluated) -> Comparison:
 
 
 def evaluate_images(
-    model: "Model",
+    model: "ImageModel",
     images: LabelledImages,
     labels: Sequence[str] | LabelSet | None = None,
     *,
@@ -306,7 +337,7 @@ class RetrievalResult:
 
 
 def evaluate_captions(
-    model: "Model", captioned: Sequence[Captioned], on_progress: Progress = unobserved
+    model: "ImageModel", captioned: Sequence[Captioned], on_progress: Progress = unobserved
 ) -> RetrievalResult:
     """Look for the captions of images and for the images of captions, among all of them.
 

@@ -242,7 +242,8 @@ class Model:
             return HeadClassifier(self.class_names, options)
         if label_set is None:
             raise no_labels()
-        learned = learned_of(self, label_set, options, templates)
+        templates = self.templates_for(label_set, templates)
+        learned = learned_of(self.encoders, label_set, options, templates)
         if learned.quantile is not None and (none_of_these or depth is not None):
             raise UsageError("`coverage` goes with neither `none_of_these` nor `depth`, which ask other questions")
         none = none_label(label_set, none_of_these)
@@ -277,7 +278,7 @@ class Model:
             UsageError: A group is named that the label set does not have.
             LabelSetError: Its thresholds were fitted for another model.
         """
-        calibration_of(self, label_set)
+        calibration_of(self.encoders, label_set)
         label_features = self.encode_labels(label_set, templates)
         # The default background is ours: whoever named labels alone can fix nothing in it.
         background = self.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import clipcli
-from clipcli.cli.output.features import npy_header
+from clipcli.cli.output.documents.features import npy_header
 from tests.cli.conftest import Clip
 from tests.helpers.scenes import scene
 from tests.helpers.schemas import check_rows

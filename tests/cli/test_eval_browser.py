@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from clipcli.answers.evaluate import evaluate
-from clipcli.cli.output import evaluation as shown
+from clipcli.cli.output.documents import evaluation as shown
 from clipcli.images.decode import DecodeOptions
 from clipcli.library.report.evaluation import WRONG_IMAGES, evaluation_report
 from tests.helpers.browser import Browser, driver

@@ -58,7 +58,7 @@ def run_calibration(
     """
     from clipcli.api.calibrate import calibrate as learn
     from clipcli.api.evaluate import Exam
-    from clipcli.cli.output.calibration import print_calibration
+    from clipcli.cli.output.documents.calibration import print_calibration
     from clipcli.cli.shell.progress import image_progress
     from clipcli.labels.write import to_yaml
 

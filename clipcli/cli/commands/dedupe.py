@@ -27,7 +27,7 @@ from clipcli.errors import ExitStatus, UsageError
 if TYPE_CHECKING:
     from clipcli.api.library import Library
     from clipcli.api.twins import Cluster, Twins
-    from clipcli.cli.output.libraries import Access
+    from clipcli.cli.output.documents.libraries import Access
 
 SCHEMA, CLUSTERS = "clipcli.dedupe/1", "clipcli.clusters/1"
 
@@ -132,7 +132,7 @@ def dedupe(
     clip dedupe ~/inbox ~/photos --reference ~/photos --move-to ~/copies
     clip dedupe ~/photos --clusters 20 --label-set photo-subjects
     """  # noqa: D301 - \b keeps lines apart
-    from clipcli.cli.output.libraries import Access
+    from clipcli.cli.output.documents.libraries import Access
 
     if actions.undo is not None:
         from clipcli.cli.output.library_events import say_undo
@@ -160,7 +160,7 @@ def _dedupe(
     actions: ActionOptions,
     output: OutputOptions,
 ) -> int:
-    from clipcli.cli.output.libraries import looks_bar
+    from clipcli.cli.output.documents.libraries import looks_bar
 
     keep = None if groups.keep is None else [rule.strip() for rule in groups.keep.split(",")]
     with looks_bar(shown=access.bars and not access.quiet) as on_progress:
@@ -202,7 +202,7 @@ def _act(found: "Sequence[Twins]", actions: ActionOptions, *, quiet: bool) -> in
 
 
 def _row(number: int, twins: "Twins", folders: Sequence[str]) -> dict[str, Any]:
-    from clipcli.cli.output.libraries import shown_as
+    from clipcli.cli.output.documents.libraries import shown_as
 
     keep = twins.keep
     kept = {"path": shown_as(keep.path, folders), "cosine": 1.0, "distance": 0.0}

@@ -17,7 +17,7 @@ import typer
 
 from clipcli.cli.options import DeviceName, DtypeName, ModelName, Revision
 from clipcli.cli.output.destination import open_destination
-from clipcli.cli.output.doctor import doctor_text, error_text
+from clipcli.cli.output.documents.doctor import doctor_text, error_text
 from clipcli.cli.shell.boundary import worded
 from clipcli.cli.shell.terminal import wants_colour
 from clipcli.errors import ClipError, ExitStatus

@@ -15,7 +15,7 @@ from clipcli.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from clipcli.api.model import Model
-    from clipcli.cli.output.features import FeatureSink
+    from clipcli.cli.output.documents.features import FeatureSink
     from clipcli.images.find import ImageSource, Pause
 
 _TEXTS_AT_ONCE = 1024
@@ -126,7 +126,7 @@ def embed(
     clip embed --text "a dog" --text "a cat" --output words.npy
     clip embed ~/photos --layout clip-retrieval --output embeddings
     """  # noqa: D301 - \b keeps lines apart
-    from clipcli.cli.output.features import open_features
+    from clipcli.cli.output.documents.features import open_features
 
     of_texts = bool(text or texts)
     if of_texts and (inputs.images or inputs.from_file):
@@ -166,7 +166,7 @@ def _write_images(
     """Write batches as they come; returns how many images failed."""
     import numpy as np
 
-    from clipcli.cli.output.libraries import update_bar
+    from clipcli.cli.output.documents.libraries import update_bar
     from clipcli.features.reader import Failed
     from clipcli.results import Failure
 

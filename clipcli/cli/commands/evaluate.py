@@ -60,7 +60,7 @@ def evaluate(
     other = None if second is None else session.run(second)
     document = _document(one, other, labelling, inputs)
     if output.predictions is not None:
-        from clipcli.cli.output.predictions import write_predictions
+        from clipcli.cli.output.documents.predictions import write_predictions
 
         write_predictions(output.predictions, document["run"], one.exam, one.evaluated)
     if output.report is not None:
@@ -148,7 +148,7 @@ def _truth(setting: Setting, labelling: "Labelling", label_set: "LabelSet | None
 
 def _document(one: _Run, other: _Run | None, labelling: "Labelling", inputs: LabelledOptions) -> dict[str, Any]:
     from clipcli.api.evaluate import compare
-    from clipcli.cli.output import evaluation as shown
+    from clipcli.cli.output.documents import evaluation as shown
 
     figures = one.evaluated.figures
     comparison = None
@@ -178,7 +178,7 @@ def _write_report(path: str, document: dict[str, Any], one: _Run) -> None:
 
 
 def _print(document: dict[str, Any], output: EvaluationOutputOptions) -> None:
-    from clipcli.cli.output.evaluation import write_table
+    from clipcli.cli.output.documents.evaluation import write_table
 
     match output.chosen_format():
         case Format.json:
@@ -234,7 +234,7 @@ def _evaluate_captions(
     file: str, inputs: LabelledOptions, model: ModelOptions, output: EvaluationOutputOptions
 ) -> None:
     from clipcli.api.evaluate import evaluate_captions
-    from clipcli.cli.output.evaluation import retrieval_columns, retrieval_rows
+    from clipcli.cli.output.documents.evaluation import retrieval_columns, retrieval_rows
     from clipcli.cli.shell.progress import image_progress
     from clipcli.labels.truth import captions_from_table
 

@@ -71,7 +71,7 @@ def create(
     clip library create ~/photos --model vit-b32
     clip library create /media/a /media/b --library archive --exclude "*.gif"
     """  # noqa: D301 - \b keeps lines apart
-    from clipcli.cli.output.libraries import Access
+    from clipcli.cli.output.documents.libraries import Access
 
     access = Access(model, quiet=output.quiet, bars=not output.no_progress)
     made = access.create(
@@ -106,7 +106,7 @@ def update(
     clip library update
     clip library update ~/photos --retry
     """  # noqa: D301 - \b keeps lines apart
-    from clipcli.cli.output.libraries import Access
+    from clipcli.cli.output.documents.libraries import Access
 
     access = Access(model, quiet=output.quiet, bars=not output.no_progress)
     for place in _places(names):

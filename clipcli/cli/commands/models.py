@@ -13,7 +13,7 @@ import typer
 from clipcli.cli.commands.convert import convert
 from clipcli.cli.options import FormatOptions, Revision, expand_options
 from clipcli.cli.output.destination import print_path
-from clipcli.cli.output.model_rows import describe_model, info_table, list_table, model_rows
+from clipcli.cli.output.documents.model_rows import describe_model, info_table, list_table, model_rows
 from clipcli.cli.output.rows import Column, print_rows
 from clipcli.cli.shell import completion
 from clipcli.cli.shell.boundary import say

@@ -140,7 +140,7 @@ def _additions(
     question: TagQuestion, sidecars: SidecarOptions, output: TagOutputOptions, *, dry_run: bool
 ) -> "Additions[TaggedImage]":
     """What `clip tag` alone does in a run: sidecars, and the format for ExifTool."""
-    from clipcli.cli.output.exiftool import ExiftoolRenderer
+    from clipcli.cli.output.documents.exiftool import ExiftoolRenderer
     from clipcli.cli.output.runner import Additions
     from clipcli.library.sidecars.keywords import keywords
 

@@ -12,7 +12,6 @@ Imports no room that needs numpy, PIL or torch: `clip --help` reads these module
 
 from clipcli.cli.options.calibration import CalibrationOptions
 from clipcli.cli.options.evaluation import CalibrateOutputOptions, EvaluationOptions, EvaluationOutputOptions
-from clipcli.cli.options.expand import expand_options
 from clipcli.cli.options.inputs import InputOptions, ReadingOptions
 from clipcli.cli.options.labelled import LabelledOptions
 from clipcli.cli.options.labels import LabelOptions
@@ -20,6 +19,8 @@ from clipcli.cli.options.model import DeviceName, DtypeName, ModelName, ModelOpt
 from clipcli.cli.options.output import (
     Format,
     FormatOptions,
+    HitFormat,
+    HitOutputOptions,
     OutputOptions,
     RunOutputOptions,
     TagFormat,
@@ -31,6 +32,7 @@ from clipcli.cli.options.query import FilterOptions, LibraryName, NoUpdate, Quer
 from clipcli.cli.options.scoring import Scoring, ScoringName, Temperature, ThresholdOptions
 from clipcli.cli.options.sidecars import SidecarName, SidecarOptions
 from clipcli.cli.options.sorting import SortOptions, Undo
+from clipcli.cli.shell.expand import expand_options
 
 __all__ = [
     "ACTIONS",
@@ -50,6 +52,8 @@ __all__ = [
     "FilterOptions",
     "Format",
     "FormatOptions",
+    "HitFormat",
+    "HitOutputOptions",
     "InputOptions",
     "LabelOptions",
     "LabelledOptions",

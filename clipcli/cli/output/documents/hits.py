@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipcli.cli.options import Format
 from clipcli.cli.output.destination import Destination, open_destination
-from clipcli.cli.output.libraries import shown_as
+from clipcli.cli.output.documents.libraries import shown_as
 from clipcli.cli.output.rows import Column, print_rows
 from clipcli.cli.shell.terminal import printable
 from clipcli.cli.shell.wording import counted
@@ -15,7 +15,7 @@ from clipcli.cli.shell.wording import counted
 if TYPE_CHECKING:
     from clipcli.api.library import Library
     from clipcli.api.query import Query
-    from clipcli.cli.commands.search import HitOutputOptions
+    from clipcli.cli.options import HitOutputOptions
     from clipcli.results import Hit
 
 _SHOWN_ROWS = 10
