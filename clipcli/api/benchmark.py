@@ -1,4 +1,4 @@
-"""How fast a model runs on this machine, and where the time goes. Must not import `cli`."""
+"""How fast a model runs on this machine, and where the time goes."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What labelled images teach about a model and a label set: `clip calibrate`. Must not import torch."""
+"""What labelled images teach about a model and a label set: `clip calibrate`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

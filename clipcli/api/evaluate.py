@@ -1,4 +1,4 @@
-"""`Model.evaluate`: labelled images through a model, and how good the answers are. Must not import torch.
+"""`Model.evaluate`: labelled images through a model, and how good the answers are.
 
 exam = Exam.take(model, labelling.images)          # features, once
 result = exam.evaluate(truth, templates)           # as often as there are wordings to compare

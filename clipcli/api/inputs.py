@@ -1,4 +1,4 @@
-"""What Python users give, made into what the rooms take: images, lists and names. Must not import torch.
+"""What Python users give, made into what the rooms take: images, lists and names.
 
 The command line has only texts, so it needs none of this but the check for a single one.
 """

@@ -231,14 +231,8 @@ class Model:
         """
         options = options or ClassifyOptions()
         if self.class_names is not None:
-            asked: dict[str, object] = {
-                "templates": templates,
-                "`none_of_these`": none_of_these or None,
-                "`depth`": depth,
-            }
-            asked["`coverage`"] = options.coverage
-            given = [name for name, value in asked.items() if value is not None]
-            check_for_head(self.checkpoint.id, len(self.class_names), label_set, options, given)
+            asked = {"templates": templates, "`none_of_these`": none_of_these or None, "`depth`": depth}
+            check_for_head(self.checkpoint.id, len(self.class_names), label_set, options, asked)
             return HeadClassifier(self.class_names, options)
         if label_set is None:
             raise no_labels()

@@ -1,6 +1,6 @@
 """Questions about images: made of labels or of the classes of a checkpoint, and answered as features come."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Protocol, TypeVar
 
@@ -90,7 +90,7 @@ def no_labels() -> LabelSetError:
 
 
 def check_for_head(
-    model_id: str, classes: int, label_set: LabelSet | None, options: ClassifyOptions, given: Sequence[str]
+    model_id: str, classes: int, label_set: LabelSet | None, options: ClassifyOptions, asked: Mapping[str, object]
 ) -> None:
     """Refuse what a checkpoint with a classification head cannot take: it has logits and reads no texts.
 
@@ -99,7 +99,7 @@ def check_for_head(
         classes: How many it has.
         label_set: The user's labels.
         options: How to score.
-        given: What else the user gave that only makes sense with labels.
+        asked: What else only makes sense with labels; None where the user did not give it.
 
     Raises:
         UsageError: Something was given that the head cannot take.
@@ -109,8 +109,8 @@ def check_for_head(
             f"{model_id} has a classification head with {classes} classes of its own and cannot take other labels",
             hint="leave the labels out, or use a checkpoint with both towers",
         )
-    if options.scoring == "cosine":
-        given = ['`scoring="cosine"`', *given]
+    given = ['`scoring="cosine"`'] if options.scoring == "cosine" else []
+    given += [name for name, value in {**asked, "`coverage`": options.coverage}.items() if value is not None]
     if given:
         raise UsageError(
             f"{model_id} has classes of its own, which {' and '.join(given)} cannot change",

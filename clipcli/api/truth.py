@@ -1,4 +1,4 @@
-"""Labelled images from wherever they lie: a folder, its metadata file, or a table. Must not import torch."""
+"""Labelled images from wherever they lie: a folder, its metadata file, or a table."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a checkpoint's `config.json` decides, as frozen records. Imports no torch: commands that only look use it.
+"""What a checkpoint's `config.json` decides, as frozen records.
 
 Keys that are absent or null take the default of the family's published configuration, because the files are written
 with such keys left out. Unknown keys are ignored. A value of the wrong type, a size below 1, an unknown `model_type` or

@@ -1,4 +1,4 @@
-"""Where a checkpoint's folder says how its images are prepared. Imports no torch.
+"""Where a checkpoint's folder says how its images are prepared.
 
 `transformers` writes it into `processor_config.json` since its version 5, and wrote a `preprocessor_config.json`
 before. Repositories of the time between have both, some with a `processor_config.json` that says nothing of images.

@@ -1,6 +1,6 @@
 """`open_clip_config.json`: what open_clip writes beside a state dict, and what of it this program can run.
 
-It is enough to tell before a download whether a checkpoint can be run. Imports no torch.
+It is enough to tell before a download whether a checkpoint can be run.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a checkpoint's weight files must hold, by name and shape, whoever reads them. Must not import torch."""
+"""What a checkpoint's weight files must hold, by name and shape, whoever reads them."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Which device and number format to compute with. Imports torch only inside functions."""
+"""Which device and number format to compute with."""
 
 import os
 import re

@@ -3,7 +3,7 @@
 The processes are fed with batches of prepared pixels, and answer with features, as pickles through their standard input
 and output; a batch travels while the one before is computed. A process that finds its input closed ends, so none
 outlives this one, whatever ends it. Not `multiprocessing`: it would run a Python user's script again in each of them,
-and Ctrl-C would interrupt them halfway through their start. Imports torch only in those processes.
+and Ctrl-C would interrupt them halfway through their start.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Token sequences on their way into a text tower and out of it, whatever computes. Must not import torch."""
+"""Token sequences on their way into a text tower and out of it, whatever computes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

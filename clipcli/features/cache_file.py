@@ -2,7 +2,7 @@
 
 A cache may never cost a run. So whatever happens to the file (truncated, another program's, a full disk, a folder
 that nobody may write to, a lock that is never released), the caller gets `None` instead of an answer and the user
-one warning. Must not import torch.
+one warning.
 """
 
 import os

@@ -2,7 +2,7 @@
 
 Everything is SHA-256. No file's name is believed, not even that of a hub blob: whoever hands over a folder chooses what
 its links are called, and a file that is damaged on disk keeps its name. So weights are read once, and their digest is
-remembered by path and stamp. Must not import torch.
+remembered by path and stamp.
 """
 
 import hashlib

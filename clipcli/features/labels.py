@@ -7,7 +7,7 @@ templates, still finds the others remembered; only a change of templates encodes
 kept. A text by itself is a label of one prompt, so `score` and `classify` share what they know.
 
 Beside the feature stands what only tokenising would tell again: which prompt was cut, and a digest of the tokens, by
-which two labels that say the same to the model are told. Must not import torch.
+which two labels that say the same to the model are told.
 """
 
 import struct

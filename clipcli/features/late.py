@@ -2,7 +2,7 @@
 
 Hashing the weights of ViT-B/32 takes as long as all else of a small job. Nothing can be cached under a digest that this
 machine has never seen, so there is nothing to look up before the answer either. Until the weights are hashed, features
-are held in memory; a process that is killed before loses only these. Must not import torch.
+are held in memory; a process that is killed before loses only these.
 """
 
 import threading

@@ -1,6 +1,6 @@
 """Which models there are and where their files lie.
 
-huggingface_hub owns download and cache. Must not import torch.
+huggingface_hub owns download and cache.
 """
 
 from clipcli.hub.cache import TOKENIZER_FILES, missing_files, weight_files

@@ -3,7 +3,7 @@
 The cache belongs to huggingface_hub; its documented layout (`refs/<revision>` names a commit,
 `snapshots/<commit>` holds the files) is read here directly, because importing the client costs a sixth of a
 second. Only `huggingface_hub.constants` is imported (10 ms), so that `HF_HOME`, `HF_HUB_CACHE` and
-`XDG_CACHE_HOME` mean here what they mean everywhere. Must not import torch.
+`XDG_CACHE_HOME` mean here what they mean everywhere.
 """
 
 import re

@@ -3,7 +3,7 @@
 huggingface_hub throws a partial file away when a download fails, so a connection that is gone for longer than its
 few retries costs the whole file, 1.7 GB for ViT-L/14. Here bytes are appended to `blobs/<hash>.incomplete`, where
 its older versions kept them too, and the file gets its name only after its hash was computed. Everything else
-(session, token, proxies, cache layout, locks) stays huggingface_hub's. Must not import torch.
+(session, token, proxies, cache layout, locks) stays huggingface_hub's.
 """
 
 import errno

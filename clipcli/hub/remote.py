@@ -1,7 +1,7 @@
 """What the hub says about a model, and what its refusals mean in words. The only module that sends requests.
 
 huggingface_hub's own session, headers, token, proxies and retries are used throughout; it is imported inside
-functions, since only a download needs it. Must not import torch.
+functions, since only a download needs it.
 """
 
 import json

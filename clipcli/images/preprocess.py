@@ -1,4 +1,4 @@
-"""What the settings of a checkpoint's image processor ask for, done to an image. Needs PIL and numpy; never torch.
+"""What the settings of a checkpoint's image processor ask for, done to an image. Needs PIL and numpy.
 
 The steps and their integer rounding follow the PIL image processors of `transformers`, so that the pixels are the
 same bit for bit. PIL and numpy are imported inside the functions that use them: a run whose features are all

@@ -1,1 +1,1 @@
-"""Label sets: find them, validate them, and expand them into prompts. Knows no model; must not import numpy."""
+"""Label sets: find them, validate them, and expand them into prompts. Knows no model."""

@@ -1,4 +1,4 @@
-"""What `clip calibrate` has learned, as a label-set file keeps it: the `calibration` key. Must not import numpy."""
+"""What `clip calibrate` has learned, as a label-set file keeps it: the `calibration` key."""
 
 import math
 from collections.abc import Mapping

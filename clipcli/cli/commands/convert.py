@@ -1,7 +1,4 @@
-"""`clip models convert`: a checkpoint of another layout, as a folder in the hub's.
-
-Imports torch inside the command only, through `runtime.convert`.
-"""
+"""`clip models convert`: a checkpoint of another layout, as a folder in the hub's."""
 
 from enum import StrEnum
 from pathlib import Path

@@ -1,6 +1,6 @@
 """`clip doctor`: what this machine has, whether it computes right, and whether the default job would run.
 
-Imports torch inside the command only. The report's shape is `schemas/clipcli.doctor-1.json`.
+The report's shape is `schemas/clipcli.doctor-1.json`.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Activation functions by the names that `hidden_act` uses. Must not import torch.
+"""Activation functions by the names that `hidden_act` uses.
 
 Every kind of GELU is x times sigmoid(x p(x^2)) with a polynomial p:
 

@@ -1,4 +1,4 @@
-"""The text towers of Chinese-CLIP and AltCLIP in numpy: BERT and XLM-RoBERTa. Must not import torch.
+"""The text towers of Chinese-CLIP and AltCLIP in numpy: BERT and XLM-RoBERTa.
 
 They differ from CLIP's in two ways. Every token sees all others, so texts share no states, and the first token stands
 for the text. And the layers are post-norm: what is normed is the sum of what went into attention or perceptron and what

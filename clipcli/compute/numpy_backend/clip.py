@@ -6,7 +6,7 @@ the others and what a small perceptron makes of it. One vector stands for the wh
 where images and texts are compared by their cosine.
 
 `weights` maps the names that checkpoints use to arrays. Axes: B images, L tokens of one, N tokens of all, D width,
-H heads, P the shared space. Everything is float32. Must not import torch.
+H heads, P the shared space. Everything is float32.
 
 Sources: arXiv:2103.00020, section 2.4 (CLIP); arXiv:2010.11929 (ViT); arXiv:1706.03762 (attention).
 """

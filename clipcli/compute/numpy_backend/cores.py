@@ -1,4 +1,4 @@
-"""One piece of work on each core, in place of many cores on each matrix product. Must not import torch.
+"""One piece of work on each core, in place of many cores on each matrix product.
 
 numpy's matrix products share themselves out to all cores and wait for the last one. Products as small as these gain
 little by it, several at a time get in each other's way, and beside other programs each wait may last until those give

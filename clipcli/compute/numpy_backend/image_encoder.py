@@ -1,4 +1,4 @@
-"""From prepared pixels to image features in numpy. Must not import torch."""
+"""From prepared pixels to image features in numpy."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The tensors of safetensors files as numpy arrays, straight from the mapped files. Must not import torch.
+"""The tensors of safetensors files as numpy arrays, straight from the mapped files.
 
 safetensors checks a file: the length of the header, that it is JSON, that types, shapes and offsets agree with each
 other and with the size of the file. Its own reader for numpy copies every tensor, so where they lie is read here.

@@ -1,4 +1,4 @@
-"""From token ids to text features in numpy. Must not import torch."""
+"""From token ids to text features in numpy."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial

@@ -13,8 +13,6 @@ else. In float32 they differ by less than 1e-5 of the largest one. What is diffe
   operators are those that `torch.compile` emits; calling them directly saves the seconds that it takes to compile.
 - int8: weights are rounded a row at a time, activations a token at a time, so that an image's features do not depend
   on its neighbours in the batch.
-
-Must not import anything but `models` and torch.
 """
 
 import copy

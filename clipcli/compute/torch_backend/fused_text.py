@@ -2,7 +2,6 @@
 
 `clip_text` stays the readable reference; the layers are those of `fused`, and so is what is said there. A token sees
 what it is allowed to see, its path from the root of the tree; only the end tokens go through the last layer.
-Must not import anything but `models` and torch.
 """
 
 import torch

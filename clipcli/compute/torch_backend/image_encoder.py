@@ -1,4 +1,4 @@
-"""From prepared pixels to image features on the device. Imports torch.
+"""From prepared pixels to image features on the device.
 
 Batches are encoded by several threads at once, so everything here is either fixed after the first batch or guarded.
 """

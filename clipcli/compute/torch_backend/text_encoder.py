@@ -1,6 +1,6 @@
 """From token ids to text features: distinct texts once, shared beginnings once where the tower is causal.
 
-Memory is that of one pack or batch, however many texts there are. Imports torch.
+Memory is that of one pack or batch, however many texts there are.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -3,7 +3,7 @@
     labelling = from_folder("photos", images) or from_table("photos.csv")     # names as they are written
     truth = match(labelling, label_set)                                        # the same as indices of labels
 
-Knows no images: whoever calls `from_folder` says which there are. Must not import numpy.
+Knows no images: whoever calls `from_folder` says which there are.
 """
 
 from clipcli.labels.truth.folders import choose_split, from_folder, metadata_file

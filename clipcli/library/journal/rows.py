@@ -8,7 +8,7 @@ them holds the settings and where each batch of rows ends, see `run_file`. Whate
   may depend on the company, and the finished file shall equal, line for line, that of a run never disturbed.
 - What is to be done again is dropped before anything is added, so no image ever has two rows.
 
-Takes about 150 bytes of memory an image. Must not import numpy or torch.
+Takes about 150 bytes of memory an image.
 """
 
 import json
