@@ -62,7 +62,7 @@ def test_everything_with_v(clip: Clip) -> None:
     assert (outcome.status, outcome.stderr) == (0, "")
     lines = outcome.stdout.splitlines()
     titles = [line for line in lines[1:] if line and line[0].isalpha()]
-    assert titles == ["versions", "devices", "settings", "terminal"]
+    assert titles == ["versions", "devices", "extras", "settings", "terminal"]
     assert any(line.startswith("  cpu float32   computes correctly") for line in lines)
     assert any("not asked (offline)" in line for line in lines)
     assert all(len(line) <= 200 for line in lines)

@@ -378,7 +378,7 @@ def test_examples_run_as_they_are_printed(
         assert clip("library", "create", home / "photos").status == 0
     for folder in (tmp_path, home / ".config" / "clipcli" / "prompts"):
         folder.mkdir(parents=True, exist_ok=True)
-        if "labels new" not in example:
+        if "labels new" not in example and "labels import" not in example:
             (folder / "my-labels.yaml").write_text('labels: [cat, dog]\ntemplates: ["a {}."]\n')
     words = re.search(r"clip (.*?)(?=[|)]|$)", example)
     assert words is not None

@@ -261,7 +261,7 @@ def test_resume_with_other_settings(
     change: list[str], words: str, clip: Clip, photos: Path, label_set: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "tags.jsonl"
-    clip("tag", photos, "-s", label_set, "-o", output)
+    clip("tag", photos, "-s", label_set, "-o", output, "--resume")
     before = output.read_bytes()
     arguments = [str(label_set) if argument == "SET" else argument for argument in change]
     outcome = clip("tag", photos, *arguments, "-o", output, "--resume")
@@ -272,7 +272,7 @@ def test_resume_with_other_settings(
 
 def test_the_same_labels_in_another_edition(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
     output = tmp_path / "tags.jsonl"
-    clip("tag", photos, "-s", label_set, "-o", output)
+    clip("tag", photos, "-s", label_set, "-o", output, "--resume")
     label_set.write_text(LABEL_SET.replace("threshold: 1", "threshold: 0.5"))
     outcome = clip("tag", photos, "-s", label_set, "-o", output, "--resume")
     assert outcome.status == 2 and "other settings: labels changed\n" in outcome.stderr

@@ -193,7 +193,7 @@ def test_another_model_under_the_same_name_is_refused(
 ) -> None:
     folder = shutil.copytree(clip_checkpoint, tmp_path / "model")
     options = ["tag", images, *OPTIONS, "-m", folder, "-o", tmp_path / "tags.jsonl"]
-    assert clip(*options).status == 0
+    assert clip(*options, "--resume").status == 0
     before = (tmp_path / "tags.jsonl").read_bytes()
     settings = json.loads((folder / file).read_text())
     (folder / file).write_text(json.dumps({**settings, key: value}))

@@ -73,7 +73,7 @@ def test_every_image_has_its_row_whatever_is_wrong_with_others(program: Program,
         stdout, stderr = process.communicate()
         check(stdout, wrong)
         assert process.returncode == 3
-        assert stderr.count(b"\n") == 1
+        assert stderr.count(b"\n") == 2  # the summary
 
 
 def test_files_that_disappear_after_they_were_found(
@@ -149,6 +149,6 @@ def test_ten_thousand_images_by_two_runs_with_one_cache_of_which_one_is_killed(
     killed.send_signal(signal.SIGKILL)
     stdout, stderr = survivor.communicate()
     check(stdout, wrong)
-    assert stderr.count(b"\n") == 1  # nothing about the cache
+    assert stderr.count(b"\n") == 2  # nothing about the cache
     again = program("classify", tmp_path / "album", "-l", "cat,dog")
     check(again.communicate()[0], wrong)
