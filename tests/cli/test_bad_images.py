@@ -3,49 +3,22 @@
 import json
 import os
 import shutil
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tests.cli.conftest import Clip, Program
+from tests.helpers.bad_images import (
+    bomb,
+    dangling_link,
+    empty,
+    may_not_read_everything,
+    missing,
+    text_named_jpg,
+    truncated,
+)
 from tests.helpers.schemas import check_rows
-
-
-def missing(path: Path) -> None:
-    pass
-
-
-def text_named_jpg(path: Path) -> None:
-    path.write_text("This is a shopping list: milk, bread.")
-
-
-def truncated(path: Path) -> None:
-    Image.effect_noise((64, 64), 50).save(path, "JPEG", quality=95)
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-
-
-def empty(path: Path) -> None:
-    path.touch()
-
-
-def bomb(path: Path) -> None:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
-    )
-
-
-def dangling_link(path: Path) -> None:
-    path.symlink_to(path.with_name("nowhere.jpg"))
-
 
 BAD = [
     (missing, "MissingFile", "no such file"),
@@ -142,16 +115,6 @@ def test_a_file_that_may_not_be_read(program: Program, images: Path, tmp_path: P
     assert f"{folder / 'b.jpg'},,,,,,error,PermissionDenied: {folder / 'b.jpg'}: permission denied" in lines
     assert len([line for line in lines if line.endswith(",ok,")]) == 4
     assert b" 1 failed\n" in stderr
-
-
-def may_not_read_everything() -> None:
-    """Give up root's right to read any file (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH), which tests in CI often have."""
-    if os.geteuid() == 0:
-        import ctypes
-
-        drop_from_bounding_set = 24
-        for capability in (1, 2):
-            assert ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
 
 
 def test_a_name_that_is_not_utf8(program: Program, images: Path, tmp_path: Path) -> None:

@@ -1,38 +1,16 @@
 """What the library says in its parameters is said in options, and a variable is blamed only for its own value."""
 
-import warnings
 from pathlib import Path
-from typing import Annotated
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from clipcli import ClassifyOptions
-from clipcli.cli.shell.help import GroupedCommand
 from clipcli.errors import ClipError, ClipWarning, UsageError
 from tests.cli.conftest import Clip
+from tests.helpers.apps import app_that_raises
 
 LABELS = ("-l", "cat,dog")
-
-
-def app_that_raises(problem: Exception) -> typer.Typer:
-    app = typer.Typer()
-
-    @app.command(cls=GroupedCommand)
-    def paint(
-        coats: Annotated[int, typer.Option(envvar="CLIPCLI_COATS")] = 2,
-        colours: Annotated[list[str] | None, typer.Option()] = None,
-        drying_time: Annotated[float, typer.Option()] = 1.0,
-        wet: Annotated[bool, typer.Option("--wet")] = False,
-        no_primer: Annotated[bool, typer.Option("--no-primer")] = False,
-    ) -> None:
-        if isinstance(problem, Warning):
-            warnings.warn(problem, stacklevel=2)
-        else:
-            raise problem
-
-    return app
 
 
 def said(problem: Exception, *arguments: str, **environment: str) -> list[str]:

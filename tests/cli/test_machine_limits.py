@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.cli.conftest import Clip, Program
-from tests.cli.test_boundary import app_that_raises
+from tests.helpers.apps import app_that_raises
 
 LABELS = ("-l", "cat,dog")
 LONG = "a" * 300

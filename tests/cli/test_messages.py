@@ -22,8 +22,8 @@ from clipcli.cli.shell import progress
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.help import split_help
 from clipcli.cli.shell.terminal import can_redraw, printable, wants_colour
+from man import generate
 from tests.cli.conftest import Clip, Program
-from tests.cli.test_help import TREE
 
 LABELS = ("-l", "cat,dog")
 BLOCKS = re.compile("[\u2500-\u259f⠀-⣿]")
@@ -336,7 +336,9 @@ def test_no_message_blames_or_shouts() -> None:
     assert [(place, text) for place, text in spoken() if words.search(text)] == []
 
 
-EXAMPLES = dict.fromkeys(example for _, command in sorted(TREE.items()) for example in split_help(command.help)[1])
+EXAMPLES = dict.fromkeys(
+    example for _, command in sorted(generate.commands().items()) for example in split_help(command.help)[1]
+)
 # These need the network, a file of other programs, the time of a benchmark, or are there with one more option.
 ELSEWHERE = re.compile(
     r"tags.jsonl$|pull|rm |models convert|vit-|ViT-|altclip|cuda|models default c|^clip bench|clip models verify|"

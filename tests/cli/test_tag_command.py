@@ -12,10 +12,10 @@ import pytest
 
 from clipcli import demo
 from tests.cli.conftest import Clip, Program
-from tests.cli.test_bad_images import may_not_read_everything
+from tests.helpers.bad_images import may_not_read_everything
 from tests.helpers.exiftool_arguments import Image, carry_out
 from tests.helpers.schemas import check_document, check_rows
-from tests.unit.test_sidecars import HIERARCHICAL, LIGHTROOM, SUBJECT, TAGS_LIST, values
+from tests.helpers.xmp import HIERARCHICAL, LIGHTROOM, SUBJECT, TAGS_LIST, values
 
 LABEL_SET = r"""
 language: en

@@ -14,7 +14,7 @@ from PIL import Image
 
 from clipcli.images import prepare
 from tests.cli.conftest import Clip, Program
-from tests.cli.test_bad_images import bomb, dangling_link, empty, may_not_read_everything, text_named_jpg, truncated
+from tests.helpers.bad_images import bomb, dangling_link, empty, may_not_read_everything, text_named_jpg, truncated
 from tests.helpers.checkpoints import write_clip
 
 

@@ -5,14 +5,8 @@ import pytest
 
 from clipcli.errors import DamagedModelError
 from clipcli.hub import missing_files, weight_files
+from tests.helpers.folders import write
 from tests.hub.conftest import checkpoint_files
-
-
-def write(folder: Path, files: dict[str, bytes]) -> Path:
-    for name, content in files.items():
-        if "/" not in name:
-            (folder / name).write_bytes(content)
-    return folder
 
 
 def without(*names: str) -> dict[str, bytes]:

@@ -5,8 +5,8 @@ import pytest
 from clipcli.errors import DamagedModelError, ExitStatus, ModelNotFoundError, UsageError
 from clipcli.hub import fetch_model, find_model, pull_model
 from clipcli.hub import resolve as resolve_module
+from tests.helpers.folders import write
 from tests.hub.conftest import checkpoint_files
-from tests.hub.test_cache import write
 
 pytestmark = pytest.mark.usefixtures("cache_dir")
 

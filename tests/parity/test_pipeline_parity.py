@@ -2,7 +2,6 @@
 
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from PIL import Image
 import clipcli
 from clipcli.answers.classify import ClassifyOptions
 from tests.helpers.checkpoints import WRITERS, save_again
+from tests.helpers.reference import Reference
 
 LABELS = ["cat", "dog", "a red car", "tree"]
 TEMPLATES = ["a photo of a {}.", "{}", "two {} sitting on grass"]
@@ -29,35 +29,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(path, quality=95)
         paths.append(path)
     return paths
-
-
-class Reference:
-    """What a user of `transformers` would write."""
-
-    def __init__(self, folder: Path) -> None:
-        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-
-        self.model: Any = AutoModel.from_pretrained(folder).eval()
-        self.processor: Any = AutoImageProcessor.from_pretrained(folder, use_fast=False)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-
-    @torch.inference_mode()
-    def image_features(self, paths: list[Path]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        batch = self.processor([Image.open(p).convert("RGB") for p in paths], return_tensors="pt")
-        features = self.model.get_image_features(**batch).pooler_output
-        return torch.nn.functional.normalize(features, dim=-1).numpy()
-
-    @torch.inference_mode()
-    def text_features(self, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        if "siglip" in self.model.config.model_type:  # its authors lower-case, and it must see its padding
-            length = self.model.config.text_config.max_position_embeddings
-            options = {"padding": "max_length", "max_length": length, "truncation": True, "return_tensors": "pt"}
-            ids = self.tokenizer([text.lower() for text in texts], **options).input_ids
-            features = self.model.get_text_features(ids).pooler_output
-        else:
-            batch = self.tokenizer(texts, padding=True, return_tensors="pt")
-            features = self.model.get_text_features(batch.input_ids, batch.attention_mask).pooler_output
-        return torch.nn.functional.normalize(features, dim=-1).numpy()
 
 
 @pytest.fixture(scope="module", params=["as published", "as saved today"])

@@ -10,7 +10,7 @@ import clipcli
 from clipcli.compute.torch_backend import text_encoder
 from clipcli.labels.label_set import Label, LabelSet
 from tests.helpers.checkpoints import CHINESE, WORDS, WRITERS, write_clip
-from tests.parity.test_pipeline_parity import Reference
+from tests.helpers.reference import Reference
 
 TEMPLATES = (
     "a photo of a {}.",
