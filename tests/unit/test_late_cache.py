@@ -88,6 +88,7 @@ def test_weights_that_vanish_meanwhile(folder: Path) -> None:
     cache.put(space_of(cache), ENTRY)
     shutil.rmtree(folder)
     cache.settle()
+    assert open_cache().info().image.features == 0
 
 
 def test_young_or_small_weights_are_hashed_at_once(folder: Path) -> None:
