@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipcli.checkpoints import open_clip
+from clipcli.checkpoints.config import architectures
 from clipcli.errors import DamagedModelError
 from clipcli.files import read_json
 
@@ -46,13 +47,9 @@ A_MODEL_FOLDER = (
 _WEIGHTS = ((SAFETENSORS, SAFETENSORS_INDEX), (PICKLE, PICKLE_INDEX))
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_IMAGE_ONLY = {
-    "CLIPForImageClassification",
-    "CLIPVisionModel",
-    "CLIPVisionModelWithProjection",
-    "ChineseCLIPVisionModel",
-}
-_TEXT_ONLY = {"CLIPTextModel", "CLIPTextModelWithProjection", "ChineseCLIPTextModel"}
+# How the names of classes of one tower end.
+_IMAGE_ONLY = ("ForImageClassification", "VisionModel", "VisionModelWithProjection")
+_TEXT_ONLY = ("TextModel", "TextModelWithProjection")
 
 
 def cache_folder() -> Path:
@@ -139,13 +136,13 @@ def missing_files(folder: Path) -> tuple[str, ...]:
     """
     if open_clip.is_open_clip(folder):
         return () if any(_is_there(folder / name) for name in open_clip.WEIGHTS) else open_clip.WEIGHTS[:1]
-    architectures = _architectures(folder / CONFIG)
-    if architectures is None:
+    classes = _architectures(folder / CONFIG)
+    if classes is None:
         return (CONFIG,)
     missing = []
-    if not architectures & _TEXT_ONLY and not _has_preprocessing(folder):
+    if not any(name.endswith(_TEXT_ONLY) for name in classes) and not _has_preprocessing(folder):
         missing.append(PREPROCESSOR)
-    if not architectures & _IMAGE_ONLY and not _has_tokenizer(folder):
+    if not any(name.endswith(_IMAGE_ONLY) for name in classes) and not _has_tokenizer(folder):
         missing.append("tokenizer.json")
     return (*missing, *_missing_weights(folder))
 
@@ -186,12 +183,11 @@ def _missing_weights(folder: Path) -> tuple[str, ...]:
     return (SAFETENSORS,)
 
 
-def _architectures(config: Path) -> set[str] | None:
+def _architectures(config: Path) -> list[str] | None:
     try:
-        names = read_json(config).get("architectures")
+        return architectures(read_json(config))
     except (DamagedModelError, OSError):
         return None
-    return {str(name) for name in names} if isinstance(names, list) else set()
 
 
 def _has_preprocessing(folder: Path) -> bool:
