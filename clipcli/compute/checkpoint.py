@@ -20,13 +20,14 @@ class Checkpoint:
 
     Args:
         files: Where they lie.
+        text_cleaning: How texts are cleaned, one of `text.cleaning.TEXT_CLEANINGS`.
 
     Raises:
         ModelError: The configuration is damaged or not of a supported family.
     """
 
-    def __init__(self, files: hub.ModelFiles) -> None:
-        self.files = files
+    def __init__(self, files: hub.ModelFiles, text_cleaning: str = "auto") -> None:
+        self.files, self._text_cleaning = files, text_cleaning
         with reading_checkpoint(files.folder):
             self.config: ModelConfig = read_config(files.folder)
 
@@ -72,7 +73,12 @@ class Checkpoint:
         """
         text = self.text_tower
         with reading_checkpoint(self.files.folder):
-            tokenizer = load_tokenizer(self.files.folder, self.config.family, context_length=text.context_length)
+            tokenizer = load_tokenizer(
+                self.files.folder,
+                self.config.family,
+                context_length=text.context_length,
+                cleaning=self._text_cleaning,
+            )
             tokenizer.check_vocab_size(text.vocab_size)
             return tokenizer
 
@@ -81,7 +87,9 @@ class Checkpoint:
         """Digest of all that decides its token ids; reads the tokenizer's files, and does not build it."""
         length = self.text_tower.context_length
         with reading_checkpoint(self.files.folder):
-            return tokenizer_digest(self.files.folder, self.config.family, context_length=length)
+            return tokenizer_digest(
+                self.files.folder, self.config.family, context_length=length, cleaning=self._text_cleaning
+            )
 
     @property
     def text_tower(self) -> TextConfig:
