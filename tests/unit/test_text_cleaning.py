@@ -2,10 +2,10 @@
 
 import json
 import random
-import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import clipcli
@@ -111,11 +111,9 @@ def test_a_conversion_says_what_the_authors_do(name: str, cleaning: str | None, 
 
 def test_features_follow_the_cleaning(tmp_path: Path) -> None:
     convert(DATA / "openai-vit.pt", tmp_path / "model", tokenizer=DATA / "clip-tokenizer")
-    texts = [TYPOGRAPHIC, 'a dog\'s "bone"']
     repaired, plain = (
-        clipcli.load(str(tmp_path / "model"), text_cleaning=how).encode_texts(texts, warn_foreign=False)
+        clipcli.load(str(tmp_path / "model"), text_cleaning=how).encode_texts(["dog’s", "dog's"], warn_foreign=False)
         for how in ("auto", "none")
     )
-    assert repaired[0].tolist() == repaired[1].tolist() == plain[1].tolist()
-    assert plain[0].tolist() != plain[1].tolist()
-    shutil.rmtree(tmp_path / "model")
+    np.testing.assert_allclose(repaired, plain[[1, 1]], atol=1e-6)
+    assert np.abs(plain[0] - plain[1]).max() > 1e-3
