@@ -59,10 +59,17 @@ def check_shapes(found: Shapes, expected: Shapes, where: str) -> None:
     """Compare what a checkpoint's files hold with what its network needs, both by the network's names.
 
     Raises:
+        UnsupportedModelError: The tensors are TensorFlow's.
         DamagedModelError: A tensor is missing, unexpected, or of another shape; the message names it, and `where`.
     """
     found = {name: shape for name, shape in found.items() if not _DROPPED.search(name)}
     found |= {name: expected[name] for name in (LOGIT_SCALE, LOGIT_BIAS) if _is_one_number(name, found, expected)}
+    foreign = next((name for name in found if name.endswith(":0")), None)
+    if foreign is not None:
+        raise UnsupportedModelError(
+            f"{where} holds tensors of TensorFlow, such as {foreign}, which are laid out otherwise",
+            hint="save the model from torch, or as tf_model.h5, which this program reads",
+        )
     problems = [
         *(f"{name} is missing" for name in sorted(expected.keys() - found.keys())),
         *(f"{name} is unexpected" for name in sorted(found.keys() - expected.keys())),

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clipcli.checkpoints.other_formats import refusal
 from clipcli.checkpoints.weights import without_wrapper
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 from clipcli.foreign.torchscript import is_torchscript, read_torchscript
 from clipcli.networks.loading import SafetensorsFile, check_claims, check_unpacked, reason_of
 
 _ZIP = b"PK\x03\x04"
+_GGUF = b"GGUF"
 _PICKLE = b"\x80"
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys that training scripts put a state dict under
 _BATCHES_SEEN = ".num_batches_tracked"  # a batch norm's count, which matters to training only
@@ -35,6 +37,9 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str | None]:
             start = stream.read(16)
     except OSError as error:
         raise DamagedModelError(f"{path} cannot be read: {error.strerror}") from error
+    other = refusal(path, [path.name])
+    if other is not None:
+        raise other
     activation = None
     if start.startswith(_ZIP):
         loaded, activation = _read_zip(path)
@@ -44,7 +49,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str | None]:
         file = SafetensorsFile(path)
         loaded = {name: file.tensor(name) for name in file.shapes()}
     else:
-        raise UnsupportedModelError(
+        raise refusal(path, ["x.gguf"] if start.startswith(_GGUF) else []) or UnsupportedModelError(
             f"{path} is no checkpoint: neither safetensors nor a file of torch",
             hint="`clip models list` names models that can be fetched",
         )
