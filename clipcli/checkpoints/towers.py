@@ -26,11 +26,13 @@ _RGB = 3
 
 # The largest published towers have 48 layers, images of 1,024 pixels, patches of 32, and vocabularies of 900,000.
 _LARGEST_SIZE = 2**22
+LARGEST_IMAGE = 4096
+"""The largest height and width in pixels that a checkpoint may ask for."""
 _LARGEST = {
     "num_hidden_layers": 512,
     "num_attention_heads": 1024,
     "hidden_size": 2**16,
-    "image_size": 4096,
+    "image_size": LARGEST_IMAGE,
     "patch_size": 256,
     "max_position_embeddings": 2**14,
     "num_patches": 2**16,
