@@ -125,6 +125,7 @@ def _preprocessing(section: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if mode not in _RESIZE_MODES:
         raise _unsupported(path, "resize_mode", mode)
     given = {key: section[key] for key in ("mean", "std") if section.get(key)}
+    given = {key: value if isinstance(value, list) else [value] * 3 for key, value in given.items()}
     return {"square": _RESIZE_MODES[mode], "resample": _FILTERS[interpolation], **given}
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -115,6 +116,24 @@ def unsupported_format(where: str, name: str, number_format: str) -> Unsupported
         f"{where}: {name} is stored as {number_format}, which this program does not run",
         hint="use the checkpoint in float32, float16 or bfloat16; `clip --dtype int8` rounds one by itself",
     )
+
+
+def check_beginning(path: Path) -> None:
+    """Refuse what cannot be a file of weights by its first bytes: an empty file may claim terabytes, which are hashed.
+
+    Raises:
+        DamagedModelError: They are not those of its format, or it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(9)
+    except OSError as error:
+        raise unreadable(path, error.strerror) from error
+    if path.suffix == ".safetensors":
+        if start[8:] != b"{" or int.from_bytes(start[:8], "little") > path.stat().st_size:
+            raise unreadable(path, "its header is not one of safetensors")
+    elif not start.startswith((b"PK\x03\x04", b"\x80")):
+        raise unreadable(path, "it is not a file that torch wrote")
 
 
 def unreadable(path: object, reason: object) -> DamagedModelError:

@@ -8,6 +8,7 @@ from clipcli import hub
 from clipcli.checkpoints.config import ModelConfig, read_config
 from clipcli.checkpoints.image_processor import read_image_processor
 from clipcli.checkpoints.towers import ImageTowerConfig, TextConfig
+from clipcli.checkpoints.weights import check_beginning
 from clipcli.errors import UnsupportedModelError, reading_checkpoint
 from clipcli.images.preprocess import Preprocessing
 from clipcli.text.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
@@ -36,14 +37,17 @@ class Checkpoint:
         """What messages call it: a hub id, a folder, or a file."""
         return self.files.id
 
-    @property
+    @cached_property
     def weights(self) -> Sequence[Path]:
         """The files that hold the weights.
 
         Raises:
-            DamagedModelError: There are none, or one is missing.
+            DamagedModelError: There are none, one is missing, or one begins as no such file does.
         """
-        return hub.weight_files(self.files.folder)
+        files = hub.weight_files(self.files.folder)
+        for path in files:
+            check_beginning(path)
+        return files
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

@@ -45,6 +45,7 @@ _PROCESSORS = {
 }
 # Older files use the second key, the oldest neither, which are CLIP's.
 _PROCESSOR_KEYS = ("image_processor_type", "feature_extractor_type")
+_LARGEST_NUMBER = 1e6
 _STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
 
 
@@ -285,7 +286,7 @@ def _boolean(value: Any) -> bool:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_NUMBER:
         raise ValueError("a number")
     return float(value)
 

@@ -118,7 +118,9 @@ class PickledFile(TensorsInMemory):
                 f"{path} cannot be read as tensors only: {reason_of(error)}",
                 hint="use the checkpoint's safetensors file, or fetch it again; no code in a file is ever run",
             ) from error
-        if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        if not isinstance(tensors, dict) or not all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
+        ):
             raise DamagedModelError(f"{path} is not a state dict (names to tensors)")
         check_claims(tensors, path)
         super().__init__(tensors)

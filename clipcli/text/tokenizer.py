@@ -252,7 +252,8 @@ def _build(paths: Sequence[Path], build: Callable[[], Tokenizer]) -> Tokenizer:
         return build()
     except Exception as error:  # tokenizers raises nothing narrower for a vocabulary it cannot use
         names = " + ".join(str(path) for path in paths)
-        raise DamagedModelError(f"{names}: {error}", hint="fetch the checkpoint again") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DamagedModelError(f"{names}: {reason}", hint="fetch the checkpoint again") from error
 
 
 def _check_special_tokens(vocabulary: Vocabulary, special: SpecialTokens, row: TokenizerClass, path: Path) -> None:

@@ -103,6 +103,8 @@ def read_tokenizer_json(path: Path, model_type: str) -> Vocabulary:
             raise DamagedModelError(f"{path} holds a {found} model, expected {model_type}")
         vocabulary = model["vocab"]
         by_name = isinstance(vocabulary, dict)
+        if not by_name and not all(isinstance(piece, str) for piece, _ in vocabulary):
+            raise TypeError("a token that is not a text")
         return Vocabulary(
             ids=vocabulary if by_name else {},
             merges=[_merge(merge) for merge in model.get("merges", ())],

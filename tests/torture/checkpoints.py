@@ -93,7 +93,7 @@ def _use(name: Path) -> str:
         if error.exit_status not in (ExitStatus.MODEL, ExitStatus.USAGE):
             raise AssertionError(f"status {error.exit_status}") from error
         if not str(error) or "\n" in str(error) or len(str(error)) > 2000:
-            raise AssertionError("not a sentence") from error
+            raise AssertionError(f"not a sentence: {str(error)[:300]!r}") from error
         return "unforeseen" if "hold what no such file should" in str(error) else "refused"
     return "works"
 
@@ -189,7 +189,7 @@ def _config(rng: random.Random, folder: Path) -> None:
     path = rng.choice(paths)
     try:
         content = json.loads(path.read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     path.write_text(json.dumps(_mutated(rng, content)))
 
@@ -201,12 +201,25 @@ def _json_text(rng: random.Random, folder: Path) -> None:
         return
     text = path.read_bytes()
     path.write_bytes(
-        rng.choice([
-            text[: rng.randrange(len(text) + 1)], b"[" * 100_000, b'{"a":' * 100_000, b"\xef\xbb\xbf" + text, b"\xff" + text,
-            text.replace(b":", b"=", 1), text + b"{}", b"", b"null", b"[]", b'{"model_type": "clip"}', text.decode("utf-8").encode("utf-16"),
-            text.replace(b"{", b'{"vision_config": 1, ', 1), b"9" * 10_000,
-        ])
-    )  # fmt: skip
+        rng.choice(
+            [
+                text[: rng.randrange(len(text) + 1)],
+                b"[" * 100_000,
+                b'{"a":' * 100_000,
+                b"\xef\xbb\xbf" + text,
+                b"\xff" + text,
+                text.replace(b":", b"=", 1),
+                text + b"{}",
+                b"",
+                b"null",
+                b"[]",
+                b'{"model_type": "clip"}',
+                b"\xff\xfe" + text,
+                text.replace(b"{", b'{"vision_config": 1, ', 1),
+                b"9" * 10_000,
+            ]
+        )
+    )
 
 
 def _file(rng: random.Random, folder: Path) -> None:
@@ -245,12 +258,22 @@ def _tensors(rng: random.Random, folder: Path) -> None:
     name = rng.choice(sorted(tensors))
     tensor = tensors[name]
     with torch.no_grad():
-        changed = rng.choice([
-            lambda: None, lambda: tensor.flatten(), lambda: tensor[None], lambda: tensor.to(rng.choice(DTYPES)),
-            lambda: tensor * float("nan"), lambda: tensor * float("inf"), lambda: tensor * 1e30, lambda: tensor * 0,
-            lambda: tensor[:0], lambda: tensor.repeat(2, *[1] * (tensor.ndim - 1)), lambda: torch.zeros(()),
-            lambda: torch.zeros(1),
-        ])  # fmt: skip
+        changed = rng.choice(
+            [
+                lambda: None,
+                lambda: tensor.flatten(),
+                lambda: tensor[None],
+                lambda: tensor.to(rng.choice(DTYPES)),
+                lambda: tensor * float("nan"),
+                lambda: tensor * float("inf"),
+                lambda: tensor * 1e30,
+                lambda: tensor * 0,
+                lambda: tensor[:0],
+                lambda: tensor.repeat(2, *[1] * (tensor.ndim - 1)),
+                lambda: torch.zeros(()),
+                lambda: torch.zeros(1),
+            ]
+        )
         try:
             value = changed()
         except (RuntimeError, IndexError):
@@ -305,13 +328,28 @@ def _pickle(rng: random.Random, folder: Path) -> None:
     name = rng.choice(sorted(tensors))
     loop: dict[str, Any] = {}
     loop["state_dict"] = loop
-    content: Any = rng.choice([
-        tensors, {**tensors, name: torch.zeros(1).expand(2**20, 2**20)}, {**tensors, name: torch.zeros(2, device="meta")},
-        {key: torch.zeros(1).expand(value.shape) for key, value in tensors.items()}, {**tensors, name: Intruder(folder.parent / "intruder")},
-        {**tensors, name: tensors[name].to_sparse()}, {**tensors, name: tensors[name].to(torch.complex64)}, [tensors], tensors[name],
-        {"state_dict": tensors}, {"model": {f"module.{key}": value for key, value in tensors.items()}}, {1: tensors[name]}, loop, {}, None,
-        {**tensors, name: "text"}, {**tensors, name: bytearray(2**20)}, Intruder(folder.parent / "intruder"),
-    ])  # fmt: skip
+    content: Any = rng.choice(
+        [
+            tensors,
+            {**tensors, name: torch.zeros(1).expand(2**20, 2**20)},
+            {**tensors, name: torch.zeros(2, device="meta")},
+            {key: torch.zeros(()).expand(value.shape) for key, value in tensors.items()},
+            {**tensors, name: Intruder(folder.parent / "intruder")},
+            {**tensors, name: tensors[name].to_sparse()},
+            {**tensors, name: tensors[name].to(torch.complex64)},
+            [tensors],
+            tensors[name],
+            {"state_dict": tensors},
+            {"model": {f"module.{key}": value for key, value in tensors.items()}},
+            {1: tensors[name]},
+            loop,
+            {},
+            None,
+            {**tensors, name: "text"},
+            {**tensors, name: bytearray(2**20)},
+            Intruder(folder.parent / "intruder"),
+        ]
+    )
     torch.save(content, path, _use_new_zipfile_serialization=rng.random() < 0.7, pickle_protocol=rng.choice([2, 4]))
     if rng.random() < 0.1 and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
@@ -332,10 +370,22 @@ def _vocabulary(rng: random.Random, folder: Path) -> None:
     if path is not None:
         lines = path.read_bytes().split(b"\n")
         at = rng.randrange(len(lines))
-        lines[at : at + 1] = rng.choice([
-            [], [b""], [b" "], [lines[0]], [b"\xff\xfe"], [b"a" * 10**6], [lines[at]] * 3, [b"x y z"], [b"\0"], [b"[UNK]"],
-            [b"<|endoftext|> x"], [b"q q"] * 10_000,
-        ])  # fmt: skip
+        lines[at : at + 1] = rng.choice(
+            [
+                [],
+                [b""],
+                [b" "],
+                [lines[0]],
+                [b"\xff\xfe"],
+                [b"a" * 10**6],
+                [lines[at]] * 3,
+                [b"x y z"],
+                [b"\0"],
+                [b"[UNK]"],
+                [b"<|endoftext|> x"],
+                [b"q q"] * 10_000,
+            ]
+        )
         path.write_bytes(b"\n".join(lines))
         return
     paths = [folder / name for name in ("vocab.json", "tokenizer.json", "tokenizer_config.json")]
@@ -345,7 +395,7 @@ def _vocabulary(rng: random.Random, folder: Path) -> None:
     path = rng.choice(found)
     try:
         content = json.loads(path.read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     path.write_text(json.dumps(_mutated(rng, content)))
 
@@ -353,6 +403,8 @@ def _vocabulary(rng: random.Random, folder: Path) -> None:
 def _pipeline(rng: random.Random, folder: Path) -> None:
     """A `tokenizer.json` that says itself what is done to a text, and does too much."""
     path = folder / "tokenizer.json"
+    endless = {"max_length": 10**9, "strategy": "LongestFirst", "stride": 5, "direction": "Left"}
+    filled = {"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None}
     special = {"id": "x", "ids": [0] * rng.choice([1, 10**5]), "tokens": ["x"] * 1}
     multiply = {
         "type": "Replace",
@@ -365,24 +417,64 @@ def _pipeline(rng: random.Random, folder: Path) -> None:
         "content": "aa" * rng.choice([1, 40]),
     }
     content = {
-        "version": "1.0", "truncation": rng.choice([None, {"max_length": 10**9, "strategy": "LongestFirst", "stride": 5, "direction": "Left"}]),
-        "padding": rng.choice([None, {"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0, "pad_token": "x"}]),
-        "added_tokens": rng.choice([[], [{"id": 0, "content": "x", "single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": True}]]),
-        "normalizer": rng.choice([None, multiply, {"type": "Sequence", "normalizers": [again] * rng.choice([2, 40])}, {"type": "Prepend", "prepend": "a" * 10**6}]),
+        "version": "1.0",
+        "truncation": rng.choice([None, endless]),
+        "padding": rng.choice([None, {**filled, "pad_id": 0, "pad_type_id": 0, "pad_token": "x"}]),
+        "added_tokens": rng.choice(
+            [
+                [],
+                [
+                    {
+                        "id": 0,
+                        "content": "x",
+                        "single_word": False,
+                        "lstrip": False,
+                        "rstrip": False,
+                        "normalized": True,
+                        "special": True,
+                    }
+                ],
+            ]
+        ),
+        "normalizer": rng.choice(
+            [
+                None,
+                multiply,
+                {"type": "Sequence", "normalizers": [again] * rng.choice([2, 40])},
+                {"type": "Prepend", "prepend": "a" * 10**6},
+            ]
+        ),
         "pre_tokenizer": rng.choice([None, {"type": "Whitespace"}, {"type": "Nothing"}]),
-        "post_processor": rng.choice([None, {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x", "type_id": 0}}] * rng.choice([1, 500]), "pair": [], "special_tokens": {"x": special}}]),
+        "post_processor": rng.choice(
+            [
+                None,
+                {
+                    "type": "TemplateProcessing",
+                    "single": [{"SpecialToken": {"id": "x", "type_id": 0}}] * rng.choice([1, 500]),
+                    "pair": [],
+                    "special_tokens": {"x": special},
+                },
+            ]
+        ),
         "decoder": None,
-        "model": rng.choice([
-            {"type": "WordLevel", "vocab": {"x": 0, "a": 1}, "unk_token": "x"}, {"type": "BPE", "vocab": {"x": 0, "a": 10**9}, "merges": []},
-            {"type": "Unigram", "vocab": [["x", 0.0], ["a", float("nan")]], "unk_id": rng.choice([0, 9])}, {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]},
-        ]),
-    }  # fmt: skip
+        "model": rng.choice(
+            [
+                {"type": "WordLevel", "vocab": {"x": 0, "a": 1}, "unk_token": "x"},
+                {"type": "BPE", "vocab": {"x": 0, "a": 10**9}, "merges": []},
+                {"type": "Unigram", "vocab": [["x", 0.0], ["a", float("nan")]], "unk_id": rng.choice([0, 9])},
+                {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]},
+            ]
+        ),
+    }
     path.write_text(json.dumps(content))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "x"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     config = folder / "config.json"
-    if rng.random() < 0.7 and config.is_file():
-        described = json.loads(config.read_text())
+    try:
+        described = json.loads(config.read_text()) if config.is_file() and rng.random() < 0.7 else None
+    except ValueError:
+        return
+    if isinstance(described, dict) and isinstance(described.get("text_config", {}), dict):
         described.setdefault("text_config", {})["vocab_size"] = rng.choice([1, 2])
         config.write_text(json.dumps(described))
 
