@@ -315,7 +315,7 @@ def _filter(value: Any) -> int:
     from PIL.Image import Resampling
 
     numbers = {filter_.value for filter_ in Resampling}
-    if isinstance(value, bool) or value not in numbers:
+    if isinstance(value, bool) or not isinstance(value, int) or value not in numbers:
         raise ValueError(f"one of PIL's filter numbers ({min(numbers)} to {max(numbers)})")
     return int(value)
 
