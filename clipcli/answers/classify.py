@@ -21,8 +21,8 @@ class ClassifyOptions:
 
     Attributes:
         top: Labels an image.
-        scoring: What `score` is; `auto` is what the checkpoint was trained with (`scoring.Logits.scoring`), or a softmax
-            where the label set was calibrated.
+        scoring: What `score` is; `auto` is what the checkpoint was trained with (`scoring.Logits.scoring`), or a
+            softmax where the label set was calibrated.
         threshold: Leave labels with a lower score out.
         temperature: Divides the logits before scoring; None for what a calibrated label set says, or else 1.
         coverage: Give every image the set of labels that holds the right one in this share of cases, in place of the
