@@ -28,7 +28,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str | None]:
 
     Raises:
         DamagedModelError: The file is damaged or unreadable.
-        UnsupportedModelError: It is no checkpoint, or needs code to be run.
+        UnsupportedModelError: It is not a checkpoint, or needs code to be run.
     """
     try:
         with path.open("rb") as stream:
@@ -45,7 +45,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str | None]:
         loaded = {name: file.tensor(name) for name in file.shapes()}
     else:
         raise UnsupportedModelError(
-            f"{path} is no checkpoint: neither safetensors nor a file of torch",
+            f"{path} is not a checkpoint: neither safetensors nor a file of torch",
             hint="`clip models list` names models that can be fetched",
         )
     return _plain(loaded, str(path)), activation
@@ -73,7 +73,9 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
             raise DamagedModelError(f"{path} holds a path that climbs out of it: {name!r}")
         roots.add(parts[0])
     if len(roots) != 1:
-        raise DamagedModelError(f"{path} is a zip, but none of torch's: it has {len(roots)} folders where one is usual")
+        raise DamagedModelError(
+            f"{path} is a zip file, but not one of torch's: it has {len(roots)} folders where one is usual"
+        )
 
 
 def _read_pickle(path: Path, *, mmap: bool = False) -> Mapping[str, Any]:
@@ -108,5 +110,5 @@ def _plain(loaded: Mapping[str, Any], source: str) -> dict[str, Tensor]:
         if tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     if not tensors:
-        raise UnsupportedModelError(f"{source} holds no tensors by name, so it is no checkpoint of a network")
+        raise UnsupportedModelError(f"{source} holds no tensors by name, so it is not a checkpoint")
     return tensors

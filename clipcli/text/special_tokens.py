@@ -101,5 +101,5 @@ def _legacy_added_tokens(folder: Path, roles: Mapping[str, str]) -> dict[int, Re
 def _content(record: Any, path: Path) -> str:
     content = record.get("content") if isinstance(record, Mapping) else record
     if not isinstance(content, str) or not content:
-        raise DamagedModelError(f"{path}: {record!r} is no token (a text, or an object with `content`)")
+        raise DamagedModelError(f"{path}: {record!r} is not a token (a text, or an object with `content`)")
     return content
