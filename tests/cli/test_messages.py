@@ -19,6 +19,7 @@ from clipcli.cli.shell import progress
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.help import split_help
 from clipcli.cli.shell.terminal import can_redraw, printable, wants_colour
+from clipcli.settings import config_file
 from man import generate
 from tests.cli.conftest import Clip, Program
 from tests.helpers import messages
@@ -359,6 +360,8 @@ def test_examples_run_as_they_are_printed(
     for name in ("img.jpg", "poster.png", "beach.jpg"):
         Path(name).write_bytes(image)
     write_tables(example)
+    config_file().parent.mkdir(parents=True)
+    config_file().write_text('[profile.work]\ndevice = "cpu"\n')
     for name in ("archive", "work"):
         if f"--library {name}" in example or f"info {name}" in example:
             assert clip("library", "create", home / "photos", "--library", name).status == 0

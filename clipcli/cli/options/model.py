@@ -9,6 +9,7 @@ import typer
 from clipcli.cli.options.inputs import ReadingOptions
 from clipcli.cli.options.panels import MODEL
 from clipcli.cli.shell import completion
+from clipcli.cli.shell.defaults import profile_callback
 
 if TYPE_CHECKING:
     from clipcli.api.model import Model
@@ -58,6 +59,17 @@ DtypeName = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        envvar="CLIPCLI_PROFILE",
+        help="Use the defaults of this profile in config.toml (`clip config`).",
+        callback=profile_callback,
+        is_eager=True,
+        rich_help_panel=MODEL,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,8 @@ class ModelOptions:
             "--no-cache", envvar="CLIPCLI_NO_CACHE", help="Neither use nor keep cached features.", rich_help_panel=MODEL
         ),
     ] = False
+
+    profile: Profile = None
 
     def open(
         self, inputs: ReadingOptions, *, quiet: bool, bars: bool = True, progress: "RunProgress | None" = None
