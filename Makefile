@@ -4,7 +4,7 @@ BIN := .venv/bin
 KINDS := airplane,apple,bicycle,car,cat,dog,elephant,guitar,house,pizza,rose,umbrella
 DEMO := $(BIN)/clip classify clipcli/demo/samples --model demo --labels $(KINDS)
 
-.PHONY: setup demo test check bench format man readme lint-man clean train-demo
+.PHONY: setup demo test check bench format man messages readme lint-man clean train-demo
 
 setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
@@ -36,6 +36,10 @@ train-demo: setup
 # What the pages say of options and fields, from the program and its schemas; the rest of a page is written by hand.
 man: setup
 	$(BIN)/python man/generate.py
+
+# The words of all errors, warnings and hints, in one file that a test compares with; read its diff.
+messages: setup
+	$(BIN)/python -m tests.helpers.messages
 
 # What the README shows of the program: the image of a terminal, and the table of models.
 readme: setup

@@ -104,7 +104,7 @@ class MissingFile(ImageError):
 
 
 class UnreadableImage(ImageError):
-    """The file is no image, is damaged, or its format is not supported."""
+    """The file is not an image, is damaged, or its format is not supported."""
 
 
 class PermissionDenied(ImageError):

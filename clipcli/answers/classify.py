@@ -21,7 +21,8 @@ class ClassifyOptions:
 
     Attributes:
         top: Labels an image.
-        scoring: What `score` is; `auto` is what the checkpoint was trained with (`scoring.Logits.scoring`).
+        scoring: What `score` is; `auto` is what the checkpoint was trained with (`scoring.Logits.scoring`), or a
+            softmax where the label set was calibrated.
         threshold: Leave labels with a lower score out.
         temperature: Divides the logits before scoring; None for what a calibrated label set says, or else 1.
         coverage: Give every image the set of labels that holds the right one in this share of cases, in place of the
@@ -71,11 +72,11 @@ class ClassifyOptions:
             )
         self._check_coverage()
 
-    def scoring_for(self, logits: Logits) -> Scoring:
-        """What `score` is for a checkpoint with these logits; sets of labels are made of a softmax."""
-        if self.coverage is not None:
-            return "softmax"
-        return logits.scoring if self.scoring == "auto" else self.scoring
+    def scoring_for(self, logits: Logits, *, calibrated: bool = False) -> Scoring:
+        """What `score` is for a checkpoint with these logits; temperatures and sets are fitted to a softmax."""
+        if self.scoring != "auto":
+            return self.scoring
+        return "softmax" if calibrated or self.coverage is not None else logits.scoring
 
     def _check_coverage(self) -> None:
         if self.coverage is None:
@@ -101,12 +102,12 @@ class Learned:
     """What a calibration says of a question.
 
     Attributes:
-        temperature: Divides the logits.
+        temperature: Divides the logits before a softmax; None where none was fitted.
         quantile: How much the score of a label in a set may lack of 1; None where no sets are asked for.
         none_below: The best cosine below which an image shows none of the labels; None where it is not known.
     """
 
-    temperature: float = 1.0
+    temperature: float | None = None
     quantile: float | None = None
     none_below: float | None = None
 
@@ -161,14 +162,13 @@ class LabelClassifier:
         self._names = names
         self._features = label_features
         self._logits = logits
-        self.scoring = options.scoring_for(logits) if groups is None else "softmax"
         self._options = options
         self._none_label = none_label
         self._groups = groups
         self._learned = learned or Learned()
-        # A temperature that was learned belongs to the softmax.
-        learned_temperature = self._learned.temperature if self.scoring == "softmax" else 1.0
-        self.temperature = learned_temperature if options.temperature is None else options.temperature
+        fitted = self._learned.temperature
+        self.scoring = "softmax" if groups is not None else options.scoring_for(logits, calibrated=fitted is not None)
+        self.temperature = options.temperature or (fitted if fitted and self.scoring == "softmax" else 1.0)
         if options.threshold is not None and not self.has_scores:
             raise UsageError(
                 "threshold needs scores, and softmax over one label has none",

@@ -23,7 +23,8 @@ class TagOptions:
     """Which labels an image is given.
 
     Attributes:
-        threshold: Least score, for labels that have no threshold of their own; None for `DEFAULT_THRESHOLD`.
+        threshold: Least score, whatever thresholds the labels have of their own; None for those, and for
+            `DEFAULT_THRESHOLD` where a label has none.
         top: The most labels an image gets; None for all that apply.
         exclusive: Groups of which an image gets the best label only.
     """
@@ -49,9 +50,9 @@ class TagOptions:
 
     def threshold_of(self, label: Label) -> float:
         """The least score at which a label is given."""
-        if label.threshold is not None:
-            return label.threshold
-        return DEFAULT_THRESHOLD if self.threshold is None else self.threshold
+        if self.threshold is not None:
+            return self.threshold
+        return DEFAULT_THRESHOLD if label.threshold is None else label.threshold
 
     def check_groups(self, label_set: LabelSet) -> None:
         """Refuse groups that a label set does not have.

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +30,10 @@ from clipcli.labels.label_set import LabelSet
 from clipcli.labels.truth import Truth
 from clipcli.scoring import Floats
 
-if TYPE_CHECKING:
-    pass
-
 FEW_IMAGES = 50
 """With fewer, a calibration error would say more about the images than about the scores."""
+FEW_FOR_A_THRESHOLD = 10
+"""With fewer images of a label, its threshold says more about these than about the label."""
 REPORTED_COVERAGE = 0.95
 
 

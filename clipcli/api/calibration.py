@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from clipcli.answers.classify import ClassifyOptions, Learned
 from clipcli.compute.encoders import Encoders
-from clipcli.errors import LabelSetError, UsageError
+from clipcli.errors import LabelSetError, UsageError, warn
 from clipcli.labels.calibration import Calibration
 from clipcli.labels.expand import question_digest
 from clipcli.labels.label_set import LabelSet
@@ -24,6 +24,20 @@ def calibration_of(encoders: Encoders, label_set: LabelSet) -> Calibration | Non
     return calibration.for_model(encoders.digest, encoders.checkpoint.id, label_set.name)
 
 
+def warn_if_changed(encoders: Encoders, label_set: LabelSet, templates: Sequence[str]) -> None:
+    """Warn if thresholds were fitted to other labels or prompts than they are used for.
+
+    Raises:
+        LabelSetError: They were fitted for another model.
+    """
+    calibration = calibration_of(encoders, label_set)
+    if calibration is not None and question_digest(label_set, tuple(templates)) != calibration.question:
+        warn(
+            f"thresholds of {label_set.name!r} were fitted to other labels, prompts or templates, and may not fit "
+            f"these; {_CALIBRATE}"
+        )
+
+
 def learned_of(encoders: Encoders, label_set: LabelSet, options: ClassifyOptions, templates: Sequence[str]) -> Learned:
     """What a calibration says of a classification through templates; nothing where there is none.
 
@@ -37,7 +51,7 @@ def learned_of(encoders: Encoders, label_set: LabelSet, options: ClassifyOptions
             raise UsageError(f"label set {label_set.name!r} was not calibrated, so no coverage is known", _CALIBRATE)
         return Learned()
     quantile = None if options.coverage is None else _quantile(label_set, calibration, options, templates)
-    return Learned(calibration.temperature or 1.0, quantile, calibration.none_below)
+    return Learned(calibration.temperature, quantile, calibration.none_below)
 
 
 def _quantile(

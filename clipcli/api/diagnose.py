@@ -46,7 +46,7 @@ class DeviceCheck:
         dtype: As `load` takes it.
         name: What the maker calls the device.
         errors: Largest error of each operation, as a part of the largest value, against float64 on the CPU; None if
-            the result holds something that is no number.
+            the result holds something that is not a number.
         ok: Whether all of them are within what the format's rounding explains.
         milliseconds: How long the operations took together, the first call's preparations included.
         failure: What the device says if it cannot do it at all.
@@ -180,7 +180,7 @@ def _operations() -> dict[str, "Callable[[Tensor], Tensor]"]:
 
 
 def _error(compute: "Callable[[Tensor], Tensor]", device: str, dtype: "torch.dtype") -> float | None:
-    """The largest difference from float64 on the CPU, as a part of the largest value; None if any is no number."""
+    """The largest difference from float64 on the CPU, as a part of the largest value; None if any is not a number."""
     import torch
 
     x = torch.randn(50, 768, generator=torch.Generator().manual_seed(_SEED)).to(dtype)

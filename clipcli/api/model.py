@@ -15,7 +15,7 @@ import numpy as np
 from clipcli import hub
 from clipcli.answers.classify import ClassifyOptions, HeadClassifier, LabelClassifier, TextScorer
 from clipcli.answers.tag import Tagger, TagOptions
-from clipcli.api.calibration import calibration_of, learned_of
+from clipcli.api.calibration import learned_of, warn_if_changed
 from clipcli.api.inputs import ImageInput, image_sources, listed
 from clipcli.api.languages import language_warning
 from clipcli.api.questions import answer, check_for_head, labels_of, no_labels, none_label, parent_groups
@@ -272,7 +272,7 @@ class Model:
             UsageError: A group is named that the label set does not have.
             LabelSetError: Its thresholds were fitted for another model.
         """
-        calibration_of(self.encoders, label_set)
+        warn_if_changed(self.encoders, label_set, self.templates_for(label_set, templates))
         label_features = self.encode_labels(label_set, templates)
         # The default background is ours: whoever named labels alone can fix nothing in it.
         background = self.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))

@@ -92,7 +92,7 @@ def read_settings(path: Path) -> Settings:
             preprocessing=_preprocessing(images, path),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise DamagedModelError(f"{path} is no config of a CLIP ({type(error).__name__}: {error})") from error
+        raise DamagedModelError(f"{path} is not a CLIP config ({type(error).__name__}: {error})") from error
 
 
 def _edge(size: Any, path: Path) -> int:

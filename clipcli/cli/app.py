@@ -8,6 +8,7 @@ from clipcli.cli.commands.bench import bench
 from clipcli.cli.commands.cache import cache_app
 from clipcli.cli.commands.calibrate import calibrate
 from clipcli.cli.commands.classify import classify
+from clipcli.cli.commands.config import config
 from clipcli.cli.commands.dedupe import dedupe
 from clipcli.cli.commands.doctor import doctor
 from clipcli.cli.commands.embed import embed
@@ -18,10 +19,10 @@ from clipcli.cli.commands.models import models_app
 from clipcli.cli.commands.score import score
 from clipcli.cli.commands.search import search
 from clipcli.cli.commands.tag import tag
-from clipcli.cli.shell.help import CommandGroup, GroupedCommand
+from clipcli.cli.shell.help import FrontPage, GroupedCommand
 
 app = typer.Typer(
-    cls=CommandGroup,
+    cls=FrontPage,
     no_args_is_help=True,
     rich_markup_mode=None,  # the import of rich takes longer than the whole of --help without it
     pretty_exceptions_enable=False,
@@ -32,20 +33,22 @@ app = typer.Typer(
     clip classify img.jpg --labels cat,dog --model demo
     """,
 )
-app.command(cls=GroupedCommand)(classify)
-app.command(cls=GroupedCommand)(score)
-app.command(cls=GroupedCommand)(tag)
-app.command("eval", cls=GroupedCommand)(evaluate)
-app.command(cls=GroupedCommand)(calibrate)
-app.command(cls=GroupedCommand)(search)
-app.command(cls=GroupedCommand)(embed)
-app.command(cls=GroupedCommand)(dedupe)
-app.command(cls=GroupedCommand)(doctor)
-app.command(cls=GroupedCommand)(bench)
-app.add_typer(cache_app, name="cache")
-app.add_typer(labels_app, name="labels")
-app.add_typer(library_app, name="library")
-app.add_typer(models_app, name="models")
+ASK, FIND, MEASURE, MANAGE = "Ask", "Find", "Measure", "Manage"
+app.command(cls=GroupedCommand, rich_help_panel=ASK)(classify)
+app.command(cls=GroupedCommand, rich_help_panel=ASK)(score)
+app.command(cls=GroupedCommand, rich_help_panel=ASK)(tag)
+app.command(cls=GroupedCommand, rich_help_panel=FIND)(search)
+app.command(cls=GroupedCommand, rich_help_panel=FIND)(dedupe)
+app.command(cls=GroupedCommand, rich_help_panel=FIND)(embed)
+app.add_typer(library_app, name="library", rich_help_panel=FIND)
+app.command("eval", cls=GroupedCommand, rich_help_panel=MEASURE)(evaluate)
+app.command(cls=GroupedCommand, rich_help_panel=MEASURE)(calibrate)
+app.command(cls=GroupedCommand, rich_help_panel=MEASURE)(bench)
+app.add_typer(labels_app, name="labels", rich_help_panel=MANAGE)
+app.add_typer(models_app, name="models", rich_help_panel=MANAGE)
+app.add_typer(cache_app, name="cache", rich_help_panel=MANAGE)
+app.command(cls=GroupedCommand, rich_help_panel=MANAGE)(config)
+app.command(cls=GroupedCommand, rich_help_panel=MANAGE)(doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -159,7 +159,7 @@ class CacheFile:
                     source = Path(f"{self._path}{suffix}")
                     if source.exists():
                         os.replace(source, f"{self._aside}{suffix}")
-                warn(f"the feature cache {self._path} {reason}: renamed to {self._aside.name}, a new one is begun")
+                warn(f"the feature cache {self._path} {reason}: renamed to {self._aside.name}, a new one is started")
             self._open(self._path)
         except (sqlite3.DatabaseError, OSError) as error:
             self._give_up(str(error))

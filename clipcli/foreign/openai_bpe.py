@@ -53,10 +53,10 @@ def _merges(path: Path) -> list[str]:
         with gzip.open(path) as stream:
             text = stream.read(_LARGEST).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DamagedModelError(f"{path} is no gzipped list of merges: {error}") from error
+        raise DamagedModelError(f"{path} is not a gzipped list of merges: {error}") from error
     head, *merges = text.removesuffix("\n").split("\n")
     if "#version" not in head or any(len(merge.split(" ")) != 2 for merge in merges):
-        raise DamagedModelError(f"{path} is no list of merges (two symbols a line, after a line with #version)")
+        raise DamagedModelError(f"{path} is not a list of merges (two symbols per line, after a line with #version)")
     return merges
 
 

@@ -78,4 +78,4 @@ def _unknown(source: str, example: str) -> UnsupportedModelError:
         hint = "its names are those of the hub's layout: give the folder that it lies in, with its config.json"
     else:
         hint = "known are OpenAI's, open_clip's and Chinese-CLIP's own files, and folders in the hub's layout"
-    return UnsupportedModelError(f"{source} is no checkpoint of a known layout: it holds {example}", hint=hint)
+    return UnsupportedModelError(f"{source} is not a checkpoint in a known layout: it holds {example}", hint=hint)

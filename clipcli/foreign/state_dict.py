@@ -30,7 +30,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str | None]:
 
     Raises:
         DamagedModelError: The file is damaged or unreadable.
-        UnsupportedModelError: It is no checkpoint, or needs code to be run.
+        UnsupportedModelError: It is not a checkpoint, or needs code to be run.
     """
     try:
         with path.open("rb") as stream:
@@ -50,7 +50,7 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str | None]:
         loaded = {name: file.tensor(name) for name in file.shapes()}
     else:
         raise refusal(path, ["x.gguf"] if start.startswith(_GGUF) else []) or UnsupportedModelError(
-            f"{path} is no checkpoint: neither safetensors nor a file of torch",
+            f"{path} is not a checkpoint: neither safetensors nor a file of torch",
             hint="`clip models list` names models that can be fetched",
         )
     return _plain(loaded, path), activation
@@ -79,7 +79,9 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
             raise DamagedModelError(f"{path} holds a path that climbs out of it: {name!r}")
         roots.add(parts[0])
     if len(roots) != 1:
-        raise DamagedModelError(f"{path} is a zip, but none of torch's: it has {len(roots)} folders where one is usual")
+        raise DamagedModelError(
+            f"{path} is a zip file, but not one of torch's: it has {len(roots)} folders where one is usual"
+        )
 
 
 def _read_pickle(path: Path, *, mmap: bool = False) -> Mapping[str, Any]:
@@ -109,5 +111,5 @@ def _plain(loaded: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     }
     check_claims(tensors, path)
     if not tensors:
-        raise UnsupportedModelError(f"{path} holds no tensors by name, so it is no checkpoint of a network")
+        raise UnsupportedModelError(f"{path} holds no tensors by name, so it is not a checkpoint")
     return {name: tensors[stored] for stored, name in without_wrapper(tensors).items()}

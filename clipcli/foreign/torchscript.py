@@ -46,7 +46,7 @@ def read_torchscript(archive: zipfile.ZipFile, source: str) -> tuple[dict[str, T
 
     Raises:
         DamagedModelError: The archive is damaged, or refers to more than there is in it.
-        UnsupportedModelError: It needs something that is no tensor.
+        UnsupportedModelError: It needs something that is not a tensor.
     """
     reader = _Reader(archive, source)
     module = reader.read_pickle("data")
@@ -100,7 +100,7 @@ class _Reader:
             return _Unpickler(content, lambda key: self.member(f"{name}/{key}")).load()
         except _NotATensor as error:
             raise UnsupportedModelError(
-                f"{self.source} needs {error} to be read, which is no tensor",
+                f"{self.source} needs {error} to be read, which is not a tensor",
                 hint="no code in a file is ever run; save the model's state dict, or use its safetensors",
             ) from error
         except DamagedModelError:

@@ -4,6 +4,7 @@ huggingface_hub owns download and cache.
 """
 
 from clipcli.hub.cache import TOKENIZER_FILES, missing_files, weight_files
+from clipcli.hub.default import default_model, set_default_model
 from clipcli.hub.registry import CHECKPOINTS, DEFAULT_MODEL, DEMO, Checkpoint, checkpoints_for, find_checkpoint
 from clipcli.hub.remote import why_unreachable
 from clipcli.hub.resolve import (
@@ -18,7 +19,6 @@ from clipcli.hub.resolve import (
     model_folder,
     pull_model,
 )
-from clipcli.hub.settings import config_file, default_model, set_default_model
 from clipcli.hub.stored import FileCheck, Removal, StoredModel, check_file, plan_removal, stored_models, verify_files
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "StoredModel",
     "check_file",
     "checkpoints_for",
-    "config_file",
     "default_model",
     "demo_folder",
     "fetch_model",

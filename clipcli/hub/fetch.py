@@ -209,7 +209,7 @@ def _writing(hub_id: str, folder: Path) -> Iterator[None]:
         if error.errno in _FORBIDDEN:
             raise ClipError(
                 f"the model cache cannot be written: {error.filename or folder}: {error.strerror}",
-                hint="set HF_HOME (or HF_HUB_CACHE) to a folder of your own, or mend its permissions",
+                hint="set HF_HOME (or HF_HUB_CACHE) to a folder of your own, or fix its permissions",
             ) from error
         raise ClipError(
             f"{hub_id} could not be stored in {folder}: {error}", hint="set HF_HOME to a folder on another disk"

@@ -93,7 +93,7 @@ def pull_model(
     """Bring a hub model up to date: ask for its files at a revision, check those that are here, fetch the others.
 
     Raises:
-        UsageError: It is no hub model.
+        UsageError: It is not a hub model.
         ModelError: As `fetch_model`.
         ClipError: It cannot be stored.
     """
@@ -128,7 +128,7 @@ def hub_id_of(name: str) -> str:
     """The hub id that a name stands for.
 
     Raises:
-        ModelNotFoundError: The name is no alias and not spelled like a hub id.
+        ModelNotFoundError: The name is not an alias and not spelled like a hub id.
     """
     row = find_checkpoint(name)
     if row is not None:

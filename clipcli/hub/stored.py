@@ -116,7 +116,7 @@ def plan_removal(hub_id: str) -> Removal:
         )
     try:
         scan = scan_cache_dir(cache.cache_folder())
-    except (OSError, ValueError):  # a ref of any model that is no text, or may not be read
+    except (OSError, ValueError):  # a ref of any model that is not a text, or may not be read
         return _plain_removal(hub_id, folder)
     repo = next((repo for repo in scan.repos if repo.repo_path == folder.resolve()), None)
     if repo is None or not repo.revisions or folder.is_symlink():

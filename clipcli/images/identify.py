@@ -1,6 +1,6 @@
 """Recognises image files and says what is wrong with those that cannot be read. Never imports torch.
 
-It stands apart from `decode` because telling a user why a file is no image takes more care than decoding one.
+It stands apart from `decode` because telling a user why a file is not an image takes more care than decoding one.
 Pillow is imported inside functions.
 """
 

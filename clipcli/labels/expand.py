@@ -58,7 +58,7 @@ def question_digest(label_set: LabelSet, templates: Sequence[str]) -> str:
     return hashlib.blake2b(json.dumps(question).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-# How a descriptor that is no noun begins, and what then stands before it.
+# How a descriptor that is not a noun begins, and what then stands before it.
 _VERBS = frozenset("is are has have can may often usually typically lives comes".split())
 _STATES = frozenset("used made covered seen found shaped".split())
 

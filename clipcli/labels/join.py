@@ -16,7 +16,8 @@ def join(sets: Sequence[LabelSet], *, own_templates: bool = True) -> LabelSet:
 
     A name that several sets have is one label, that of the first of them, with a warning (`ClipWarning`). Labels keep
     their thresholds and groups. Where the sets' templates differ, each label is given its own set's prompts in full.
-    The background is that of all sets together, and `none` that of the first set that has one.
+    The background is that of all sets together, and `none` that of the first set that has one. What was calibrated for
+    one of the sets, thresholds included, does not hold for all of them and is left out, with a warning.
 
     Args:
         sets: At least one.
@@ -32,6 +33,7 @@ def join(sets: Sequence[LabelSet], *, own_templates: bool = True) -> LabelSet:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise LabelSetError(f"label set {twice!r} is given twice", hint="give each label set once")
+    sets = _uncalibrated(sets)
     templates = {label_set.templates or default_templates(label_set) for label_set in sets}
     differ = own_templates and len(templates) > 1
     return LabelSet(
@@ -42,6 +44,23 @@ def join(sets: Sequence[LabelSet], *, own_templates: bool = True) -> LabelSet:
         none=next((label_set.none for label_set in sets if label_set.none is not None), None),
         background=_backgrounds(sets),
     )
+
+
+def _uncalibrated(sets: Sequence[LabelSet]) -> list[LabelSet]:
+    """The sets without what was fitted to each alone: other labels and another background would change it."""
+    calibrated = [label_set.name for label_set in sets if label_set.calibration is not None]
+    if calibrated:
+        warn(f"calibrated for itself alone and used without its calibration and thresholds: {', '.join(calibrated)}")
+    return [
+        label_set
+        if label_set.calibration is None
+        else replace(
+            label_set,
+            labels=tuple(replace(label, threshold=None) for label in label_set.labels),
+            calibration=None,
+        )
+        for label_set in sets
+    ]
 
 
 def _union(sets: Sequence[LabelSet]) -> tuple[Label, ...]:

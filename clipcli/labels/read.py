@@ -221,7 +221,7 @@ def _placed(node: Node, error: LabelSetError) -> LabelSetError:
 def _language(fields: dict[str, Node]) -> str | None:
     language = _text(fields, "language")
     if language and not _LANGUAGE.fullmatch(language):
-        raise fields["language"].error(f"{language!r} is no language tag", hint="write en, zh, pt-BR ...")
+        raise fields["language"].error(f"{language!r} is not a language tag", hint="write en, zh, pt-BR ...")
     return language or None
 
 

@@ -101,23 +101,23 @@ class Node:
         """Return the members of a list.
 
         Raises:
-            LabelSetError: If it is no list.
+            LabelSetError: If it is not a list.
         """
         if not isinstance(self.yaml, yaml.SequenceNode):
             node = self.yaml
             if isinstance(node, yaml.ScalarNode) and not node.style and _DASH_WITHOUT_SPACE.match(node.value):
                 raise _no_space_after_dash(self.file, node.start_mark.line + 1, node.value)
-            raise self.error(f"{what} must be a list", hint=f'"{what}: [one, two]", or one a line after "- "')
+            raise self.error(f"{what} must be a list", hint=f'"{what}: [one, two]", or one per line after "- "')
         return [Node(self.file, node) for node in self.yaml.value]
 
     def fields(self, known: Sequence[str], what: str) -> dict[str, "Node"]:
         """Return the values of a mapping by their keys.
 
         Raises:
-            LabelSetError: If it is no mapping, a key is repeated, or a key is not among the known ones.
+            LabelSetError: If it is not a mapping, a key is repeated, or a key is not among the known ones.
         """
         if not isinstance(self.yaml, yaml.MappingNode):
-            raise self.error(f"{what} must hold keys ({', '.join(known)})", hint='write "key: value", one a line')
+            raise self.error(f"{what} must hold keys ({', '.join(known)})", hint='write "key: value", one per line')
         fields: dict[str, Node] = {}
         lines: dict[str, int] = {}
         for key, value in self._pairs():

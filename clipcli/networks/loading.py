@@ -96,7 +96,7 @@ class TensorsInMemory:
 class PickledFile(TensorsInMemory):
     """Weights of a `pytorch_model.bin`, read with `weights_only=True`.
 
-    They stay memory-mapped, but for files of torch before 1.6, which are no archives and are read as a whole.
+    They stay memory-mapped, but for files of torch before 1.6, which are not archives and are read as a whole.
     """
 
     def __init__(self, path: Path) -> None:
@@ -228,7 +228,7 @@ def reason_of(error: Exception) -> str:
     """Why torch does not read a file, in one line and without its advice to run the code in it."""
     found = re.search(r"GLOBAL (\S+)", str(error))
     if found:
-        return f"it needs {found[1]}, which is no tensor"
+        return f"it needs {found[1]}, which is not a tensor"
     found = re.search(r"WeightsUnpickler error: ([^\n]+)", str(error))
     return found[1] if found else next(iter(str(error).splitlines()), type(error).__name__)
 

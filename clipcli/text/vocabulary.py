@@ -140,7 +140,7 @@ def read_bpe(folder: Path) -> Vocabulary:
             continue
         left, space, right = line.partition(" ")
         if not space:
-            raise DamagedModelError(f"{path}, line {number}: {line!r} is no merge of two symbols")
+            raise DamagedModelError(f"{path}, line {number}: {line!r} is not a merge of two symbols")
         merges.append((left, right))
     return Vocabulary(read_json_if_there(folder / "vocab.json"), merges)
 
@@ -178,7 +178,7 @@ def read_sentencepiece(folder: Path) -> Vocabulary:
 
     Raises:
         UnsupportedModelError: The optional packages are not installed.
-        DamagedModelError: The file is no SentencePiece model.
+        DamagedModelError: The file is not a SentencePiece model.
     """
     model = _read_model(folder / "sentencepiece.bpe.model")
     special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
@@ -216,6 +216,6 @@ def _read_model(path: Path) -> Any:
         model.ParseFromString(read_file(path))
     except DecodeError as error:
         raise DamagedModelError(
-            f"{path} is no SentencePiece model: {error}", hint="fetch the checkpoint again"
+            f"{path} is not a SentencePiece model: {error}", hint="fetch the checkpoint again"
         ) from error
     return model

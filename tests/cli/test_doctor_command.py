@@ -21,7 +21,7 @@ B32 = "openai/clip-vit-base-patch32"
 
 def report_of(outcome: Outcome) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(outcome.stdout)
-    check_document("clipcli.doctor-1", report)
+    check_document("clipcli.doctor-2", report)
     assert (outcome.status == 0) is report["ok"] is (report["problem"] is None)
     return report
 
@@ -120,7 +120,8 @@ def test_the_folder_of_settings(writable: bool, clip: Clip, tmp_path: Path, monk
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: allowed(path, mode) and (writable or path != tmp_path))
     setting = {"CLIPCLI_CONFIG_DIR": str(tmp_path)}
-    assert report_of(clip("doctor", "--json", **setting))["settings"] == {"path": str(tmp_path), "writable": writable}
+    settings = report_of(clip("doctor", "--json", **setting))["settings"]
+    assert (settings["path"], settings["writable"]) == (str(tmp_path), writable)
     assert f"  folder  {tmp_path}{'' if writable else ', not writable'}\n" in clip("doctor", "-v", **setting).stdout
     assert (f"! settings  {tmp_path}, not writable\n" in clip("doctor", **setting).stdout) is not writable
 

@@ -43,7 +43,7 @@ def test_every_command_shows_two_to_four_examples_of_itself(clip: Clip, path: tu
     assert (2 if path else 1) <= len(examples) <= 4  # the front page is one screen
     assert all(" ".join(("clip", *path)) in example for example in examples)
     shown = clip(*path, "--help").stdout
-    assert "\nExamples:\n" + "".join(f"  {example}\n" for example in examples) in shown
+    assert ("\nExamples:\n" if path else "\n") + "".join(f"  {example}\n" for example in examples) in shown
 
 
 @every_command
@@ -59,8 +59,10 @@ def test_the_bare_command_is_one_screen_with_a_first_example(clip: Clip) -> None
     outcome = clip()
     page = outcome.stdout + outcome.stderr
     assert len(page.splitlines()) <= 23, "a screen has 24 lines, and one of them is the prompt's"
-    assert page.index("clip classify img.jpg --labels cat,dog") < page.index("Commands:") < page.index("Options:")
-    assert {path[0] for path in TREE if path} <= set(re.findall(r"^  (\w+)", page, re.MULTILINE))
+    assert page.index("clip classify img.jpg --labels cat,dog") < page.index("\nAsk ") < page.index("Options:")
+    rows = re.findall(r"^(\w*) +(\w+)  +\S", page.partition("--model demo\n")[2], re.MULTILINE)
+    assert sorted(name for _, name in rows) == sorted({path[0] for path in TREE if path})
+    assert [title for title, _ in rows if title] == ["Ask", "Find", "Measure", "Manage"]
 
 
 def test_options_stand_in_their_groups(clip: Clip) -> None:

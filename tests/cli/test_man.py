@@ -132,7 +132,7 @@ def test_references_lead_somewhere(name: str) -> None:
 def test_what_is_written_by_hand_uses_options_that_exist(name: str) -> None:
     every = set().union(*map(options_of, COMMANDS)) | {"--help", "-h"}
     prose = re.sub(r'\.\\" begin generated.*?\.\\" end generated', "", PAGES[name], flags=re.DOTALL)
-    assert {f"--{option}" for option in re.findall(r"\bFl -([a-z][a-z-]*)", prose)} <= every
+    assert {f"--{option}" for option in re.findall(r"\bFl -([a-z][a-z0-9-]*)", prose)} <= every
     for line in re.findall(r"^(?:\.Dl )?(?:.*\| |.*=\S+ |  )?(clip [a-z][^|\n]*)", prose, re.MULTILINE):
         words = re.sub(r"'[^']*'|\"[^\"]*\"", "TEXT", line).split()[1:]
         used = next((tuple(words[:depth]) for depth in (2, 1) if tuple(words[:depth]) in COMMANDS), None)

@@ -1,6 +1,5 @@
 """What people are told, and how: on terminals of all kinds, in pipes, by names that hold control characters."""
 
-import ast
 import fcntl
 import io
 import os
@@ -8,22 +7,22 @@ import pty
 import re
 import shlex
 import struct
-import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 
-import clipcli
 from clipcli.cli.shell import progress
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.help import split_help
 from clipcli.cli.shell.terminal import can_redraw, printable, wants_colour
+from clipcli.settings import config_file
 from man import generate
 from tests.cli.conftest import Clip, Program
+from tests.helpers import messages
 
 LABELS = ("-l", "cat,dog")
 BLOCKS = re.compile("[\u2500-\u259f⠀-⣿]")
@@ -306,34 +305,22 @@ def test_a_quiet_download_is_not(no_bar: tuple[io.StringIO, bool]) -> None:
     assert stream.getvalue() == ""
 
 
-def spoken() -> Iterator[tuple[str, str]]:
-    """Every message and hint of an error in the program, with its place; what is filled in is {}."""
-    for path in sorted(Path(clipcli.__file__).parent.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            name = getattr(getattr(node, "func", None), "id", "")
-            if isinstance(node, ast.Call) and (name in ERRORS or name == "say"):
-                hints = [keyword.value for keyword in node.keywords if keyword.arg == "hint"]
-                for text in [*node.args[:1], *hints]:
-                    if isinstance(text, ast.Constant | ast.JoinedStr):
-                        parts = getattr(text, "values", [text])
-                        words = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
-                        yield f"{path.name}:{node.lineno}", words
-
-
-ERRORS = {name for name, value in vars(sys.modules["clipcli.errors"]).items() if isinstance(value, type)}
+def test_messages_are_those_of_the_golden_file() -> None:
+    """Wording is asserted here and nowhere else; `make messages` writes the file anew, and its diff is to be read."""
+    assert messages.golden() == messages.GOLDEN.read_text(encoding="utf-8")
 
 
 def test_messages_begin_small_and_end_without_a_full_stop() -> None:
     names = re.compile(r"[A-Z_]{2}|CLIP|Pillow|HEIC")
-    spoken_words = list(spoken())
-    assert len(spoken_words) > 250
-    assert [(place, text) for place, text in spoken_words if text[:1].isupper() and not names.match(text)] == []
-    assert [(place, text) for place, text in spoken_words if re.search(r"(?<!\.\.)\.$", text)] == []
+    said = list(messages.messages())
+    assert len(said) > 500
+    assert [(place, text) for place, text in said if text[:1].isupper() and not names.match(text)] == []
+    assert [(place, text) for place, text in said if re.search(r"(?<!\.\.)\.$", text)] == []
 
 
 def test_no_message_blames_or_shouts() -> None:
     words = re.compile(r"\b(invalid|illegal|you must|you did|failed to|oops|sorry|please|fatal|unexpected)\b", re.I)
-    assert [(place, text) for place, text in spoken() if words.search(text)] == []
+    assert [(place, text) for place, text in messages.messages() if words.search(text)] == []
 
 
 EXAMPLES = dict.fromkeys(
@@ -373,6 +360,8 @@ def test_examples_run_as_they_are_printed(
     for name in ("img.jpg", "poster.png", "beach.jpg"):
         Path(name).write_bytes(image)
     write_tables(example)
+    config_file().parent.mkdir(parents=True)
+    config_file().write_text('[profile.work]\ndevice = "cpu"\n')
     for name in ("archive", "work"):
         if f"--library {name}" in example or f"info {name}" in example:
             assert clip("library", "create", home / "photos", "--library", name).status == 0

@@ -339,6 +339,7 @@ def test_calibrate(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) ->
     tagged = clip("tag", labelled / "rain", "-s", into)
     assert any("rain" in labels_of(row) for row in tagged.rows)
     assert "unchanged, for want of images: 3 labels" in outcome.stderr
+    assert "fewer than 10 images, which may not hold: 2 labels" in outcome.stderr
 
 
 def test_calibrate_with_a_csv(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:

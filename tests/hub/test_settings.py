@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from clipcli.errors import ClipError
-from clipcli.hub import DEFAULT_MODEL, config_file, default_model, set_default_model
+from clipcli.hub import DEFAULT_MODEL, default_model, set_default_model
+from clipcli.settings import config_file
 
 
 def test_without_settings() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import clipcli
-from clipcli.compute.torch_backend import text_encoder
+from clipcli.compute.torch_backend.text_encoder import WORTH_FUSING
 from clipcli.labels.label_set import Label, LabelSet
 from tests.helpers.checkpoints import CHINESE, WORDS, WRITERS, write_clip
 from tests.helpers.reference import Reference
@@ -36,15 +36,11 @@ def one_at_a_time(reference: Reference, texts: list[str]) -> np.ndarray:
     return np.concatenate([reference.text_features([text]) for text in texts])
 
 
-@pytest.mark.parametrize("tokens", [40, 512])
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-def test_features_of_many_prompts(
-    pair: tuple[Path, Reference], tokens: int, backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(text_encoder, "_TOKENS", tokens)
+def test_features_of_many_prompts(pair: tuple[Path, Reference], backend: str) -> None:
     folder, reference = pair
     texts = prompts()
-    assert len(texts) > text_encoder._WORTH_FUSING
+    assert len(texts) > WORTH_FUSING
     model = clipcli.load(str(folder), cache=False)
     if backend == "torch":
         _ = model.encoders.image  # of any number of images: torch, which is then used for everything

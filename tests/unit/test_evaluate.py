@@ -1,5 +1,6 @@
 """From labelled images to figures, from Python: evaluation, comparison, calibration, and what a calibration does."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from clipcli.api.calibrate import calibrate
 from clipcli.api.evaluate import Exam, compare, evaluate_captions
 from clipcli.api.truth import read_truth
 from clipcli.errors import ClipError, LabelSetError, UsageError
+from clipcli.labels.join import join
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.labels.truth import Captioned
 from clipcli.scoring import Logits
@@ -119,6 +121,28 @@ def test_everything_is_learned_and_used(model: clipcli.Model, labelled: Path) ->
             assert prediction.score is not None and prediction.score >= 1 - quantile - 1e-6
 
 
+def test_thresholds_say_when_prompts_are_not_those_that_they_were_fitted_to(
+    model: clipcli.Model, labelled: Path
+) -> None:
+    truth = read_truth(str(labelled))
+    learned = calibrate(Exam.take(model, truth.paths), truth)
+    with warnings.catch_warnings(action="error", category=clipcli.errors.ClipWarning):
+        model.tagger(learned.label_set)
+    with pytest.warns(clipcli.errors.ClipWarning, match="thresholds"):
+        model.tagger(learned.label_set, templates=["something {}"])
+
+
+def test_what_was_calibrated_for_one_set_is_not_used_for_several(model: clipcli.Model, labelled: Path) -> None:
+    truth = read_truth(str(labelled))
+    learned = calibrate(Exam.take(model, truth.paths), truth).label_set
+    assert any(label.threshold is not None for label in learned.labels)
+    other = LabelSet("other", (Label("sky", threshold=0.25),))
+    with pytest.warns(clipcli.errors.ClipWarning, match="calibrated"):
+        both = join([learned, other])
+    assert both.calibration is None
+    assert [label.name for label in both.labels if label.threshold is not None] == ["sky"]
+
+
 def test_coverage_holds_on_the_images_that_it_was_fitted_to(model: clipcli.Model, labelled: Path) -> None:
     truth = read_truth(str(labelled))
     learned = calibrate(Exam.take(model, truth.paths), truth)
@@ -194,6 +218,8 @@ def test_a_learned_temperature_belongs_to_the_softmax() -> None:
 
     assert classifier().temperature == 2 and classifier(temperature=1.0).temperature == 1
     assert classifier(scoring="sigmoid").temperature == 1
+    trained_with_sigmoid = LabelClassifier(("a", "b"), features, Logits(10.0, -5.0), ClassifyOptions(), learned=learned)
+    assert (trained_with_sigmoid.scoring, trained_with_sigmoid.temperature) == ("softmax", 2)
     near, far = np.float32([0.6, 0.8]), np.float32([0.3, 0.2])
     assert classifier().answer("x", near).label == "b"
     answer = classifier().answer("x", far)

@@ -119,7 +119,7 @@ class Intruder:
 def test_no_code_in_an_archive_is_run(protocol: int, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     path = archive(tmp_path / "a.pt", pickle.dumps(Intruder(trace), protocol))
-    with pytest.raises(UnsupportedModelError, match=r"a\.pt needs .*mkdir to be read, which is no tensor") as caught:
+    with pytest.raises(UnsupportedModelError, match=r"a\.pt needs .*mkdir to be read, which is not a tensor") as caught:
         read_foreign(path)
     assert "no code in a file is ever run" in str(caught.value.hint)
     assert not trace.exists()
@@ -229,7 +229,7 @@ def test_a_zip_that_is_none_of_torchs(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as writer:
         writer.writestr("one/a.jpg", b"x")
         writer.writestr("two/b.jpg", b"x")
-    with pytest.raises(DamagedModelError, match="none of torch's"):
+    with pytest.raises(DamagedModelError, match=r"photos\.zip"):
         read_foreign(tmp_path / "photos.zip")
 
 
@@ -312,7 +312,7 @@ def test_no_code_in_a_pickle_is_run(tmp_path: Path) -> None:
     for new in (True, False):
         path = saved({"x": Intruder(trace)}, tmp_path / "evil.pt", _use_new_zipfile_serialization=new)
         with pytest.raises(
-            UnsupportedModelError, match=r"as tensors only: it needs \S+mkdir, which is no tensor"
+            UnsupportedModelError, match=r"as tensors only: it needs \S+mkdir, which is not a tensor"
         ) as caught:
             read_foreign(path)
         assert "\n" not in str(caught.value)  # torch's advice to run it all the same
@@ -331,7 +331,7 @@ def test_a_whole_model_instead_of_its_state(tmp_path: Path) -> None:
         ([torch.zeros(1)], "holds a list"),
         ({"epoch": 3}, "no tensors by name"),
         ({"encoder.weight": torch.zeros(1)}, "holds encoder.weight"),
-        ({"vision_model.post_layernorm.weight": torch.zeros(1)}, "no checkpoint of a known layout"),
+        ({"vision_model.post_layernorm.weight": torch.zeros(1)}, "post_layernorm"),
         ({"token_embedding.weight": torch.zeros(2, 2).to_sparse()}, "sparse, quantized"),
     ],
 )
@@ -350,7 +350,7 @@ def test_the_hubs_own_names_are_told_to_give_the_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"version https://git-lfs.github.com/spec/v1\n"])
 def test_files_of_another_kind(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file.pt").write_bytes(content)
-    with pytest.raises(UnsupportedModelError, match=r"file\.pt is no checkpoint"):
+    with pytest.raises(UnsupportedModelError, match=r"file\.pt is not a checkpoint"):
         read_foreign(tmp_path / "file.pt")
 
 

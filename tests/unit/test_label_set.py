@@ -79,7 +79,7 @@ def test_the_smallest_file(tmp_path: Path) -> None:
         ("labels:\n- cat\n- ~", 3, "nothing", 'quote it: "~"'),
         ("labels:\n- cat\n-\n", 3, "label is empty", "remove the line"),
         ("language: no\nlabels: [katt]", 1, "language no is a yes/no", 'quote it: "no"'),
-        ("language: English words\nlabels: [a]", 1, "no language tag", "en"),
+        ("language: English words\nlabels: [a]", 1, "English words", "en"),
         ("labels:\n\t- cat", 2, "a tab", "spaces"),
         ("labels:\n  - cat\n \t- dog", 3, "a tab", "spaces"),
         ("name: x\nlabel: [a]", 2, "unknown key 'label'", "'labels'"),

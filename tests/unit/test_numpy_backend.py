@@ -20,7 +20,6 @@ from torch import Tensor
 from clipcli.checkpoints.config import ModelConfig, read_config
 from clipcli.checkpoints.towers import ACTIVATIONS as NAMES
 from clipcli.checkpoints.towers import ClipTextConfig, VisionConfig
-from clipcli.compute.numpy_backend import text_encoder
 from clipcli.compute.numpy_backend.activations import ACTIVATIONS
 from clipcli.compute.numpy_backend.cores import _thread_count, on_all_cores, single_threaded_products
 from clipcli.compute.numpy_backend.image_encoder import NumpyImageEncoder
@@ -51,10 +50,10 @@ def image_encoder(folder: Path, **more: object) -> NumpyImageEncoder:
     return NumpyImageEncoder(vision, weights_of(folder), preprocessing, **more)  # type: ignore[arg-type]
 
 
-def texts_encoder(folder: Path) -> NumpyTextEncoder:
+def texts_encoder(folder: Path, **sizes: int) -> NumpyTextEncoder:
     config = read_config(folder)
     assert config.text is not None
-    return NumpyTextEncoder(config.text, config.projection_dim, weights_of(folder))
+    return NumpyTextEncoder(config.text, config.projection_dim, weights_of(folder), **sizes)
 
 
 def network(folder: Path) -> DualEncoder:
@@ -128,10 +127,9 @@ def test_text_features_are_the_networks(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("tokens", [1, 32, 100_000])
-def test_packs_and_batches_of_any_size(checkpoint: Path, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packs_and_batches_of_any_size(checkpoint: Path, tokens: int) -> None:
     ids = sequences(read_config(checkpoint))
-    monkeypatch.setattr(text_encoder, "_TOKENS", tokens)
-    assert_same(texts_encoder(checkpoint).encode(ids), expected_texts(checkpoint, ids))
+    assert_same(texts_encoder(checkpoint, tokens_at_once=tokens).encode(ids), expected_texts(checkpoint, ids))
 
 
 def test_equal_texts_are_encoded_once_and_in_the_order_given(checkpoint: Path) -> None:

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from clipcli.checkpoints.config import read_config
-from clipcli.compute.torch_backend import text_encoder
 from clipcli.compute.torch_backend.fused_text import FusedTextTower
 from clipcli.compute.torch_backend.text_encoder import TorchTextEncoder
 from clipcli.networks.dual_encoder import DualEncoder
@@ -22,14 +21,9 @@ def network(folder: Path, dtype: torch.dtype = torch.float32) -> DualEncoder:
 
 
 def encode_ids(
-    model: DualEncoder, ids: list[tuple[int, ...]], pad: int, on_progress: Progress = unobserved
+    model: DualEncoder, ids: list[tuple[int, ...]], pad: int, on_progress: Progress = unobserved, **sizes: int
 ) -> np.ndarray:
-    return TorchTextEncoder(copy.deepcopy(model), pad).encode(ids, on_progress)
-
-
-@pytest.fixture(autouse=True)
-def always_fused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_encoder, "_WORTH_FUSING", 0)
+    return TorchTextEncoder(copy.deepcopy(model), pad, worth_fusing=0, **sizes).encode(ids, on_progress)
 
 
 @torch.inference_mode()
@@ -71,13 +65,10 @@ def test_features_are_those_of_one_text_at_a_time(model: DualEncoder) -> None:
 
 
 @pytest.mark.parametrize(("tokens", "block"), [(8, 1), (33, 2), (64, 32), (512, 32), (100_000, 64)])
-def test_packs_and_batches_of_any_size(
-    model: DualEncoder, monkeypatch: pytest.MonkeyPatch, tokens: int, block: int
-) -> None:
+def test_packs_and_batches_of_any_size(model: DualEncoder, tokens: int, block: int) -> None:
     ids = prompts(model, seed=1)
-    monkeypatch.setattr(text_encoder, "_TOKENS", tokens)
-    monkeypatch.setattr(text_encoder, "_BLOCK", block)
-    np.testing.assert_allclose(encode_ids(model, ids, 1), one_at_a_time(model, ids), atol=1e-5)
+    got = encode_ids(model, ids, 1, tokens_at_once=tokens, block=block)
+    np.testing.assert_allclose(got, one_at_a_time(model, ids), atol=1e-5)
 
 
 def test_order_and_repetition_move_nothing(model: DualEncoder) -> None:
@@ -89,7 +80,7 @@ def test_order_and_repetition_move_nothing(model: DualEncoder) -> None:
     assert (shuffled[-1] == shuffled[-2]).all()
 
 
-def test_equal_texts_are_computed_once(model: DualEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_texts_are_computed_once(model: DualEncoder) -> None:
     ids = prompts(model, 10)
     seen: list[tuple[int, int]] = []
     encode_ids(model, ids * 7, 1, lambda done, total: seen.append((done, total)))
@@ -108,15 +99,13 @@ def test_the_tree_computes_each_prefix_once(clip: DualEncoder, monkeypatch: pyte
     )
     encode_ids(clip, ids, 1)
     assert widths == [64]  # 5 + 20 * 2 nodes, in blocks of 32
-    monkeypatch.setattr(text_encoder, "_TOKENS", 32)
     widths.clear()
-    encode_ids(clip, ids, 1)
+    encode_ids(clip, ids, 1, tokens_at_once=32)
     assert widths == [32, 32]
 
 
-def test_few_texts_need_no_rearranged_tower(clip: DualEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_encoder, "_WORTH_FUSING", 30)
-    encoder = TorchTextEncoder(copy.deepcopy(clip), 1)
+def test_few_texts_need_no_rearranged_tower(clip: DualEncoder) -> None:
+    encoder = TorchTextEncoder(copy.deepcopy(clip), 1, worth_fusing=30)
     ids = list(dict.fromkeys(prompts(clip, 100)))
     few = encoder.encode(ids[:29])
     assert "_tower" not in vars(encoder)

@@ -80,12 +80,17 @@ def run_calibration(
 
 def _details(learned: "Calibrated") -> list[str]:
     """What there is to know of it, a line each."""
-    from clipcli.api.calibrate import FEW_IMAGES, REPORTED_COVERAGE
+    from clipcli.api.calibrate import FEW_FOR_A_THRESHOLD, FEW_IMAGES, REPORTED_COVERAGE
 
     found: list[str] = []
     unfitted = sum(fit.threshold is None for fit in learned.thresholds)
     if unfitted:
         found.append(f"thresholds unchanged, for want of images: {counted(unfitted, 'label')}")
+    few = sum(fit.threshold is not None and fit.images < FEW_FOR_A_THRESHOLD for fit in learned.thresholds)
+    if few:
+        found.append(
+            f"thresholds fitted to fewer than {FEW_FOR_A_THRESHOLD} images, which may not hold: {counted(few, 'label')}"
+        )
     if learned.temperature is None:
         found.append(f"no temperature: {_why_none(learned)}")
     else:

@@ -1,6 +1,6 @@
 """`clip doctor`: what this machine has, whether it computes right, and whether the default job would run.
 
-The report's shape is `schemas/clipcli.doctor-1.json`.
+The report's shape is `schemas/clipcli.doctor-2.json`.
 """
 
 import importlib.util
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcli.cli.options import DeviceName, DtypeName, ModelName, Revision
+from clipcli.cli.options import DeviceName, DtypeName, ModelName, Profile, Revision
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.output.documents.doctor import doctor_text, error_text
 from clipcli.cli.shell.boundary import worded
+from clipcli.cli.shell.defaults import PROGRAM, Default, all_defaults
 from clipcli.cli.shell.terminal import wants_colour
 from clipcli.errors import ClipError, ExitStatus
 from clipcli.files import dump
@@ -46,6 +47,7 @@ def doctor(
     revision: Revision = None,
     device: DeviceName = "auto",
     dtype: DtypeName = "auto",
+    profile: Profile = None,
     offline: Annotated[
         bool, typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Do not ask whether the hub is there.")
     ] = False,
@@ -69,7 +71,12 @@ def doctor(
     checks = check_devices()
     hub_report = _hub(offline)
     job, problem = _job(model, revision, device, dtype, checks, hub_report)
-    report = _report(job, None if problem is None else worded(problem, ctx), checks, hub_report)
+    defaults: list[Default] = []
+    try:
+        defaults = all_defaults(ctx.find_root().command, profile)
+    except ClipError as error:  # nothing runs before that is fixed
+        problem = error
+    report = _report(job, None if problem is None else worded(problem, ctx), checks, hub_report, defaults)
     text = dump(report, indent=1) if json else "\n".join(doctor_text(report, verbose=verbose))
     with open_destination(None) as destination:
         destination.write(f"{text}\n")
@@ -80,18 +87,22 @@ def doctor(
 
 
 def _report(
-    job: Report, problem: "tuple[str, str | None] | None", checks: "list[DeviceCheck]", hub_report: Mapping[str, Any]
+    job: Report,
+    problem: "tuple[str, str | None] | None",
+    checks: "list[DeviceCheck]",
+    hub_report: Mapping[str, Any],
+    defaults: list[Default],
 ) -> Report:
     message, hint = problem or ("", None)
     return {
-        "schema": "clipcli.doctor/1",
+        "schema": "clipcli.doctor/2",
         "ok": problem is None,
         "problem": None if problem is None else {"message": message, "hint": hint},
         "job": job,
         "versions": _versions(),
         "devices": [asdict(check) for check in checks],
         "caches": _caches(),
-        "settings": _settings(),
+        "settings": _settings(defaults),
         "hub": hub_report,
         "extras": {name: all(map(_is_installed, modules)) for name, modules in _EXTRAS.items()},
         "models": _models(),
@@ -211,11 +222,12 @@ def _caches() -> list[Report]:
     ]
 
 
-def _settings() -> Report:
-    from clipcli import hub
+def _settings(defaults: list[Default]) -> Report:
+    from clipcli.settings import config_file
 
-    folder = hub.config_file().parent
-    return {"path": str(folder), "writable": _is_writable(folder)}
+    folder = config_file().parent
+    own = [asdict(default) for default in defaults if default.origin != PROGRAM]
+    return {"path": str(folder), "writable": _is_writable(folder), "options": own}
 
 
 def _size(path: Path) -> int:

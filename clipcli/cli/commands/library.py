@@ -24,7 +24,7 @@ library_app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="""Make and look after libraries: the features of whole folders.
+    help="""Make and update libraries: the features of whole folders.
 
     \b
     clip library create ~/photos --model vit-b32

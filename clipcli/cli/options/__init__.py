@@ -15,7 +15,7 @@ from clipcli.cli.options.evaluation import CalibrateOutputOptions, EvaluationOpt
 from clipcli.cli.options.inputs import InputOptions, ReadingOptions
 from clipcli.cli.options.labelled import LabelledOptions
 from clipcli.cli.options.labels import LabelOptions
-from clipcli.cli.options.model import DeviceName, DtypeName, ModelName, ModelOptions, Revision
+from clipcli.cli.options.model import DeviceName, DtypeName, ModelName, ModelOptions, Profile, Revision
 from clipcli.cli.options.output import (
     Format,
     FormatOptions,
@@ -62,6 +62,7 @@ __all__ = [
     "ModelOptions",
     "NoUpdate",
     "OutputOptions",
+    "Profile",
     "QueryOptions",
     "ReadingOptions",
     "Revision",

@@ -55,7 +55,7 @@ class ReadingOptions:
         """Check the range.
 
         Raises:
-            UsageError: `--max-megapixels` would refuse every image, or is no number.
+            UsageError: `--max-megapixels` would refuse every image, or is not a number.
         """
         if not self.max_megapixels > 0:
             raise UsageError(f"--max-megapixels must be a number above 0, not {self.max_megapixels:g}")

@@ -10,6 +10,7 @@ import typer
 from clipcli.cli.options.inputs import ReadingOptions
 from clipcli.cli.options.panels import MODEL
 from clipcli.cli.shell import completion
+from clipcli.cli.shell.defaults import profile_callback
 
 if TYPE_CHECKING:
     from clipcli.api.model import Model
@@ -56,6 +57,17 @@ DtypeName = Annotated[
         envvar="CLIPCLI_DTYPE",
         help="Compute in auto, float32, bfloat16, float16 or int8.",
         autocompletion=completion.dtypes,
+        rich_help_panel=MODEL,
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        envvar="CLIPCLI_PROFILE",
+        help="Use the defaults of this profile in config.toml (`clip config`).",
+        callback=profile_callback,
+        is_eager=True,
         rich_help_panel=MODEL,
     ),
 ]
@@ -112,6 +124,8 @@ class ModelOptions:
             "--no-cache", envvar="CLIPCLI_NO_CACHE", help="Neither use nor keep cached features.", rich_help_panel=MODEL
         ),
     ] = False
+
+    profile: Profile = None
 
     def open(
         self, inputs: ReadingOptions, *, quiet: bool, bars: bool = True, progress: "RunProgress | None" = None

@@ -37,7 +37,9 @@ class ThresholdOptions:
 
     threshold: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Least score; labels may have their own. Default 0.5.", rich_help_panel=SCORING),
+        typer.Option(
+            metavar="X", help="Least score. By default a label's own threshold, or else 0.5.", rich_help_panel=SCORING
+        ),
     ] = None
     top: Annotated[
         int | None,

@@ -44,7 +44,9 @@ class SortOptions:
         if len(ways) > 1:
             raise UsageError(f"--{ways[0]} and --{ways[1]} do not go together", hint="use one of them")
         if ways and self.sort_into is None:
-            raise UsageError(f"--{ways[0]} needs --sort-into DIR", hint="name the folder that gets one folder a label")
+            raise UsageError(
+                f"--{ways[0]} needs --sort-into DIR", hint="name the folder that gets one folder per label"
+            )
         check_folder(self.sort_into, "--sort-into")
 
     @property

@@ -114,7 +114,7 @@ def open_destination(path: str | None, option: str = "--output") -> Iterator[Des
 
 
 def print_text(text: str) -> None:
-    """Print to stdout what is no list of results.
+    """Print to stdout what is not a list of results.
 
     Raises:
         BrokenPipeError: The reader has gone.

@@ -144,7 +144,7 @@ class Runner(Generic[R]):
             try:
                 journal.resume()
             except UsageError as error:
-                hint = "leave --resume out to start anew, or give another --output"
+                hint = "leave --resume out to start over, or give another --output"
                 raise UsageError(f"--resume: {error}", hint=hint) from error
         return journal
 

@@ -22,6 +22,7 @@ from clipcli.__main__ import CUT_SHORT
 from clipcli.cli.output.destination import send_nowhere
 from clipcli.cli.shell.terminal import Style, can_redraw, printable, styled, wants_colour
 from clipcli.errors import ClipError, ClipWarning, ExitStatus
+from clipcli.settings import config_file
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -175,13 +176,15 @@ def _typed(name: str, value: str | None, options: Mapping[str, str]) -> str | No
 
 
 def _variables_behind(error: ClipError, options: Mapping[str, str], ctx: typer.Context | None) -> Iterator[str]:
-    """Name the variables that gave the parameters of an error their values: nobody need have typed those."""
+    """Name the variables and settings that gave an error's parameters their values: nobody need have typed those."""
     names = {error.parameter, *(match[1] for match in _PARAMETER.finditer(_marked(error)))}
     for parameter in () if ctx is None else ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "") if ctx and parameter.name in names else None
         if source is not None and source.name == "ENVIRONMENT":
             variable = str(parameter.envvar)
             yield f"{variable}={os.environ[variable]} is set, which stands for {options[str(parameter.name)]}"
+        elif source is not None and source.name == "DEFAULT_MAP":
+            yield f"{options[str(parameter.name)]} is set in {config_file()}; `clip config` shows all of it"
 
 
 def _show_warning(message: Warning | str, category: type[Warning], options: Mapping[str, str]) -> None:

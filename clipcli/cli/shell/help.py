@@ -20,11 +20,15 @@ from typer.core import TyperCommand, TyperGroup
 from clipcli.cli.options.panels import EXPERT, LABELS
 from clipcli.cli.output.destination import print_text
 from clipcli.cli.shell.boundary import options_of, reported, say, tell
+from clipcli.cli.shell.defaults import heed_what_is_typed, use_defaults
 from clipcli.cli.shell.wording import counted
-from clipcli.errors import ExitStatus
+from clipcli.errors import ClipError, ExitStatus
 
 _ARGUMENTS, _OTHERS = "Arguments", "Options"
 _MARK = "\b"
+# What is wrong with the settings is their own report.
+_TELL_OF_SETTINGS = ("config", "doctor")
+_HELP_OPTIONS = frozenset(("-h", "--help"))
 _HELP, _ALL, _EXPERT_TITLE = "help", "--help-all", "Expert options"
 _VARIABLE = re.compile(r"  \[env var: [^];]*\]|(?<=\[)env var: [^];]*; ")
 # For those who install completion by hand; the first page has no line to spare.
@@ -113,7 +117,19 @@ class GroupedCommand(_Readable, TyperCommand):
         if _ALL in args:
             ctx.meta[_ALL] = True
             args = ["--help"]
-        return super().parse_args(ctx, args)
+        if not ctx.resilient_parsing and not _HELP_OPTIONS.intersection(args):
+            with reported(ctx):
+                self._use_defaults(ctx)
+        left = super().parse_args(ctx, args)
+        heed_what_is_typed(ctx)
+        return left
+
+    def _use_defaults(self, ctx: Any) -> None:
+        try:
+            use_defaults(ctx)
+        except ClipError:
+            if self.name not in _TELL_OF_SETTINGS:
+                raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, and report the user's mistakes."""
@@ -142,11 +158,32 @@ class CommandGroup(_Readable, TyperGroup):
         """Write the commands, then the options."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, first_sentence(command.help)) for name, command in self.commands.items()])
-        if ctx.parent is None:  # the front page is one screen
-            shown = (parameter for parameter in self.get_params(ctx) if parameter.name not in _UNSHOWN)
-            formatter.write(f"Options:  {'  '.join(', '.join(parameter.opts) for parameter in shown)}\n")
-        else:
-            super().format_options(ctx, formatter)
+        super().format_options(ctx, formatter)
+
+
+class FrontPage(CommandGroup):
+    """The program itself, whose help is one screen of 24 lines: every command on one line, by what it is for."""
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        """Write what the program does, and its first example."""
+        prose, examples = split_help(self.help)
+        formatter.write(f"\n  {prose}\n")
+        formatter.write("".join(f"  {line}\n" for line in examples))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands in their groups, then the options."""
+        rows = [
+            (str(getattr(command, "rich_help_panel", "")), name, first_sentence(command.help))
+            for name, command in self.commands.items()
+        ]
+        order = list(dict.fromkeys(title for title, _, _ in rows))
+        rows.sort(key=lambda row: order.index(row[0]))
+        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        for i, (title, name, text) in enumerate(rows):
+            shown = "" if i and rows[i - 1][0] == title else title
+            formatter.write(f"{shown:<{widths[0]}}  {name:<{widths[1]}}  {text}\n")
+        options = (parameter for parameter in self.get_params(ctx) if parameter.name not in _UNSHOWN)
+        formatter.write(f"Options:  {'  '.join(', '.join(parameter.opts) for parameter in options)}\n")
 
 
 def _row(parameter: Any, ctx: Any) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from clipcli.progress import Progress, unobserved
 from clipcli.scoring import Floats
 
 # Tokens that a core takes at a time: more would make matrix products no faster, and leave other cores idle sooner.
-_TOKENS = 256
+TOKENS = 256
 
 
 class NumpyTextEncoder:
@@ -25,6 +25,7 @@ class NumpyTextEncoder:
         weights: clip.Weights,
         *,
         check: Callable[[Floats], Floats] = lambda features: features,
+        tokens_at_once: int = TOKENS,
     ) -> None:
         """Prepare to encode.
 
@@ -33,8 +34,10 @@ class NumpyTextEncoder:
             width: Of the space that texts share with images.
             weights: The checkpoint's.
             check: Given all features; raises if they cannot be right.
+            tokens_at_once: In a batch or a pack.
         """
         self._width, self._weights, self._check = width, weights, check
+        self._tokens_at_once = tokens_at_once
         if isinstance(config, ClipTextConfig):
             self._encode = partial(self._encode_tree, config)
         else:
@@ -55,10 +58,10 @@ class NumpyTextEncoder:
         def encode(pack: Pack) -> Encoded:
             return pack.rows.tolist(), clip.text_features(pack, self._weights, config)
 
-        return on_all_cores(encode, packs(until_end(sequences, config), _TOKENS, multiple=clip.BLOCK))
+        return on_all_cores(encode, packs(until_end(sequences, config), self._tokens_at_once, multiple=clip.BLOCK))
 
     def _encode_batches(self, config: bert.BertStyleConfig, sequences: Sequence[Sequence[int]]) -> Iterator[Encoded]:
         def encode(batch: PaddedBatch) -> Encoded:
             return batch.rows, bert.text_features(batch.tokens, batch.real, self._weights, config)
 
-        return on_all_cores(encode, padded_batches(sequences, _TOKENS, config.pad_token_id))
+        return on_all_cores(encode, padded_batches(sequences, self._tokens_at_once, config.pad_token_id))

@@ -29,7 +29,7 @@ _TOKENS_GPU = 8192
 # Nodes that attend together: fewer would waste matrix products, more would waste attention over unrelated nodes.
 _BLOCK = 32
 # Fewer texts than this are encoded before a tower is rearranged for speed.
-_WORTH_FUSING = 32
+WORTH_FUSING = 32
 
 
 class TorchTextEncoder:
@@ -41,6 +41,9 @@ class TorchTextEncoder:
         pad_token_id: int,
         *,
         check: Callable[[Floats], Floats] = lambda features: features,
+        tokens_at_once: int | None = None,
+        block: int = _BLOCK,
+        worth_fusing: int = WORTH_FUSING,
     ) -> None:
         """Use the device and dtype that the network's weights have.
 
@@ -48,13 +51,17 @@ class TorchTextEncoder:
             network: With its text tower; it belongs to the encoder from now on.
             pad_token_id: What fills shorter rows of a batch.
             check: Given all features; raises if they cannot be right.
+            tokens_at_once: In a batch or a pack; None for what suits the device.
+            block: Nodes that attend together.
+            worth_fusing: With fewer texts the tower is not rearranged for speed.
         """
         self._network, self._pad_token_id, self._check = network, pad_token_id, check
         text = network.config.text
         self._causal = text if isinstance(text, ClipTextConfig) else None
         self._is_padded = isinstance(network.text_model, SiglipTextTransformer)
         device = next(network.parameters()).device
-        self._tokens_at_once = _TOKENS if device.type == "cpu" else _TOKENS_GPU
+        self._tokens_at_once = tokens_at_once or (_TOKENS if device.type == "cpu" else _TOKENS_GPU)
+        self._block, self._worth_fusing = block, worth_fusing
         self._device = device
 
     @torch.inference_mode()
@@ -71,7 +78,7 @@ class TorchTextEncoder:
         return self._check(encode_distinct(ids, width, self._encoded, on_progress))
 
     def _encoded(self, sequences: Sequence[Sequence[int]]) -> Iterator[Encoded]:
-        if self._causal and ("_tower" in self.__dict__ or len(sequences) >= _WORTH_FUSING):
+        if self._causal and ("_tower" in self.__dict__ or len(sequences) >= self._worth_fusing):
             return self._encode_tree(until_end(sequences, self._causal))
         if self._is_padded:
             return self._encode_padded(sequences)
@@ -87,13 +94,13 @@ class TorchTextEncoder:
 
     def _encode_tree(self, sequences: Sequence[Sequence[int]]) -> Iterator[Encoded]:
         """Compute each distinct prefix once; what follows the end token is not computed at all."""
-        for pack in packs(sequences, self._tokens_at_once, multiple=_BLOCK):
+        for pack in packs(sequences, self._tokens_at_once, multiple=self._block):
             tokens, depths = self._tensor(pack.tokens), self._tensor(pack.depths)
             yield pack.rows.tolist(), _numbers(self._tower(tokens, depths, *self._reaches(pack)))
 
     def _reaches(self, pack: Pack) -> tuple[Reach, Reach]:
-        nodes = np.arange(len(pack.tokens)).reshape(-1, _BLOCK)
-        keys, visible = pack.block_keys(_BLOCK)
+        nodes = np.arange(len(pack.tokens)).reshape(-1, self._block)
+        keys, visible = pack.block_keys(self._block)
         end_keys, end_visible = pack.end_keys()
         return (
             Reach(self._tensor(nodes), self._tensor(keys), self._tensor(visible[:, None])),
@@ -108,7 +115,7 @@ class TorchTextEncoder:
 
     def _encode_padded(self, sequences: Sequence[Sequence[int]]) -> Iterator[Encoded]:
         """Encode texts that the tower sees with their padding, which must fill all positions."""
-        fused = "_padded_tower" in self.__dict__ or len(sequences) >= _WORTH_FUSING
+        fused = "_padded_tower" in self.__dict__ or len(sequences) >= self._worth_fusing
         encode = self._padded_tower if fused else self._network.get_text_features
         text = self._network.config.text
         length = text.context_length if text is not None else 0

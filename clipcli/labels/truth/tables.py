@@ -110,7 +110,7 @@ def _of_split(rows: list[_Row], split: str | None, file: str) -> list[_Row]:
 
 @contextmanager
 def _readable(file: str) -> Iterator[None]:
-    """Say what is wrong with a file that is no table."""
+    """Say what is wrong with a file that is not a table."""
     try:
         yield
     except OSError as error:

@@ -76,7 +76,7 @@ class Description:
             differs = "its weights" if self.model.checkpoint != model.checkpoint else "the way images are read"
             raise ModelError(
                 f"the library {library} was made with {ours}, and {differs} have changed since",
-                hint="make the library anew: `clip library rm`, then `clip library create`",
+                hint="make the library again: `clip library rm`, then `clip library create`",
             )
         raise ModelError(
             f"the library {library} was made with {ours}, not with {theirs}: their features cannot be compared",
@@ -106,7 +106,7 @@ def read_description(folder: Path) -> Description:
     except OSError as error:
         raise ClipError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ClipError(f"{path} is damaged", hint="make the library anew with `clip library create`") from error
+        raise ClipError(f"{path} is damaged", hint="make the library again with `clip library create`") from error
 
 
 def write_description(folder: Path, description: Description) -> None:

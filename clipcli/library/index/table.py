@@ -159,7 +159,7 @@ class Table:
             with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as db:
                 if not new and db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
                     raise ClipError(
-                        f"{self._path} is not the table of a library", hint="make the library anew (`clip library rm`)"
+                        f"{self._path} is not the table of a library", hint="make the library again (`clip library rm`)"
                     )
                 yield db
         except sqlite3.Error as error:
@@ -171,7 +171,7 @@ class Table:
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return ClipError(f"{library} is in use by another process", hint="wait until that is done, and try again")
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-            return ClipError(f"{library} is damaged ({error})", hint="make it anew: `clip library rm`, then `create`")
+            return ClipError(f"{library} is damaged ({error})", hint="make it again: `clip library rm`, then `create`")
         if code == sqlite3.SQLITE_FULL:
             return ClipError(f"{library}: no space left on its disk", hint="what was written before is safe; make room")
         doing = "written to" if write else "read"

@@ -87,7 +87,7 @@ class RunFile:
         Raises:
             UsageError: They are others, or it is not known which.
         """
-        again = "leave `resume` out to start anew, or name another `output`"
+        again = "leave `resume` out to start over, or name another `output`"
         try:
             with open(self._path, "rb") as file:
                 header = json.loads(file.readline())

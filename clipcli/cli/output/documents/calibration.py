@@ -71,11 +71,11 @@ def _write_table(destination: Destination, learned: "Calibrated", rows: list[Row
         names, cells = zip(*lines, strict=True)
         print_table([Column("", names), Column("", cells)], destination)
         destination.write("\n")
-    numbers = ("threshold", "precision", "recall")
     columns = [
         Column("label", [row["label"] for row in rows]),
         Column("images", [str(row["images"]) for row in rows], right=True),
-        *(Column(name, [f"{row[name]:.3f}" for row in rows], right=True) for name in numbers),
+        Column("threshold", [f"{row['threshold']:.4g}" for row in rows], right=True),
+        *(Column(name, [f"{row[name]:.3f}" for row in rows], right=True) for name in ("precision", "recall")),
     ]
     print_table(columns, destination)
 

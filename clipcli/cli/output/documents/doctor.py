@@ -5,6 +5,7 @@ from typing import Any
 
 from clipcli.cli.shell.terminal import Style, printable, styled
 from clipcli.cli.shell.wording import counted, size_text
+from clipcli.files import dump
 
 Report = Mapping[str, Any]
 
@@ -68,6 +69,8 @@ def _checks(report: Report) -> Iterator[tuple[str, str, str]]:
         yield _GOOD if row["writable"] else _NOTE, "cache", f"{row['name']}: {_cache_text(row)}"
     if not report["settings"]["writable"]:
         yield _NOTE, "settings", _folder_text(report["settings"])
+    for row in report["settings"]["options"]:
+        yield _GOOD, "settings", f"--{row['option']} {dump(row['value'])}, from {row['origin']}"
     for name, installed in report["extras"].items():
         if not installed:
             yield _NOTE, "extra", f"{_PURPOSES[name]} need `pip install 'clipcli[{name}]'`"

@@ -122,7 +122,7 @@ class NpyFeatures:
         expected = npy_header(self._dtype.str, 0, self._dimensions)
         if start.partition(b"(")[0] != expected.partition(b"(")[0] or f", {self._dimensions}),".encode() not in start:
             raise UsageError(
-                f"{path} was not begun with this model and --dtype", hint="leave --resume out to begin anew"
+                f"{path} was not started with this model and --dtype", hint="leave --resume out to start over"
             )
         whole = (path.stat().st_size - _HEADER_BYTES) // self._row_bytes
         lines = self._list_path.read_bytes().splitlines(keepends=True) if self._list_path.exists() else []
