@@ -114,7 +114,7 @@ def unsupported_format(where: str, name: str, number_format: str) -> Unsupported
     """The error for a tensor whose numbers are no floats of 16 bits or more."""
     return UnsupportedModelError(
         f"{where}: {name} is stored as {number_format}, which this program does not run",
-        hint="use the checkpoint in float32, float16 or bfloat16; `clip --dtype int8` rounds one by itself",
+        hint='use the checkpoint in float32, float16 or bfloat16; `dtype="int8"` rounds one by itself',
     )
 
 
