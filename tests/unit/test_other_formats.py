@@ -1,6 +1,7 @@
 """Models in formats that are not read: one sentence that says what it is, and one what to do."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import clipcli
 from clipcli.checkpoints.open_clip import read_settings
-from clipcli.errors import ModelError, UnsupportedModelError
+from clipcli.errors import DamagedModelError, ModelError, UnsupportedModelError
 from clipcli.foreign.recognise import read_foreign
 from clipcli.foreign.resolve import resolve_model
 from clipcli.hub.remote import Listing, RemoteFile, needed_files
@@ -211,3 +212,12 @@ def test_names_of_a_wrapped_network(prefix: str, open_clip: Path) -> None:
     found = read_foreign(open_clip).tensors
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_an_empty_file_of_terabytes_is_not_hashed(name: str, folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with (folder / name).open("wb") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(DamagedModelError, match=f"{re.escape(name)} cannot be read"):
+        clipcli.load(str(folder)).encode_texts(["a cat"])
