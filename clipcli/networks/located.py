@@ -9,7 +9,7 @@ Axes: B batch, L tokens, H heads, D width, P the space shared with texts; h and 
 """
 
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,11 @@ from clipcli.networks.resnet import ModifiedResNet
 from clipcli.networks.siglip import AttentionPool, SiglipVisionTransformer
 from clipcli.networks.transformer import EncoderLayer, Recorder, merge_heads, split_heads
 from clipcli.networks.vision import VisionTransformer, resized_positions
-
-Method = Literal["keys", "values", "parts"]
-METHODS: tuple[Method, ...] = get_args(Method)
+from clipcli.scoring import MapMethod
 
 
 @torch.inference_mode()
-def located_features(network: DualEncoder, pixel_values: Tensor, method: Method) -> Tensor:
+def located_features(network: DualEncoder, pixel_values: Tensor, method: MapMethod) -> Tensor:
     """One feature for each patch, in the space shared with texts.
 
     `keys`: a patch gathers those whose keys are like its own, without residual and perceptron (arXiv:2404.08181,
