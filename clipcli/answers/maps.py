@@ -24,6 +24,10 @@ Quality = Literal["fast", "good", "best"]
 QUALITIES: dict[Quality, tuple[float, ...]] = {"fast": (1.0,), "good": (1.5,), "best": (1.0, 1.3, 1.5, 2.0)}
 """Sizes of the input, as multiples of what the model was trained with; of several the mean is taken."""
 
+_AGAINST_NONE = "the label against none of these"
+HEATS: dict[MapMethod, str] = {"keys": _AGAINST_NONE, "values": _AGAINST_NONE, "parts": "part in the cosine"}
+"""What is drawn by each method."""
+
 # Cells that a patch is divided into before boxes are measured: finer than a map can be right.
 _FINENESS = 8
 
@@ -107,6 +111,7 @@ class Explanation:
         width: Of the upright image in pixels; 0 where it could not be read.
         height: See `width`.
         maps: One for each label.
+        heat: What heat is, in a few words.
         heat_range: What the ends of the color scale mean, for all labels of the image.
         image: The upright image, scaled down to be drawn.
         error: Why there is no map.
@@ -116,6 +121,7 @@ class Explanation:
     width: int = 0
     height: int = 0
     maps: tuple[LabelMap, ...] = ()
+    heat: str = HEATS["keys"]
     heat_range: tuple[float, float] = (0.0, 1.0)
     image: "Image | None" = None
     error: Failure | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipcli.answers.maps import QUALITIES, ExplainOptions, Explanation, heat_of, label_maps, mean_cosines
+from clipcli.answers.maps import HEATS, QUALITIES, ExplainOptions, Explanation, heat_of, label_maps, mean_cosines
 from clipcli.api.questions import no_labels, none_label
 from clipcli.checkpoints.towers import ImageTowerConfig, ResNetConfig
 from clipcli.errors import ImageError, UsageError
@@ -99,7 +99,7 @@ class Explainer:
         labels, size = [self.names[i] for i in chosen], (view.width, view.height)
         measured = label_maps(labels, of_image[chosen], maps, heat, size)
         ends = (0.0, max(float(heat.max()), 0.0)) if is_parts else (0.0, 1.0)
-        return Explanation(source.path, *size, measured, ends, view.shown)
+        return Explanation(source.path, *size, measured, HEATS[self.options.method], ends, view.shown)
 
     def _view(self, image: "Image") -> _View:
         preprocessing, exact = self._preparation.preprocessing, self._preparation.decoding.exact

@@ -75,7 +75,7 @@ def panels(explanation: Explanation, *, font: str | None = None, panel_px: int =
     rows = math.ceil(len(captions) / columns)
     width = columns * (image.width + _GAP_PX) + _GAP_PX
     height = _GAP_PX + rows * (image.height + 2 * _LINE_PX + _GAP_PX) + _BAR_PX + _LINE_PX + _GAP_PX
-    sheet = Image.new("RGB", (max(width, 2 * _GAP_PX + 200), height), _PAPER)
+    sheet = Image.new("RGB", (max(width, 2 * _GAP_PX + PANEL_PX), height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for i, caption in enumerate(captions):
         row, column = divmod(i, columns)
@@ -88,6 +88,41 @@ def panels(explanation: Explanation, *, font: str | None = None, panel_px: int =
         sheet.paste(panel, (left, top + 2 * _LINE_PX))
     _legend(sheet, draw, explanation, chosen, height - _BAR_PX - _LINE_PX - _GAP_PX)
     return sheet
+
+
+def strip(explanation: Explanation, panel_px: int, most: int) -> "Image":
+    """Panels side by side without a word, for where words cannot be read: the image, then the first few labels."""
+    from PIL import Image
+
+    if explanation.image is None:
+        raise ValueError(f"{explanation.path} has no maps to draw")
+    image = explanation.image.resize(panel_size(explanation.image.size, panel_px))
+    shown = [image, *(_panel(image, found, explanation) for found in explanation.maps[:most])]
+    joined = Image.new("RGB", (len(shown) * (image.width + _GAP_PX) - _GAP_PX, image.height))
+    for i, panel in enumerate(shown):
+        joined.paste(panel, (i * (image.width + _GAP_PX), 0))
+    return joined
+
+
+def drawn_as_numbers(labels: Sequence[str], font: str | None = None) -> list[str]:
+    """Labels with letters that the font which would be taken lacks.
+
+    Raises:
+        OSError: The font that is named cannot be read.
+    """
+    chosen = font_for(labels, font)
+    return [label for label in labels if not has_letters(label, chosen)]
+
+
+def made_here(path: str) -> bool:
+    """Whether a file is a PNG that `draw_maps` has made."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.info.get("Software") == SOFTWARE
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError):
+        return False
 
 
 def panel_size(size: tuple[int, int], panel_px: int) -> tuple[int, int]:
@@ -150,8 +185,7 @@ def _legend(
     steps = np.linspace(low, high, length, dtype=np.float32)
     bar = Image.fromarray(np.repeat(colors(steps, explanation.heat_range)[None], _BAR_PX, axis=0))
     sheet.paste(bar, (_GAP_PX, top))
-    for share in (0.0, 0.5, 1.0):
-        text = f"{low + share * (high - low):.2g}"
+    for share, text in ((0.0, f"{low:.2g}"), (0.5, explanation.heat), (1.0, f"{high:.2g}")):
         place = _GAP_PX + share * (length - draw.textlength(text, font=font))
         draw.text((place, top + _BAR_PX + 2), text, fill=_SOFT, font=font)
 
