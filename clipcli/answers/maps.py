@@ -193,7 +193,9 @@ def box_at_half(heat: Floats, size: tuple[int, int]) -> tuple[float, float, floa
     height, width = (_FINENESS * edge for edge in heat.shape)
     fine = resized(heat, height, width)
     hot = fine >= (fine.max() + fine.min()) / 2
-    rows, columns = np.nonzero(connected(hot, int(fine.argmax())))
+    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    middle = (row * _FINENESS + _FINENESS // 2) * width + column * _FINENESS + _FINENESS // 2
+    rows, columns = np.nonzero(connected(hot, middle))
     x, y = size[0] / width, size[1] / height
     corners = columns.min() * x, rows.min() * y, (columns.max() + 1) * x, (rows.max() + 1) * y
     left, top, right, bottom = map(float, corners)

@@ -3,7 +3,7 @@
     python -m tests.demo_training.maps [--scenes 200] [--vendors twemoji openmoji]
 
 Pointing: the hottest place lies in the label's own box (chance is the share of the canvas). Swap: the map of one label
-is higher in its own box than in the other's. Box: intersection over union with the box at half maximum. Below the
+is higher in its own box than in the other's, in the mean, or at its peak. Box: intersection over union with the box at half maximum. Below the
 methods stand two that must fail: the last states of the patches as they are, and a last layer of random weights.
 """
 
@@ -35,6 +35,8 @@ from tests.demo_training.vendors import VENDORS
 
 Box = tuple[int, int, int, int]
 EDGES_PX = (80, 120)
+RANDOM_LAYERS = 4
+MEASURES = ("pointing", "swap", "swap of peaks", "box", "chance")
 SETTINGS = (("keys", "fast"), ("keys", "good"), ("keys", "best"), ("values", "good"), ("parts", "good"))
 
 
@@ -62,7 +64,7 @@ class _Nobody:
     wants_attentions = False
 
 
-def random_last_layer(model: Model, seed: int = 0) -> LocatedEncoder:
+def random_last_layer(model: Model, seed: int) -> LocatedEncoder:
     """An encoder whose last layer has learned nothing."""
     network = model.network(text=False)
     _randomize(network, seed)
@@ -139,7 +141,7 @@ def _apart(rng: random.Random) -> list[Box]:
 
 def measure(model: Model, scenes: Scenes, options: ExplainOptions) -> dict[str, float]:
     """Means over all labels of all scenes, in percent; `error` is one standard error of pointing."""
-    found: dict[str, list[float]] = {"pointing": [], "swap": [], "box": [], "chance": []}
+    found: dict[str, list[float]] = {name: [] for name in MEASURES}
     features = model.encode_images(scenes.images)
     for image, of_image, names, boxes in zip(scenes.images, features, scenes.names, scenes.boxes, strict=True):
         explainer = Explainer(model, labels_of(names), options, ["{}"])
@@ -147,7 +149,9 @@ def measure(model: Model, scenes: Scenes, options: ExplainOptions) -> dict[str, 
         for i, each in enumerate(explanation.maps):
             own, other = boxes[i], boxes[1 - i]
             found["pointing"].append(own[0] <= each.x < own[2] and own[1] <= each.y < own[3])
-            found["swap"].append(_mean(each.cosines, own) > _mean(each.cosines, other))
+            one, two = _within(each.cosines, own), _within(each.cosines, other)
+            found["swap"].append(one.mean() > two.mean())
+            found["swap of peaks"].append(one.max() > two.max())
             found["box"].append(_overlap(each, own))
             found["chance"].append((own[2] - own[0]) * (own[3] - own[1]) / CANVAS_PX**2)
     means = {name: 100 * float(np.mean(values)) for name, values in found.items()}
@@ -155,9 +159,9 @@ def measure(model: Model, scenes: Scenes, options: ExplainOptions) -> dict[str, 
     return {**means, "error": 100 * (share * (1 - share) / count) ** 0.5}
 
 
-def _mean(cosines: Floats, box: Box) -> float:
+def _within(cosines: Floats, box: Box) -> Floats:
     left, top, right, bottom = box
-    return float(resized(cosines, CANVAS_PX, CANVAS_PX)[top:bottom, left:right].mean())
+    return resized(cosines, CANVAS_PX, CANVAS_PX)[top:bottom, left:right]
 
 
 def _overlap(found: LabelMap, box: Box) -> float:
@@ -180,16 +184,18 @@ def main() -> None:
         scenes = Scenes(options.work, vendor, options.scenes)
         for method, quality in SETTINGS:
             _say(vendor, f"{method} {quality}", measure(model, scenes, ExplainOptions(method, quality)))
-        for name, encoder in (("plain tokens", PlainTokens(model)), ("random layer", random_last_layer(model))):
-            model.encoders.located = encoder  # type: ignore[assignment]
-            _say(vendor, name, measure(model, scenes, ExplainOptions()))
+        model.encoders.located = PlainTokens(model)  # type: ignore[assignment]
+        _say(vendor, "plain tokens", measure(model, scenes, ExplainOptions()))
+        for seed in range(RANDOM_LAYERS):
+            model.encoders.located = random_last_layer(model, seed)
+            _say(vendor, f"random layer {seed}", measure(model, scenes, ExplainOptions()))
         model.encoders.located = own
 
 
 def _say(vendor: str, name: str, means: dict[str, float]) -> None:
     print(
-        f"{vendor:9} {name:13} pointing {means['pointing']:5.1f} ±{means['error']:.1f} (chance {means['chance']:.1f})  "
-        f"swap {means['swap']:5.1f}  box {means['box']:5.1f}",
+        f"{vendor:9} {name:14} pointing {means['pointing']:5.1f} ±{means['error']:.1f} (chance {means['chance']:.1f})  "
+        f"swap {means['swap']:5.1f} (of peaks {means['swap of peaks']:.1f})  box {means['box']:5.1f}",
         flush=True,
     )
 
