@@ -3,8 +3,9 @@
     python -m tests.demo_training.maps [--scenes 200] [--vendors twemoji openmoji]
 
 Pointing: the hottest place lies in the label's own box (chance is the share of the canvas). Swap: the map of one label
-is higher in its own box than in the other's, in the mean, or at its peak. Box: intersection over union with the box at half maximum. Below the
-methods stand two that must fail: the last states of the patches as they are, and a last layer of random weights.
+is higher in its own box than in the other's, in the mean, or at its peak. Box: intersection over union with the box at
+half maximum. Below the methods stand two that must fail: the last states of the patches as they are, and a last layer
+of random weights.
 """
 
 import argparse

@@ -4,6 +4,8 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from clipcli.cli.options import (
     Format,
     InputOptions,
@@ -98,7 +100,13 @@ def _run(
             remarks=watched.remarks,
             keeps_features=engine.cache.usable,
         )
-        run.execute(_batches(found))
+        end: typer.Exit | None = None
+        try:
+            run.execute(_batches(found))
+        except typer.Exit as raised:  # the page is whole all the same
+            end = raised
+    if end is not None:
+        raise end
 
 
 def _batches(found: "Generator[Explanation, None, None]") -> "Generator[Sequence[Explanation], None, None]":
