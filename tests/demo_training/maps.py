@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 import clipcli
-from clipcli.answers.maps import ExplainOptions, LabelMap, resized
+from clipcli.answers.maps import ExplainOptions, LabelMap, Quality, resized
 from clipcli.api.explain import Explainer
 from clipcli.api.model import Model
 from clipcli.api.questions import labels_of
@@ -37,8 +37,15 @@ from tests.demo_training.vendors import VENDORS
 Box = tuple[int, int, int, int]
 EDGES_PX = (80, 120)
 RANDOM_LAYERS = 4
+RANDOM_QUALITIES: tuple[Quality, ...] = ("fast", "good")
 MEASURES = ("pointing", "swap", "swap of peaks", "box", "chance")
-SETTINGS = (("keys", "fast"), ("keys", "good"), ("keys", "best"), ("values", "good"), ("parts", "good"))
+SETTINGS: tuple[tuple[MapMethod, Quality], ...] = (
+    ("keys", "fast"),
+    ("keys", "good"),
+    ("keys", "best"),
+    ("values", "good"),
+    ("parts", "good"),
+)
 
 
 class PlainTokens:
@@ -189,7 +196,8 @@ def main() -> None:
         _say(vendor, "plain tokens", measure(model, scenes, ExplainOptions()))
         for seed in range(RANDOM_LAYERS):
             model.encoders.located = random_last_layer(model, seed)
-            _say(vendor, f"random layer {seed}", measure(model, scenes, ExplainOptions()))
+            for quality in RANDOM_QUALITIES:
+                _say(vendor, f"random {quality} {seed}", measure(model, scenes, ExplainOptions(quality=quality)))
         model.encoders.located = own
 
 

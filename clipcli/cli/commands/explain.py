@@ -39,7 +39,7 @@ def explain(
 
     \b
     clip explain img.jpg --labels cat,dog -o maps.png
-    clip explain img.jpg --labels cat,dog --json | jq '.results[].maps[] | {label, cosine, box}'
+    clip explain img.jpg --labels cat,dog | jq -c '.maps[] | {label, box}'
     clip explain ~/photos --label-set pets --top 3 --report maps.html
     clip explain ~/photos --labels cat,dog -o maps/ --npy maps/ --quality best
     """  # noqa: D301 - \b keeps lines apart
