@@ -156,12 +156,15 @@ def _caption(found: LabelMap) -> tuple[str, str]:
 
 
 def _panel(image: "Image", found: LabelMap, explanation: Explanation) -> "Image":
-    """Heat over the gray image, with the box and the peak."""
+    """Heat over the gray image, with the box and the peak where anything is hot."""
     from PIL import Image, ImageDraw
 
     heat = resized(found.heat, image.height, image.width)
     color = Image.fromarray(colors(heat, explanation.heat_range))
     panel = Image.blend(image.convert("L").convert("RGB"), color, _HEAT_SHARE)
+    low, high = explanation.heat_range
+    if found.heat.max() < (low + high) / 2:  # cold all over: a box would claim that something is there
+        return panel
     draw = ImageDraw.Draw(panel)
     x, y = image.width / explanation.width, image.height / explanation.height
     right, bottom = min(found.right * x, image.width - 1), min(found.bottom * y, image.height - 1)
