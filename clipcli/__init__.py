@@ -5,8 +5,8 @@
     print(results[0].label, results[0].score)
 
 `Model` also has `score`, which compares images with whole texts, `tag`, which gives an image all labels that apply,
-and `encode_images` and `encode_texts`. `find_images` finds images in folders, `find_label_set` a label set by name. A
-`Library` keeps the features of whole folders, to be searched.
+`explain`, which shows where in images labels match, and `encode_images` and `encode_texts`. `find_images` finds images
+in folders, `find_label_set` a label set by name. A `Library` keeps the features of whole folders, to be searched.
 Whatever a user can fix is raised as an `errors.ClipError`. Importing the package is cheap: `load` brings in what it
 needs when it is called.
 """
@@ -18,6 +18,7 @@ from clipcli import errors
 
 if TYPE_CHECKING:
     from clipcli.answers.classify import ClassifyOptions
+    from clipcli.answers.maps import ExplainOptions, Explanation, LabelMap
     from clipcli.answers.search import SearchOptions
     from clipcli.answers.tag import TagOptions
     from clipcli.api.inputs import find_images
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from clipcli.api.query import Filters, Query, Term
     from clipcli.labels.label_set import Label, LabelSet
     from clipcli.labels.library import find_label_set
+    from clipcli.library.report.panels import draw_maps
     from clipcli.results import Classification, Failure, Hit, ImageTextScores, Prediction, Tag, TaggedImage, TextScore
 
 __version__ = "0.1.0"
@@ -35,11 +37,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "Classification": "clipcli.results",
     "ClassifyOptions": "clipcli.answers.classify",
+    "ExplainOptions": "clipcli.answers.maps",
+    "Explanation": "clipcli.answers.maps",
     "Failure": "clipcli.results",
     "Filters": "clipcli.api.query",
     "Hit": "clipcli.results",
     "ImageTextScores": "clipcli.results",
     "Label": "clipcli.labels.label_set",
+    "LabelMap": "clipcli.answers.maps",
     "LabelSet": "clipcli.labels.label_set",
     "Library": "clipcli.api.library",
     "Model": "clipcli.api.model",
@@ -51,6 +56,7 @@ _HOMES = {
     "TaggedImage": "clipcli.results",
     "Term": "clipcli.api.query",
     "TextScore": "clipcli.results",
+    "draw_maps": "clipcli.library.report.panels",
     "find_images": "clipcli.api.inputs",
     "find_label_set": "clipcli.labels.library",
     "load": "clipcli.api.load",
@@ -58,11 +64,14 @@ _HOMES = {
 __all__ = [
     "Classification",
     "ClassifyOptions",
+    "ExplainOptions",
+    "Explanation",
     "Failure",
     "Filters",
     "Hit",
     "ImageTextScores",
     "Label",
+    "LabelMap",
     "LabelSet",
     "Library",
     "Model",
@@ -75,6 +84,7 @@ __all__ = [
     "Term",
     "TextScore",
     "__version__",
+    "draw_maps",
     "errors",
     "find_images",
     "find_label_set",

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Scoring = Literal["softmax", "sigmoid", "cosine"]
 SCORINGS: tuple[Scoring, ...] = ("softmax", "sigmoid", "cosine")
+MapMethod = Literal["keys", "values", "parts"]
+"""How an image's patches get features of their own, see `networks.located`."""
+MAP_METHODS: tuple[MapMethod, ...] = ("keys", "values", "parts")
 LEAST_TEMPERATURE = 1e-6
 """Sharper than any answer needs. Far below, logits divided by it would overflow."""
 

@@ -39,6 +39,7 @@ from clipcli.results import Classification, ImageTextScores, TaggedImage
 from clipcli.scoring import Floats, Logits
 
 if TYPE_CHECKING:
+    from clipcli.answers.maps import ExplainOptions, Explanation
     from clipcli.api.evaluate import Evaluated, LabelledImages
     from clipcli.networks.dual_encoder import DualEncoder
 
@@ -348,6 +349,39 @@ class Model:
         label_set = labels_of(labels)
         features = self.image_features(image_sources(images))
         return _all(answer(features, self.tagger(label_set, options, templates=templates)))
+
+    def explain(
+        self,
+        images: Iterable[ImageInput],
+        labels: Sequence[str] | LabelSet,
+        *,
+        templates: Sequence[str] | None = None,
+        options: "ExplainOptions | None" = None,
+    ) -> "list[Explanation]":
+        """Show where in images labels match. An image that cannot be used becomes a result with `error`.
+
+            explanation, = model.explain(["img.jpg"], ["cat", "dog"])
+            cat, dog = explanation.maps
+            print(cat.cosine, (cat.left, cat.top, cat.right, cat.bottom))
+            Path("img.png").write_bytes(clipcli.draw_maps(explanation))
+
+        A map says which parts of an image look like the label's text, not why the image has its score. `cosine` says
+        whether the label is there at all.
+
+        Args:
+            images: As for `classify`.
+            labels: Label names or a label set.
+            templates: Take the place of the label set's own.
+            options: Method, quality, and how many labels get a map.
+
+        Raises:
+            UsageError: The checkpoint has a classification head.
+            DeviceError: torch cannot be used.
+            TypeError: One of `images` is neither a path nor an image.
+        """
+        from clipcli.api.explain import explain_images
+
+        return list(explain_images(self, image_sources(images), labels_of(labels), options, templates=templates))
 
     def evaluate(
         self,

@@ -13,6 +13,7 @@ from clipcli.cli.commands.dedupe import dedupe
 from clipcli.cli.commands.doctor import doctor
 from clipcli.cli.commands.embed import embed
 from clipcli.cli.commands.evaluate import evaluate
+from clipcli.cli.commands.explain import explain
 from clipcli.cli.commands.labels import labels_app
 from clipcli.cli.commands.library import library_app
 from clipcli.cli.commands.models import models_app
@@ -37,6 +38,7 @@ ASK, FIND, MEASURE, MANAGE = "Ask", "Find", "Measure", "Manage"
 app.command(cls=GroupedCommand, rich_help_panel=ASK)(classify)
 app.command(cls=GroupedCommand, rich_help_panel=ASK)(score)
 app.command(cls=GroupedCommand, rich_help_panel=ASK)(tag)
+app.command(cls=GroupedCommand, rich_help_panel=ASK)(explain)
 app.command(cls=GroupedCommand, rich_help_panel=FIND)(search)
 app.command(cls=GroupedCommand, rich_help_panel=FIND)(dedupe)
 app.command(cls=GroupedCommand, rich_help_panel=FIND)(embed)

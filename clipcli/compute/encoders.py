@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from clipcli.compute.numpy_backend.mapped import MappedWeights
+    from clipcli.compute.torch_backend.located import LocatedEncoder
     from clipcli.networks.dual_encoder import DualEncoder
 
 
@@ -231,6 +232,20 @@ class Encoders:
             workers=self.workers,
             check=self._check,
         )
+
+    @cached_property
+    def located(self) -> "LocatedEncoder":
+        """The image tower, ready to give a feature for each patch; always torch's, and on the first device.
+
+        Raises:
+            DeviceError: torch cannot be used.
+        """
+        require_torch("a map of an image")
+        from clipcli.compute.torch_backend.located import LocatedEncoder
+
+        dtype = text_dtype(self.dtype)
+        network = self._load(image=True, text=False).to(self.device, dtype)
+        return LocatedEncoder(network, self.checkpoint.preprocessing, self.device, dtype, self._check)
 
     def _load(self, *, image: bool, text: bool) -> "DualEncoder":
         from clipcli.networks.loading import load_network

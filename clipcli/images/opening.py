@@ -5,9 +5,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import IO
 
-from clipcli.errors import ImageTooLarge, UnreadableImage
+from clipcli.errors import ImageError, ImageTooLarge, UnreadableImage
 from clipcli.images.find import MAX_FILE_BYTES, ImageSource, file_error
 
 
@@ -73,6 +74,18 @@ def is_readable_file(path: str, max_bytes: int = MAX_FILE_BYTES) -> bool:
         status = os.stat(path)
         return stat.S_ISREG(status.st_mode) and status.st_size <= max_bytes
     return False
+
+
+def held(source: ImageSource) -> ImageSource:
+    """A source that can be read more than once: what comes through a pipe is read into memory."""
+    with suppress(OSError, ValueError):
+        if source.is_file and stat.S_ISFIFO(os.stat(source.path).st_mode):
+            try:
+                with open_source(source) as file:
+                    return replace(source, data=file.read())
+            except ImageError as error:
+                return replace(source, error=error)
+    return source
 
 
 def size_of(file: IO[bytes]) -> int:

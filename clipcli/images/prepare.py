@@ -4,8 +4,10 @@ The boundary behind which nothing goes wrong: whatever a file does to its reader
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from clipcli.errors import ImageError, ImageTooLarge
 from clipcli.images.budget import BUDGET, MemoryBudget
@@ -16,7 +18,9 @@ from clipcli.images.preprocess import Preprocessing
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
+T = TypeVar("T")
 Pixels: TypeAlias = "NDArray[np.uint8]"
 
 
@@ -43,19 +47,29 @@ class Preparation:
         Shapes: -> (height, width, 3) uint8 of the model's size.
 
         Raises:
+            ImageError: As for `made_of`.
+        """
+        prepare = partial(self.preprocessing.pixels, exact=self.decoding.exact)
+        return self.made_of(source, prepare, self.preprocessing.min_size)
+
+    def made_of(self, source: ImageSource, make: "Callable[[Image], T]", min_size: tuple[int, int] | None = None) -> T:
+        """Read one image and make something small of it.
+
+        Args:
+            source: The image.
+            make: Called with it, upright and in mode RGB.
+            min_size: As for `decode`; None for the whole image.
+
+        Raises:
             ImageError: It cannot be used. The error is new, without traceback, cause or context: those would hold the
                 frames in which decoding failed, and with them the image's pixels.
         """
         try:
-            return self._read(source)
+            with self.budget.lease() as lease:
+                return make(decode(source, self.decoding, min_size, lease.take))
         except Exception as error:
             failure = _row_error(error, source.path)
         raise failure
-
-    def _read(self, source: ImageSource) -> Pixels:
-        with self.budget.lease() as lease:
-            image = decode(source, self.decoding, self.preprocessing.min_size, lease.take)
-            return self.preprocessing.pixels(image, exact=self.decoding.exact)
 
 
 def _row_error(error: Exception, path: str) -> ImageError:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from clipcli.checkpoints.towers import ResNetConfig
 from clipcli.networks.transformer import Recorder, TowerOutput, attend, merge_heads, split_heads
+from clipcli.networks.vision import check_image_size
 
 _EXPANSION = 4
 
@@ -123,11 +124,16 @@ class ModifiedResNet(nn.Module):
         Raises:
             ValueError: The images are not S by S.
         """
-        size = self.config.image_size
-        if pixel_values.shape[-2:] != (size, size):
-            height, width = pixel_values.shape[-2:]
-            raise ValueError(f"pixel_values are {height}x{width}, this checkpoint takes {size}x{size}")
+        check_image_size(pixel_values, self.config.image_size)
         recorder = Recorder(hidden_states=output_hidden_states, attentions=output_attentions)
+        rows = _as_rows(self.feature_map(pixel_values, recorder))
+        return TowerOutput(rows, self.attnpool(rows, recorder), recorder.hidden_states, recorder.attentions)
+
+    def feature_map(self, pixel_values: Tensor, recorder: Recorder) -> Tensor:
+        """All but the pool, for images of any size.
+
+        Shapes: (B, 3, height, width) -> (B, C, height / 32, width / 32).
+        """
         x = F.relu(self.bn1(self.conv1(pixel_values)))
         x = F.relu(self.bn2(self.conv2(x)))
         x = F.avg_pool2d(F.relu(self.bn3(self.conv3(x))), 2)
@@ -135,8 +141,7 @@ class ModifiedResNet(nn.Module):
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
             recorder.hidden_state(_as_rows(x))
-        rows = _as_rows(x)
-        return TowerOutput(rows, self.attnpool(rows, recorder), recorder.hidden_states, recorder.attentions)
+        return x
 
 
 def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequential:

@@ -5,8 +5,6 @@ text fills all positions and is read at the last one, and each tower ends in the
 checkpoints'. Axes: B batch, L tokens, D width.
 """
 
-from math import isqrt
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,11 +12,11 @@ from torch.nn import functional as F
 from clipcli.checkpoints.towers import NaflexVisionConfig, SiglipTextConfig, SiglipVisionConfig
 from clipcli.networks.clip_text import TextEmbeddings
 from clipcli.networks.transformer import MLP, Encoder, Recorder, TowerOutput, attend, merge_heads, split_heads
-from clipcli.networks.vision import check_image_size
+from clipcli.networks.vision import check_image_size, resized_positions
 
 
 class SiglipVisionEmbeddings(nn.Module):
-    """Patches and learned positions."""
+    """Patches and learned positions, resized for images of another size."""
 
     def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__()
@@ -28,8 +26,9 @@ class SiglipVisionEmbeddings(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Shapes: (B, 3, height, width) in pixels -> (B, patches, D)."""
-        patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)  # (B, patches, D)
-        return patches + self.position_embedding.weight
+        grid = self.patch_embedding(pixel_values)  # (B, D, h, w)
+        positions = resized_positions(self.position_embedding.weight, grid.shape[2], grid.shape[3], "bicubic")
+        return grid.flatten(2).transpose(1, 2) + positions
 
 
 class NaflexVisionEmbeddings(nn.Module):
@@ -46,19 +45,8 @@ class NaflexVisionEmbeddings(nn.Module):
         size = self.patch_size
         grid = pixel_values.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # (B, 3, h, size, w, size)
         patches = grid.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # (B, h * w, size * size * 3)
-        positions = resized_positions(self.position_embedding.weight, grid.shape[2], grid.shape[4])
+        positions = resized_positions(self.position_embedding.weight, grid.shape[2], grid.shape[4], "bilinear")
         return self.patch_embedding(patches) + positions
-
-
-def resized_positions(table: Tensor, height: int, width: int) -> Tensor:
-    """Resize a square table of positions, in float32.
-
-    Shapes: (edge * edge, D) -> (height * width, D).
-    """
-    edge = isqrt(len(table))
-    grid = table.float().unflatten(0, (edge, edge)).permute(2, 0, 1)[None]  # (1, D, edge, edge)
-    resized = F.interpolate(grid, (height, width), mode="bilinear", align_corners=False, antialias=True)
-    return resized[0].flatten(1).T.to(table.dtype)
 
 
 class PoolAttention(nn.Module):
@@ -73,13 +61,17 @@ class PoolAttention(nn.Module):
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """Shapes: queries (B, Q, D), tokens (B, L, D) -> (B, Q, D)."""
+        query, key, value = self.heads_of(queries, tokens)
+        return self.out_proj(merge_heads(attend(query, key, value, None, Recorder())))
+
+    def heads_of(self, queries: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values; shapes: (B, Q, D) and (B, L, D) -> (B, H, Q, D/H) and twice (B, H, L, D/H)."""
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        inputs = (queries, tokens, tokens)
         query, key, value = (
             split_heads(F.linear(x, weight, bias), self.heads)
-            for x, weight, bias in zip(inputs, weights, biases, strict=True)
+            for x, weight, bias in zip((queries, tokens, tokens), weights, biases, strict=True)
         )
-        return self.out_proj(merge_heads(attend(query, key, value, None, Recorder())))
+        return query, key, value
 
 
 class AttentionPool(nn.Module):

@@ -3,8 +3,12 @@
 `fused` runs the same faster.
 """
 
+from math import isqrt
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from clipcli.checkpoints.towers import VisionConfig
 from clipcli.networks.transformer import Encoder, Recorder, TowerOutput
@@ -21,8 +25,21 @@ def check_image_size(pixel_values: Tensor, size: int) -> None:
         raise ValueError(f"pixel_values are {height}x{width}, this checkpoint takes {size}x{size}")
 
 
+def resized_positions(table: Tensor, height: int, width: int, mode: Literal["bilinear", "bicubic"]) -> Tensor:
+    """Resize a square table of positions, in float32; one of the right size stays as it is.
+
+    Shapes: (edge * edge, D) -> (height * width, D).
+    """
+    edge = isqrt(len(table))
+    if height == width == edge:
+        return table
+    grid = table.float().unflatten(0, (edge, edge)).permute(2, 0, 1)[None]  # (1, D, edge, edge)
+    resized = F.interpolate(grid, (height, width), mode=mode, align_corners=False, antialias=True)
+    return resized[0].flatten(1).T.to(table.dtype)
+
+
 class VisionEmbeddings(nn.Module):
-    """Patches, a class token in front, and learned positions."""
+    """Patches, a class token in front, and learned positions, resized for images of another size."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -33,9 +50,11 @@ class VisionEmbeddings(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Shapes: (B, 3, height, width) in pixels -> (B, 1 + patches, D)."""
-        patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)  # (B, patches, D)
-        class_token = self.class_embedding.expand(patches.shape[0], 1, -1)
-        return torch.cat([class_token, patches], dim=1) + self.position_embedding.weight
+        grid = self.patch_embedding(pixel_values)  # (B, D, h, w)
+        class_token = self.class_embedding.expand(len(grid), 1, -1)
+        table = self.position_embedding.weight
+        positions = torch.cat([table[:1], resized_positions(table[1:], grid.shape[2], grid.shape[3], "bicubic")])
+        return torch.cat([class_token, grid.flatten(2).transpose(1, 2)], dim=1) + positions
 
 
 class VisionTransformer(nn.Module):

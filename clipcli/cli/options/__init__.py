@@ -12,6 +12,7 @@ Imports no room that needs numpy, PIL or torch: `clip --help` reads these module
 
 from clipcli.cli.options.calibration import CalibrationOptions
 from clipcli.cli.options.evaluation import CalibrateOutputOptions, EvaluationOptions, EvaluationOutputOptions
+from clipcli.cli.options.explanation import MapOptions, MapOutputOptions
 from clipcli.cli.options.inputs import InputOptions, ReadingOptions
 from clipcli.cli.options.labelled import LabelledOptions
 from clipcli.cli.options.labels import LabelOptions
@@ -58,6 +59,8 @@ __all__ = [
     "LabelOptions",
     "LabelledOptions",
     "LibraryName",
+    "MapOptions",
+    "MapOutputOptions",
     "ModelName",
     "ModelOptions",
     "NoUpdate",

@@ -32,6 +32,11 @@ _BY_SUFFIX = {
 }
 
 
+def names_format(path: str) -> bool:
+    """Whether the suffix of a file names a format."""
+    return os.path.splitext(path)[1].lower() in _BY_SUFFIX
+
+
 def decide_format(format: Format, output: str | None) -> Format:
     """What `auto` means: the format that the file's suffix names, a table for people, JSON Lines for programs."""
     if format is not Format.auto:

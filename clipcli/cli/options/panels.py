@@ -2,12 +2,12 @@
 
 INPUTS, LABELS, SCORING, MODEL, OUTPUT = "Inputs", "Labels", "Scoring", "Model", "Output"
 SIDECARS, SORTING, CALIBRATION = "Sidecars", "Sorting", "Calibration"
-QUERY, LIBRARY, ACTIONS = "Query", "Library", "Actions"
+QUERY, LIBRARY, ACTIONS, MAPS = "Query", "Library", "Actions", "Maps"
 # What few people ever need: shown by --help-all, and in the man pages.
 EXPERT = frozenset(
     (
         *("include_hidden", "follow_symlinks", "max_megapixels", "no_exif", "exact_decode", "alpha"),
         *("temperature", "none_text", "batch_size", "workers", "no_cache", "text_cleaning", "revision", "profile"),
-        *("no_progress", "fail_fast", "spreadsheet", "sidecar_name", "prefix", "raw_weights", "no_update"),
+        *("no_progress", "fail_fast", "spreadsheet", "sidecar_name", "prefix", "raw_weights", "no_update", "font"),
     )
 )

@@ -131,8 +131,13 @@ def print_path(path: str | Path) -> None:
         destination.write(f"{text}\n", errors="surrogateescape")
 
 
-def check_destination(path: str | None, option: str = "--output") -> None:
+def check_destination(path: str | None, option: str = "--output", *, may_be_image: bool = False) -> None:
     """Find out, before anything slow begins, whether `open_destination` will succeed. Leaves nothing behind.
+
+    Args:
+        path: The file; None or - for stdout.
+        option: What errors call it.
+        may_be_image: Whether an image is to be written.
 
     Raises:
         UsageError: It has an image's name: a slip of the pen, or a glob right behind the option.
@@ -141,7 +146,8 @@ def check_destination(path: str | None, option: str = "--output") -> None:
     if path is None or path == "-":
         return
     target = Path(os.path.realpath(path))
-    _refuse_image((Path(path), target), option)
+    if not may_be_image:
+        _refuse_image((Path(path), target), option)
     try:
         if not _is_special(target):
             _refuse_read_only(target, option, path)

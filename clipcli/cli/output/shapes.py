@@ -6,9 +6,12 @@ needs a renderer that reads shapes, and nothing here.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from clipcli.results import Classification, ImageTextScores, Record, TaggedImage
+
+if TYPE_CHECKING:
+    from clipcli.answers.maps import Explanation
 
 R = TypeVar("R", bound=Record)
 Row = Mapping[str, Any]
@@ -97,9 +100,10 @@ def _texts_best_first(row: Row) -> Sequence[Row]:
     return [{"label": entry["text"], "score": entry.get("score", entry["cosine"])} for entry in best_first]
 
 
-def _ranks_by_logit(record: ImageTextScores, count: int) -> Sequence[int]:
-    order = sorted(range(count), key=lambda i: -record.scores[i].logit)
-    ranks = [0] * count
+def _ranks(values: Sequence[float]) -> Sequence[int]:
+    """The rank of each value, the greatest being 1."""
+    order = sorted(range(len(values)), key=lambda i: -values[i])
+    ranks = [0] * len(values)
     for rank, i in enumerate(order, start=1):
         ranks[i] = rank
     return ranks
@@ -120,7 +124,7 @@ SCORED: Shape[ImageTextScores] = Shape(
     entries=lambda record: record.scores,
     tags=_texts_best_first,
     given=lambda record: len(record.scores),
-    ranks=_ranks_by_logit,
+    ranks=lambda record, count: _ranks([entry.logit for entry in record.scores]),
 )
 TAGGED: Shape[TaggedImage] = Shape(
     schema="clipcli.tag/2",
@@ -130,4 +134,13 @@ TAGGED: Shape[TaggedImage] = Shape(
     tags=lambda row: row["tags"],
     given=lambda record: len(record.tags),
     counts_tags=True,
+)
+EXPLAINED: "Shape[Explanation]" = Shape(
+    schema="clipcli.explain/1",
+    title="label",
+    numbers=(COSINE, *(Number(name, 0, 6) for name in ("x", "y", "left", "top", "right", "bottom"))),
+    entries=lambda record: record.maps,
+    tags=lambda row: [{"label": entry["label"], "score": entry["cosine"]} for entry in row["maps"]],
+    given=lambda record: len(record.maps),
+    ranks=lambda record, count: _ranks([entry.cosine for entry in record.maps]),
 )

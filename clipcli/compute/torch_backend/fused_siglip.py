@@ -18,8 +18,9 @@ from torch import Tensor
 from clipcli.checkpoints.towers import NaflexVisionConfig
 from clipcli.compute.torch_backend.fused import FoldedPixels, OneTokenLayer, Target, fuse_layers
 from clipcli.networks.dual_encoder import DualEncoder
-from clipcli.networks.siglip import AttentionPool, SiglipTextTransformer, SiglipVisionTransformer, resized_positions
+from clipcli.networks.siglip import AttentionPool, SiglipTextTransformer, SiglipVisionTransformer
 from clipcli.networks.transformer import EncoderLayer
+from clipcli.networks.vision import resized_positions
 
 
 class FusedPool:
@@ -85,7 +86,7 @@ class FusedSiglipImageTower:
         positions = self._positions
         if self._flexible:  # resizing is linear and its weights sum to 1, so what was added to all is still there
             height, width = (edge // self._patch_size for edge in pixels.shape[1:3])
-            positions = resized_positions(positions, height, width)
+            positions = resized_positions(positions, height, width, "bilinear")
         x = self._patches(pixels).add_(positions.to(self._dtype))
         for layer in self._layers:
             x = layer(x)

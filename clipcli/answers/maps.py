@@ -1,0 +1,235 @@
+"""Where in an image a label matches: maps of cosines, what is drawn of them, their peaks and boxes. numpy only.
+
+Such a map says which patches look like the label's text. It does not say why the image as a whole has its score, and
+every map has a greatest value, whether the label is there or not: that is what the image's own cosine is for.
+
+Axes: C labels, h and w the grid of patches, P the space shared with texts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcli.errors import UsageError
+from clipcli.results import Failure, Row
+from clipcli.scoring import MAP_METHODS, Floats, Logits, MapMethod, scores
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Quality = Literal["fast", "good", "best"]
+QUALITIES: dict[Quality, tuple[float, ...]] = {"fast": (1.0,), "good": (1.5,), "best": (1.0, 1.3, 1.5, 2.0)}
+"""Sizes of the input, as multiples of what the model was trained with; of several the mean is taken."""
+
+_AGAINST_NONE = "the label against none of these"
+HEATS: dict[MapMethod, str] = {"keys": _AGAINST_NONE, "values": _AGAINST_NONE, "parts": "part in the cosine"}
+"""What is drawn by each method."""
+
+# Cells that a patch is divided into before boxes are measured: finer than a map can be right.
+_FINENESS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainOptions:
+    """How maps are made.
+
+    Attributes:
+        method: `keys`, where patches gather those that are like them (arXiv:2404.08181); `values`, each by itself
+            (arXiv:2112.01071); or `parts`, what each adds to the image's cosine (arXiv:2310.05916).
+        quality: `fast` looks once at the size that the model was trained with, `good` at 1.5 times that size, `best`
+            takes the mean of four sizes.
+        top: Maps of so many labels with the highest cosine; None for all.
+
+    Raises:
+        UsageError: A name is not known, or a count is below 1.
+    """
+
+    method: MapMethod = "keys"
+    quality: Quality = "good"
+    top: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check names and count."""
+        for name, value, known in (("method", self.method, MAP_METHODS), ("quality", self.quality, tuple(QUALITIES))):
+            if value not in known:
+                raise UsageError(
+                    f"{name} must be one of {', '.join(known)}, not {value!r}", parameter=name, value=value
+                )
+        if self.top is not None and self.top < 1:
+            raise UsageError(f"top must be 1 or more, not {self.top}", parameter="top", value=self.top)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelMap:
+    """Where one label matches an image. Places are in pixels of the upright image, from its upper left corner.
+
+    Attributes:
+        label: The label.
+        cosine: Of the whole image with it, as `classify` has it: whether the label is there at all.
+        cosines: Of each patch with it, shape (h, w); with the method `parts`, its part in the image's cosine. These
+            compare labels with each other.
+        heat: What is drawn, shape (h, w): the share in (0, 1) of the label against "none of these", or the parts.
+        x: Of the peak, the middle of the hottest patch.
+        y: See `x`.
+        left: Of the box around the peak, as far as the heat stays above half way from its least to its greatest value.
+        top: See `left`.
+        right: See `left`.
+        bottom: See `left`.
+    """
+
+    label: str
+    cosine: float
+    cosines: Floats
+    heat: Floats
+    x: float
+    y: float
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def to_dict(self) -> Row:
+        """The map as JSON has it."""
+        return {
+            "label": self.label,
+            "cosine": self.cosine,
+            "peak": {"x": self.x, "y": self.y, "heat": float(self.heat.max())},
+            "box": {"left": self.left, "top": self.top, "right": self.right, "bottom": self.bottom},
+            "grid": self.heat.tolist(),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """The maps of one image, in the order of the labels, or why there are none.
+
+    Attributes:
+        path: The input, as the user named it.
+        width: Of the upright image in pixels; 0 where it could not be read.
+        height: See `width`.
+        maps: One for each label.
+        heat: What heat is, in a few words.
+        heat_range: What the ends of the color scale mean, for all labels of the image.
+        image: The upright image, scaled down to be drawn.
+        error: Why there is no map.
+    """
+
+    path: str
+    width: int = 0
+    height: int = 0
+    maps: tuple[LabelMap, ...] = ()
+    heat: str = HEATS["keys"]
+    heat_range: tuple[float, float] = (0.0, 1.0)
+    image: "Image | None" = None
+    error: Failure | None = None
+
+    @property
+    def cosines(self) -> Floats:
+        """All maps of cosines; shape (C, h, w)."""
+        return np.stack([found.cosines for found in self.maps])
+
+    def to_dict(self) -> Row:
+        """The maps as JSON has them."""
+        if self.error is not None:
+            return {"path": self.path, "status": "error", "error": self.error.to_dict()}
+        maps: list[Any] = [found.to_dict() for found in self.maps]
+        return {"path": self.path, "status": "ok", "width": self.width, "height": self.height, "maps": maps}
+
+
+def mean_cosines(grids: Sequence[Floats], text_features: Floats) -> Floats:
+    """Cosines of patches with texts, the mean over several sizes of one image, on the finest of their grids.
+
+    Shapes: grids each (h, w, P), the finest last; text_features (C, P) -> (C, h, w).
+    """
+    height, width = grids[-1].shape[:2]
+    found = [np.moveaxis(grid @ text_features.T, -1, 0) for grid in grids]
+    return np.asarray(np.mean([resized(maps, height, width) for maps in found], axis=0), dtype=np.float32)
+
+
+def heat_of(maps: Floats, none: Floats, logits: Logits) -> Floats:
+    """What is drawn: the share of a label against the text for none of them, patch by patch.
+
+    Shapes: maps (C, h, w), none (h, w), cosines -> (C, h, w) in (0, 1).
+    """
+    return scores((maps - none) * np.float32(logits.scale), "sigmoid")
+
+
+def label_maps(
+    labels: Sequence[str], image_cosines: Floats, maps: Floats, heat: Floats, size: tuple[int, int]
+) -> tuple[LabelMap, ...]:
+    """Measure maps.
+
+    Shapes: image_cosines (C,), maps and heat (C, h, w).
+
+    Args:
+        labels: Their labels.
+        image_cosines: Of the whole image with each.
+        maps: Of cosines.
+        heat: What is drawn of them.
+        size: Width and height of the image in pixels.
+    """
+    rows = zip(labels, image_cosines.tolist(), maps, heat, strict=True)
+    return tuple(
+        LabelMap(label, cosine, raw, drawn, *peak(drawn, size), *box_at_half(drawn, size))
+        for label, cosine, raw, drawn in rows
+    )
+
+
+def peak(heat: Floats, size: tuple[int, int]) -> tuple[float, float]:
+    """The middle (x, y) of the hottest patch, the first of several, in pixels of an image of (width, height)."""
+    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    return (column + 0.5) * size[0] / heat.shape[1], (row + 0.5) * size[1] / heat.shape[0]
+
+
+def box_at_half(heat: Floats, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The box (left, top, right, bottom) of what is connected with the peak and hot, in pixels of the image.
+
+    Hot is what lies above half way from the least to the greatest value of the map, between patches as it is drawn. A
+    map that is the same everywhere has a box around everything.
+    """
+    height, width = (_FINENESS * edge for edge in heat.shape)
+    fine = resized(heat, height, width)
+    hot = fine >= (fine.max() + fine.min()) / 2
+    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    middle = (row * _FINENESS + _FINENESS // 2) * width + column * _FINENESS + _FINENESS // 2
+    rows, columns = np.nonzero(connected(hot, middle))
+    x, y = size[0] / width, size[1] / height
+    corners = columns.min() * x, rows.min() * y, (columns.max() + 1) * x, (rows.max() + 1) * y
+    left, top, right, bottom = map(float, corners)
+    return left, top, right, bottom
+
+
+def connected(mask: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
+    """What of a mask is connected with one of its cells, over edges.
+
+    Shapes: (h, w), and the index of a cell -> (h, w).
+    """
+    found = np.zeros_like(mask)
+    found.flat[start] = True
+    count = 0
+    while (grown := int(found.sum())) != count:
+        count = grown
+        found[1:] |= found[:-1] & mask[1:]
+        found[:-1] |= found[1:] & mask[:-1]
+        found[:, 1:] |= found[:, :-1] & mask[:, 1:]
+        found[:, :-1] |= found[:, 1:] & mask[:, :-1]
+    return found
+
+
+def resized(maps: Floats, height: int, width: int) -> Floats:
+    """Resize maps bilinearly; beyond the middles of the outermost cells they stay as they are there.
+
+    Shapes: (..., h, w) -> (..., height, width).
+    """
+    for axis, length in ((-2, height), (-1, width)):
+        old = maps.shape[axis]
+        place = np.clip((np.arange(length) + 0.5) * old / length - 0.5, 0, old - 1)
+        lower = np.floor(place).astype(np.intp)
+        shape = (-1, 1) if axis == -2 else (-1,)
+        weight = (place - lower).astype(np.float32).reshape(shape)
+        upper = np.minimum(lower + 1, old - 1)
+        maps = np.take(maps, lower, axis) * (1 - weight) + np.take(maps, upper, axis) * weight
+    return np.asarray(maps, dtype=np.float32)
