@@ -7,7 +7,13 @@ The program is imported inside the guard, so that Ctrl-C during a slow import en
 import os
 import sys
 
-_INTERRUPTED = 130
+CUT_SHORT = (
+    "a compiled file of this program, or of a package that it needs, is cut short",
+    "remove the folders called __pycache__ where they are installed, or install them again",
+)
+"""What Python's "marshal data too short" means, and what to do about it."""
+
+_FAILED, _INTERRUPTED = 1, 130
 
 
 def main() -> None:
@@ -34,6 +40,11 @@ def main() -> None:
         if sys.stderr is not None:
             sys.stderr.write("clip: interrupted\n")
         _leave_at_once(_INTERRUPTED)
+    except EOFError as error:
+        if "marshal" not in str(error) or sys.stderr is None:
+            raise
+        sys.stderr.write("clip: error: {}\n  hint: {}\n".format(*CUT_SHORT))
+        _leave_at_once(_FAILED)
     except SystemExit as end:
         if end.code and isinstance(end.code, int):
             _leave_at_once(end.code)

@@ -20,6 +20,7 @@ _LONG_QUOTES = (
     re.compile(r"'((?:[^'\\]|\\.){100})(?:[^'\\]|\\.){200,}+'", re.DOTALL),
     re.compile(r'"((?:[^"\\]|\\.){100})(?:[^"\\]|\\.){200,}+"', re.DOTALL),
 )
+_LONGEST = 2000
 
 
 class ExitStatus(IntEnum):
@@ -126,7 +127,7 @@ def shortened(message: str) -> str:
     """Cut what a message quotes down to a length that can be read: a label may have 10,000 characters."""
     for quote in _LONG_QUOTES:
         message = quote.sub(r"'\1...'", message)
-    return message
+    return message if len(message) <= _LONGEST else f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 4 :]}"
 
 
 @contextmanager

@@ -26,6 +26,7 @@ def load(
     exact_decode: bool = False,
     alpha: Literal["white", "drop"] = "white",
     max_megapixels: float = MAX_MEGAPIXELS,
+    text_cleaning: Literal["auto", "openai", "none"] = "auto",
 ) -> Model:
     """Find a checkpoint by id, alias, folder or file and make it ready.
 
@@ -46,6 +47,8 @@ def load(
         exact_decode: Always decode and scale the whole image.
         alpha: Lay transparency on white, or drop it and show the colors that lie under it.
         max_megapixels: Refuse images that claim more pixels.
+        text_cleaning: Repair texts as OpenAI's own code does, or not; `auto` does so for files in its own layout or
+            open_clip's.
 
     Raises:
         UsageError: An argument is not known.
@@ -58,6 +61,7 @@ def load(
         workers=workers,
         decode=DecodeOptions(exact=exact_decode, alpha=alpha, max_megapixels=max_megapixels),
         cache=cache,
+        text_cleaning=text_cleaning,
     )
     name = name if isinstance(name, str) else os.path.abspath(os.path.expanduser(name))
     return Model(resolve_model(name, revision=revision, offline=offline), options)

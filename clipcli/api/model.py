@@ -75,7 +75,7 @@ class Model:
         text_progress: Callable[[], AbstractContextManager[Progress]] = _no_progress,
     ) -> None:
         self.options = options or RunOptions()
-        self.checkpoint = Checkpoint(files)
+        self.checkpoint = Checkpoint(files, self.options.text_cleaning)
         self.cache = open_cache() if self.options.cache else FeatureCache.disabled()
         self.encoders = Encoders(self.checkpoint, self.options, self.cache)
         self._text_progress = text_progress

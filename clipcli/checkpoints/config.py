@@ -11,9 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from clipcli.checkpoints.families import FAMILIES, IMAGE_TOWERS, MODEL_TYPES, TEXT_TOWERS, Family
-from clipcli.checkpoints.towers import ImageTowerConfig, ResNetConfig, TextConfig, typed
+from clipcli.checkpoints.towers import (
+    ClipTextConfig,
+    ImageTowerConfig,
+    ResNetConfig,
+    SiglipTextConfig,
+    TextConfig,
+    typed,
+)
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 from clipcli.files import read_json
+
+_OTHER_TEXT_TOWERS = ("bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "distilbert", "camembert", "t5", "gpt2")
+_PLAIN_TOWERS = ("VisionModel", "TextModel")  # how the names of classes without a projection end
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +32,8 @@ class ModelConfig:
 
     Attributes:
         family: A key of `families.FAMILIES`.
-        projection_dim: Width of the space that images and texts share.
+        projection_dim: Width of the features: that of the space that images and texts share, or of the tower's own
+            state where it has no projection.
         id2label: Class names of an image-classification head, in the order of its logits; None without a head.
     """
 
@@ -31,6 +42,15 @@ class ModelConfig:
     text: TextConfig | None
     projection_dim: int
     id2label: tuple[str, ...] | None = None
+    has_projection: bool = True
+    """Whether a tower alone was saved with the projection that maps it to the shared space."""
+
+    @property
+    def only_tower(self) -> str | None:
+        """What the networks call the tower of a checkpoint that has just one; None for both."""
+        if self.vision is not None and self.text is not None:
+            return None
+        return "text_model" if self.vision is None else "vision_model"
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -57,13 +77,15 @@ def parse_config(config: Mapping[str, Any], path: Path) -> ModelConfig:
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         raise UnsupportedModelError(
             f"{path}: model_type {model_type!r} is not a family that this program runs",
-            hint=f"supported: {', '.join(MODEL_TYPES)}",
+            hint=f"supported: {', '.join(FAMILIES)}, and single towers of these",
         )
     if model_type in IMAGE_TOWERS or model_type in TEXT_TOWERS:
         return _single_tower(config, model_type, path)
     row = FAMILIES[model_type]
+    text_section = _section(config, "text_config", path)
+    _refuse_other_text_tower(text_section, row, path)
     vision = _image_tower(vision_section, row).from_section(vision_section, f"{path}: vision_config")
-    text = row.text_config.from_section(_section(config, "text_config", path), f"{path}: text_config")
+    text = row.text_config.from_section(text_section, f"{path}: text_config")
     if row.projection_dim is None and not isinstance(vision, ResNetConfig) and vision.hidden_size != text.output_size:
         raise DamagedModelError(
             f"{path}: the image tower's features have {vision.hidden_size} numbers, the text tower's {text.output_size}"
@@ -78,16 +100,27 @@ def parse_config(config: Mapping[str, Any], path: Path) -> ModelConfig:
 
 
 def _single_tower(config: Mapping[str, Any], model_type: str, path: Path) -> ModelConfig:
-    """A checkpoint of one tower has a `model_type` of its own and a flat config."""
+    """A checkpoint of one tower has a `model_type` of its own and a flat config.
+
+    Only the name of its class tells whether it was saved with its projection.
+    """
     family = IMAGE_TOWERS.get(model_type) or TEXT_TOWERS[model_type]
-    row = FAMILIES[family]
+    row, vision, text = FAMILIES[family], None, None
     if model_type in IMAGE_TOWERS:
         vision = row.vision_config.from_section(config, str(path))
-        return ModelConfig(
-            family, vision, None, _projection_dim(config, path, row.projection_dim or vision.hidden_size)
-        )
-    text = row.text_config.from_section(config, str(path))
-    return ModelConfig(family, None, text, _projection_dim(config, path, row.projection_dim or text.output_size))
+        width = vision.hidden_size
+    else:
+        text = row.text_config.from_section(config, str(path))
+        width = text.output_size
+    plain = row.projection_dim is None or any(name.endswith(_PLAIN_TOWERS) for name in architectures(config))
+    projection_dim = width if plain else _projection_dim(config, path, row.projection_dim or width)
+    return ModelConfig(family, vision, text, projection_dim, has_projection=not plain)
+
+
+def architectures(config: Mapping[str, Any]) -> list[str]:
+    """The classes of `transformers` that a checkpoint was saved by, as its `config.json` names them."""
+    names = config.get("architectures")
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
@@ -122,6 +155,16 @@ def _refuse_unconverted_resnet(config: Mapping[str, Any], vision: Mapping[str, A
         raise _unconverted_resnet(path, f"model_type {vision['model_type']}")
 
 
+def _refuse_other_text_tower(section: Mapping[str, Any], row: Family, path: Path) -> None:
+    """Refuse a BERT or XLM-RoBERTa where the family has a causal tower: its defaults would describe another network."""
+    kind = section.get("model_type")
+    if issubclass(row.text_config, ClipTextConfig | SiglipTextConfig) and kind in _OTHER_TEXT_TOWERS:
+        raise UnsupportedModelError(
+            f"{path}: the text tower is a {kind}, which this program does not run beside {row.title}'s image tower",
+            hint="text towers of this kind are run in Chinese-CLIP, AltCLIP and MetaCLIP 2",
+        )
+
+
 def _unconverted_resnet(path: Path, evidence: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"{path}: the image tower is a ResNet ({evidence}, as in Chinese-CLIP RN50), "
@@ -137,7 +180,7 @@ def _projection_dim(config: Mapping[str, Any], path: Path, default: int) -> int:
 
 
 def _classification_labels(config: Mapping[str, Any], path: Path) -> tuple[str, ...] | None:
-    heads = [name for name in config.get("architectures") or () if str(name).endswith("ForImageClassification")]
+    heads = [name for name in architectures(config) if name.endswith("ForImageClassification")]
     if not heads:
         return None
     if heads != ["CLIPForImageClassification"]:

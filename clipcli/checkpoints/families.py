@@ -32,7 +32,7 @@ class Family:
         projection_dim: Width of the space that images and texts share, where `config.json` does not say; None for the
             image tower's own width.
         tokenizer: The class of its published checkpoints, for those whose files name none.
-        image_tower: The `model_type` of a checkpoint of the image tower alone; None if such are not run.
+        image_tower: The `model_type` of a checkpoint of the image tower alone.
         text_tower: The `model_type` of a checkpoint of the text tower alone.
         templates: English templates of its authors, where a bare photo is not what they recommend.
     """
@@ -42,8 +42,8 @@ class Family:
     text_config: type[TextConfig]
     projection_dim: int | None
     tokenizer: str
-    image_tower: str | None = None
-    text_tower: str | None = None
+    image_tower: str
+    text_tower: str
     templates: tuple[str, ...] | None = None
 
 
@@ -66,6 +66,8 @@ FAMILIES: dict[str, Family] = {
         text_config=BertTextConfig,
         projection_dim=512,
         tokenizer="BertTokenizer",
+        image_tower="chinese_clip_vision_model",
+        text_tower="chinese_clip_text_model",
     ),
     "altclip": Family(
         title="AltCLIP",
@@ -73,6 +75,8 @@ FAMILIES: dict[str, Family] = {
         text_config=XlmRobertaTextConfig,
         projection_dim=768,
         tokenizer="XLMRobertaTokenizer",
+        image_tower="altclip_vision_model",
+        text_tower="altclip_text_model",
     ),
     "metaclip_2": Family(
         title="MetaCLIP 2",
@@ -80,6 +84,8 @@ FAMILIES: dict[str, Family] = {
         text_config=MetaClip2TextConfig,
         projection_dim=512,
         tokenizer="XLMRobertaTokenizer",
+        image_tower="metaclip_2_vision_model",
+        text_tower="metaclip_2_text_model",
     ),
     "siglip": Family(
         title="SigLIP and SigLIP 2",
@@ -87,6 +93,8 @@ FAMILIES: dict[str, Family] = {
         text_config=SiglipTextConfig,
         projection_dim=None,
         tokenizer="SiglipTokenizer",
+        image_tower="siglip_vision_model",
+        text_tower="siglip_text_model",
         templates=_SIGLIP_TEMPLATES,
     ),
     "siglip2": Family(
@@ -95,12 +103,14 @@ FAMILIES: dict[str, Family] = {
         text_config=SiglipTextConfig,
         projection_dim=None,
         tokenizer="Siglip2Tokenizer",
+        image_tower="siglip2_vision_model",
+        text_tower="siglip2_text_model",
         templates=_SIGLIP_TEMPLATES,
     ),
 }
 
-IMAGE_TOWERS = {row.image_tower: name for name, row in FAMILIES.items() if row.image_tower}
-TEXT_TOWERS = {row.text_tower: name for name, row in FAMILIES.items() if row.text_tower}
+IMAGE_TOWERS = {row.image_tower: name for name, row in FAMILIES.items()}
+TEXT_TOWERS = {row.text_tower: name for name, row in FAMILIES.items()}
 
 MODEL_TYPES = (*FAMILIES, *IMAGE_TOWERS, *TEXT_TOWERS)
 """Every `model_type` that this program runs."""

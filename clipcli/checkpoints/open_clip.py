@@ -81,17 +81,41 @@ def read_settings(path: Path) -> Settings:
         raise _unsupported(path, "multimodal_cfg", "...")
     for name, section in (("vision_cfg", vision), ("text_cfg", text)):
         _refuse_unknown(section, _FIXED[name], f"{path}: {name}")
+    _check_tokenizer(text, path)
     try:
         width = vision["width"] * (32 if isinstance(vision["layers"], list) else 1)
         return Settings(
             activation="quick_gelu" if model.get("quick_gelu") else "gelu",
             vision_heads=width // vision.get("head_width", _HEAD_WIDTH),
             text_heads=int(text["heads"]),
-            image_size=vision["image_size"] if isinstance(vision["image_size"], int) else None,
+            image_size=_edge(vision["image_size"], path),
             preprocessing=_preprocessing(images, path),
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise DamagedModelError(f"{path} is not a CLIP config ({type(error).__name__}: {error})") from error
+
+
+def _edge(size: Any, path: Path) -> int:
+    """Pixels a side, however a square is written.
+
+    Raises:
+        UnsupportedModelError: Images are not square.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if height != width:
+        raise UnsupportedModelError(
+            f"{path}: image_size is {height} x {width}, and this program runs towers for square images only"
+        )
+    return int(height)
+
+
+def _check_tokenizer(text: Mapping[str, Any], path: Path) -> None:
+    """Refuse settings of the tokenizer that change ids; what open_clip does without them may be spelled out."""
+    usual = {"clean": "lower", "context_length": text.get("context_length")}
+    given = _section(text, "tokenizer_kwargs", path) if text.get("tokenizer_kwargs") else {}
+    for key, value in given.items():
+        if value and value != usual.get(key):
+            raise _unsupported(f"{path}: text_cfg.tokenizer_kwargs", key, value)
 
 
 def _preprocessing(section: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -101,6 +125,7 @@ def _preprocessing(section: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if mode not in _RESIZE_MODES:
         raise _unsupported(path, "resize_mode", mode)
     given = {key: section[key] for key in ("mean", "std") if section.get(key)}
+    given = {key: value if isinstance(value, list) else [value] * 3 for key, value in given.items()}
     return {"square": _RESIZE_MODES[mode], "resample": _FILTERS[interpolation], **given}
 
 

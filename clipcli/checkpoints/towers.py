@@ -22,6 +22,23 @@ ACTIVATIONS = (
     "swish",
 )
 
+_RGB = 3
+
+# The largest published towers have 48 layers, images of 1,024 pixels, patches of 32, and vocabularies of 900,000.
+_LARGEST_SIZE = 2**22
+LARGEST_IMAGE = 4096
+"""The largest height and width in pixels that a checkpoint may ask for."""
+_LARGEST = {
+    "num_hidden_layers": 512,
+    "num_attention_heads": 1024,
+    "hidden_size": 2**16,
+    "image_size": LARGEST_IMAGE,
+    "patch_size": 256,
+    "max_position_embeddings": 2**14,
+    "num_patches": 2**16,
+    "width": 2**12,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class TransformerConfig:
@@ -44,7 +61,7 @@ class TransformerConfig:
 
         Raises:
             DamagedModelError: A value has the wrong type, or the heads do not divide the width.
-            UnsupportedModelError: `hidden_act` is not one of `ACTIVATIONS`.
+            UnsupportedModelError: `hidden_act` is not one of `ACTIVATIONS`, or images have other channels than RGB.
         """
         given = {f.name: typed(section, f.name, f.type, f"{where}.{f.name}") for f in fields(cls)}
         config = cls(**{name: value for name, value in given.items() if value is not None})
@@ -58,7 +75,15 @@ class TransformerConfig:
                 f"{where}: hidden_size {config.hidden_size} is not a multiple of "
                 f"num_attention_heads {config.num_attention_heads}"
             )
+        config.check(where)
         return config
+
+    def check(self, where: str) -> None:
+        """Check what the fields of one kind of tower mean together; `where` as in `from_section`.
+
+        Raises:
+            ModelError: They do not fit each other, or this program.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +98,12 @@ class VitConfig(TransformerConfig):
     def patches(self) -> int:
         """Patches of an image; what is left over at its right and lower edges is not seen."""
         return (self.image_size // self.patch_size) ** 2
+
+    def check(self, where: str) -> None:
+        """Refuse a tower for other images than RGB, and one whose patches are larger than its images."""
+        _check_channels(self.num_channels, where)
+        if self.patches == 0:
+            raise DamagedModelError(f"{where}: patch_size {self.patch_size} is more than image_size {self.image_size}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +158,10 @@ class NaflexVisionConfig(TransformerConfig):
         """Patches of an image, about."""
         return self.num_patches
 
+    def check(self, where: str) -> None:
+        """Refuse a tower for other images than RGB."""
+        _check_channels(self.num_channels, where)
+
 
 @dataclass(frozen=True, slots=True)
 class ResNetConfig:
@@ -159,7 +194,8 @@ class ResNetConfig:
             DamagedModelError: A value is missing or has the wrong type, or the heads do not divide the width.
         """
         layers = section["num_hidden_layers"]
-        if len(layers) != 4 or not all(type(blocks) is int and blocks > 0 for blocks in layers):
+        most = _LARGEST["num_hidden_layers"]
+        if len(layers) != 4 or not all(type(blocks) is int and 0 < blocks <= most for blocks in layers):
             raise DamagedModelError(f"{where}.num_hidden_layers is {layers!r}, expected four numbers of blocks")
         names = ("width", "num_attention_heads", "image_size")
         values = {name: typed(section, name, int, f"{where}.{name}") for name in names}
@@ -323,15 +359,25 @@ TextConfig = ClipTextConfig | SiglipTextConfig | BertTextConfig | XlmRobertaText
 def typed(section: Mapping[str, Any], key: str, kind: Any, where: str) -> Any:
     """A value checked against the type of its field, None if it is absent or null.
 
-    Numbers may be whole where floats are meant; all whole numbers but token ids are sizes or counts, so at least 1.
+    Numbers may be whole where floats are meant. All whole numbers but token ids are sizes or counts, so at least 1, and
+    bounded far above what any published checkpoint has: nothing is built of a size that no machine has room for. All
+    floats are the small constants of norms.
     """
     value = section.get(key)
     if value is None or (kind is str and isinstance(value, str)):
         return value
-    least = 0 if key.endswith("_token_id") else 1
-    if kind is int and isinstance(value, int) and not isinstance(value, bool) and value >= least:
+    least, most = 0 if key.endswith("_token_id") else 1, _LARGEST.get(key, _LARGEST_SIZE)
+    if kind is int and isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
         return value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return float(value)
-    expected = {int: f"a whole number, at least {least}", float: "a number", str: "a string"}[kind]
+    expected = {int: f"a whole number from {least} to {most:,}", float: "a number from 0 to 1", str: "a string"}[kind]
     raise DamagedModelError(f"{where} is {value!r}, expected {expected}")
+
+
+def _check_channels(channels: int, where: str) -> None:
+    if channels != _RGB:
+        raise UnsupportedModelError(
+            f"{where}.num_channels is {channels}, but this program gives a model three channels: red, green, blue",
+            hint="use a checkpoint for RGB images",
+        )

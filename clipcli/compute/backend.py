@@ -69,6 +69,8 @@ def why_torch(config: ModelConfig, weight_files: Sequence[Path], placement: Plac
         return "a checkpoint of this kind"
     if config.id2label is not None:
         return "a classification head"
+    if not config.has_projection:
+        return "a tower without its projection"
     if any(path.suffix != ".safetensors" for path in weight_files):
         return weight_files[0].name
     from clipcli.compute.numpy_backend.mapped import unreadable_format

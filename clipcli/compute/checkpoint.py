@@ -8,6 +8,7 @@ from clipcli import hub
 from clipcli.checkpoints.config import ModelConfig, read_config
 from clipcli.checkpoints.image_processor import read_image_processor
 from clipcli.checkpoints.towers import ImageTowerConfig, TextConfig
+from clipcli.checkpoints.weights import check_beginning
 from clipcli.errors import UnsupportedModelError, reading_checkpoint
 from clipcli.images.preprocess import Preprocessing
 from clipcli.text.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
@@ -20,13 +21,14 @@ class Checkpoint:
 
     Args:
         files: Where they lie.
+        text_cleaning: How texts are cleaned, one of `text.cleaning.TEXT_CLEANINGS`.
 
     Raises:
         ModelError: The configuration is damaged or not of a supported family.
     """
 
-    def __init__(self, files: hub.ModelFiles) -> None:
-        self.files = files
+    def __init__(self, files: hub.ModelFiles, text_cleaning: str = "auto") -> None:
+        self.files, self._text_cleaning = files, text_cleaning
         with reading_checkpoint(files.folder):
             self.config: ModelConfig = read_config(files.folder)
 
@@ -35,14 +37,17 @@ class Checkpoint:
         """What messages call it: a hub id, a folder, or a file."""
         return self.files.id
 
-    @property
+    @cached_property
     def weights(self) -> Sequence[Path]:
         """The files that hold the weights.
 
         Raises:
-            DamagedModelError: There are none, or one is missing.
+            DamagedModelError: There are none, one is missing, or one begins as no such file does.
         """
-        return hub.weight_files(self.files.folder)
+        files = hub.weight_files(self.files.folder)
+        for path in files:
+            check_beginning(path)
+        return files
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -72,7 +77,12 @@ class Checkpoint:
         """
         text = self.text_tower
         with reading_checkpoint(self.files.folder):
-            tokenizer = load_tokenizer(self.files.folder, self.config.family, context_length=text.context_length)
+            tokenizer = load_tokenizer(
+                self.files.folder,
+                self.config.family,
+                context_length=text.context_length,
+                cleaning=self._text_cleaning,
+            )
             tokenizer.check_vocab_size(text.vocab_size)
             return tokenizer
 
@@ -81,7 +91,9 @@ class Checkpoint:
         """Digest of all that decides its token ids; reads the tokenizer's files, and does not build it."""
         length = self.text_tower.context_length
         with reading_checkpoint(self.files.folder):
-            return tokenizer_digest(self.files.folder, self.config.family, context_length=length)
+            return tokenizer_digest(
+                self.files.folder, self.config.family, context_length=length, cleaning=self._text_cleaning
+            )
 
     @property
     def text_tower(self) -> TextConfig:

@@ -6,6 +6,7 @@ from clipcli import hub
 from clipcli.compute.devices import check_device_name, check_dtype_name
 from clipcli.errors import UsageError
 from clipcli.images.decode import DecodeOptions
+from clipcli.text.cleaning import check_text_cleaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class RunOptions:
         workers: Threads that decode; None chooses.
         decode: How images are read.
         cache: Read and write cached features.
+        text_cleaning: `openai` repairs texts as OpenAI's own code does, `none` leaves them as `transformers` does, and
+            `auto` does what the checkpoint's authors do: the first for files in OpenAI's or open_clip's own layout.
 
     Raises:
         UsageError: A name is not known, or a count is below 1.
@@ -31,11 +34,13 @@ class RunOptions:
     workers: int | None = None
     decode: DecodeOptions = field(default_factory=DecodeOptions)
     cache: bool = True
+    text_cleaning: str = "auto"
 
     def __post_init__(self) -> None:
         """Check names and counts, as far as that is possible without torch."""
         check_device_name(self.device)
         check_dtype_name(self.dtype)
+        check_text_cleaning(self.text_cleaning)
         for name, value in (("batch_size", self.batch_size), ("workers", self.workers)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be 1 or more, not {value}", parameter=name, value=value)

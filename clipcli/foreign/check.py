@@ -65,7 +65,7 @@ def check_foreign(source: Path) -> None:
         UsageError: It does not say which activation its network has.
         ModelError: As `convert`.
     """
-    find_tokenizer(read_checked(source)[0], source, None)
+    find_tokenizer(read_checked(source)[1], source, None)
 
 
 def verify_foreign(source: Path) -> tuple[hub.FileCheck, ...]:

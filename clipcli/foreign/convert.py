@@ -15,6 +15,8 @@ from clipcli.foreign import openai_bpe
 from clipcli.foreign.check import read_checked
 from clipcli.foreign.kept import kept_in
 from clipcli.foreign.tokenizers import find_tokenizer
+from clipcli.text.tokenizer import CLEANING_KEY
+from clipcli.text.vocabulary import CONFIG_FILE, read_json_if_there
 
 if TYPE_CHECKING:
     from clipcli.foreign.hub_layout import HubCheckpoint
@@ -45,22 +47,32 @@ def convert(source: Path, target: Path, *, activation: str | None = None, tokeni
         raise ModelNotFoundError(f"no such file or folder: {source}")
     if source.is_dir() and not is_open_clip(source) and not hub.missing_files(source):
         raise UsageError(f"{source} is in the hub's layout already", hint="use it as it is")
-    checkpoint, _ = read_checked(source, activation)
-    vocabulary = find_tokenizer(checkpoint, source, tokenizer)
+    checkpoint, config = read_checked(source, activation)
+    vocabulary = find_tokenizer(config, source, tokenizer)
     with _new_folder(target) as folder:
-        if vocabulary.is_file():
-            openai_bpe.write_tokenizer(vocabulary, folder, checkpoint.vocab_size)
-        for name in hub.TOKENIZER_FILES:
-            if (vocabulary / name).is_file():
-                shutil.copyfile(vocabulary / name, folder / name)
+        if vocabulary is not None and config.text is not None:
+            _write_tokenizer(vocabulary, folder, config.text.vocab_size, checkpoint.text_cleaning)
         _write(checkpoint, folder)
+
+
+def _write_tokenizer(vocabulary: Path, folder: Path, vocab_size: int, cleaning: str) -> None:
+    if vocabulary.is_file():
+        openai_bpe.write_tokenizer(vocabulary, folder, vocab_size)
+    for name in hub.TOKENIZER_FILES:
+        if (vocabulary / name).is_file():
+            shutil.copyfile(vocabulary / name, folder / name)
+    if cleaning != "none":
+        path = folder / CONFIG_FILE
+        settings = {**read_json_if_there(path), CLEANING_KEY: cleaning}
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _write(checkpoint: "HubCheckpoint", folder: Path) -> None:
     from safetensors.torch import save_file
 
     for name, content in (("config.json", checkpoint.config), ("preprocessor_config.json", checkpoint.preprocessing)):
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        if content:
+            (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     weights = folder / "model.safetensors"
     save_file(checkpoint.tensors, weights, {"format": "pt"})
     shutil.copymode(folder / "config.json", weights)  # safetensors lets nobody else read what it writes

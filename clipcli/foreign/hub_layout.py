@@ -38,20 +38,16 @@ class HubCheckpoint:
     Attributes:
         family: A key of `checkpoints.families.FAMILIES`.
         config: What `config.json` says.
-        preprocessing: What `preprocessor_config.json` says.
+        preprocessing: What `preprocessor_config.json` says; empty for a text tower alone.
         tensors: Weights by the hub's names, in the number format of the file.
+        text_cleaning: How its authors clean texts, `openai` or `none`.
     """
 
     family: str
     config: Mapping[str, Any]
     preprocessing: Mapping[str, Any]
     tensors: Tensors
-
-    @property
-    def vocab_size(self) -> int:
-        """Rows of the token embedding."""
-        size: int = self.config["text_config"]["vocab_size"]
-        return size
+    text_cleaning: str = "none"
 
 
 def renamed(tensors: Mapping[str, Tensor], rules: Rules, source: str) -> Tensors:

@@ -11,7 +11,7 @@ from clipcli import hub
 from clipcli.errors import ClipError
 from clipcli.files import FileStamp, bytes_under, cache_folder, remove_folder
 
-_LAYOUT = "1"  # counts up when what is written for the same file changes
+_LAYOUT = "2"  # counts up when what is written for the same file changes
 _OURS = re.compile(r"\.?[0-9a-f]{20}-[0-9a-f]{20}(\.\d+\.tmp)?")
 
 

@@ -49,10 +49,11 @@ def read_older_hub(folder: Path, weights: Path) -> HubCheckpoint:
         UnsupportedModelError: The optional package is not installed.
         DamagedModelError: The file is damaged.
     """
-    family = read_config(folder).family  # refuses what is not ours, before anything large is read
+    described = read_config(folder)  # refuses what is not ours, before anything large is read
     config = read_json(folder / "config.json")
+    preprocessing = {} if described.vision is None else read_image_processor(folder)[0]
     tensors = _read_flax(weights) if weights.name == FLAX else _read_tensorflow(weights)
-    return HubCheckpoint(family, config, read_image_processor(folder)[0], tensors)
+    return HubCheckpoint(described.family, config, preprocessing, tensors)
 
 
 def _read_flax(path: Path) -> Tensors:

@@ -81,7 +81,7 @@ def read_openai(tensors: Mapping[str, Tensor], source: str, settings: Settings) 
         "vision_config": {"model_type": "clip_vision_model", "projection_dim": projection_dim, **vision},
     }
     images = hub_layout.preprocessing(vision["image_size"], **settings.preprocessing)
-    return HubCheckpoint("clip", config, images, hub)
+    return HubCheckpoint("clip", config, images, hub, text_cleaning="openai")
 
 
 def _text_config(hub: Tensors, source: str, settings: Settings) -> dict[str, Any]:

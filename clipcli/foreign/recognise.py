@@ -35,6 +35,8 @@ def read_foreign(source: Path, activation: str | None = None) -> HubCheckpoint:
             )
         return read_older_hub(source, older)
     path = _weights(source) if source.is_dir() else source
+    config = path.parent / open_clip.CONFIG
+    settings = open_clip.read_settings(config) if config.is_file() else open_clip.Settings()
     tensors, stated = read_state_dict(path)
     name = str(path)
     if chinese_clip.is_chinese_clip(tensors):
@@ -42,8 +44,6 @@ def read_foreign(source: Path, activation: str | None = None) -> HubCheckpoint:
         return chinese_clip.read_chinese_clip(tensors, name)
     if not openai.is_openai(tensors):
         raise _unknown(name, next(iter(tensors)))
-    config = path.parent / open_clip.CONFIG
-    settings = open_clip.read_settings(config) if config.is_file() else open_clip.Settings()
     stated = settings.activation or stated or openai.stated_activation(tensors)
     settings = replace(settings, activation=_agreed(activation, stated, name))
     return openai.read_openai(tensors, name, settings)

@@ -12,14 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clipcli.checkpoints.other_formats import refusal
+from clipcli.checkpoints.weights import without_wrapper
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 from clipcli.foreign.torchscript import is_torchscript, read_torchscript
-from clipcli.networks.loading import SafetensorsFile, reason_of
+from clipcli.networks.loading import SafetensorsFile, check_claims, check_unpacked, reason_of
 
 _ZIP = b"PK\x03\x04"
+_GGUF = b"GGUF"
 _PICKLE = b"\x80"
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys that training scripts put a state dict under
-_PREFIXES = ("module.", "_orig_mod.")  # of models wrapped for several devices, and of compiled ones
 _BATCHES_SEEN = ".num_batches_tracked"  # a batch norm's count, which matters to training only
 
 
@@ -35,6 +37,9 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str | None]:
             start = stream.read(16)
     except OSError as error:
         raise DamagedModelError(f"{path} cannot be read: {error.strerror}") from error
+    other = refusal(path, [path.name])
+    if other is not None:
+        raise other
     activation = None
     if start.startswith(_ZIP):
         loaded, activation = _read_zip(path)
@@ -44,11 +49,11 @@ def read_state_dict(path: Path) -> tuple[dict[str, Tensor], str | None]:
         file = SafetensorsFile(path)
         loaded = {name: file.tensor(name) for name in file.shapes()}
     else:
-        raise UnsupportedModelError(
+        raise refusal(path, ["x.gguf"] if start.startswith(_GGUF) else []) or UnsupportedModelError(
             f"{path} is not a checkpoint: neither safetensors nor a file of torch",
             hint="`clip models list` names models that can be fetched",
         )
-    return _plain(loaded, str(path)), activation
+    return _plain(loaded, path), activation
 
 
 def _read_zip(path: Path) -> tuple[Mapping[str, Any], str | None]:
@@ -61,6 +66,7 @@ def _read_zip(path: Path) -> tuple[Mapping[str, Any], str | None]:
         raise DamagedModelError(
             f"{path} cannot be read: {error}", hint="fetch it again; the file is likely incomplete"
         ) from error
+    check_unpacked(path)
     return _read_pickle(path, mmap=True), None
 
 
@@ -95,7 +101,7 @@ def _read_pickle(path: Path, *, mmap: bool = False) -> Mapping[str, Any]:
     return loaded
 
 
-def _plain(loaded: Mapping[str, Any], source: str) -> dict[str, Tensor]:
+def _plain(loaded: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     """The state dict itself: out of its wrapping, without prefixes, tensors only."""
     inner = next((loaded[key] for key in _WRAPPERS if isinstance(loaded.get(key), Mapping)), loaded)
     tensors = {
@@ -103,12 +109,7 @@ def _plain(loaded: Mapping[str, Any], source: str) -> dict[str, Tensor]:
         for name, value in inner.items()
         if isinstance(name, str) and isinstance(value, Tensor) and not name.endswith(_BATCHES_SEEN)
     }
-    for name, tensor in tensors.items():
-        if tensor.layout is not torch.strided or tensor.is_quantized:
-            raise UnsupportedModelError(f"{source}: {name} is stored as a sparse or quantized tensor")
-    for prefix in _PREFIXES:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    check_claims(tensors, path)
     if not tensors:
-        raise UnsupportedModelError(f"{source} holds no tensors by name, so it is not a checkpoint")
-    return tensors
+        raise UnsupportedModelError(f"{path} holds no tensors by name, so it is not a checkpoint")
+    return {name: tensors[stored] for stored, name in without_wrapper(tensors).items()}

@@ -3,47 +3,47 @@
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clipcli import hub
+from clipcli.checkpoints.config import ModelConfig
 from clipcli.errors import ModelError, ModelNotFoundError, UsageError
 from clipcli.foreign import openai_bpe
 from clipcli.text.tokenizer import load_tokenizer
 
-if TYPE_CHECKING:
-    from clipcli.foreign.hub_layout import HubCheckpoint
-
+_ENOUGH = 16  # tokens of a text, for a tokenizer that is only counted
 _OPENAI_MERGES = "bpe_simple_vocab_16e6.txt.gz"
 _PACKAGES = ("clip", "open_clip")  # carry it
 _PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "chinese_clip": "OFA-Sys/chinese-clip-vit-base-patch16"}
 
 
-def find_tokenizer(checkpoint: "HubCheckpoint", source: Path, given: Path | None) -> Path:
-    """A folder whose tokenizer fits the text tower, or OpenAI's list of merges.
+def find_tokenizer(config: ModelConfig, source: Path, given: Path | None) -> Path | None:
+    """A folder whose tokenizer fits the text tower, or OpenAI's list of merges; None where there is no text tower.
 
     Raises:
         UsageError: The one that was given does not.
         ModelError: It is damaged, or none was found.
     """
+    if config.text is None:
+        return None
+    wanted = config.text.vocab_size
     if given is not None:
-        tokens = _tokens(given, checkpoint)
-        if tokens != checkpoint.vocab_size:
+        tokens = _tokens(given, config.family, wanted)
+        if tokens != wanted:
             raise UsageError(
-                f"tokenizer {given} has {tokens} tokens, but the text tower of {source} has {checkpoint.vocab_size}",
+                f"tokenizer {given} has {tokens} tokens, but the text tower of {source} has {wanted}",
                 parameter="tokenizer",
                 value=given,
             )
         return given
-    for candidate in _candidates(checkpoint.family, source):
+    for candidate in _candidates(config.family, source):
         try:
-            if _tokens(candidate, checkpoint) == checkpoint.vocab_size:
+            if _tokens(candidate, config.family, wanted) == wanted:
                 return candidate
         except (ModelError, UsageError):
             continue  # a tokenizer of another family
-    published = _PUBLISHED[checkpoint.family]
+    published = _PUBLISHED.get(config.family, "the model it is of")
     raise ModelNotFoundError(
-        f"{source} carries no tokenizer, and neither its folder nor the hub's cache has one with "
-        f"{checkpoint.vocab_size} tokens",
+        f"{source} carries no tokenizer, and neither its folder nor the hub's cache has one with {wanted} tokens",
         hint=f"`clip models pull {published}` fetches one; or name a folder that has one: "
         f"`clip models convert {source} DIR` with `tokenizer=FOLDER`",
     )
@@ -63,14 +63,14 @@ def _candidates(family: str, source: Path) -> Iterator[Path]:
                 yield Path(place) / _OPENAI_MERGES
 
 
-def _tokens(tokenizer: Path, checkpoint: "HubCheckpoint") -> int:
+def _tokens(tokenizer: Path, family: str, wanted: int) -> int:
     """How many tokens a tokenizer has; of OpenAI's merges as many are taken as are needed, if there are enough."""
     if not tokenizer.is_file():
-        return load_tokenizer(tokenizer, checkpoint.family, context_length=2).vocab_size
-    if checkpoint.family != "clip":
+        return load_tokenizer(tokenizer, family, context_length=_ENOUGH).vocab_size
+    if family != "clip":
         raise UsageError(
-            f"tokenizer {tokenizer} is a file of CLIP's, but the text tower is {checkpoint.family}'s",
+            f"tokenizer {tokenizer} is a file of CLIP's, but the text tower is {family}'s",
             parameter="tokenizer",
             value=tokenizer,
         )
-    return min(openai_bpe.most_tokens(tokenizer), checkpoint.vocab_size)
+    return min(openai_bpe.most_tokens(tokenizer), wanted)

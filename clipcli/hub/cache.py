@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipcli.checkpoints import open_clip
-from clipcli.errors import DamagedModelError
+from clipcli.checkpoints.config import architectures
+from clipcli.errors import DamagedModelError, UnsupportedModelError
 from clipcli.files import read_json
 
 CONFIG = "config.json"
@@ -45,14 +46,21 @@ A_MODEL_FOLDER = (
 )
 _WEIGHTS = ((SAFETENSORS, SAFETENSORS_INDEX), (PICKLE, PICKLE_INDEX))
 
+# A number format or the like between name and ending, as `save_pretrained(variant="fp16")` writes it.
+_VARIANT = re.compile(
+    r"(model\.\w+\.safetensors|model\.safetensors\.index\.\w+\.json"
+    r"|pytorch_model\.(?!bin\.)\w+\.bin|pytorch_model\.bin\.index\.\w+\.json)"
+)
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_IMAGE_ONLY = {
-    "CLIPForImageClassification",
-    "CLIPVisionModel",
-    "CLIPVisionModelWithProjection",
-    "ChineseCLIPVisionModel",
-}
-_TEXT_ONLY = {"CLIPTextModel", "CLIPTextModelWithProjection", "ChineseCLIPTextModel"}
+# How the names of classes of one tower end.
+_IMAGE_ONLY = ("ForImageClassification", "VisionModel", "VisionModelWithProjection")
+_TEXT_ONLY = ("TextModel", "TextModelWithProjection")
+
+
+def is_variant(name: str) -> bool:
+    """Whether a file holds weights, or names those that do, under the name of a variant such as `fp16`."""
+    return _VARIANT.fullmatch(name) is not None
 
 
 def cache_folder() -> Path:
@@ -118,6 +126,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         One path, or every shard that the index names, in name order; existing files only.
 
     Raises:
+        UnsupportedModelError: There are several variants, and none without a name.
         DamagedModelError: There are no weights, a shard is missing, or the index cannot be read.
     """
     for whole, index in _WEIGHTS:
@@ -125,6 +134,14 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
             return (folder / whole,)
         if (folder / index).is_file():
             return _shards(folder, index)
+    variants = sorted(path.name for path in folder.glob("*") if is_variant(path.name) and path.is_file())
+    if len(variants) > 1:
+        raise UnsupportedModelError(
+            f"{folder} holds several variants of its weights: {', '.join(variants)}",
+            hint=f"copy the one that you want to {SAFETENSORS}",
+        )
+    if variants:
+        return _shards(folder, variants[0]) if variants[0].endswith(".json") else (folder / variants[0],)
     raise DamagedModelError(
         f"{folder} holds no weights: expected {SAFETENSORS}, {SAFETENSORS_INDEX} or {PICKLE}",
         hint=A_MODEL_FOLDER,
@@ -139,13 +156,13 @@ def missing_files(folder: Path) -> tuple[str, ...]:
     """
     if open_clip.is_open_clip(folder):
         return () if any(_is_there(folder / name) for name in open_clip.WEIGHTS) else open_clip.WEIGHTS[:1]
-    architectures = _architectures(folder / CONFIG)
-    if architectures is None:
+    classes = _architectures(folder / CONFIG)
+    if classes is None:
         return (CONFIG,)
     missing = []
-    if not architectures & _TEXT_ONLY and not _has_preprocessing(folder):
+    if not any(name.endswith(_TEXT_ONLY) for name in classes) and not _has_preprocessing(folder):
         missing.append(PREPROCESSOR)
-    if not architectures & _IMAGE_ONLY and not _has_tokenizer(folder):
+    if not any(name.endswith(_IMAGE_ONLY) for name in classes) and not _has_tokenizer(folder):
         missing.append("tokenizer.json")
     return (*missing, *_missing_weights(folder))
 
@@ -183,15 +200,14 @@ def _missing_weights(folder: Path) -> tuple[str, ...]:
                 return tuple(name for name in shard_names(folder / index) if not _is_there(folder / name))
             except DamagedModelError:
                 return (index,)
-    return (SAFETENSORS,)
+    return () if any(is_variant(path.name) and _is_there(path) for path in folder.glob("*")) else (SAFETENSORS,)
 
 
-def _architectures(config: Path) -> set[str] | None:
+def _architectures(config: Path) -> list[str] | None:
     try:
-        names = read_json(config).get("architectures")
+        return architectures(read_json(config))
     except (DamagedModelError, OSError):
         return None
-    return {str(name) for name in names} if isinstance(names, list) else set()
 
 
 def _has_preprocessing(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from clipcli.checkpoints import open_clip
+from clipcli.checkpoints.other_formats import refusal
 from clipcli.errors import ModelError, ModelNotFoundError, UnsupportedModelError
 from clipcli.hub import cache
 from clipcli.hub.registry import nearest_names
@@ -105,7 +106,7 @@ def needed_files(listing: Listing) -> tuple[RemoteFile, ...]:
     kinds: Sequence[re.Pattern[str]] = _WEIGHTS
     if cache.CONFIG not in by_name:
         if open_clip.CONFIG not in by_name:
-            raise UnsupportedModelError(
+            raise refusal(listing.hub_id, by_name) or UnsupportedModelError(
                 f"{listing.hub_id} has neither {cache.CONFIG} nor {open_clip.CONFIG}: not a model in a known layout",
                 hint="`clip models list` names the models that are known to work",
             )
@@ -115,8 +116,11 @@ def needed_files(listing: Listing) -> tuple[RemoteFile, ...]:
         weights = sorted((file for file in listing.files if kind.fullmatch(file.name)), key=lambda f: f.name)
         if weights:
             return (*small, *weights)
+    variants = sorted(name for name in by_name if cache.is_variant(name) and not name.endswith(".json"))
+    if settings[0] == cache.CONFIG and len(variants) == 1:
+        return (*small, by_name[variants[0]])
     other = [name for name in sorted(by_name) if name.endswith((".bin", ".h5", ".msgpack", ".pt", ".safetensors"))]
-    raise UnsupportedModelError(
+    raise refusal(listing.hub_id, by_name) or UnsupportedModelError(
         f"{listing.hub_id} has no {cache.SAFETENSORS} or {cache.PICKLE}"
         + (f", only {', '.join(other)}" if other else "")
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from clipcli.checkpoints.other_formats import SENTENCE_TRANSFORMERS, refusal
 from clipcli.errors import DamagedModelError, ModelNotFoundError, UsageError
 from clipcli.hub import cache, fetch, remote
 from clipcli.hub.registry import DEMO, HUB_PREFIX, find_checkpoint, usual_revisions
@@ -151,8 +152,14 @@ def demo_folder() -> Path:
 
 
 def local_path(name: str) -> Path:
-    """A name as a path; unlike `Path.expanduser`, `~nobody` stays as it is. open_clip marks one by `local-dir:`."""
-    return Path(os.path.expanduser(name.removeprefix(_LOCAL_PREFIX)))
+    """A name as a path; unlike `Path.expanduser`, `~nobody` stays as it is. open_clip marks one by `local-dir:`.
+
+    A model of sentence-transformers is the folder in it that holds the network.
+    """
+    path = Path(os.path.expanduser(name.removeprefix(_LOCAL_PREFIX)))
+    marker, network = SENTENCE_TRANSFORMERS
+    is_root = os.path.isfile(path / marker) and os.path.isfile(path / network / cache.CONFIG)
+    return path / network if is_root else path
 
 
 def is_local(name: str) -> bool:
@@ -193,7 +200,8 @@ def _local_model(name: str, revision: str | None) -> ModelFiles:
             hint="install clipcli from a complete wheel or checkout, or use another model",
         )
     if missing:
-        raise DamagedModelError(
+        names = [path.relative_to(folder).as_posix() for path in (*folder.glob("*"), *folder.glob("onnx/*"))]
+        raise refusal(folder, names) or DamagedModelError(
             f"{folder} has no usable {', '.join(missing)}",
             hint=cache.A_MODEL_FOLDER,
         )

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from clipcli.checkpoints.towers import ImageTowerConfig, NaflexVisionConfig
+from clipcli.checkpoints.towers import LARGEST_IMAGE, ImageTowerConfig, NaflexVisionConfig
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ _PROCESSORS = {
 }
 # Older files use the second key, the oldest neither, which are CLIP's.
 _PROCESSOR_KEYS = ("image_processor_type", "feature_extractor_type")
+_LARGEST_NUMBER = 1e6
 _STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
 
 
@@ -125,9 +126,8 @@ class Preprocessing:
         settings = {**defaults, **{key: value for key, value in given.items() if value is not None}}
         if defaults is _DEFAULTS["Siglip2"]:
             names = {"max_num_patches": 256, "patch_size": 16}
-            settings["size"] = Patches(
-                **{name: _field(config, name, _edge, source) or usual for name, usual in names.items()}
-            )
+            given = {name: _field(config, name, _edge, source) or usual for name, usual in names.items()}
+            settings["size"] = _field({"max_num_patches": given}, "max_num_patches", _patches, source)
         preprocessing = cls(**settings)
         if not preprocessing.do_center_crop and (not preprocessing.do_resize or isinstance(preprocessing.size, int)):
             raise UnsupportedModelError(
@@ -262,7 +262,7 @@ def _field(config: Mapping[str, Any], key: str, read: Callable[[Any], Any], sour
 def _refuse_unknown(config: Mapping[str, Any], source: str) -> None:
     """Refuse what would change the pixels and is not implemented, rather than pass it over."""
     for key in _PROCESSOR_KEYS:
-        if config.get(key) is not None and config[key] not in _PROCESSORS:
+        if config.get(key) is not None and (not isinstance(config[key], str) or config[key] not in _PROCESSORS):
             known = ", ".join(f"{family}ImageProcessor" for family in _DEFAULTS)
             raise UnsupportedModelError(
                 f"{source}: {key} is {config[key]!r}, an image processor that this program does not have",
@@ -286,7 +286,7 @@ def _boolean(value: Any) -> bool:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_NUMBER:
         raise ValueError("a number")
     return float(value)
 
@@ -299,16 +299,23 @@ def _positive(value: Any) -> float:
 
 
 def _edge(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError("in whole pixels, at least 1")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_IMAGE:
+        raise ValueError(f"in whole pixels, from 1 to {LARGEST_IMAGE}")
     return value
+
+
+def _patches(settings: Mapping[str, int]) -> Patches:
+    patches = Patches(**settings)
+    if patches.max_num_patches * patches.patch_size**2 > LARGEST_IMAGE**2:
+        raise ValueError(f"so that an image has at most {LARGEST_IMAGE} x {LARGEST_IMAGE} pixels")
+    return patches
 
 
 def _filter(value: Any) -> int:
     from PIL.Image import Resampling
 
     numbers = {filter_.value for filter_ in Resampling}
-    if isinstance(value, bool) or value not in numbers:
+    if isinstance(value, bool) or not isinstance(value, int) or value not in numbers:
         raise ValueError(f"one of PIL's filter numbers ({min(numbers)} to {max(numbers)})")
     return int(value)
 

@@ -94,14 +94,15 @@ class DualEncoder(nn.Module):
             self.visual_projection = nn.Identity()  # both of its towers end in the space that they share
         if image and isinstance(config.vision, VisionConfig):
             self.vision_model = VisionTransformer(config.vision)
-            if config.id2label is None:
+            self.visual_projection = nn.Identity()
+            if config.id2label is None and config.has_projection:
                 self.visual_projection = nn.Linear(config.vision.hidden_size, config.projection_dim, bias=False)
-            else:
+            if config.id2label is not None:
                 self.classifier = nn.Linear(config.vision.hidden_size, len(config.id2label))
         if text and config.text is not None and config.id2label is None:
             self.text_model = TEXT_TOWERS[type(config.text)](config.text)
             self.text_projection: nn.Module = nn.Identity()
-            if not isinstance(config.text, SiglipTextConfig):
+            if not isinstance(config.text, SiglipTextConfig) and config.has_projection:
                 self.text_projection = nn.Linear(config.text.output_size, config.projection_dim, bias=False)
         if config.vision is not None and config.text is not None and config.id2label is None:
             has_bias = isinstance(config.text, SiglipTextConfig)

@@ -5,6 +5,7 @@ memory-mapped, so a run that needs only the image tower never reads the text tow
 """
 
 import re
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -20,16 +21,20 @@ from clipcli.checkpoints.weights import (
     LOGIT_SCALE,
     check_shapes,
     logits_of,
-    network_name,
+    network_names,
     unreadable,
+    unsupported_format,
 )
-from clipcli.errors import DamagedModelError
+from clipcli.errors import DamagedModelError, UnsupportedModelError
 from clipcli.networks.dual_encoder import DualEncoder
 from clipcli.scoring import Logits
 
 _LAYER = re.compile(r".*?\.layers?\.\d+\.")
 
 _ZIP = b"PK\x03\x04"
+
+# How much more than its own size a file may claim to hold: tensors may share their numbers, but few do.
+_MOST_TIMES, _MOST_MORE = 2, 2**20
 
 
 class Weights(Protocol):
@@ -103,14 +108,21 @@ class PickledFile(TensorsInMemory):
         try:
             with path.open("rb") as file:
                 mmap = file.read(len(_ZIP)) == _ZIP
+            if mmap:
+                check_unpacked(path)
             tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        except DamagedModelError:
+            raise
         except Exception as error:  # a damaged pickle may raise anything, says its documentation
             raise DamagedModelError(
                 f"{path} cannot be read as tensors only: {reason_of(error)}",
                 hint="use the checkpoint's safetensors file, or fetch it again; no code in a file is ever run",
             ) from error
-        if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        if not isinstance(tensors, dict) or not all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
+        ):
             raise DamagedModelError(f"{path} is not a state dict (names to tensors)")
+        check_claims(tensors, path)
         super().__init__(tensors)
 
 
@@ -122,27 +134,29 @@ class CheckpointWeights:
         self.where = where
 
     @classmethod
-    def open(cls, paths: Sequence[Path]) -> Self:
-        """Open the weight files of a checkpoint.
+    def open(cls, paths: Sequence[Path], only_tower: str | None = None) -> Self:
+        """Open the weight files of a checkpoint; `only_tower` as in `network_names`.
 
         Raises:
             DamagedModelError: A file cannot be read, or two files hold the same tensor.
         """
+        opened: list[tuple[Path, Weights]] = [
+            (path, SafetensorsFile(path) if path.suffix == ".safetensors" else PickledFile(path)) for path in paths
+        ]
+        names = network_names([stored for _, weights in opened for stored in weights.shapes()], only_tower)
         files: dict[str, tuple[Weights, str]] = {}
-        for path in paths:
-            weights: Weights = SafetensorsFile(path) if path.suffix == ".safetensors" else PickledFile(path)
+        for path, weights in opened:
             for stored in weights.shapes():
-                name = network_name(stored)
-                if name in files:
+                if names[stored] in files:
                     raise DamagedModelError(f"{path} holds {stored} a second time")
-                files[name] = (weights, stored)
+                files[names[stored]] = (weights, stored)
         return cls(files, str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} weight files)")
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], where: str) -> Self:
         """Tensors that have been read already; `where` names their source in messages."""
         read = TensorsInMemory(tensors)
-        return cls({network_name(name): (read, name) for name in tensors}, where)
+        return cls({name: (read, stored) for stored, name in network_names(tensors).items()}, where)
 
     def check(self, network: DualEncoder) -> None:
         """Compare names and shapes with a network that has every part of the checkpoint.
@@ -163,12 +177,51 @@ class CheckpointWeights:
         """Read tensors in the dtype asked for; those already in it stay memory-mapped.
 
         Raises:
+            UnsupportedModelError: The numbers are whole, complex or quantized.
             DamagedModelError: The data cannot be read.
         """
         try:
-            return {name: file.tensor(stored).to(dtype) for name in names for file, stored in [self._files[name]]}
+            return {name: self._number(name).to(dtype) for name in names}
         except (SafetensorError, OSError, RuntimeError) as error:
             raise DamagedModelError(f"{self.where} cannot be read: {error}") from error
+
+    def _number(self, name: str) -> Tensor:
+        file, stored = self._files[name]
+        tensor = file.tensor(stored)
+        if not tensor.is_floating_point() or tensor.element_size() < 2:
+            raise unsupported_format(self.where, name, str(tensor.dtype).removeprefix("torch."))
+        return tensor
+
+
+def check_unpacked(path: Path) -> None:
+    """Refuse an archive whose members unpack to much more than it has: torch stores its own as they are.
+
+    Raises:
+        DamagedModelError: They do.
+    """
+    with zipfile.ZipFile(path) as archive:
+        _check_size(path, sum(member.file_size for member in archive.infolist()))
+
+
+def check_claims(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that claim more numbers than their file has: with strides of 0, a few bytes become terabytes.
+
+    Raises:
+        UnsupportedModelError: A tensor is not a plain table of numbers.
+        DamagedModelError: They claim too many.
+    """
+    for name, tensor in tensors.items():
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise UnsupportedModelError(f"{path}: {name} is stored as a sparse, quantized or empty tensor")
+    _check_size(path, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
+
+
+def _check_size(path: Path, claimed_bytes: int) -> None:
+    if claimed_bytes > _MOST_TIMES * path.stat().st_size + _MOST_MORE:
+        raise DamagedModelError(
+            f"{path} has {path.stat().st_size:,} bytes and claims to hold {claimed_bytes:,}",
+            hint="do not use it: no honest file does so",
+        )
 
 
 def reason_of(error: Exception) -> str:
@@ -203,7 +256,9 @@ def load_network(
     weights = checked_weights(config, weight_files)
     with torch.device("meta"), _NoInitialisation():
         network = DualEncoder(config, image=image, text=text)
-    network.load_state_dict(weights.tensors(network.state_dict(), dtype), strict=True, assign=True)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    tensors = {name: tensor.reshape(shapes[name]) for name, tensor in weights.tensors(shapes, dtype).items()}
+    network.load_state_dict(tensors, strict=True, assign=True)
     return network.requires_grad_(False).eval()
 
 
@@ -219,7 +274,7 @@ def read_logits(weight_files: Sequence[Path]) -> Logits:
 def _logits(weights: CheckpointWeights) -> Logits:
     names = [name for name in (LOGIT_SCALE, LOGIT_BIAS) if name in weights]
     tensors = weights.tensors(names, torch.float32)
-    return logits_of({name: float(tensor) for name, tensor in tensors.items()}, weights.where)
+    return logits_of({name: tensor.item() for name, tensor in tensors.items()}, weights.where)
 
 
 def checked_weights(config: ModelConfig, weight_files: Sequence[Path]) -> CheckpointWeights:
@@ -228,7 +283,7 @@ def checked_weights(config: ModelConfig, weight_files: Sequence[Path]) -> Checkp
     Raises:
         DamagedModelError: They do not fit, or cannot be read.
     """
-    weights = CheckpointWeights.open(weight_files)
+    weights = CheckpointWeights.open(weight_files, config.only_tower)
     check_fit(config, weights)
     return weights
 

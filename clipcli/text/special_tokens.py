@@ -8,6 +8,7 @@ token is matched (`normalized`, `lstrip`, ...).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ class SpecialTokens:
         return tokens
 
 
+_SURROGATES = re.compile("[\ud800-\udfff]")  # halves of letters, which no text has
 _OPTIONS = ("single_word", "lstrip", "rstrip", "normalized")
 
 
@@ -100,6 +102,10 @@ def _legacy_added_tokens(folder: Path, roles: Mapping[str, str]) -> dict[int, Re
 
 def _content(record: Any, path: Path) -> str:
     content = record.get("content") if isinstance(record, Mapping) else record
-    if not isinstance(content, str) or not content:
-        raise DamagedModelError(f"{path}: {record!r} is not a token (a text, or an object with `content`)")
-    return content
+    flags = [record.get(key, False) for key in (*_OPTIONS, "special")] if isinstance(record, Mapping) else []
+    is_text = isinstance(content, str) and content != "" and not _SURROGATES.search(content)
+    if not is_text or not all(isinstance(flag, bool) for flag in flags):
+        raise DamagedModelError(
+            f"{path}: {record!r} is not a token (a text, or an object with `content` and true or false)"
+        )
+    return str(content)

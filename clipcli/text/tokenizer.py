@@ -15,18 +15,26 @@ from typing import TYPE_CHECKING, Any
 from clipcli.checkpoints.families import FAMILIES
 from clipcli.errors import DamagedModelError, ModelError, UnsupportedModelError, UsageError
 from clipcli.text.classes import GENERIC_CLASSES, TOKENIZER_CLASSES, TokenizerClass
+from clipcli.text.cleaning import clean_openai, cleaning_version
 from clipcli.text.special_tokens import SpecialTokens, read_special_tokens
 from clipcli.text.vocabulary import (
     CONFIG_FILE,
     LEGACY_FILES,
     TOKENIZER_FILE,
     Vocabulary,
+    check_growth,
+    read_file,
     read_json_if_there,
     read_tokenizer_json,
 )
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+CLEANING_KEY = "text_cleaning"
+"""What of `tokenizer_config.json` names the cleaning that a checkpoint's authors do; written by a conversion."""
+
+_CLEANED_CLASS = "CLIPTokenizer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +104,17 @@ class TextTokenizer:
             )
 
 
-def load_tokenizer(folder: Path, family: str, *, context_length: int) -> TextTokenizer:
+def load_tokenizer(folder: Path, family: str, *, context_length: int, cleaning: str = "auto") -> TextTokenizer:
     """Load the tokenizer of a checkpoint folder in the hub's layout.
 
     Args:
         folder: The checkpoint.
         family: A key of `checkpoints.families.FAMILIES`.
         context_length: The most ids a text may become, special tokens included.
+        cleaning: One of `cleaning.TEXT_CLEANINGS`.
 
     Raises:
+        UsageError: The tokenizer is not one whose texts can be cleaned as asked for.
         ModelError: Its files are missing, damaged, or of a tokenizer class that this program does not run.
     """
     settings = read_json_if_there(folder / CONFIG_FILE)
@@ -116,11 +126,14 @@ def load_tokenizer(folder: Path, family: str, *, context_length: int) -> TextTok
         row = TOKENIZER_CLASSES[name]
         backend, special = _load_class(folder, settings, row)
         clean = _cleaner(row, settings)
+    if _is_cleaned(cleaning, settings, name):
+        clean, backend.normalizer = clean_openai, None  # which has lower-cased it, and composed its letters
+    _check_room(backend, context_length, folder)
     return TextTokenizer(
         backend,
         context_length=context_length,
         pad_token_id=_id(backend, special, "pad_token", folder),
-        digest=tokenizer_digest(folder, family, context_length=context_length),
+        digest=tokenizer_digest(folder, family, context_length=context_length, cleaning=cleaning),
         clean=clean,
     )
 
@@ -130,16 +143,39 @@ def _cleaner(row: TokenizerClass, settings: Mapping[str, Any]) -> Callable[[str]
     return None if clean is None else lambda text: clean(text, settings)
 
 
-def tokenizer_digest(folder: Path, family: str, *, context_length: int) -> str:
+def _is_cleaned(cleaning: str, settings: Mapping[str, Any], name: str) -> bool:
+    """Whether texts are cleaned as OpenAI's code does, for a tokenizer class of this name.
+
+    Raises:
+        UsageError: They are asked to be, but the tokenizer is another than CLIP's.
+        DamagedModelError: The checkpoint asks for a cleaning that there is not.
+    """
+    stated = settings.get(CLEANING_KEY, "none")
+    if stated not in ("openai", "none"):
+        raise DamagedModelError(f"{CONFIG_FILE}: {CLEANING_KEY} is {stated!r}, expected openai or none")
+    if cleaning == "openai" and name != _CLEANED_CLASS:
+        raise UsageError(
+            f"text_cleaning openai is for CLIP's own tokenizer, and this checkpoint has {name}",
+            hint="leave it out",
+            parameter="text_cleaning",
+            value=cleaning,
+        )
+    return name == _CLEANED_CLASS and (stated if cleaning == "auto" else cleaning) == "openai"
+
+
+def tokenizer_digest(folder: Path, family: str, *, context_length: int, cleaning: str = "auto") -> str:
     """Hex of everything that decides ids, without loading the tokenizer: for the keys of a cache.
 
     Raises:
+        UsageError: As `load_tokenizer`.
         ModelError: The tokenizer's files are missing or unreadable.
     """
-    name = _class_name(read_json_if_there(folder / CONFIG_FILE), family)
-    digest = hashlib.sha256(f"{name} {context_length}".encode())
+    settings = read_json_if_there(folder / CONFIG_FILE)
+    name = _class_name(settings, family)
+    cleaned = f" cleaned {cleaning_version()}" if _is_cleaned(cleaning, settings, name) else ""
+    digest = hashlib.sha256(f"{name}{cleaned} {context_length}".encode())
     for path in [*_vocabulary_paths(folder, TOKENIZER_CLASSES.get(name)), *_settings_paths(folder)]:
-        content = path.read_bytes()
+        content = read_file(path)
         digest.update(f"\n{path.name} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
@@ -187,6 +223,7 @@ def _load_class(folder: Path, settings: Mapping[str, Any], row: TokenizerClass) 
     if row.model_type == "BPE" and row.all_merged:
         known = {record if isinstance(record, str) else record["content"] for record in special.matched}
         _check_merges(vocabulary, {*known, *row.special_tokens.values()}, paths[-1])
+    check_growth({"precompiled_charsmap": vocabulary.charsmap}, paths[0])
     backend = _build(paths, lambda: row.build(vocabulary, special.roles, settings))
     backend.add_tokens(special.added_tokens())
     first, last = special.roles[row.first] if row.first else "", special.roles[row.last]
@@ -201,8 +238,10 @@ def _load_as_is(folder: Path, settings: Mapping[str, Any]) -> tuple[Tokenizer, S
     from tokenizers import Tokenizer
 
     paths = _vocabulary_paths(folder, None)
+    content = read_json_if_there(paths[0])
+    check_growth(content.get("normalizer"), paths[0])
     backend = _build(paths, lambda: Tokenizer.from_file(str(paths[0])))
-    added = {token["id"]: token for token in read_json_if_there(paths[0]).get("added_tokens", ())}
+    added = {token["id"]: token for token in content.get("added_tokens", ())}
     special = read_special_tokens(folder, settings, Vocabulary(added=added), {})
     backend.add_tokens(special.added_tokens())
     return backend, special
@@ -213,7 +252,8 @@ def _build(paths: Sequence[Path], build: Callable[[], Tokenizer]) -> Tokenizer:
         return build()
     except Exception as error:  # tokenizers raises nothing narrower for a vocabulary it cannot use
         names = " + ".join(str(path) for path in paths)
-        raise DamagedModelError(f"{names}: {error}", hint="fetch the checkpoint again") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DamagedModelError(f"{names}: {reason}", hint="fetch the checkpoint again") from error
 
 
 def _check_special_tokens(vocabulary: Vocabulary, special: SpecialTokens, row: TokenizerClass, path: Path) -> None:
@@ -243,6 +283,14 @@ def _check_merges(vocabulary: Vocabulary, special: Set[str], path: Path) -> None
             f"{path} has {len(vocabulary.merges)} merges, which make all but {len(unmade)} of the "
             f"{len(vocabulary.ids)} tokens of the vocabulary; one they do not make is {unmade[0]!r}",
             hint="the merges are cut short or of another checkpoint: fetch the checkpoint again",
+        )
+
+
+def _check_room(backend: Tokenizer, context_length: int, folder: Path) -> None:
+    added = backend.num_special_tokens_to_add(False)
+    if added >= context_length:
+        raise DamagedModelError(
+            f"the tokenizer of {folder} adds {added:,} special tokens to a text, and there is room for {context_length}"
         )
 
 

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from clipcli.errors import DamagedModelError, UnsupportedModelError
-from clipcli.files import read_json
+from clipcli.files import read_json, read_regular
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 LEGACY_FILES = ("special_tokens_map.json", "added_tokens.json")
+
+_LARGEST_FILE = 512 * 2**20
+_MOST_GROWTH = 1000  # NFKC makes at most 18 characters of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,46 @@ def read_json_if_there(path: Path) -> dict[str, Any]:
     return read_json(path) if os.path.lexists(path) else {}
 
 
+def read_file(path: Path) -> bytes:
+    """Read a whole file of a tokenizer.
+
+    Raises:
+        DamagedModelError: It cannot be read, is not a regular file, or is far larger than any published one.
+    """
+    try:
+        return read_regular(path, _LARGEST_FILE)
+    except OSError as error:
+        raise DamagedModelError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def check_growth(normalizer: Any, path: Path) -> None:
+    """Refuse a normalizer, as `tokenizer.json` describes it, that would make a long text of every character.
+
+    Raises:
+        DamagedModelError: It does.
+    """
+    waiting, growth = [normalizer], 1
+    while waiting:
+        step = waiting.pop()
+        if not isinstance(step, Mapping):
+            continue
+        waiting += step["normalizers"] if isinstance(step.get("normalizers"), list) else []
+        texts: list[str | bytes] = [step[key] for key in ("content", "prepend") if isinstance(step.get(key), str)]
+        table = step.get("precompiled_charsmap")
+        texts += _replacements(base64.b64decode(table) if isinstance(table, str) else table) if table else []
+        growth *= max(1, *map(len, texts), 1)
+        if growth > _MOST_GROWTH:
+            raise DamagedModelError(f"{path}: its normalizer makes a text more than {_MOST_GROWTH} times as long")
+
+
+def _replacements(table: bytes) -> list[bytes]:
+    """The texts that SentencePiece's table puts in place of characters.
+
+    The table is the size of a trie, the trie, and after it the texts, each ended by a zero.
+    """
+    return table[4 + int.from_bytes(table[:4], "little") :].split(b"\0")
+
+
 def read_tokenizer_json(path: Path, model_type: str) -> Vocabulary:
     """Read the vocabulary of a `tokenizer.json`; its pipeline is left to the tokenizer class.
 
@@ -60,6 +103,8 @@ def read_tokenizer_json(path: Path, model_type: str) -> Vocabulary:
             raise DamagedModelError(f"{path} holds a {found} model, expected {model_type}")
         vocabulary = model["vocab"]
         by_name = isinstance(vocabulary, dict)
+        if not by_name and not all(isinstance(piece, str) for piece, _ in vocabulary):
+            raise TypeError("a token that is not a text")
         return Vocabulary(
             ids=vocabulary if by_name else {},
             merges=[_merge(merge) for merge in model.get("merges", ())],
@@ -120,11 +165,9 @@ def read_wordpiece(folder: Path) -> Vocabulary:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_file(path).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise DamagedModelError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
-    except OSError as error:
-        raise DamagedModelError(f"{path} cannot be read: {error.strerror}") from error
     return [line.rstrip() for line in (lines if lines[-1] else lines[:-1])]
 
 
@@ -170,8 +213,8 @@ def _read_model(path: Path) -> Any:
         ) from error
     model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     try:
-        model.ParseFromString(path.read_bytes())
-    except (DecodeError, OSError) as error:
+        model.ParseFromString(read_file(path))
+    except DecodeError as error:
         raise DamagedModelError(
             f"{path} is not a SentencePiece model: {error}", hint="fetch the checkpoint again"
         ) from error

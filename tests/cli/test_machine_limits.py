@@ -25,6 +25,7 @@ LONG = "a" * 300
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "too little memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "too little memory"),
         (OSError(errno.EMFILE, "Too many open files"), "too many files"),
+        (EOFError("marshal data too short"), "is cut short"),
     ],
 )
 def test_what_a_machine_lacks(error: Exception, words: str) -> None:
@@ -113,6 +114,19 @@ def test_a_request_to_stop_leaves_no_temporary_file(number: int, program: Progra
     assert process.returncode == 130
     assert b"Traceback" not in stderr
     assert not list(tmp_path.glob("*.tmp")) and not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("module", ["cli/shell/completion", "cli/app", "cli/commands/labels"])
+def test_a_compiled_file_that_is_cut_short(module: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+    command = [sys.executable, "-m", "clipcli", "labels", "list"]
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    (compiled,) = tmp_path.glob(f"**/clipcli/{module}.*.pyc")
+    compiled.write_bytes(compiled.read_bytes()[:900])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is cut short" in done.stderr and "  hint: " in done.stderr
+    assert "Traceback" not in done.stderr and "Aborted" not in done.stderr
 
 
 def test_nohup_stays_heeded() -> None:

@@ -2,6 +2,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clipcli.checkpoints.config import read_config
-from clipcli.errors import DamagedModelError
+from clipcli.compute.numpy_backend.mapped import MappedWeights
+from clipcli.errors import DamagedModelError, UnsupportedModelError
+from clipcli.foreign.state_dict import read_state_dict
 from clipcli.hub import weight_files
 from clipcli.networks.dual_encoder import DualEncoder
 from clipcli.networks.loading import load_network, read_logits
@@ -118,6 +121,81 @@ def test_a_logit_bias_that_is_no_number(folder: Path, value: float) -> None:
     change(folder, lambda w: w.update(logit_bias=torch.tensor([value])))
     with pytest.raises(DamagedModelError, match=rf"model\.safetensors: logit_bias is {value}"):
         read_logits(weight_files(folder))
+
+
+@pytest.mark.parametrize("prefix", ["model.", "clip.", "module.", "_orig_mod.", "module.model.", "model.module."])
+def test_names_of_a_wrapped_network(folder: Path, prefix: str) -> None:
+    expected, config = load(folder).state_dict(), read_config(folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file({prefix + name: tensor for name, tensor in weights.items()}, folder / "model.safetensors")
+    found = load(folder).state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    mapped = MappedWeights.open(weight_files(folder), config)
+    assert mapped["visual_projection.weight"].tolist() == expected["visual_projection.weight"].tolist()
+
+
+def test_a_logit_scale_that_is_a_row_of_one(folder: Path) -> None:
+    expected = read_logits(weight_files(folder))
+    change(folder, lambda w: w.update(logit_scale=w["logit_scale"].reshape(1)))
+    assert load(folder).logit_scale.shape == ()
+    assert read_logits(weight_files(folder)) == expected
+    assert MappedWeights.open(weight_files(folder), read_config(folder)).logits() == expected
+    change(folder, lambda w: w.update(logit_scale=torch.ones(2)))
+    with pytest.raises(DamagedModelError, match=r"logit_scale has shape \[2\]"):
+        load(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_weights_that_are_not_floats(folder: Path, dtype: torch.dtype) -> None:
+    name = "visual_projection.weight"
+    change(folder, lambda w: w.update({name: w[name].to(dtype)}))
+    with pytest.raises(UnsupportedModelError, match=rf"{name} is stored as {str(dtype)[6:]}"):
+        load(folder)
+
+
+def as_pickle(folder: Path, tensors: object) -> Path:
+    path = folder / "pytorch_model.bin"
+    torch.save(tensors, path)
+    (folder / "model.safetensors").unlink()
+    return path
+
+
+def test_complex_weights_in_a_pickle(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["visual_projection.weight"] = weights["visual_projection.weight"].to(torch.complex64)
+    as_pickle(folder, weights)
+    with pytest.raises(UnsupportedModelError, match=r"visual_projection\.weight is stored as complex64"):
+        load(folder)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_small_file_that_claims_terabytes(folder: Path, zipped: bool) -> None:
+    """Tensors whose strides are 0 repeat one number as often as their shape says."""
+    path = folder / "pytorch_model.bin"
+    many = torch.zeros(1).expand(2**20, 2**20)
+    torch.save({"visual_projection.weight": many}, path, _use_new_zipfile_serialization=zipped)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DamagedModelError, match=r"pytorch_model\.bin has [\d,]+ bytes and claims to hold"):
+        load(folder)
+    with pytest.raises(DamagedModelError, match=r"pytorch_model\.bin has [\d,]+ bytes and claims to hold"):
+        read_state_dict(path)
+
+
+def test_an_archive_that_unpacks_to_gigabytes(folder: Path) -> None:
+    path = as_pickle(folder, {"x": torch.zeros(1)})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("pytorch_model/data/9", bytes(2**26))
+    for read in (lambda: load(folder), lambda: read_state_dict(path)):
+        with pytest.raises(DamagedModelError, match="claims to hold"):
+            read()
+
+
+def test_tensors_without_data(folder: Path) -> None:
+    as_pickle(folder, {"visual_projection.weight": torch.zeros(3, device="meta")})
+    with pytest.raises(
+        UnsupportedModelError, match=r"visual_projection\.weight is stored as a sparse, quantized or empty"
+    ):
+        load(folder)
 
 
 class Intruder:

@@ -34,7 +34,7 @@ def test_rn50_is_refused_by_name(name: str, tmp_path: Path) -> None:
     assert "OFA-Sys/chinese-clip-vit-base-patch16" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("model_type", ["altclip-m18", "chinese_clip_text_model", "siglip_vision_model", "xlm-roberta"])
+@pytest.mark.parametrize("model_type", ["altclip-m18", "chinese_clip_text", "siglip_vision", "xlm-roberta"])
 def test_another_model_type_is_refused_by_name(model_type: str, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModelError, match=f"model_type '{model_type}'") as caught:
         read_config(write(tmp_path, {"model_type": model_type}))

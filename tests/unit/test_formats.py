@@ -332,7 +332,7 @@ def test_a_whole_model_instead_of_its_state(tmp_path: Path) -> None:
         ({"epoch": 3}, "no tensors by name"),
         ({"encoder.weight": torch.zeros(1)}, "holds encoder.weight"),
         ({"vision_model.post_layernorm.weight": torch.zeros(1)}, "post_layernorm"),
-        ({"token_embedding.weight": torch.zeros(2, 2).to_sparse()}, "sparse or quantized"),
+        ({"token_embedding.weight": torch.zeros(2, 2).to_sparse()}, "sparse, quantized"),
     ],
 )
 def test_files_that_are_no_checkpoints(content: Any, message: str, tmp_path: Path) -> None:

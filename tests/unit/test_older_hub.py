@@ -1,5 +1,6 @@
 """Weights of Flax and TensorFlow: damaged, hostile, or without the package that reads them."""
 
+import gzip
 import json
 import shutil
 import sys
@@ -11,8 +12,11 @@ import h5py
 import msgpack
 import numpy as np
 import pytest
+from PIL import Image
 
-from clipcli.errors import ClipError, DamagedModelError, UnsupportedModelError
+import clipcli
+from clipcli.errors import ClipError, DamagedModelError, ModelNotFoundError, UnsupportedModelError
+from clipcli.foreign.convert import convert
 from clipcli.foreign.recognise import read_foreign
 
 DATA = Path(__file__).parent.parent / "data" / "formats"
@@ -135,3 +139,87 @@ def test_newer_weights_go_first(flax: Path) -> None:
     (flax / "pytorch_model.bin").write_bytes(b"not a checkpoint")
     with pytest.raises(UnsupportedModelError, match=r"pytorch_model\.bin"):
         read_foreign(flax)
+
+
+DEFAULT_VOCABULARY = 49408
+
+
+def at_the_default_vocabulary(folder: Path) -> Path:
+    """Files that the framework's own class wrote, their token table as tall as `CLIPConfig` has it by default.
+
+    `transformers` leaves such a value out of `config.json`, and then the ids of its special tokens, too.
+    """
+    path = folder / FILES[folder.name]
+    if folder.name == "flax":
+        tree = msgpack.unpackb(path.read_bytes(), strict_map_key=False)
+        parent = tree["text_model"]["embeddings"]["token_embedding"]
+        shape, _, content = msgpack.unpackb(parent["embedding"].data)
+        table = np.frombuffer(content, np.float32).reshape(shape)
+        table = np.resize(table, (DEFAULT_VOCABULARY, shape[1]))
+        parent["embedding"] = array([*table.shape], table.tobytes())
+        path.write_bytes(msgpack.packb(tree))
+    else:
+        with h5py.File(path, "r+") as file:
+            names: list[str] = []
+            file.visit(names.append)
+            name = next(name for name in names if "token_embedding" in name and isinstance(file[name], h5py.Dataset))
+            table = np.resize(file[name][()], (DEFAULT_VOCABULARY, file[name].shape[1]))
+            del file[name]
+            file.create_dataset(name, data=table)
+    config = json.loads((folder / "config.json").read_text())
+    for key in ("vocab_size", "bos_token_id", "eos_token_id"):
+        del config["text_config"][key]
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def write_vocabulary(path: Path) -> None:
+    """A list of merges as OpenAI's package carries it, long enough for the default vocabulary."""
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    pairs = [f"{a} {b}" for a in letters for b in letters]
+    triples = [f"{a}{b} {c}" for a in letters for b in letters for c in letters]
+    rest = [f"{a}{b}{c} {d}" for a in letters[:3] for b in letters for c in letters for d in letters]
+    merges = [*pairs, *triples, *rest][: DEFAULT_VOCABULARY - 514]
+    path.write_bytes(gzip.compress("\n".join(["#version: 0.2", *merges, ""]).encode(), 1, mtime=0))
+
+
+def test_the_default_vocabulary(folder: Path, tmp_path: Path) -> None:
+    at_the_default_vocabulary(folder)
+    with pytest.raises(ModelNotFoundError, match=r"no tokenizer.*with 49408 tokens"):
+        convert(folder, tmp_path / "none")
+    write_vocabulary(tmp_path / "merges.gz")
+    convert(folder, tmp_path / "converted", tokenizer=tmp_path / "merges.gz")
+    model = clipcli.load(str(tmp_path / "converted"), cache=False)
+    assert model.checkpoint.text_tower.vocab_size == DEFAULT_VOCABULARY
+    assert np.isfinite(model.encode_texts(["a cat"])).all()
+
+
+def test_a_family_without_a_published_tokenizer_of_this_kind(flax: Path, tmp_path: Path) -> None:
+    path = flax / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "model_type": "metaclip_2"}))
+    with pytest.raises(ModelNotFoundError, match="carries no tokenizer"):
+        convert(flax, tmp_path / "converted")
+
+
+def test_an_image_tower_alone_needs_no_tokenizer(flax: Path, tmp_path: Path) -> None:
+    config = json.loads((flax / "config.json").read_text())
+    vision = {**config["vision_config"], "architectures": ["CLIPVisionModel"]}
+    (flax / "config.json").write_text(json.dumps(vision))
+    path = flax / "flax_model.msgpack"
+    tree = msgpack.unpackb(path.read_bytes(), strict_map_key=False)
+    path.write_bytes(msgpack.packb({"vision_model": tree["vision_model"]}))
+    convert(flax, tmp_path / "converted")
+    model = clipcli.load(str(tmp_path / "converted"), cache=False)
+    assert model.encode_images([Image.new("RGB", (40, 40))]).shape == (1, 32)
+
+
+def test_a_text_tower_alone_needs_no_image_processor(flax: Path, tmp_path: Path) -> None:
+    config = json.loads((flax / "config.json").read_text())
+    (flax / "config.json").write_text(json.dumps({**config["text_config"], "architectures": ["CLIPTextModel"]}))
+    (flax / "preprocessor_config.json").unlink()
+    path = flax / "flax_model.msgpack"
+    tree = msgpack.unpackb(path.read_bytes(), strict_map_key=False)
+    path.write_bytes(msgpack.packb({"text_model": tree["text_model"]}))
+    convert(flax, tmp_path / "converted", tokenizer=DATA / "clip-tokenizer")
+    assert clipcli.load(str(tmp_path / "converted"), cache=False).encode_texts(["a cat"]).shape == (1, 32)

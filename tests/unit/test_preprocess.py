@@ -75,6 +75,11 @@ def test_the_size_that_decoding_must_keep_is_that_of_the_resize_not_of_the_crop(
         ("resample", 99),
         ("resample", "bicubic"),
         ("resample", True),
+        ("resample", [3]),
+        ("size", [30_000, 30_000]),
+        ("size", {"shortest_edge": 30_000}),
+        ("crop_size", 10**9),
+        ("image_mean", 10**400),
         ("rescale_factor", 0),
         ("rescale_factor", "1/255"),
         ("image_mean", [0.5, 0.5]),
@@ -105,6 +110,19 @@ def test_wrong_values_name_the_key_and_the_file(key: str, value: object) -> None
 def test_what_would_change_the_pixels_is_refused_by_name(config: dict[str, Any], named: str) -> None:
     with pytest.raises(UnsupportedModelError, match=rf"^{SOURCE}: .*{named}"):
         _read(**config)
+
+
+def test_patches_that_make_an_image_of_no_sane_size() -> None:
+    kind = {"image_processor_type": "Siglip2ImageProcessor"}
+    assert _read(**kind, max_num_patches=4096, patch_size=16).output_size is None
+    with pytest.raises(DamagedModelError, match="max_num_patches"):
+        _read(**kind, max_num_patches=4096, patch_size=128)
+
+
+@pytest.mark.parametrize("kind", [[], {}, 7, ["CLIPImageProcessor"]])
+def test_an_image_processor_whose_name_is_no_text(kind: object) -> None:
+    with pytest.raises(UnsupportedModelError, match="image_processor_type is"):
+        _read(image_processor_type=kind)
 
 
 def test_unknown_keys_that_change_nothing_are_ignored() -> None:

@@ -1,4 +1,6 @@
+import base64
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -281,3 +283,73 @@ def test_damaged_sentencepiece_model(tmp_path: Path) -> None:
 def test_tokenizers_is_imported_only_when_one_is_loaded() -> None:
     code = "import sys, clipcli.text.tokenizer; sys.exit('tokenizers' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def own_pipeline(folder: Path, **parts: Any) -> Path:
+    """A tokenizer whose `tokenizer.json` says itself what is done to a text."""
+    folder.mkdir()
+    vocabulary = {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}
+    empty = dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder"))
+    content = {"version": "1.0", "added_tokens": [], "model": vocabulary, **empty, **parts}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "x"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def replacing(content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"String": "a"}, "content": content}
+
+
+@pytest.mark.parametrize(
+    "normalizer",
+    [
+        replacing("a" * 2000),
+        {"type": "Sequence", "normalizers": [replacing("aa")] * 40},
+        {"type": "Sequence", "normalizers": [{"type": "Sequence", "normalizers": [replacing("a" * 40)] * 2}] * 2},
+        {"type": "Prepend", "prepend": "a" * 2000},
+        {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(bytes(4) + b"a" * 2000).decode()},
+    ],
+)
+def test_a_tokenizer_that_multiplies_its_input(normalizer: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(DamagedModelError, match=r"tokenizer\.json: its normalizer makes a text more than 1000 times"):
+        load(own_pipeline(tmp_path / "x", normalizer=normalizer), "clip")
+
+
+def test_a_normalizer_that_replaces_a_little(tmp_path: Path) -> None:
+    folder = own_pipeline(
+        tmp_path / "x", normalizer={"type": "Sequence", "normalizers": [replacing("bb"), replacing("")]}
+    )
+    assert load(folder, "clip").encode(["a"])[0].ids == (0,)
+
+
+def test_a_table_of_sentencepiece_that_multiplies_its_input(altclip_checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(altclip_checkpoint, tmp_path / "x"))
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    (step,) = [
+        step
+        for step in content["normalizer"].get("normalizers", [content["normalizer"]])
+        if step["type"] == "Precompiled"
+    ]
+    table = base64.b64decode(step["precompiled_charsmap"])
+    step["precompiled_charsmap"] = base64.b64encode(table + b"a" * 2000 + b"\0").decode()
+    path.write_text(json.dumps(content))
+    with pytest.raises(DamagedModelError, match="its normalizer makes a text more than 1000 times"):
+        load(folder, "altclip")
+
+
+def test_more_special_tokens_than_a_text_has_room_for(tmp_path: Path) -> None:
+    special = {"x": {"id": "x", "ids": [0] * 10_000, "tokens": ["x"]}}
+    single = [{"SpecialToken": {"id": "x", "type_id": 0}}] * 100 + [{"Sequence": {"id": "A", "type_id": 0}}]
+    template = {"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": special}
+    with pytest.raises(DamagedModelError, match="special tokens to a text, and there is room for 16"):
+        load(own_pipeline(tmp_path / "x", post_processor=template), "clip")
+
+
+@pytest.mark.parametrize("record", ["\ud800", {"content": "x", "lstrip": "yes"}, {"content": "x", "special": 1}, {}])
+def test_a_record_of_a_special_token_of_the_wrong_kind(record: Any, tmp_path: Path) -> None:
+    write_clip_tokenizer(tmp_path / "x")
+    edit_json(tmp_path / "x" / "tokenizer_config.json", additional_special_tokens=[record])
+    with pytest.raises(DamagedModelError, match="is not a token"):
+        load(tmp_path / "x", "clip")

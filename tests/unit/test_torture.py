@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.torture import cache, campaign, images, library, manifests, sidecars
+from tests.torture import cache, campaign, checkpoints, images, library, manifests, sidecars
 
 
 @pytest.mark.parametrize(
@@ -13,8 +13,9 @@ from tests.torture import cache, campaign, images, library, manifests, sidecars
         (images.trial, 300, 3),
         (cache.trial, 30, 3),
         (library.trial, 4, 2),
+        (checkpoints.trial, 40, 5),
     ],
-    ids=["sidecars", "manifests", "images", "cache", "library"],
+    ids=["sidecars", "manifests", "images", "cache", "library", "checkpoints"],
 )
 def test_a_campaign_holds(trial: campaign.Trial, trials: int, kinds: int) -> None:
     tried = campaign.run(trial, trials=trials, seed=1)

@@ -31,6 +31,7 @@ _PACKAGES = ("torch", "numpy", "pillow", "tokenizers", "safetensors", "huggingfa
 _EXTRAS = {
     "flax": ("msgpack",),
     "heif": ("pillow_heif",),
+    "openai": ("ftfy",),
     "parquet": ("pyarrow",),
     "sentencepiece": ("sentencepiece", "google.protobuf"),
     "tf": ("h5py",),

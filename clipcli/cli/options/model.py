@@ -1,6 +1,7 @@
 """Which model, and how it is run."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,6 +73,14 @@ Profile = Annotated[
 ]
 
 
+class TextCleaning(StrEnum):
+    """What is done to texts before they are tokenized."""
+
+    auto = "auto"
+    openai = "openai"
+    none = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
     """Which model, and how to run it."""
@@ -101,6 +110,14 @@ class ModelOptions:
         bool,
         typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Never fetch anything.", rich_help_panel=MODEL),
     ] = False
+    text_cleaning: Annotated[
+        TextCleaning,
+        typer.Option(
+            envvar="CLIPCLI_TEXT_CLEANING",
+            help="Repair texts as OpenAI's own code does, or not; auto does so for files in its layout or open_clip's.",
+            rich_help_panel=MODEL,
+        ),
+    ] = TextCleaning.auto
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -140,6 +157,7 @@ class ModelOptions:
                 exact=inputs.exact_decode,
             ),
             cache=not self.no_cache,
+            text_cleaning=self.text_cleaning.value,
         )
         name = self.model or hub.default_model()
         with download_bar(name, quiet=quiet, bars=bars) as on_progress:

@@ -7,7 +7,7 @@ QUERY, LIBRARY, ACTIONS, MAPS = "Query", "Library", "Actions", "Maps"
 EXPERT = frozenset(
     (
         *("include_hidden", "follow_symlinks", "max_megapixels", "no_exif", "exact_decode", "alpha"),
-        *("temperature", "none_text", "batch_size", "workers", "no_cache", "revision", "profile"),
+        *("temperature", "none_text", "batch_size", "workers", "no_cache", "text_cleaning", "revision", "profile"),
         *("no_progress", "fail_fast", "spreadsheet", "sidecar_name", "prefix", "raw_weights", "no_update", "font"),
     )
 )

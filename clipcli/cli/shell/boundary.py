@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import typer
 
+from clipcli.__main__ import CUT_SHORT
 from clipcli.cli.output.destination import send_nowhere
 from clipcli.cli.shell.terminal import Style, can_redraw, printable, styled, wants_colour
 from clipcli.errors import ClipError, ClipWarning, ExitStatus
@@ -60,7 +61,7 @@ def reported(ctx: typer.Context | None = None) -> Iterator[None]:
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(ExitStatus.INTERRUPTED) from None
-        except (MemoryError, OSError, RuntimeError) as error:
+        except (MemoryError, OSError, RuntimeError, EOFError) as error:
             lacking = _lacking(error)
             if lacking is None:
                 raise
@@ -112,6 +113,8 @@ def _lacking(error: Exception) -> tuple[str, str] | None:
         return "this machine has too little memory left", "try a smaller model, or --batch-size 1 --workers 1"
     if number in (errno.EMFILE, errno.ENFILE):
         return "too many files are open", "`ulimit -n 4096` allows more"
+    if isinstance(error, EOFError) and "marshal" in str(error):
+        return CUT_SHORT
     if isinstance(error, FileNotFoundError) and not _has_working_folder():
         return "the working folder was removed", "change into one that exists"
     return None

@@ -27,7 +27,7 @@ PROGRAM = "the program"
 # How a run goes; where its results go, and which state of one model it takes, belongs to that run alone.
 _OPTIONS = frozenset(
     (
-        *("model", "device", "dtype", "batch_size", "workers", "offline", "no_cache"),
+        *("model", "device", "dtype", "batch_size", "workers", "offline", "no_cache", "text_cleaning"),
         *("format", "quiet", "no_progress", "fail_fast", "spreadsheet"),
     )
 )

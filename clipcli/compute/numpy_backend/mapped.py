@@ -20,8 +20,9 @@ from clipcli.checkpoints.weights import (
     LOGIT_SCALE,
     check_shapes,
     logits_of,
-    network_name,
+    network_names,
     unreadable,
+    unsupported_format,
 )
 from clipcli.compute.numpy_backend.clip import Indices
 from clipcli.compute.numpy_backend.shapes import expected_shapes
@@ -29,14 +30,9 @@ from clipcli.errors import DamagedModelError
 from clipcli.scoring import Floats, Logits
 
 _LENGTH_BYTES = 8
-_DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I64": "<i8",  # older files hold constants that are no weights
-    "I32": "<i4",
-}
+_NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_CONSTANTS = {"I64": "<i8", "I32": "<i4"}  # in older files, and no weights
+_DTYPES = _NUMBERS | _CONSTANTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +68,13 @@ class MappedWeights:
             DamagedModelError: A file cannot be read, two files hold the same tensor, or a tensor does not fit.
         """
         tensors: dict[str, _Stored] = {}
-        for path in paths:
-            for name, stored in _read_header(path).items():
-                if network_name(name) in tensors:
+        headers = {path: _read_header(path) for path in paths}
+        names = network_names([name for header in headers.values() for name in header], config.only_tower)
+        for path, header in headers.items():
+            for name, stored in header.items():
+                if names[name] in tensors:
                     raise DamagedModelError(f"{path} holds {name} a second time")
-                tensors[network_name(name)] = stored
+                tensors[names[name]] = stored
         where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} weight files)"
         expected = expected_shapes(config)
         check_shapes({name: stored.shape for name, stored in tensors.items()}, expected, where)
@@ -92,19 +90,25 @@ class MappedWeights:
             DamagedModelError: A number is missing or not finite.
         """
         names = [name for name in (LOGIT_SCALE, LOGIT_BIAS) if name in self._tensors]
-        return logits_of({name: float(self[name]) for name in names}, self._where)
+        return logits_of({name: self[name].item() for name in names}, self._where)
 
     def __getitem__(self, name: str) -> Floats:
         """A whole tensor."""
         if name not in self._arrays:
-            stored = self._tensors[name]
+            stored = self._number(name)
             self._arrays[name] = _in_float32(stored.array(), stored.dtype)
         return self._arrays[name]
 
     def rows(self, name: str, indices: Indices) -> Floats:
         """Some rows of a large table: a copy of these, and of no others."""
-        stored = self._tensors[name]
+        stored = self._number(name)
         return _in_float32(stored.array()[indices], stored.dtype)
+
+    def _number(self, name: str) -> _Stored:
+        stored = self._tensors[name]
+        if stored.dtype not in _NUMBERS:
+            raise unsupported_format(self._where, name, stored.dtype)
+        return stored
 
 
 def unreadable_format(paths: Sequence[Path]) -> str | None:

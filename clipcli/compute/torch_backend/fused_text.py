@@ -5,7 +5,7 @@ what it is allowed to see, its path from the root of the tree; only the end toke
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipcli.compute.torch_backend.fused import Reach, Target, fuse_layers
 from clipcli.networks.clip_text import CausalTextTransformer
@@ -16,12 +16,14 @@ class FusedTextTower:
     """The text tower and its projection, from the tokens of a tree to features."""
 
     def __init__(self, network: DualEncoder) -> None:
-        text, projection = network.text_model, network.text_projection
-        if not isinstance(text, CausalTextTransformer) or not isinstance(projection, nn.Linear):
+        text = network.text_model
+        if not isinstance(text, CausalTextTransformer):
             raise TypeError(f"only a causal text tower can be run over a tree, not {type(text).__name__}")
-        self.device = projection.weight.device
-        self._embeddings, self._final_norm, self._projection = text.embeddings, text.final_layer_norm, projection
-        target = Target(self.device, projection.weight.dtype)
+        self._embeddings, self._final_norm = text.embeddings, text.final_layer_norm
+        self._projection = network.text_projection
+        weight = text.final_layer_norm.weight
+        self.device = weight.device
+        target = Target(self.device, weight.dtype)
         *self._layers, self._last_layer = fuse_layers(text.encoder.layers, text.config.hidden_act, target)
 
     @torch.inference_mode()
@@ -34,4 +36,5 @@ class FusedTextTower:
         x = self._embeddings(token_ids, position_ids)
         for layer in self._layers:
             x = layer.among(x, reach)
-        return self._projection(self._final_norm(self._last_layer.among(x, ends))).float()
+        features: Tensor = self._projection(self._final_norm(self._last_layer.among(x, ends)))
+        return features.float()

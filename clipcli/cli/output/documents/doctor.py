@@ -15,6 +15,7 @@ _ASCII = {"✓": "+", "✗": "x"}
 _PURPOSES = {
     "flax": "weights of Flax",
     "heif": "HEIC and AVIF images",
+    "openai": "texts cleaned as OpenAI's code does",
     "parquet": "tables in Parquet",
     "sentencepiece": "tokenizers that are SentencePiece files only",
     "tf": "weights of TensorFlow",

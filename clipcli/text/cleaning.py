@@ -1,0 +1,60 @@
+"""What OpenAI's own code and open_clip's do to a text before they tokenize it, and `transformers` does not.
+
+Broken encodings, typographic quotes, wide letters and HTML's entities are replaced. Imports `ftfy`, which knows how,
+only for a text that may need it.
+"""
+
+import html
+import re
+
+from clipcli.errors import UnsupportedModelError, UsageError
+
+TEXT_CLEANINGS = ("auto", "openai", "none")
+"""How a text is cleaned: `auto` means as the checkpoint's files say, which is `none` where they say nothing."""
+
+# White space and visible ASCII without an ampersand: `ftfy` and `html.unescape` leave such a text as it is.
+_PLAIN = re.compile(r"[\t\n\r\x20-\x25\x27-\x7e]*")
+
+
+def check_text_cleaning(name: str) -> None:
+    """Refuse a name that is not one of `TEXT_CLEANINGS`.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if name not in TEXT_CLEANINGS:
+        raise UsageError(
+            f"text_cleaning must be one of {', '.join(TEXT_CLEANINGS)}, not {name!r}",
+            parameter="text_cleaning",
+            value=name,
+        )
+
+
+def clean_openai(text: str) -> str:
+    """Repair a text, replace HTML's entities, make runs of white space one blank, and lower-case it.
+
+    Source: `basic_clean` and `whitespace_clean` in `clip/simple_tokenizer.py` of openai/CLIP (arXiv:2103.00020).
+
+    Raises:
+        UnsupportedModelError: The text may need `ftfy`, which is not installed.
+    """
+    if not _PLAIN.fullmatch(text):
+        try:
+            import ftfy
+        except ImportError as error:
+            raise UnsupportedModelError(
+                f"the text {text!r} needs the optional package ftfy to be cleaned as this model's authors do",
+                hint="pip install 'clipcli[openai]'; or do not clean texts: `text_cleaning=\"none\"`",
+            ) from error
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
+
+
+def cleaning_version() -> str:
+    """What decides the outcome beside the text: which `ftfy` is installed, if any."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ftfy")
+    except PackageNotFoundError:
+        return "none"

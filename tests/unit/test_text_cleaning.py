@@ -1,0 +1,119 @@
+"""Texts cleaned as OpenAI's own package does it, whose ids are in `tests/data/formats` (`make.py`)."""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import clipcli
+from clipcli.errors import DamagedModelError, UnsupportedModelError, UsageError
+from clipcli.foreign.convert import convert
+from clipcli.foreign.openai_bpe import write_tokenizer
+from clipcli.text.cleaning import clean_openai
+from clipcli.text.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
+
+DATA = Path(__file__).parent.parent / "data" / "formats"
+EXPECTED = json.loads((DATA / "openai-bpe.expected.json").read_text(encoding="utf-8"))
+TYPOGRAPHIC = "a dog’s “bone”"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_tokenizer(DATA / "openai-bpe.txt.gz", tmp_path, len(EXPECTED["vocab"]))
+    return tmp_path
+
+
+def load(folder: Path, cleaning: str = "auto") -> TextTokenizer:
+    return load_tokenizer(folder, "clip", context_length=77, cleaning=cleaning)
+
+
+def ids(folder: Path, text: str, cleaning: str = "auto") -> list[int]:
+    return list(load(folder, cleaning).encode([text])[0].ids)
+
+
+def state_cleaning(folder: Path, value: object) -> None:
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "text_cleaning": value}))
+
+
+def test_ids_of_hard_texts_are_the_packages_own(folder: Path) -> None:
+    size = len(EXPECTED["vocab"])
+    tokenizer = load(folder, "openai")
+    for text, expected in {**EXPECTED["ids"], **EXPECTED["cleaned_ids"]}.items():
+        assert list(tokenizer.encode([text])[0].ids) == [size - 2, *expected, size - 1], text
+
+
+def test_what_the_checkpoint_says_counts_unless_the_user_says_otherwise(folder: Path) -> None:
+    plain, cleaned = ids(folder, TYPOGRAPHIC, "none"), ids(folder, TYPOGRAPHIC, "openai")
+    assert plain != cleaned
+    assert ids(folder, TYPOGRAPHIC) == plain
+    state_cleaning(folder, "openai")
+    assert ids(folder, TYPOGRAPHIC) == cleaned
+    assert ids(folder, TYPOGRAPHIC, "none") == plain
+    state_cleaning(folder, ["openai"])
+    with pytest.raises(DamagedModelError, match="text_cleaning is"):
+        load(folder)
+
+
+def test_the_key_of_cached_features_knows_the_cleaning(folder: Path) -> None:
+    digests = {tokenizer_digest(folder, "clip", context_length=77, cleaning=how) for how in ("none", "openai")}
+    assert len(digests) == 2
+    assert tokenizer_digest(folder, "clip", context_length=77) in digests
+    assert load(folder, "openai").digest in digests
+
+
+def test_what_may_stay_as_it_is_needs_no_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    assert clean_openai("A photo  of\n a cat's tail, 100 % <b>.") == "a photo of a cat's tail, 100 % <b>."
+    for text in (TYPOGRAPHIC, "cats &amp; dogs", "cat\x07"):
+        with pytest.raises(UnsupportedModelError, match="needs the optional package ftfy") as caught:
+            load(folder, "openai").encode([text])
+        assert "clipcli[openai]" in str(caught.value.hint)
+
+
+def test_what_is_left_to_no_package_would_not_change() -> None:
+    import html
+
+    import ftfy
+
+    rng = random.Random(0)
+    letters = "".join(map(chr, (*range(32, 38), *range(39, 127), 9, 10, 13)))
+    for _ in range(300):
+        text = "".join(rng.choices(letters, k=rng.randrange(30)))
+        cleaned = html.unescape(html.unescape(ftfy.fix_text(text)))
+        assert clean_openai(text) == " ".join(cleaned.split()).lower()
+
+
+def test_other_tokenizers_are_not_cleaned(chinese_clip_checkpoint: Path) -> None:
+    with pytest.raises(UsageError, match="text_cleaning openai is for CLIP's own tokenizer"):
+        load_tokenizer(chinese_clip_checkpoint, "chinese_clip", context_length=52, cleaning="openai")
+
+
+def test_a_name_that_is_none() -> None:
+    with pytest.raises(UsageError, match="text_cleaning must be one of auto, openai, none"):
+        clipcli.load("demo", text_cleaning="ftfy")
+
+
+@pytest.mark.parametrize(
+    ("name", "cleaning"), [("openai-vit.pt", "openai"), ("open_clip", "openai"), ("chinese-vit.pt", None)]
+)
+def test_a_conversion_says_what_the_authors_do(name: str, cleaning: str | None, tmp_path: Path) -> None:
+    tokenizer = DATA / ("chinese-tokenizer" if cleaning is None else "clip-tokenizer")
+    convert(DATA / name, tmp_path / "converted", tokenizer=tokenizer)
+    settings = json.loads((tmp_path / "converted" / "tokenizer_config.json").read_text())
+    assert settings.get("text_cleaning") == cleaning
+    original = json.loads((tokenizer / "tokenizer_config.json").read_text())
+    assert {key: value for key, value in settings.items() if key != "text_cleaning"} == original
+
+
+def test_features_follow_the_cleaning(tmp_path: Path) -> None:
+    convert(DATA / "openai-vit.pt", tmp_path / "model", tokenizer=DATA / "clip-tokenizer")
+    repaired, plain = (
+        clipcli.load(str(tmp_path / "model"), text_cleaning=how).encode_texts(["dog’s", "dog's"], warn_foreign=False)
+        for how in ("auto", "none")
+    )
+    np.testing.assert_allclose(repaired, plain[[1, 1]], atol=1e-6)
+    assert np.abs(plain[0] - plain[1]).max() > 1e-3
