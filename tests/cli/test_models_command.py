@@ -15,6 +15,7 @@ import pytest
 from huggingface_hub import constants
 from typer.testing import CliRunner, Result
 
+from clipcli.cli.app import app
 from clipcli.cli.commands.models import models_app
 from clipcli.hub import resolve as resolve_module
 from tests.helpers.hub_server import HubServer
@@ -61,7 +62,7 @@ def cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def invoke(*arguments: str, answer: str | None = None) -> Result:
-    return CliRunner().invoke(models_app, list(arguments), input=answer)
+    return CliRunner().invoke(app, ["models", *arguments], input=answer)
 
 
 def test_pull_path_verify_rm(hub: HubServer, clip: Run, tmp_path: Path) -> None:
