@@ -26,7 +26,7 @@ _WIDTHS = (3.0, 2.6, 1.5, 1.66, 1.7)
 _STRENGTHS = (0.05, 0.05, 0.05, 0.07, 0.1)
 # What is tried, the texts alone besides: multiples of that strength, and weights of what the texts say, chosen on the
 # demo model. Beyond a strength of 1 a score could exceed the largest cosine.
-_CANDIDATES = ((1.0, 1.0), (4.0, 1.0), (16.0, 1.0), (16.0, 0.5), (16.0, 0.25), (4.0, 0.0))
+_CANDIDATES = {1.0: (1.0,), 4.0: (1.0, 0.0), 16.0: (1.0, 0.5, 0.25)}
 _WORTH = 0.01
 """Log loss by which a candidate must be better than weaker ones: labels that texts tell apart are left alone."""
 
@@ -70,6 +70,14 @@ class Taught:
             found[:, self.columns] = _flattened(found[:, self.columns], self.text_weight) + added
         return np.clip(found, -1.0, 1.0)
 
+    def right_before(self) -> NDArray[np.bool_]:
+        """Which examples are given their own label by the texts alone, (n,)."""
+        return are_right(scoring.cosines(self.examples, self.texts), self.owners)
+
+    def right_after(self) -> NDArray[np.bool_]:
+        """Which examples would be given their own label, had they not been examples, (n,)."""
+        return are_right(self.held_out, self.owners)
+
     def is_example(self, image_features: Floats) -> NDArray[np.bool_]:
         """Which images are examples themselves. Shapes: (N, P) -> (N,)."""
         return np.asarray((image_features @ self.examples.T).max(axis=1) >= _SAME_IMAGE_COSINE)
@@ -98,30 +106,33 @@ def teach(texts: Floats, examples: Floats, owners: Rows, logits: Logits, *, word
     target = np.eye(len(columns))[own] - 1 / len(columns)
     level = text_cosines[:, columns].mean(axis=1, keepdims=True, dtype=np.float64)
     said = text_cosines[:, columns] - level
-    values, vectors = np.linalg.eigh(_kernel(examples, examples, width).astype(np.float64))
+    alike = _kernel(examples, examples, width).astype(np.float64)
     best = Taught(texts, examples, owners, columns, np.zeros(target.shape, np.float32), width, 1.0, 0.0, text_cosines)
     least = np.inf if wordless else _loss(best, logits)
-    for factor, weight in _CANDIDATES:
-        if wordless and weight == 1:
-            continue
+    for factor, text_weights in _CANDIDATES.items():
         chosen = min(1.0, factor * strength)
-        left = target - weight * said
-        shrink = chosen / (np.maximum(values, 0) + chosen)
-        added = vectors @ (shrink[:, None] * (vectors.T @ left))
-        without = chosen * (left - added / (vectors**2 @ shrink)[:, None])
-        held_out = text_cosines.copy()
-        held_out[:, columns] = np.clip(level + weight * said + without, -1.0, 1.0)
-        candidate = Taught(texts, examples, owners, columns, added.astype(np.float32), width, weight, chosen, held_out)
-        loss = _loss(candidate, logits)
-        if loss < least - _WORTH:
-            best, least = candidate, loss
+        inverse = np.linalg.inv(alike / chosen + np.eye(len(alike)))
+        for weight in text_weights:
+            if wordless and weight == 1:
+                continue
+            left = target - weight * said
+            added = inverse @ left
+            without = level + weight * said + chosen * (left - added / np.diagonal(inverse)[:, None])
+            held_out = text_cosines.copy()
+            held_out[:, columns] = np.clip(without, -1.0, 1.0)
+            candidate = Taught(
+                texts, examples, owners, columns, added.astype(np.float32), width, weight, chosen, held_out
+            )
+            loss = _loss(candidate, logits)
+            if loss < least - _WORTH:
+                best, least = candidate, loss
     return best
 
 
-def leave_one_out(held_out: Floats, owners: Rows) -> NDArray[np.bool_]:
-    """Which examples are given their own label; ties are lost. Shapes: (n, C), (n,) -> (n,)."""
-    own = held_out[np.arange(len(owners)), owners]
-    return np.asarray((held_out >= own[:, None]).sum(axis=1) == 1)
+def are_right(cosines: Floats, owners: Rows) -> NDArray[np.bool_]:
+    """Which images are given their own label; ties are lost. Shapes: (n, C), (n,) -> (n,)."""
+    own = cosines[np.arange(len(owners)), owners]
+    return np.asarray((cosines >= own[:, None]).sum(axis=1) == 1)
 
 
 def copies(features: Floats, owners: Rows) -> tuple[Rows, list[tuple[int, int]]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clipcli.answers.classify import LabelCosines, by_text
 from clipcli.answers.judged import row_blocks
+from clipcli.answers.metrics import Interval, wilson
 from clipcli.answers.taught import Rows, Taught, copies, fewer, same_images, teach
 from clipcli.api.inputs import refuse_single
 from clipcli.api.truth import read_labelling
@@ -32,8 +33,34 @@ if TYPE_CHECKING:
     from clipcli.api.evaluate import ImageModel
 
 
+_FEWEST = 2  # of one example nothing is left when it is left out
+
 ExampleImages: TypeAlias = Mapping[str, Iterable["str | os.PathLike[str]"]]
 """Images that show labels, by label: files, folders and globs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What examples do for one label.
+
+    Attributes:
+        label: Its name.
+        examples: How many could be read.
+        used: How many count: without copies, and of thousands the most typical ones.
+        before: Share of these that are given the label by the texts alone; None for a label without text.
+        after: Share that are given it, each judged as if it were not an example. Both are None for a single example.
+    """
+
+    label: str
+    examples: int
+    used: int
+    before: float | None
+    after: float | None
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the label is found less often with its examples."""
+        return self.before is not None and self.after is not None and self.after < self.before
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +82,49 @@ class Lesson:
     files: tuple[tuple[str, ...], ...]
     copies: tuple[tuple[str, str], ...]
     failures: tuple[ImageError, ...]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """One of each label that has examples."""
+        before, after, owners = self.taught.right_before(), self.taught.right_after(), self.taught.owners
+        found = []
+        for index in self.taught.columns.tolist():
+            label, own = self.label_set.labels[index], owners == index
+            shares = [None if own.sum() < _FEWEST else float(right[own].mean()) for right in (before, after)]
+            found.append(
+                Outcome(
+                    label.name,
+                    len(self.files[index]),
+                    int(own.sum()),
+                    None if label.wordless else shares[0],
+                    shares[1],
+                )
+            )
+        return found
+
+    @property
+    def judged(self) -> int:
+        """How many examples `before` and `after` speak of: those of labels with two or more."""
+        return int(self._judged().sum())
+
+    @property
+    def before(self) -> Interval | None:
+        """Share of examples given their own label by the texts alone; None where a label has no text."""
+        if any(label.wordless for label in self.label_set.labels):
+            return None
+        return self._share(self.taught.right_before())
+
+    @property
+    def after(self) -> Interval | None:
+        """The same by texts and examples, each example judged as if it were not one; None where no label has two."""
+        return self._share(self.taught.right_after())
+
+    def _judged(self) -> NDArray[np.bool_]:
+        return np.asarray(np.bincount(self.taught.owners)[self.taught.owners] >= _FEWEST)
+
+    def _share(self, right: NDArray[np.bool_]) -> Interval | None:
+        judged = self._judged()
+        return wilson(int(right[judged].sum()), int(judged.sum())) if judged.any() else None
 
 
 class ByExample:
@@ -87,18 +157,19 @@ class ByExample:
         return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.bool_)
 
 
-def read_examples(folder: str, label_set: LabelSet | None) -> LabelSet:
+def read_examples(folder: str, label_set: LabelSet | None, find: FindOptions | None = None) -> LabelSet:
     """Add the images of a folder with one folder per label (or of a table of path and label) to labels.
 
     Args:
         folder: The folder, or the table.
         label_set: The labels; None for those that the folders' names make.
+        find: Which images of a folder are taken.
 
     Raises:
         UsageError: It cannot be read, or a folder of a label holds no image.
         LabelSetError: An image has several labels.
     """
-    labelling = read_labelling(folder)
+    labelling = read_labelling(folder, find=find)
     if os.path.isdir(folder) and metadata_file(folder) is None:
         _refuse_empty_folders(folder, [image.path for image in labelling.images])
     if labelling.unlabelled:
@@ -154,6 +225,8 @@ def learn(
     label_set: LabelSet,
     templates: Sequence[str] | None = None,
     on_progress: Progress = unobserved,
+    *,
+    again: bool = False,
 ) -> Lesson:
     """Join the texts and the examples of labels.
 
@@ -162,13 +235,14 @@ def learn(
         label_set: The labels; two of them or more have examples.
         templates: Take the place of the label set's own.
         on_progress: Told examples done and examples in all.
+        again: Whether a set that was taught with another model is taken: it is taught again.
 
     Raises:
         LabelSetError: The set was taught with another model, a label has no example that can be used, or one image is
             an example of two labels.
         UsageError: Only one label has examples.
     """
-    if label_set.teaching is not None:
+    if label_set.teaching is not None and not again:
         label_set.teaching.check_model(model.encoders.digest, model.checkpoint.id, label_set.name)
     taught = [index for index, label in enumerate(label_set.labels) if label.examples]
     if not taught:
@@ -182,7 +256,7 @@ def learn(
     features, used, failures = _encoded(model, sources, on_progress)
     read = [sources[i].path for i in used]
     labels = np.array([owners[i] for i in used], dtype=np.intp)
-    _refuse_empty(label_set, taught, labels, failures)
+    _refuse_empty(label_set, taught, labels, {owners[i]: error for i, error in failures.items()})
     _refuse_shared(label_set, features, labels, read)
     rows, same = copies(features, labels)
     rows = fewer(features, labels, rows)
@@ -193,7 +267,7 @@ def learn(
         tuple(read[i] for i in rows),
         tuple(tuple(read[i] for i in np.flatnonzero(labels == index)) for index in range(len(label_set.labels))),
         tuple((read[copy], read[first]) for copy, first in same),
-        tuple(failures),
+        tuple(failures.values()),
     )
 
 
@@ -232,15 +306,16 @@ def _images(label: Label) -> Iterator[ImageSource]:
 
 def _encoded(
     model: "ImageModel", sources: Sequence[ImageSource], on_progress: Progress
-) -> tuple[Floats, list[int], list[ImageError]]:
-    """Features of the examples that can be read, which these are, and why the others cannot."""
-    features, used, failures = [], [], []
+) -> tuple[Floats, list[int], dict[int, ImageError]]:
+    """Features of the examples that can be read, which these are, and why others cannot."""
+    features, used = [], []
+    failures: dict[int, ImageError] = {}
     done = 0
     with closing(model.image_features(sources)) as batches:
         for batch in batches:
             for item in batch:
                 if isinstance(item, Failed):
-                    failures.append(item.error)
+                    failures[done] = item.error
                 else:
                     features.append(item.features)
                     used.append(done)
@@ -249,11 +324,11 @@ def _encoded(
     return np.array(features, dtype=np.float32), used, failures
 
 
-def _refuse_empty(label_set: LabelSet, taught: Sequence[int], labels: Rows, failures: Sequence[ImageError]) -> None:
+def _refuse_empty(label_set: LabelSet, taught: Sequence[int], labels: Rows, failures: Mapping[int, ImageError]) -> None:
     for index in taught:
         if index not in labels:
             raise LabelSetError(
-                f"no example of label {label_set.names[index]!r} can be used; the first that fails: {failures[0]}",
+                f"no example of label {label_set.names[index]!r} can be used; the last of them: {failures[index]}",
                 hint="correct the paths of its examples, or teach the label set again with `clip labels teach`",
             )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import clipcli
 from clipcli import scoring
-from clipcli.answers.taught import leave_one_out, teach
+from clipcli.answers.taught import teach
 from clipcli.labels.label_set import Label, LabelSet
 from tests.demo_training.concepts import Concept, load_concepts
 from tests.demo_training.evaluate import FILL
@@ -94,14 +94,14 @@ def _measure(
             (
                 100 * np.mean(scoring.cosines(tests, texts).argmax(axis=1) == truth),
                 100 * np.mean(taught.cosines(tests).argmax(axis=1) == truth),
-                100 * np.mean(scoring.cosines(taught.examples, texts).argmax(axis=1) == taught.owners),
-                100 * np.mean(leave_one_out(taught.held_out, taught.owners)),
+                100 * np.mean(taught.right_before()),
+                100 * np.mean(taught.right_after()),
             )
         )
     found = np.array(rows)
     gain, told = found[:, 1] - found[:, 0], found[:, 3] - found[:, 2]
     log.info(
-        "%-9s %-5s %d shots, %3d concepts: %5.1f -> %5.1f (SE %.1f); told %5.1f -> %5.1f, off by %.1f, the gain by %.1f",
+        "%-9s %-5s %d shots of %3d concepts: %5.1f -> %5.1f (SE %.1f); told %5.1f -> %5.1f, off by %.1f, gain by %.1f",
         *(tested, "new" if new else "known", shots, len(concepts)),
         *(*found[:, :2].mean(axis=0), found[:, 1].std() / seeds**0.5),
         *(*found[:, 2:].mean(axis=0), np.abs(found[:, 3] - found[:, 1]).mean(), np.abs(told - gain).mean()),

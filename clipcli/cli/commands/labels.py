@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from clipcli.cli.commands.teach import teach
 from clipcli.cli.options import Format, FormatOptions, expand_options
 from clipcli.cli.output.destination import open_destination, print_path, print_text
 from clipcli.cli.output.rows import Column, Row, print_rows
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from clipcli.labels.read import TemplateFile
 
 F = TypeVar("F")
+_SHOWN_EXAMPLES = 3
 
 labels_app = typer.Typer(
     cls=CommandGroup,
@@ -86,14 +88,14 @@ def show(
     rows = _prompt_rows(label_set) if prompts else _label_rows(label_set)
     match options.chosen_format():
         case Format.json:
-            document = {"schema": "clipcli.label_set/1", "label_set": _about(label_set), "results": rows}
+            document = {"schema": "clipcli.label_set/2", "label_set": _about(label_set), "results": rows}
             with open_destination(options.output) as destination:
                 destination.write(dump(document, indent=1) + "\n")
         case Format.table:
             _say_about(label_set)
-            print_rows("clipcli.label_set/1", rows, _columns(rows), options)
+            print_rows("clipcli.label_set/2", rows, _columns(rows), options)
         case _:
-            print_rows("clipcli.label_set/1", rows, [], options)
+            print_rows("clipcli.label_set/2", rows, [], options)
 
 
 @labels_app.command(cls=GroupedCommand)
@@ -182,6 +184,9 @@ def new(
         say(f"from now on {name} means this file, not the built-in label set", hint=f"`include: [{name}]` takes it in")
 
 
+labels_app.command("teach", cls=GroupedCommand)(teach)
+
+
 def _set_rows() -> list[dict[str, Any]]:
     from clipcli.labels.library import find_label_set, list_label_sets
     from clipcli.labels.templates import templates_of
@@ -225,7 +230,13 @@ def _row(entry: "Entry", found: "LabelSet | TemplateFile", counts: dict[str, int
 
 def _label_rows(label_set: "LabelSet") -> list[Row]:
     return [
-        {"label": label.name, "group": label.group, "threshold": label.threshold, "prompts": list(label.prompts)}
+        {
+            "label": label.name,
+            "group": label.group,
+            "threshold": label.threshold,
+            "prompts": list(label.prompts),
+            "examples": list(label.examples),
+        }
         for label in label_set.labels
     ]
 
@@ -246,9 +257,16 @@ def _columns(rows: list[Row]) -> list[Column]:
     columns = []
     for key in rows[0]:
         cells = ["" if row[key] == [row["label"]] else _text(row[key]) for row in rows]
+        if key == "examples":  # there may be thousands
+            cells = [_text(_first(row[key])) for row in rows]
         if any(cells):
             columns.append(Column(key, cells))
     return columns
+
+
+def _first(paths: list[str]) -> list[str]:
+    more = len(paths) - _SHOWN_EXAMPLES
+    return [*paths[:_SHOWN_EXAMPLES], f"and {more:,} more"] if more > 0 else paths
 
 
 def _text(value: object) -> str:
@@ -268,6 +286,7 @@ def _about(label_set: "LabelSet") -> dict[str, Any]:
         "templates": list(templates_of(label_set)),
         "none": label_set.none.name if label_set.none else None,
         "background": list(label_set.background),
+        "taught": label_set.teaching.model_name if label_set.teaching else None,
     }
 
 

@@ -10,6 +10,7 @@ from clipcli.cli.shell import completion
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from clipcli.images.find import FindOptions
     from clipcli.labels.label_set import LabelSet
 
 
@@ -66,8 +67,11 @@ class LabelOptions:
         ),
     ] = None
 
-    def read(self) -> "LabelSet | None":
+    def read(self, find: "FindOptions | None" = None) -> "LabelSet | None":
         """Read the labels, all that are given together, with their examples; None where none are.
+
+        Args:
+            find: Which images of `--examples` are taken.
 
         Raises:
             UsageError: Options that do not go together.
@@ -85,7 +89,7 @@ class LabelOptions:
             return label_set
         from clipcli.api.examples import read_examples
 
-        return read_examples(self.examples, label_set)
+        return read_examples(self.examples, label_set, find)
 
     def _read_sets(self) -> "list[LabelSet]":
         if not self.label_set:

@@ -57,7 +57,7 @@ def with_examples(label_set: LabelSet | None, examples: Mapping[str, Sequence[st
     if added:
         more = f" and {len(added) - _SHOWN_NAMES} more" if len(added) > _SHOWN_NAMES else ""
         names_shown = ", ".join(added[:_SHOWN_NAMES])
-        warn(f"examples add labels that label set {label_set.name!r} does not have: {names_shown}{more}")
+        warn(f"examples add labels that are not among those given: {names_shown}{more}")
     if label_set.calibration is not None:
         warn(f"the calibration of label set {label_set.name!r} was made without the examples, and is left out")
     return replace(label_set, labels=tuple(labels), calibration=None)
