@@ -70,6 +70,10 @@ class Taught:
             found[:, self.columns] = _flattened(found[:, self.columns], self.text_weight) + added
         return np.clip(found, -1.0, 1.0)
 
+    def judged(self) -> NDArray[np.bool_]:
+        """Which examples leave-one-out speaks of: those of labels with two or more, (n,)."""
+        return np.asarray(np.bincount(self.owners)[self.owners] > 1)
+
     def right_before(self) -> NDArray[np.bool_]:
         """Which examples are given their own label by the texts alone, (n,)."""
         return are_right(scoring.cosines(self.examples, self.texts), self.owners)

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from clipcli.api.evaluate import ImageModel
 
 
-_FEWEST = 2  # of one example nothing is left when it is left out
-
 ExampleImages: TypeAlias = Mapping[str, Iterable["str | os.PathLike[str]"]]
 """Images that show labels, by label: files, folders and globs."""
 
@@ -86,11 +84,11 @@ class Lesson:
     @property
     def outcomes(self) -> list[Outcome]:
         """One of each label that has examples."""
-        before, after, owners = self.taught.right_before(), self.taught.right_after(), self.taught.owners
+        before, after, judged = self.taught.right_before(), self.taught.right_after(), self.taught.judged()
         found = []
         for index in self.taught.columns.tolist():
-            label, own = self.label_set.labels[index], owners == index
-            shares = [None if own.sum() < _FEWEST else float(right[own].mean()) for right in (before, after)]
+            label, own = self.label_set.labels[index], self.taught.owners == index
+            shares = [float(right[own].mean()) if judged[own].all() else None for right in (before, after)]
             found.append(
                 Outcome(
                     label.name,
@@ -105,7 +103,7 @@ class Lesson:
     @property
     def judged(self) -> int:
         """How many examples `before` and `after` speak of: those of labels with two or more."""
-        return int(self._judged().sum())
+        return int(self.taught.judged().sum())
 
     @property
     def before(self) -> Interval | None:
@@ -119,11 +117,8 @@ class Lesson:
         """The same by texts and examples, each example judged as if it were not one; None where no label has two."""
         return self._share(self.taught.right_after())
 
-    def _judged(self) -> NDArray[np.bool_]:
-        return np.asarray(np.bincount(self.taught.owners)[self.taught.owners] >= _FEWEST)
-
     def _share(self, right: NDArray[np.bool_]) -> Interval | None:
-        judged = self._judged()
+        judged = self.taught.judged()
         return wilson(int(right[judged].sum()), int(judged.sum())) if judged.any() else None
 
 
@@ -185,6 +180,12 @@ def _refuse_empty_folders(folder: str, images: Sequence[str]) -> None:
             raise UsageError(f"{place}: no image in it", hint="put examples into it, or remove the folder")
 
 
+def _path(image: object, name: str) -> str:
+    if not isinstance(image, str | os.PathLike):
+        raise TypeError(f"examples of {name!r} must be paths of files or folders, or globs, not {type(image).__name__}")
+    return os.path.abspath(os.path.expanduser(os.fspath(image)))
+
+
 @overload
 def add_examples(label_set: LabelSet, examples: ExampleImages | None) -> LabelSet: ...
 
@@ -205,7 +206,7 @@ def add_examples(label_set: LabelSet | None, examples: ExampleImages | None) -> 
     paths: dict[str, list[str]] = {}
     for name, images in examples.items():
         refuse_single(images, f"examples of {name!r}")
-        paths[name] = [os.path.abspath(os.path.expanduser(os.fspath(image))) for image in images]
+        paths[name] = [_path(image, name) for image in images]
     return with_examples(label_set, paths)
 
 

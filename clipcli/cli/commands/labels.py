@@ -1,5 +1,7 @@
 """`clip labels`: which label sets there are, what is in one, whether a file is right, and a file to start from."""
 
+import glob
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -28,7 +30,7 @@ _SHOWN_EXAMPLES = 3
 labels_app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
-    help="""List, show, check, start and import label sets.
+    help="""List, show, check, start, import and teach label sets.
 
     \b
     clip labels list
@@ -127,6 +129,11 @@ def check(
             say(f"error: {error}", error.hint)
             wrong = True
             continue
+        missing = _missing_examples(found) if isinstance(found, LabelSet) else []
+        if missing:
+            say(f"error: {file}: no such example: {missing[0]}", details=missing[1:])
+            wrong = True
+            continue
         parts = [counted(len(found.labels), "label")] if isinstance(found, LabelSet) else []
         parts.append(counted(len(found.templates), "template") if found.templates else "default templates")
         print_text(f"{printable(file)}: ok ({', '.join(parts)})\n")
@@ -185,6 +192,12 @@ def new(
 
 
 labels_app.command("teach", cls=GroupedCommand)(teach)
+
+
+def _missing_examples(label_set: "LabelSet") -> list[str]:
+    """Examples that are not there; what a glob finds is seen when it is used."""
+    paths = [path for label in label_set.labels for path in label.examples]
+    return [path for path in paths if not glob.has_magic(path) and not os.path.exists(path)]
 
 
 def _set_rows() -> list[dict[str, Any]]:

@@ -80,13 +80,12 @@ def _write(lesson: "Lesson", model: "Model", templates: tuple[str, ...] | None, 
     from clipcli.labels.teaching import Teaching
     from clipcli.labels.write import to_yaml
 
-    label_set = lesson.label_set
+    label_set = lesson.label_set.uncalibrated()
     taught = tuple(replace(label, examples=files) for label, files in zip(label_set.labels, lesson.files, strict=True))
     label_set = replace(
         label_set,
         name=path.stem,
         labels=taught,
-        calibration=None,
         teaching=Teaching(model.encoders.digest, model.checkpoint.id),
     )
     if templates is not None:  # what was tried holds for these
@@ -108,6 +107,8 @@ def _say(lesson: "Lesson", path: "Path") -> None:
         details.append(f"more that are nearly the same: {len(lesson.copies) - _SHOWN:,}")
     if single:
         details.append(f"one example says nothing about how good a label is; that is all of: {_few(single)}")
+    if lesson.label_set.calibration is not None:
+        details.append("without the calibration and its thresholds, which were fitted before")
     if not lesson.taught.strength:
         details.append("the texts alone do as well: the examples change nothing")
     say(

@@ -43,6 +43,9 @@ def with_examples(label_set: LabelSet | None, examples: Mapping[str, Sequence[st
     if label_set is None:
         names = sorted(examples, key=natural)
         return LabelSet(UNNAMED, tuple(_new_label(name, examples[name]) for name in names))
+    if label_set.calibration is not None:
+        warn(f"calibrated without the examples, and used without its calibration and thresholds: {label_set.name}")
+        label_set = label_set.uncalibrated()
     matcher = Matcher(label_set)
     labels = list(label_set.labels)
     added = []
@@ -58,9 +61,7 @@ def with_examples(label_set: LabelSet | None, examples: Mapping[str, Sequence[st
         more = f" and {len(added) - _SHOWN_NAMES} more" if len(added) > _SHOWN_NAMES else ""
         names_shown = ", ".join(added[:_SHOWN_NAMES])
         warn(f"examples add labels that are not among those given: {names_shown}{more}")
-    if label_set.calibration is not None:
-        warn(f"the calibration of label set {label_set.name!r} was made without the examples, and is left out")
-    return replace(label_set, labels=tuple(labels), calibration=None)
+    return replace(label_set, labels=tuple(labels))
 
 
 def _new_label(name: str, examples: Sequence[str]) -> Label:
