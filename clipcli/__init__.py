@@ -5,8 +5,9 @@
     print(results[0].label, results[0].score)
 
 `Model` also has `score`, which compares images with whole texts, `tag`, which gives an image all labels that apply,
-`explain`, which shows where in images labels match, and `encode_images` and `encode_texts`. `find_images` finds images
-in folders, `find_label_set` a label set by name. A `Library` keeps the features of whole folders, to be searched.
+`explain`, which shows where in images labels match, `teach`, which says what example images do for labels, and
+`encode_images` and `encode_texts`. `find_images` finds images in folders, `find_label_set` a label set by name. A
+`Library` keeps the features of whole folders, to be searched.
 Whatever a user can fix is raised as an `errors.ClipError`. Importing the package is cheap: `load` brings in what it
 needs when it is called.
 """

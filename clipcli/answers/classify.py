@@ -1,9 +1,9 @@
 """From image features to result records. numpy only, so that remembered features can be judged without a model."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from clipcli.answers.calibration.conformal import prediction_sets
 from clipcli.errors import UsageError
 from clipcli.results import Classification, Failure, ImageTextScores, Prediction, TextScore
 from clipcli.scoring import Floats, Logits, Scoring
+
+LabelCosines: TypeAlias = Callable[[Floats], Floats]
+"""Compares images with labels: (N, P) unit length -> (N, C)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ class LabelClassifier:
     def __init__(
         self,
         names: tuple[str, ...],
-        label_features: Floats,
+        labels: Floats | LabelCosines,
         logits: Logits,
         options: ClassifyOptions,
         *,
@@ -148,8 +151,8 @@ class LabelClassifier:
         """Keep the labels.
 
         Args:
-            names: One a row of `label_features`.
-            label_features: (C, P) unit length.
+            names: C names.
+            labels: Their features, (C, P) unit length, or what compares images with them.
             logits: How the checkpoint turns cosines into logits.
             options: How to score.
             none_label: The label that stands for none of the others, if there is one.
@@ -160,7 +163,7 @@ class LabelClassifier:
             UsageError: A threshold is given for scores that mean nothing.
         """
         self._names = names
-        self._features = label_features
+        self._cosines = labels if callable(labels) else by_text(labels)
         self._logits = logits
         self._options = options
         self._none_label = none_label
@@ -194,7 +197,7 @@ class LabelClassifier:
         Shapes: image_features (P,) unit length.
         """
         options, names = self._options, self._names
-        cosines = scoring.cosines(image_features[None], self._features)[0]
+        cosines = self._cosines(image_features[None])[0]
         logits = self._logits.of(cosines)
         scores = scoring.scores(logits[None], self.scoring, temperature=self.temperature, made_by=self._logits)[0]
         is_none = self._learned.none_below is not None and float(cosines.max()) < self._learned.none_below
@@ -289,6 +292,11 @@ class TextScorer:
     def failed(self, path: str, error: Failure) -> ImageTextScores:
         """The record of an image that could not be used."""
         return ImageTextScores(path, error=error)
+
+
+def by_text(label_features: Floats) -> LabelCosines:
+    """Compare images with the texts of labels. Shapes: (C, P) unit length."""
+    return lambda image_features: scoring.cosines(image_features, label_features)
 
 
 def shortest(value: np.float32) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clipcli import scoring
-from clipcli.answers.classify import shortest
+from clipcli.answers.classify import LabelCosines, by_text, shortest
 from clipcli.errors import UsageError
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.results import Failure, Tag, TaggedImage
@@ -95,7 +95,7 @@ class Tagger:
     def __init__(
         self,
         label_set: LabelSet,
-        label_features: Floats,
+        labels: Floats | LabelCosines,
         background_features: Floats,
         logits: Logits,
         options: TagOptions,
@@ -104,7 +104,7 @@ class Tagger:
 
         Args:
             label_set: C labels.
-            label_features: (C, P) unit length.
+            labels: Their features, (C, P) unit length, or what compares images with them.
             background_features: (B, P) unit length.
             logits: How the checkpoint turns cosines into logits.
             options: Which labels an image is given.
@@ -114,7 +114,7 @@ class Tagger:
         """
         options.check_groups(label_set)
         self._labels = label_set.labels
-        self._features = label_features
+        self._cosines = labels if callable(labels) else by_text(labels)
         self._background = background_features
         self._logits = logits
         self._options = options
@@ -125,7 +125,7 @@ class Tagger:
 
         Shapes: image_features (N, P) unit length -> (N, C) and (N, C).
         """
-        cosines = scoring.cosines(image_features, self._features)
+        cosines = self._cosines(image_features)
         background = scoring.cosines(image_features, self._background)
         return background_scores(cosines, background, self._logits), cosines
 

@@ -18,6 +18,7 @@ from clipcli.answers.calibration.folds import folds
 from clipcli.answers.calibration.none_of_them import NoneFit, fit_none
 from clipcli.answers.calibration.temperature import TemperatureFit, fit_temperature
 from clipcli.answers.calibration.thresholds import Fit, fit_thresholds
+from clipcli.answers.classify import by_text
 from clipcli.answers.judged import truth_matrix
 from clipcli.answers.metrics.calibration import log_losses
 from clipcli.answers.tag import DEFAULT_THRESHOLD, background_scores
@@ -110,7 +111,8 @@ def calibrate(exam: Exam, truth: Truth, templates: Sequence[str] | None = None) 
         raise UsageError(f"{model.checkpoint.id} has classes of its own, which no label set can hold")
     if not any(truth.labels):
         raise UsageError("no image that could be used has a label", hint="images that show none are not enough")
-    cosines = exam.cosines(truth, model.encode_labels(truth.label_set, templates))
+    truth, compare = exam.question(truth, templates)
+    cosines = exam.compared(truth, compare)
     labelled = np.array([len(found) > 0 for found in truth.labels])
     fits = _thresholds(exam, truth, cosines)
     none = fit_none(cosines[labelled].max(axis=1), cosines[~labelled].max(axis=1)) if not labelled.all() else None
@@ -163,7 +165,7 @@ def _thresholds(exam: Exam, truth: Truth, cosines: Floats) -> list[Fit]:
     """Thresholds fitted to all images; precision and recall by thresholds that were fitted to others."""
     model, label_set = exam.model, truth.label_set
     background = model.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))
-    scores = background_scores(cosines, exam.cosines(truth, background), model.logits)
+    scores = background_scores(cosines, exam.compared(truth, by_text(background)), model.logits)
     right = truth_matrix(truth.labels, len(label_set.labels))
     fits = fit_thresholds(label_set.names, scores, right)
     given = np.zeros_like(right)

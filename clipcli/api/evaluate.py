@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from clipcli import scoring
+from clipcli.answers.classify import LabelCosines
 from clipcli.answers.evaluate import Evaluation, evaluate
 from clipcli.answers.judged import LogitsOf, row_blocks
 from clipcli.answers.metrics import RESAMPLES, McNemar, Retrieval, mcnemar, paired_difference, retrieval
 from clipcli.answers.metrics.intervals import Interval
 from clipcli.api.calibration import calibration_of
+from clipcli.api.examples import ByExample, label_cosines
 from clipcli.api.questions import labels_of
 from clipcli.api.truth import read_truth
-from clipcli.errors import ClipError, ImageError, UsageError
+from clipcli.errors import ClipError, ImageError, UsageError, warn
 from clipcli.features.pipeline import Result
 from clipcli.features.reader import Failed
 from clipcli.images.find import ImageSource, Pause
@@ -162,15 +163,32 @@ class Exam:
 
     def usable(self, truth: Truth) -> Truth:
         """The same truth without the images that could not be read."""
-        kept = [i for i, path in enumerate(truth.paths) if path in self.rows]
-        if len(kept) == len(truth.paths):
-            return truth
-        return replace(truth, paths=tuple(truth.paths[i] for i in kept), labels=tuple(truth.labels[i] for i in kept))
+        return truth.only([i for i, path in enumerate(truth.paths) if path in self.rows])
 
-    def cosines(self, truth: Truth, text_features: Floats) -> Floats:
-        """Cosines of all images of a truth. Shapes: (C, P) -> (N, C)."""
-        rows = np.array([self.rows[path] for path in truth.paths], dtype=np.intp)
-        return scoring.cosines(self.features[rows], text_features)
+    def question(self, truth: Truth, templates: Sequence[str] | None) -> tuple[Truth, LabelCosines]:
+        """What compares images with the labels, and the truth without images that are examples of these.
+
+        A classification head has compared them already: its logits are the features.
+
+        Raises:
+            UsageError: All images are examples.
+        """
+        if self.model.class_names is not None:
+            return truth, lambda logits: logits
+        compare = label_cosines(self.model, truth.label_set, templates)
+        if not isinstance(compare, ByExample):
+            return truth, compare
+        known = compare.are_examples(self.features[[self.rows[path] for path in truth.paths]])
+        if known.all():
+            raise UsageError("all images are examples of the labels", hint="keep some images for the evaluation")
+        if known.any():
+            first = truth.paths[int(known.argmax())]
+            warn(f"left out, examples of the labels themselves: {first} and {known.sum() - 1:,} more")
+        return truth.only(np.flatnonzero(~known).tolist()), compare
+
+    def compared(self, truth: Truth, compare: LabelCosines) -> Floats:
+        """Cosines of all images of a truth. Shapes: -> (N, C)."""
+        return compare(self.features[[self.rows[path] for path in truth.paths]])
 
     def evaluate(
         self,
@@ -193,7 +211,7 @@ class Exam:
             LabelSetError: The label set was calibrated for another model.
         """
         check_labels(truth.label_set)
-        truth = self.usable(truth)
+        truth, compare = self.question(self.usable(truth), templates)
         labelled = np.array([i for i, found in enumerate(truth.labels) if found], dtype=np.intp)
         others = np.array([i for i, found in enumerate(truth.labels) if not found], dtype=np.intp)
         if not len(labelled):
@@ -202,7 +220,7 @@ class Exam:
             calibration = calibration_of(self.model.encoders, truth.label_set)
             temperature = (calibration and calibration.temperature) or 1.0
         to_logits = (lambda values: values) if self.model.class_names else self.model.logits.of
-        numbers = self._numbers(truth, templates)
+        numbers = self._numbers(truth, compare)
         best = [numbers(others[part]).max(axis=1) for part in row_blocks(len(others))]
         none = np.concatenate(best) if best else np.empty(0, dtype=np.float32)
 
@@ -219,13 +237,10 @@ class Exam:
         )
         return Evaluated(figures, truth, logits_of, labelled, none, temperature)
 
-    def _numbers(self, truth: Truth, templates: Sequence[str] | None) -> Callable[[NDArray[np.intp]], Floats]:
+    def _numbers(self, truth: Truth, compare: LabelCosines) -> Callable[[NDArray[np.intp]], Floats]:
         """What turns indices of a truth's images into cosines; into logits where the checkpoint has a head."""
         rows = np.array([self.rows[path] for path in truth.paths], dtype=np.intp)
-        if self.model.class_names is not None:
-            return lambda which: self.features[rows[which]]
-        labels = self.model.encode_labels(truth.label_set, templates)
-        return lambda which: scoring.cosines(self.features[rows[which]], labels)
+        return lambda which: compare(self.features[rows[which]])
 
 
 def check_labels(label_set: LabelSet) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from clipcli.answers.maps import HEATS, QUALITIES, ExplainOptions, Explanation, heat_of, label_maps, mean_cosines
 from clipcli.api.questions import no_labels, none_label
 from clipcli.checkpoints.towers import ImageTowerConfig, ResNetConfig
-from clipcli.errors import ImageError, UsageError
+from clipcli.errors import ImageError, UsageError, warn
 from clipcli.features.pipeline import Result
 from clipcli.features.reader import Failed
 from clipcli.images.find import ImageSource, Pause
@@ -66,6 +66,8 @@ class Explainer:
     ) -> None:
         check_can_explain(model, label_set)
         assert label_set is not None
+        if label_set.has_examples:
+            warn("maps show where the texts of labels match; examples are no part of them")
         none = none_label(label_set, True)
         assert none is not None
         self.names, self.options = label_set.names, options

@@ -230,9 +230,10 @@ class Library:
             labels: Name each group by the label that fits its center best.
             templates: Take the place of the label set's own.
         """
+        from clipcli.api.examples import label_cosines
         from clipcli.api.twins import find_clusters
 
-        names = None if labels is None else (labels.names, self.model.encode_labels(labels, templates))
+        names = None if labels is None else (labels.names, label_cosines(self.model, labels, templates))
         return find_clusters(self.store, count, names)
 
     def _encode_terms(self, terms: Sequence[Term], dimensions: int) -> list[answers.QueryPart]:

@@ -16,6 +16,7 @@ from clipcli import hub
 from clipcli.answers.classify import ClassifyOptions, HeadClassifier, LabelClassifier, TextScorer
 from clipcli.answers.tag import Tagger, TagOptions
 from clipcli.api.calibration import learned_of, warn_if_changed
+from clipcli.api.examples import ExampleImages, Lesson, add_examples, label_cosines, learn
 from clipcli.api.inputs import ImageInput, image_sources, listed
 from clipcli.api.languages import language_warning
 from clipcli.api.questions import answer, check_for_head, labels_of, no_labels, none_label, parent_groups
@@ -148,11 +149,13 @@ class Model:
         Raises:
             LabelSetError: Two labels become the same tokens.
         """
-        self._warn_foreign([" ".join(label.prompts) for label in label_set.labels], label_set.language)
+        by_name = [label for label in label_set.labels if not label.examples]
+        self._warn_foreign([" ".join(label.prompts) for label in by_name], label_set.language)
         templates = self.templates_for(label_set, templates)
         prompts = expand(label_set, templates).by_label
         with self._text_progress() as on_progress:
-            encoded = LabelEncoder(self.encoders, self.encoders.cache, on_progress).features(prompts, label_set.names)
+            names = ["" if label.wordless else label.name for label in label_set.labels]
+            encoded = LabelEncoder(self.encoders, self.encoders.cache, on_progress).features(prompts, names)
         what = [
             name_prompt(label, texts[feature.cut or 0], templates)
             for label, texts, feature in zip(label_set.labels, prompts, encoded, strict=True)
@@ -246,7 +249,7 @@ class Model:
             label_set = replace(label_set, labels=(*label_set.labels, none), none=None)
         return LabelClassifier(
             label_set.names,
-            self.encode_labels(label_set, templates),
+            label_cosines(self, label_set, templates),
             self.logits,
             options,
             none_label=none.name if none else None,
@@ -274,10 +277,10 @@ class Model:
             LabelSetError: Its thresholds were fitted for another model.
         """
         warn_if_changed(self.encoders, label_set, self.templates_for(label_set, templates))
-        label_features = self.encode_labels(label_set, templates)
+        compare = label_cosines(self, label_set, templates)
         # The default background is ours: whoever named labels alone can fix nothing in it.
         background = self.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))
-        return Tagger(label_set, label_features, background, self.logits, options or TagOptions())
+        return Tagger(label_set, compare, background, self.logits, options or TagOptions())
 
     def classify(
         self,
@@ -287,6 +290,7 @@ class Model:
         templates: Sequence[str] | None = None,
         options: ClassifyOptions | None = None,
         none_of_these: bool | str = False,
+        examples: ExampleImages | None = None,
     ) -> list[Classification]:
         """Name what is in images. An image that cannot be used becomes a result with `error`.
 
@@ -298,11 +302,12 @@ class Model:
             templates: Take the place of the label set's own; each holds `{}` once.
             options: How to score.
             none_of_these: Add a label for images that show none of the others; a text is its prompt.
+            examples: Images that show labels, by label: files, folders and globs. They are joined with the texts.
 
         Raises:
             TypeError: One of `images` is neither a path nor an image.
         """
-        label_set = None if labels is None else labels_of(labels)
+        label_set = add_examples(None if labels is None else labels_of(labels), examples)
         features = self.image_features(image_sources(images))
         judge = self.classifier(label_set, options, templates=templates, none_of_these=none_of_these)
         return _all(answer(features, judge))
@@ -334,6 +339,7 @@ class Model:
         *,
         templates: Sequence[str] | None = None,
         options: TagOptions | None = None,
+        examples: ExampleImages | None = None,
     ) -> list[TaggedImage]:
         """Give each image the labels that apply, several or none. One that cannot be used is a result with `error`.
 
@@ -342,11 +348,12 @@ class Model:
             labels: Label names or a label set.
             templates: Take the place of the label set's own.
             options: Thresholds, and how many labels an image gets.
+            examples: As for `classify`.
 
         Raises:
             TypeError: One of `images` is neither a path nor an image.
         """
-        label_set = labels_of(labels)
+        label_set = add_examples(labels_of(labels), examples)
         features = self.image_features(image_sources(images))
         return _all(answer(features, self.tagger(label_set, options, templates=templates)))
 
@@ -394,6 +401,7 @@ class Model:
         mapping: Mapping[str, str] | None = None,
         class_names: Sequence[str] | None = None,
         ignore_unknown: bool = False,
+        examples: ExampleImages | None = None,
     ) -> "Evaluated":
         """Say how good the answers are on images whose labels are known.
 
@@ -412,6 +420,7 @@ class Model:
             mapping: Other names for names of labels.
             class_names: What numbers mean, from 0, where labels are numbers.
             ignore_unknown: Leave images out whose label is not known; they are counted in `truth.unknown`.
+            examples: As for `classify`. Images that are examples themselves are left out.
 
         Raises:
             UsageError: The images or their labels cannot be used.
@@ -419,10 +428,11 @@ class Model:
         """
         from clipcli.api.evaluate import evaluate_images
 
+        label_set = add_examples(None if labels is None else labels_of(labels), examples)
         return evaluate_images(
             self,
             images,
-            labels,
+            label_set,
             templates=templates,
             temperature=temperature,
             split=split,
@@ -430,6 +440,29 @@ class Model:
             class_names=class_names,
             ignore_unknown=ignore_unknown,
         )
+
+    def teach(
+        self,
+        labels: Sequence[str] | LabelSet | None = None,
+        examples: ExampleImages | None = None,
+        *,
+        templates: Sequence[str] | None = None,
+    ) -> Lesson:
+        """Say what examples do for labels: how often one that was left out would be given its own label.
+
+        Args:
+            labels: Label names or a label set; None for those that `examples` names.
+            examples: As for `classify`.
+            templates: Take the place of the label set's own.
+
+        Raises:
+            UsageError: Fewer than two labels have examples.
+            LabelSetError: A label has no example that can be used, or an image is an example of two labels.
+        """
+        label_set = add_examples(None if labels is None else labels_of(labels), examples)
+        if label_set is None:
+            raise no_labels()
+        return learn(self, label_set, templates)
 
     def _stacked(self, encoded: Sequence[LabelFeature]) -> Floats:
         empty = np.empty((0, self.checkpoint.config.projection_dim), dtype=np.float32)

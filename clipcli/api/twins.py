@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from clipcli.answers.classify import LabelCosines
 from clipcli.answers.duplicates import (
     COPY_DISTANCE,
     SIMILAR_COSINE,
@@ -93,13 +94,13 @@ class Cluster:
     paths: tuple[str, ...]
 
 
-def find_clusters(store: Store, count: int, names: tuple[Sequence[str], Floats] | None) -> list[Cluster]:
+def find_clusters(store: Store, count: int, names: tuple[Sequence[str], LabelCosines] | None) -> list[Cluster]:
     """Divide all images into groups; see `Library.clusters`.
 
     Args:
         store: The library.
         count: How many groups.
-        names: Labels and their features (C, D), unit length.
+        names: Labels, and what compares images with them.
 
     Raises:
         UsageError: There is nothing to divide into so many groups.
@@ -115,7 +116,7 @@ def find_clusters(store: Store, count: int, names: tuple[Sequence[str], Floats] 
         found = clusters(snapshot.matrix, rows, count)
     return [
         Cluster(
-            None if names is None else names[0][int(np.argmax(names[1] @ center))],
+            None if names is None else names[0][int(np.argmax(names[1](center[None])[0]))],
             tuple(images[int(row)].path for row in members),
         )
         for _, members, center in found

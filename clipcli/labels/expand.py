@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from clipcli.labels.background import background_of
 from clipcli.labels.label_set import SLOT, Label, LabelSet
 from clipcli.labels.templates import language_of
 
@@ -36,6 +38,7 @@ def expand(label_set: LabelSet, templates: Sequence[str]) -> Prompts:
     "a photo of a {}." and "photo of a dog" in "a {}."): repeated, it would weigh double in the label's mean.
 
     A descriptor makes one more wording of the first: "dog, which has floppy ears" (arXiv:2210.07183, section 3.1).
+    A label without words has the background's prompts, which fit any image about equally well: its examples decide.
 
     Args:
         label_set: Labels in order. The `none` label is not expanded; append it to the labels where it is wanted.
@@ -47,14 +50,20 @@ def expand(label_set: LabelSet, templates: Sequence[str]) -> Prompts:
     for owner, label in enumerate(label_set.labels):
         wordings = [*label.prompts, *_described(label, language)]
         filled = dict.fromkeys(template.replace(SLOT, wording) for wording in wordings for template in templates)
+        filled = filled or dict.fromkeys(background_of(label_set))
         texts.extend(filled)
         owners.extend([owner] * len(filled))
     return Prompts(tuple(texts), tuple(owners))
 
 
 def question_digest(label_set: LabelSet, templates: Sequence[str]) -> str:
-    """Digest of everything that a model is asked: the labels' names and prompts, in order. 16 hexadecimal digits."""
-    question = list(zip(label_set.names, expand(label_set, templates).by_label, strict=True))
+    """Digest of everything that a model is asked: names, prompts and examples, in order. 16 hexadecimal digits.
+
+    Of examples it is the file's name, so that label set and images can move.
+    """
+    question: list[object] = list(zip(label_set.names, expand(label_set, templates).by_label, strict=True))
+    if label_set.has_examples:
+        question.append([[os.path.basename(path) for path in label.examples] for label in label_set.labels])
     return hashlib.blake2b(json.dumps(question).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
@@ -65,6 +74,8 @@ _STATES = frozenset("used made covered seen found shaped".split())
 
 def _described(label: Label, language: str | None) -> list[str]:
     """Wordings of a label with one of its descriptors each."""
+    if not label.descriptors:
+        return []
     name = label.prompts[0]
     if language != "en":
         comma = "，" if language == "zh" else ", "

@@ -8,6 +8,7 @@ from clipcli.errors import LabelSetError, warn
 from clipcli.labels.background import background_of
 from clipcli.labels.expand import expand
 from clipcli.labels.label_set import SLOT, Label, LabelSet
+from clipcli.labels.teaching import Teaching
 from clipcli.labels.templates import default_templates
 
 
@@ -43,6 +44,7 @@ def join(sets: Sequence[LabelSet], *, own_templates: bool = True) -> LabelSet:
         language=first.language if len({label_set.language for label_set in sets}) == 1 else None,
         none=next((label_set.none for label_set in sets if label_set.none is not None), None),
         background=_backgrounds(sets),
+        teaching=_teaching(sets),
     )
 
 
@@ -51,16 +53,16 @@ def _uncalibrated(sets: Sequence[LabelSet]) -> list[LabelSet]:
     calibrated = [label_set.name for label_set in sets if label_set.calibration is not None]
     if calibrated:
         warn(f"calibrated for itself alone and used without its calibration and thresholds: {', '.join(calibrated)}")
-    return [
-        label_set
-        if label_set.calibration is None
-        else replace(
-            label_set,
-            labels=tuple(replace(label, threshold=None) for label in label_set.labels),
-            calibration=None,
-        )
-        for label_set in sets
-    ]
+    return [label_set.uncalibrated() for label_set in sets]
+
+
+def _teaching(sets: Sequence[LabelSet]) -> Teaching | None:
+    """The model that the sets were taught with."""
+    taught = {label_set.teaching: label_set.name for label_set in sets if label_set.teaching is not None}
+    if len(taught) > 1:
+        models = ", ".join(f"{name!r} with {teaching.model_name}" for teaching, name in taught.items())
+        raise LabelSetError(f"these label sets were taught with different models: {models}", hint="use one of them")
+    return next(iter(taught), None)
 
 
 def _union(sets: Sequence[LabelSet]) -> tuple[Label, ...]:
@@ -89,7 +91,10 @@ def _with_prompts(label_set: LabelSet) -> LabelSet:
     """A set whose labels have the prompts that its templates make of them."""
     templates = label_set.templates or default_templates(label_set)
     prompts = expand(label_set, templates).by_label
-    labels = tuple(replace(label, prompts=own) for label, own in zip(label_set.labels, prompts, strict=True))
+    labels = tuple(
+        label if label.wordless else replace(label, prompts=own)
+        for label, own in zip(label_set.labels, prompts, strict=True)
+    )
     return replace(label_set, labels=labels, templates=(SLOT,))
 
 

@@ -5,10 +5,11 @@ Whatever its origin (typed, a YAML file, Python), a label set that exists is val
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipcli.errors import LabelSetError
 from clipcli.labels.calibration import Calibration
+from clipcli.labels.teaching import Teaching
 
 SLOT = "{}"
 CONCEPT_SLOT = "{concept}"
@@ -93,6 +94,8 @@ class Label:
         group: The group it belongs to ("weather"), of which one label may be given alone.
         id: What data sets call it where they do not use its name, such as a WordNet id ("n02123045").
         descriptors: What one sees on it ("pointed ears"); each makes one more sentence, see `expand`.
+        examples: Images that show it: files, folders and globs.
+        wordless: Whether it is known by its examples alone: it has no prompts.
     """
 
     name: str
@@ -102,16 +105,20 @@ class Label:
     group: str | None = None
     id: str | None = None
     descriptors: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+    wordless: bool = False
 
     def __post_init__(self) -> None:
         """Normalise, fill in what was not given, check the rest.
 
         Raises:
-            LabelSetError: If a text is empty, a wording is repeated, or the threshold lies outside [0, 1].
+            LabelSetError: If a text is empty, a wording or an example is repeated, there is neither, or the threshold
+                lies outside [0, 1].
         """
         name = clean_text(self.name, "label")
         path = self.path or (name,)
-        prompts = tuple(clean_text(prompt, f"a prompt of label {name!r}") for prompt in self.prompts or path[-1:])
+        wordings = self.prompts or (() if self.wordless else path[-1:])
+        prompts = tuple(clean_text(prompt, f"a prompt of label {name!r}") for prompt in wordings)
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "path", path)
         object.__setattr__(self, "prompts", prompts)
@@ -119,7 +126,12 @@ class Label:
         object.__setattr__(self, "descriptors", descriptors)
         if self.id is not None:
             object.__setattr__(self, "id", clean_text(self.id, f"the id of label {name!r}"))
-        for what, texts in (("prompt", prompts), ("descriptor", descriptors)):
+        if self.wordless and (prompts or descriptors or not self.examples):
+            raise LabelSetError(
+                f"label {name!r} must have prompts, or examples and no text at all",
+                hint="leave out `prompts: []`, or add examples and remove the descriptors",
+            )
+        for what, texts in (("prompt", prompts), ("descriptor", descriptors), ("example", self.examples)):
             if len(set(texts)) < len(texts):
                 raise LabelSetError(f"label {name!r} has the same {what} twice", hint="remove one of the two")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -141,6 +153,7 @@ class LabelSet:
         background: Whole prompts (no template is applied) that stand for "anything else" when `tag` scores a label.
         concept: What all labels are ("pet"), for templates that hold `{concept}`; see `templates_of`.
         calibration: What was learned from labelled images.
+        teaching: Which model its examples were tried with.
     """
 
     name: str
@@ -153,12 +166,14 @@ class LabelSet:
     background: tuple[str, ...] = ()
     concept: str | None = None
     calibration: Calibration | None = None
+    teaching: Teaching | None = None
 
     def __post_init__(self) -> None:
         """Check the rules that hold between labels.
 
         Raises:
-            LabelSetError: If there is no label, a repeated one, two with the same prompts, or a bad template.
+            LabelSetError: If there is no label, a repeated one, two with the same prompts or example, or a bad
+                template.
         """
         if not self.labels:
             raise LabelSetError(f"label set {self.name!r} has no labels")
@@ -175,14 +190,23 @@ class LabelSet:
         for label in self.labels:
             if label.id is not None and ids.setdefault(label.id, label.name) != label.name:
                 raise LabelSetError(f"labels {ids[label.id]!r} and {label.name!r} have the same id {label.id!r}")
+        self._check_shared(everything)
+
+    def _check_shared(self, labels: Sequence[Label]) -> None:
+        """Refuse prompts and examples of which two labels claim the same."""
         owners: dict[frozenset[str], str] = {}
-        for label in everything:
+        for label in labels:
             other = owners.setdefault(frozenset(label.prompts), label.name)
-            if other != label.name:
+            if other != label.name and not label.wordless:
                 raise LabelSetError(
                     f"labels {other!r} and {label.name!r} have the same prompts, so nothing could tell them apart",
                     hint="give one of them other prompts: {name: ..., prompts: [...]}",
                 )
+        shown: dict[str, str] = {}
+        for label in labels:
+            for example in label.examples:
+                if shown.setdefault(example, label.name) != label.name:
+                    raise LabelSetError(f"{example} is an example of label {shown[example]!r} and of {label.name!r}")
 
     def _check_concept(self) -> None:
         """Refuse a concept that no prompt would hold, and a place for one that there is not."""
@@ -203,6 +227,18 @@ class LabelSet:
     def names(self) -> tuple[str, ...]:
         """The label names in order."""
         return tuple(label.name for label in self.labels)
+
+    def uncalibrated(self) -> "LabelSet":
+        """The set without what was fitted to it alone: calibration and thresholds."""
+        if self.calibration is None:
+            return self
+        labels = tuple(replace(label, threshold=None) for label in self.labels)
+        return replace(self, labels=labels, calibration=None)
+
+    @property
+    def has_examples(self) -> bool:
+        """Whether images are part of what the labels are."""
+        return any(label.examples for label in self.labels)
 
     @property
     def depth(self) -> int:

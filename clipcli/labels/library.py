@@ -155,6 +155,7 @@ def _resolve(path: Path, including: tuple[Path, ...], read: dict[Path, LabelSet]
             background=file.background,
             concept=file.concept,
             calibration=file.calibration,
+            teaching=file.teaching,
         )
     except LabelSetError as error:
         raise LabelSetError(f"{path}: {error}", hint=error.hint) from error

@@ -4,6 +4,8 @@ Turns one file into plain data and says file and line of whatever breaks the rul
 files: the library does.
 """
 
+import glob
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +14,13 @@ from pathlib import Path
 from clipcli.errors import LabelSetError
 from clipcli.labels.calibration import Calibration, read_calibration
 from clipcli.labels.label_set import Label, clean_template, clean_text
+from clipcli.labels.teaching import Teaching, read_teaching
 from clipcli.labels.yaml_nodes import Node, load
 
 _ABOUT_KEYS = ("name", "description", "language", "source")
-SET_KEYS = (*_ABOUT_KEYS, "include", "concept", "templates", "labels", "none", "background", "calibration")
+SET_KEYS = (*_ABOUT_KEYS, "include", "concept", "templates", "labels", "none", "background", "calibration", "taught")
 TEMPLATE_KEYS = (*_ABOUT_KEYS, "templates")
-LABEL_KEYS = ("name", "prompts", "descriptors", "threshold", "id")
+LABEL_KEYS = ("name", "prompts", "descriptors", "examples", "threshold", "id")
 GROUP_KEYS = ("group", "labels")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _LEVELS = re.compile(r"(?<!\\)/")
@@ -47,6 +50,7 @@ class LabelFile:
     background: tuple[str, ...]
     concept: str | None
     calibration: Calibration | None
+    teaching: Teaching | None
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ def read_label_file(path: Path) -> LabelFile:
         background=_unique(fields["background"], "background", clean_text) if "background" in fields else (),
         concept=_text(fields, "concept") or None,
         calibration=read_calibration(fields["calibration"]) if "calibration" in fields else None,
+        teaching=read_teaching(fields["taught"]) if "taught" in fields else None,
     )
 
 
@@ -171,7 +176,7 @@ class _Labels:
                 hint="remove one; several wordings of one label go into its prompts",
             )
         other = self._prompts.setdefault(frozenset(label.prompts), label.name)
-        if other != label.name:
+        if other != label.name and not label.wordless:
             raise node.error(
                 f"label {label.name!r} has the same prompts as {other!r} on line {self._lines[other]}, so nothing "
                 "could tell them apart",
@@ -193,13 +198,44 @@ def _label(node: Node, group: str | None) -> Label:
         hint = r"levels are separated by single slashes: animal/dog; a slash that separates nothing is written \/"
         raise node.error("a level of this label is empty", hint=hint)
     path = tuple(level.strip() for level in levels)
-    prompts = _unique(fields["prompts"], "prompts", clean_text) if "prompts" in fields else ()
+    wordless = "prompts" in fields and fields["prompts"].is_list and not fields["prompts"].items("prompts")
+    prompts = _unique(fields["prompts"], "prompts", clean_text) if "prompts" in fields and not wordless else ()
+    examples = _examples(fields["examples"]) if "examples" in fields else ()
+    if wordless and not examples:
+        raise fields["prompts"].error("prompts is empty", hint="remove the key, or give at least one, or examples")
     descriptors = _unique(fields["descriptors"], "descriptors", clean_text) if "descriptors" in fields else ()
     threshold = fields["threshold"].number("threshold") if "threshold" in fields else None
     try:
-        return Label("/".join(path), prompts, path, threshold, group, _text(fields, "id") or None, descriptors)
+        return Label(
+            "/".join(path),
+            prompts,
+            path,
+            threshold,
+            group,
+            _text(fields, "id") or None,
+            descriptors,
+            examples,
+            wordless,
+        )
     except LabelSetError as error:
         raise node.error(str(error), hint=error.hint) from error
+
+
+def _examples(node: Node) -> tuple[str, ...]:
+    """Read paths and globs; relative ones count from the folder of the file."""
+    items = [node] if node.is_text else node.items("examples")
+    if not items:
+        raise node.error("examples is empty", hint="remove the key, or name images: examples: [rex/*.jpg]")
+    return tuple(_located(node.file, _clean(item, "an example")) for item in items)
+
+
+def _located(file: str, path: str) -> str:
+    """The path of an example; signs in the name of the folder are no glob."""
+    folder, own = os.path.dirname(os.path.abspath(file)), os.path.expanduser(path)
+    place = os.path.join(folder, own)
+    if os.path.exists(place) or not glob.has_magic(own):
+        return place
+    return os.path.join(glob.escape(folder), own)
 
 
 def _text(fields: dict[str, Node], key: str) -> str:

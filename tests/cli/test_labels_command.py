@@ -73,13 +73,20 @@ def test_a_broken_file_does_not_hide_the_others(user: Path) -> None:
 
 def test_show(user: Path) -> None:
     (user / "own.yaml").write_text(
-        "labels: [animal/cat, {name: dog, prompts: [dog, puppy], threshold: 0.3}, {group: w, labels: [rain]}]"
+        "labels: [animal/cat, {name: dog, prompts: [dog, puppy], threshold: 0.3}, "
+        "{group: w, labels: [{name: rain, examples: rain/*.png}]}]"
     )
     rows = [json.loads(line) for line in run("show", "own").stdout.splitlines()]
     assert rows == [
-        {"label": "animal/cat", "group": None, "threshold": None, "prompts": ["cat"]},
-        {"label": "dog", "group": None, "threshold": 0.3, "prompts": ["dog", "puppy"]},
-        {"label": "rain", "group": "w", "threshold": None, "prompts": ["rain"]},
+        {"label": "animal/cat", "group": None, "threshold": None, "prompts": ["cat"], "examples": []},
+        {"label": "dog", "group": None, "threshold": 0.3, "prompts": ["dog", "puppy"], "examples": []},
+        {
+            "label": "rain",
+            "group": "w",
+            "threshold": None,
+            "prompts": ["rain"],
+            "examples": [str(user / "rain" / "*.png")],
+        },
     ]
 
 
@@ -100,6 +107,7 @@ def test_show_as_json_holds_the_set_too(user: Path) -> None:
         "templates": ["une photo de {}."],
         "none": "nothing",
         "background": ["a photo."],
+        "taught": None,
     }
     assert [row["label"] for row in document["results"]] == ["cat"]
 
@@ -210,5 +218,5 @@ def test_output_keeps_to_its_schemas() -> None:
     check_document("clipcli.labels-1", json.loads(run("list", "--json").stdout))
     check_document("clipcli.labels-1", json.loads(run("list", "--templates", "--json").stdout))
     for arguments in (["show", "photo-subjects"], ["show", "pets-zh", "--prompts"]):
-        check_document("clipcli.label_set-1", json.loads(run(*arguments, "--json").stdout))
-        check_rows("clipcli.label_set-1", [json.loads(line) for line in run(*arguments).stdout.splitlines()])
+        check_document("clipcli.label_set-2", json.loads(run(*arguments, "--json").stdout))
+        check_rows("clipcli.label_set-2", [json.loads(line) for line in run(*arguments).stdout.splitlines()])

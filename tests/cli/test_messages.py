@@ -23,6 +23,7 @@ from clipcli.settings import config_file
 from man import generate
 from tests.cli.conftest import Clip, Program
 from tests.helpers import messages
+from tests.helpers.scenes import scene
 
 LABELS = ("-l", "cat,dog")
 BLOCKS = re.compile("[\u2500-\u259f⠀-⣿]")
@@ -362,6 +363,9 @@ def test_examples_run_as_they_are_printed(
     write_tables(example)
     config_file().parent.mkdir(parents=True)
     config_file().write_text('[profile.work]\ndevice = "cpu"\n')
+    for number, place in enumerate(("grades/A", "grades/B", "my-pets/cat", "my-pets/dog")):
+        Path(place).mkdir(parents=True)
+        scene(number).save(Path(place) / "1.png")
     for name in ("archive", "work"):
         if f"--library {name}" in example or f"info {name}" in example:
             assert clip("library", "create", home / "photos", "--library", name).status == 0

@@ -33,6 +33,7 @@ from clipcli.cli.app import app
 from clipcli.errors import ExitStatus
 from man import generate, readme
 from tests.helpers.hub_server import HubServer
+from tests.helpers.scenes import scene
 from tests.helpers.schemas import check_rows
 
 ROOT = Path(__file__).parents[2]
@@ -150,6 +151,9 @@ def home(tmp_path: Path, endpoint: str, programs: Path, features: Path) -> Home:
         for i in range(12):
             with Image.open(next(SAMPLES.glob(f"{kind}.*"))) as image:
                 image.convert("RGB").resize((90 + i, 90)).save(tmp_path / "labelled" / kind / f"{i}.png")
+    for number, place in enumerate(("grades/A", "grades/B", "my-pets/cat", "my-pets/dog")):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        scene(number).save(tmp_path / place / "1.jpg")
     (tmp_path / "my-labels.txt").write_text("cat\ndog\ncar\n")
     settings = {
         "HOME": str(tmp_path),

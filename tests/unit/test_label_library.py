@@ -185,7 +185,7 @@ def test_the_man_page_names_every_key() -> None:
 def test_the_label_sets_of_the_man_page_are_valid(tmp_path: Path) -> None:
     page = re.sub(r"\\\[u([0-9A-F]{4})\]", lambda match: chr(int(match[1], 16)), MAN_PAGE.read_text(encoding="utf-8"))
     examples = [text for text in re.findall(r"\.Bd -literal.*?\n(.*?)\n\.Ed", page, re.DOTALL) if "labels:" in text]
-    assert len(examples) == 4
+    assert len(examples) == 5
     for number, text in enumerate(examples):
         path = tmp_path / f"{number}.yaml"
         path.write_text(text, encoding="utf-8")

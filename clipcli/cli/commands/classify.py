@@ -19,6 +19,7 @@ from clipcli.cli.options import (
     Temperature,
     expand_options,
 )
+from clipcli.cli.options.labels import examples_of
 from clipcli.cli.output.shapes import CLASSIFIED
 from clipcli.cli.shell.boundary import say
 from clipcli.errors import UsageError
@@ -141,6 +142,7 @@ class ClassifyQuestion:
         return {
             "label set": label_set.name if label_set else None,
             "labels": [(label.name, label.prompts) for label in label_set.labels] if label_set else None,
+            "examples": examples_of(label_set),
             "templates": self._templates_for(model),
             "--depth": self._depth,
             "--top": options.top,

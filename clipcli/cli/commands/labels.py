@@ -1,10 +1,13 @@
 """`clip labels`: which label sets there are, what is in one, whether a file is right, and a file to start from."""
 
+import glob
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from clipcli.cli.commands.teach import teach
 from clipcli.cli.options import Format, FormatOptions, expand_options
 from clipcli.cli.output.destination import open_destination, print_path, print_text
 from clipcli.cli.output.rows import Column, Row, print_rows
@@ -22,11 +25,12 @@ if TYPE_CHECKING:
     from clipcli.labels.read import TemplateFile
 
 F = TypeVar("F")
+_SHOWN_EXAMPLES = 3
 
 labels_app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
-    help="""List, show, check, start and import label sets.
+    help="""List, show, check, start, import and teach label sets.
 
     \b
     clip labels list
@@ -86,14 +90,14 @@ def show(
     rows = _prompt_rows(label_set) if prompts else _label_rows(label_set)
     match options.chosen_format():
         case Format.json:
-            document = {"schema": "clipcli.label_set/1", "label_set": _about(label_set), "results": rows}
+            document = {"schema": "clipcli.label_set/2", "label_set": _about(label_set), "results": rows}
             with open_destination(options.output) as destination:
                 destination.write(dump(document, indent=1) + "\n")
         case Format.table:
             _say_about(label_set)
-            print_rows("clipcli.label_set/1", rows, _columns(rows), options)
+            print_rows("clipcli.label_set/2", rows, _columns(rows), options)
         case _:
-            print_rows("clipcli.label_set/1", rows, [], options)
+            print_rows("clipcli.label_set/2", rows, [], options)
 
 
 @labels_app.command(cls=GroupedCommand)
@@ -123,6 +127,11 @@ def check(
             found = check_file(file)
         except LabelSetError as error:
             say(f"error: {error}", error.hint)
+            wrong = True
+            continue
+        missing = _missing_examples(found) if isinstance(found, LabelSet) else []
+        if missing:
+            say(f"error: {file}: no such example: {missing[0]}", details=missing[1:])
             wrong = True
             continue
         parts = [counted(len(found.labels), "label")] if isinstance(found, LabelSet) else []
@@ -182,6 +191,15 @@ def new(
         say(f"from now on {name} means this file, not the built-in label set", hint=f"`include: [{name}]` takes it in")
 
 
+labels_app.command("teach", cls=GroupedCommand)(teach)
+
+
+def _missing_examples(label_set: "LabelSet") -> list[str]:
+    """Examples that are not there; what a glob finds is seen when it is used."""
+    paths = [path for label in label_set.labels for path in label.examples]
+    return [path for path in paths if not glob.has_magic(path) and not os.path.exists(path)]
+
+
 def _set_rows() -> list[dict[str, Any]]:
     from clipcli.labels.library import find_label_set, list_label_sets
     from clipcli.labels.templates import templates_of
@@ -225,7 +243,13 @@ def _row(entry: "Entry", found: "LabelSet | TemplateFile", counts: dict[str, int
 
 def _label_rows(label_set: "LabelSet") -> list[Row]:
     return [
-        {"label": label.name, "group": label.group, "threshold": label.threshold, "prompts": list(label.prompts)}
+        {
+            "label": label.name,
+            "group": label.group,
+            "threshold": label.threshold,
+            "prompts": list(label.prompts),
+            "examples": list(label.examples),
+        }
         for label in label_set.labels
     ]
 
@@ -246,9 +270,16 @@ def _columns(rows: list[Row]) -> list[Column]:
     columns = []
     for key in rows[0]:
         cells = ["" if row[key] == [row["label"]] else _text(row[key]) for row in rows]
+        if key == "examples":  # there may be thousands
+            cells = [_text(_first(row[key])) for row in rows]
         if any(cells):
             columns.append(Column(key, cells))
     return columns
+
+
+def _first(paths: list[str]) -> list[str]:
+    more = len(paths) - _SHOWN_EXAMPLES
+    return [*paths[:_SHOWN_EXAMPLES], f"and {more:,} more"] if more > 0 else paths
 
 
 def _text(value: object) -> str:
@@ -268,6 +299,7 @@ def _about(label_set: "LabelSet") -> dict[str, Any]:
         "templates": list(templates_of(label_set)),
         "none": label_set.none.name if label_set.none else None,
         "background": list(label_set.background),
+        "taught": label_set.teaching.model_name if label_set.teaching else None,
     }
 
 

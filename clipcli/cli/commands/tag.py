@@ -17,6 +17,7 @@ from clipcli.cli.options import (
     Undo,
     expand_options,
 )
+from clipcli.cli.options.labels import examples_of
 from clipcli.cli.output.shapes import TAGGED
 from clipcli.cli.shell.boundary import say
 
@@ -112,6 +113,7 @@ class TagQuestion:
         return {
             "label set": self.label_set.name,
             "labels": [(label.name, label.prompts, label.threshold) for label in labels],
+            "examples": examples_of(self.label_set),
             "templates": model.templates_for(self.label_set, self.templates),
             "background": self._background,
             "--threshold": options.threshold,

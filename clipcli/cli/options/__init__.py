@@ -26,6 +26,7 @@ from clipcli.cli.options.output import (
     RunOutputOptions,
     TagFormat,
     TagOutputOptions,
+    TalkOptions,
     decide_format,
 )
 from clipcli.cli.options.panels import ACTIONS, INPUTS, LABELS, LIBRARY, MODEL, OUTPUT, QUERY, SCORING
@@ -77,6 +78,7 @@ __all__ = [
     "SortOptions",
     "TagFormat",
     "TagOutputOptions",
+    "TalkOptions",
     "Temperature",
     "ThresholdOptions",
     "Undo",

@@ -66,7 +66,7 @@ class _Parser(ArgumentParser):
         raise UsageError(
             f"--compare: {message}",
             hint="it takes --model, --revision, --dtype, --labels, --label-set, --template, --no-template, "
-            "--temperature, --exact-decode and --no-exif, all in one text",
+            "--examples, --temperature, --exact-decode and --no-exif, all in one text",
         )
 
 
@@ -78,6 +78,7 @@ def _parse(text: str) -> dict[str, Any]:
         parser.add_argument(*flags, action="append")
     for flag in ("--no-template", "--exact-decode", "--no-exif"):
         parser.add_argument(flag, action="store_true")
+    parser.add_argument("--examples")
     parser.add_argument("--temperature", type=float)
     try:
         words = shlex.split(text)

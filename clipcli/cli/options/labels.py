@@ -10,6 +10,7 @@ from clipcli.cli.shell import completion
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from clipcli.images.find import FindOptions
     from clipcli.labels.label_set import LabelSet
 
 
@@ -56,8 +57,21 @@ class LabelOptions:
         ),
     ] = False
 
-    def read(self) -> "LabelSet | None":
-        """Read the labels, all that are given together; None where none are.
+    examples: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|CSV",
+            help="Show what labels look like: a folder with one folder of images per label, or a table of path and "
+            "label.",
+            rich_help_panel=LABELS,
+        ),
+    ] = None
+
+    def read(self, find: "FindOptions | None" = None) -> "LabelSet | None":
+        """Read the labels, all that are given together, with their examples; None where none are.
+
+        Args:
+            find: Which images of `--examples` are taken.
 
         Raises:
             UsageError: Options that do not go together.
@@ -70,7 +84,12 @@ class LabelOptions:
 
         sets = self._read_sets()
         sets += [parse_labels(self.labels)] if self.labels else []
-        return join(sets, own_templates=not (self.template or self.no_template)) if sets else None
+        label_set = join(sets, own_templates=not (self.template or self.no_template)) if sets else None
+        if self.examples is None:
+            return label_set
+        from clipcli.api.examples import read_examples
+
+        return read_examples(self.examples, label_set, find)
 
     def _read_sets(self) -> "list[LabelSet]":
         if not self.label_set:
@@ -91,3 +110,9 @@ class LabelOptions:
         for value in self.template:
             found.extend([value] if "{}" in value or " " in value else find_templates(value).templates)
         return tuple(found)
+
+
+def examples_of(label_set: "LabelSet | None") -> list[str] | None:
+    """The examples of a label set, as far as a run's answers depend on them; None where there are none."""
+    labels = label_set.labels if label_set else ()
+    return [f"{label.name}: {example}" for label in labels for example in label.examples] or None

@@ -86,8 +86,8 @@ class FormatOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class OutputOptions(FormatOptions):
-    """What is printed where, of a run over images."""
+class TalkOptions(FormatOptions):
+    """What is printed where, and what is said beside it."""
 
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
         False
@@ -95,6 +95,12 @@ class OutputOptions(FormatOptions):
     no_progress: Annotated[
         bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
     ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions(TalkOptions):
+    """What is printed where, of a run over images."""
+
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad image.", rich_help_panel=OUTPUT)
     ] = False

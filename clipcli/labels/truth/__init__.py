@@ -6,6 +6,7 @@
 Knows no images: whoever calls `from_folder` says which there are.
 """
 
+from clipcli.labels.truth.examples import paths_by_name, with_examples
 from clipcli.labels.truth.folders import choose_split, from_folder, metadata_file
 from clipcli.labels.truth.labelling import Labelled, Labelling
 from clipcli.labels.truth.names import Truth, label_set_of, match, read_map
@@ -23,5 +24,7 @@ __all__ = [
     "label_set_of",
     "match",
     "metadata_file",
+    "paths_by_name",
     "read_map",
+    "with_examples",
 ]

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from clipcli.errors import LabelSetError, UsageError
@@ -14,7 +14,7 @@ from clipcli.labels.label_set import Label, LabelSet
 from clipcli.labels.truth.labelling import Labelling
 
 NONE_NAMES = ("none", "none of these")
-_NONE = -1
+NONE = -1
 _SEPARATORS = re.compile(r"[\s_\-]+")
 _SHOWN_NAMES = 5
 
@@ -41,6 +41,12 @@ class Truth:
     def is_multi_label(self) -> bool:
         """Whether an image has several labels."""
         return any(len(found) > 1 for found in self.labels)
+
+    def only(self, images: Sequence[int]) -> "Truth":
+        """The same truth for some of the images, by their indices."""
+        if len(images) == len(self.paths):
+            return self
+        return replace(self, paths=tuple(self.paths[i] for i in images), labels=tuple(self.labels[i] for i in images))
 
     @property
     def without_images(self) -> tuple[str, ...]:
@@ -73,7 +79,7 @@ def match(
     Raises:
         UsageError: A name is unknown, with the nearest ones; or a number, without class names; or no image is left.
     """
-    matcher = _Matcher(label_set, mapping or {}, class_names)
+    matcher = Matcher(label_set, mapping, class_names)
     found = {name: matcher.find(name) for name in labelling.names}
     unknown = {name: count for name, count in labelling.names.items() if found[name] is None}
     left_out = {name for name in unknown if mapping and mapping.get(name) == ""}
@@ -84,7 +90,7 @@ def match(
         indices = [index for name in image.names if (index := found[name]) is not None]
         if indices:
             paths.append(image.path)
-            labels.append(tuple(dict.fromkeys(index for index in indices if index != _NONE)))
+            labels.append(tuple(dict.fromkeys(index for index in indices if index != NONE)))
     if not paths:
         raise UsageError(f"{labelling.source}: no image in it has a label of label set {label_set.name!r}")
     return Truth(label_set, tuple(paths), tuple(labels), labelling.unlabelled, unknown)
@@ -97,7 +103,7 @@ def label_set_of(labelling: Labelling, class_names: Sequence[str] | None = None)
         UsageError: They are numbers, and there are no class names.
         LabelSetError: They break the rules of labels.
     """
-    names = list(class_names) if class_names else sorted(labelling.names, key=_natural)
+    names = list(class_names) if class_names else sorted(labelling.names, key=natural)
     names = [name for name in names if _folded(name) not in NONE_NAMES]
     if not class_names and names and all(name.isdecimal() for name in names):
         raise _numbers(labelling)
@@ -106,7 +112,7 @@ def label_set_of(labelling: Labelling, class_names: Sequence[str] | None = None)
             f"{labelling.source}: no labelled image in it",
             hint="put images into one folder per label, like images/cat/1.jpg, or list them in a CSV of path,label",
         )
-    return LabelSet("labels", tuple(_label(name) for name in names))
+    return LabelSet("labels", tuple(label_of(name) for name in names))
 
 
 def read_map(file: str) -> dict[str, str]:
@@ -145,11 +151,19 @@ def _json_map(file: str, text: str) -> dict[str, str]:
     return {name: label or "" for name, label in found.items()}
 
 
-class _Matcher:
-    """Finds the index of a label by a name."""
+class Matcher:
+    """Finds the index of a label by a name; see `match` for how.
 
-    def __init__(self, label_set: LabelSet, mapping: Mapping[str, str], class_names: Sequence[str] | None) -> None:
-        self._mapping, self._class_names, self.names = mapping, class_names, label_set.names
+    Args:
+        label_set: The labels.
+        mapping: Other names for names.
+        class_names: What numbers mean, from 0.
+    """
+
+    def __init__(
+        self, label_set: LabelSet, mapping: Mapping[str, str] | None = None, class_names: Sequence[str] | None = None
+    ) -> None:
+        self._mapping, self._class_names, self.names = mapping or {}, class_names, label_set.names
         labels = list(enumerate(label_set.labels))
         self._tables = (
             _unique((label.name, i) for i, label in labels),
@@ -161,7 +175,7 @@ class _Matcher:
         self._none = {_folded(name) for name in none}
 
     def find(self, name: str) -> int | None:
-        """Index of the label that a name means, `_NONE` for none of them, None if it is unknown."""
+        """Index of the label that a name means, `NONE` for none of them, None if it is unknown."""
         name = self._mapping.get(name, name)
         if self._class_names and name.isdecimal() and int(name) < len(self._class_names):
             name = self._class_names[int(name)]
@@ -172,7 +186,7 @@ class _Matcher:
             found = self._find(spelling)
             if found is not None:
                 return found
-        return _NONE if _folded(levels) in self._none else None
+        return NONE if _folded(levels) in self._none else None
 
     def _find(self, name: str) -> int | None:
         exact, folded, wordings, ids = self._tables
@@ -197,7 +211,7 @@ def _folded(name: str) -> str:
     return _SEPARATORS.sub(" ", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
-def _unknown_names(labelling: Labelling, unknown: Mapping[str, int], matcher: _Matcher) -> UsageError:
+def _unknown_names(labelling: Labelling, unknown: Mapping[str, int], matcher: Matcher) -> UsageError:
     if all(name.isdecimal() for name in unknown):
         return _numbers(labelling)
     by_fold = {_folded(name): name for name in matcher.names}
@@ -220,7 +234,7 @@ def _numbers(labelling: Labelling) -> UsageError:
     )
 
 
-def _label(name: str) -> Label:
+def label_of(name: str) -> Label:
     """A label of a name: `hot_dog` is worded "hot dog", `animal/cat` has two levels."""
     path = tuple(level for level in name.split("/") if level.strip())
     wording = path[-1].replace("_", " ").strip() if path else name
@@ -230,8 +244,8 @@ def _label(name: str) -> Label:
         raise LabelSetError(f"{name!r} cannot be a label: {error}", hint=error.hint) from error
 
 
-def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sorts "2" before "10"."""
+def natural(name: str) -> tuple[tuple[int, int | str], ...]:
+    """A key that sorts "2" before "10"."""
     parts = re.split(r"(\d+)", name.casefold())
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
 

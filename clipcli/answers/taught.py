@@ -1,0 +1,192 @@
+"""Labels taught by example: what a few images add to the scores of texts, and whether it helped. numpy only.
+
+Kernel ridge regression on what the texts' cosines leave (ProKeR, arXiv:2501.11175). Taught labels share what it adds,
+so that their mean stays that of their texts: cosines keep their scale beside labels that are known by text alone, and
+thresholds, temperatures and the label for none of these mean what they meant before.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcli import scoring
+from clipcli.answers.duplicates import clusters, groups_of_similar
+from clipcli.answers.metrics.calibration import log_losses
+from clipcli.scoring import Floats, Logits
+
+MOST_EXAMPLES = 4000
+"""Beyond, each label is represented by medoids: the time grows with the cube of the examples."""
+NEAR_DUPLICATE_COSINE = 0.98
+_SAME_IMAGE_COSINE = 1 - 1e-6
+
+# Kernel width and strength by examples per label, chosen on ImageNet: arXiv:2501.11175, appendix.
+_SHOTS = (1, 2, 4, 8, 16)
+_WIDTHS = (3.0, 2.6, 1.5, 1.66, 1.7)
+_STRENGTHS = (0.05, 0.05, 0.05, 0.07, 0.1)
+# What is tried, the texts alone besides: multiples of that strength, and weights of what the texts say, chosen on the
+# demo model. Beyond a strength of 1 a score could exceed the largest cosine.
+_CANDIDATES = {1.0: (1.0,), 4.0: (1.0, 0.0), 16.0: (1.0, 0.5, 0.25)}
+_WORTH = 0.01
+"""Log loss by which a candidate must be better than weaker ones: labels that texts tell apart are left alone."""
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """Labels of which some were taught.
+
+    Attributes:
+        texts: Text features of all labels, (C, P) unit length.
+        examples: Features of the examples, (n, P) unit length.
+        owners: The label of each example, (n,).
+        columns: The labels that have examples, (T,).
+        weights: What each example adds to each of these, (n, T).
+        width: Of the kernel.
+        text_weight: Of what the texts say about the difference between taught labels, from 0 to 1.
+        strength: The most that examples add, in cosines; 0 where the texts alone do better.
+        held_out: Cosines (n, C) of each example, had it not been one: exact leave-one-out.
+    """
+
+    texts: Floats
+    examples: Floats
+    owners: Rows
+    columns: Rows
+    weights: Floats
+    width: float
+    text_weight: float
+    strength: float
+    held_out: Floats = field(repr=False)
+
+    def cosines(self, image_features: Floats) -> Floats:
+        """Compare images with the labels, on the scale of cosines.
+
+        Shapes: (N, P) unit length -> (N, C) in [-1, 1]. Source: arXiv:2501.11175, equation 11, with shared additions.
+        """
+        found = scoring.cosines(image_features, self.texts)
+        if self.strength:
+            added = _kernel(image_features, self.examples, self.width) @ self.weights
+            found[:, self.columns] = _flattened(found[:, self.columns], self.text_weight) + added
+        return np.clip(found, -1.0, 1.0)
+
+    def judged(self) -> NDArray[np.bool_]:
+        """Which examples leave-one-out speaks of: those of labels with two or more, (n,)."""
+        return np.asarray(np.bincount(self.owners)[self.owners] > 1)
+
+    def right_before(self) -> NDArray[np.bool_]:
+        """Which examples are given their own label by the texts alone, (n,)."""
+        return are_right(scoring.cosines(self.examples, self.texts), self.owners)
+
+    def right_after(self) -> NDArray[np.bool_]:
+        """Which examples would be given their own label, had they not been examples, (n,)."""
+        return are_right(self.held_out, self.owners)
+
+    def is_example(self, image_features: Floats) -> NDArray[np.bool_]:
+        """Which images are examples themselves. Shapes: (N, P) -> (N,)."""
+        return np.asarray((image_features @ self.examples.T).max(axis=1) >= _SAME_IMAGE_COSINE)
+
+
+def teach(texts: Floats, examples: Floats, owners: Rows, logits: Logits, *, wordless: bool = False) -> Taught:
+    """Join texts and examples, as strongly as does best for examples that were left out.
+
+    The strength of the examples and the weight of the texts are those, of a few, with the least exact leave-one-out log
+    loss; the texts alone are one of them.
+
+    Shapes: texts (C, P), examples (n, P), unit length; owners (n,).
+
+    Args:
+        texts: One row a label.
+        examples: Of two labels or more.
+        owners: The label of each example.
+        logits: How the checkpoint turns cosines into logits.
+        wordless: Whether a label is known by its examples alone: then texts alone are none of the choices.
+    """
+    columns, own = np.unique(owners, return_inverse=True)
+    shots = len(examples) / len(columns)
+    width, strength = (float(np.interp(np.log2(shots), np.log2(_SHOTS), table)) for table in (_WIDTHS, _STRENGTHS))
+    text_cosines = scoring.cosines(examples, texts)
+    # Rows add up to 0: labels that were not taught are not moved.
+    target = np.eye(len(columns))[own] - 1 / len(columns)
+    level = text_cosines[:, columns].mean(axis=1, keepdims=True, dtype=np.float64)
+    said = text_cosines[:, columns] - level
+    alike = _kernel(examples, examples, width).astype(np.float64)
+    best = Taught(texts, examples, owners, columns, np.zeros(target.shape, np.float32), width, 1.0, 0.0, text_cosines)
+    least = np.inf if wordless else _loss(best, logits)
+    for factor, text_weights in _CANDIDATES.items():
+        chosen = min(1.0, factor * strength)
+        inverse = np.linalg.inv(alike / chosen + np.eye(len(alike)))
+        for weight in text_weights:
+            if wordless and weight == 1:
+                continue
+            left = target - weight * said
+            added = inverse @ left
+            without = level + weight * said + chosen * (left - added / np.diagonal(inverse)[:, None])
+            held_out = text_cosines.copy()
+            held_out[:, columns] = np.clip(without, -1.0, 1.0)
+            candidate = Taught(
+                texts, examples, owners, columns, added.astype(np.float32), width, weight, chosen, held_out
+            )
+            loss = _loss(candidate, logits)
+            if loss < least - _WORTH:
+                best, least = candidate, loss
+    return best
+
+
+def are_right(cosines: Floats, owners: Rows) -> NDArray[np.bool_]:
+    """Which images are given their own label; ties are lost. Shapes: (n, C), (n,) -> (n,)."""
+    own = cosines[np.arange(len(owners)), owners]
+    return np.asarray((cosines >= own[:, None]).sum(axis=1) == 1)
+
+
+def copies(features: Floats, owners: Rows) -> tuple[Rows, list[tuple[int, int]]]:
+    """Examples without those that are nearly the same as an earlier one of their label, and pairs of these and that.
+
+    Shapes: (n, P), (n,) -> (m,) row numbers.
+    """
+    found = [
+        (member, group.leader)
+        for label in np.unique(owners)
+        for group in groups_of_similar(features, np.flatnonzero(owners == label), NEAR_DUPLICATE_COSINE)
+        for member in group.members
+    ]
+    again = {member for member, _ in found}
+    return np.array([row for row in range(len(owners)) if row not in again], dtype=np.intp), found
+
+
+def same_images(features: Floats) -> list[tuple[int, int]]:
+    """Pairs of the same image, each with the first of its kind. Shapes: (n, P)."""
+    groups = groups_of_similar(features, np.arange(len(features)), _SAME_IMAGE_COSINE)
+    return [(group.leader, member) for group in groups for member in group.members]
+
+
+def fewer(features: Floats, owners: Rows, rows: Rows, most: int = MOST_EXAMPLES) -> Rows:
+    """At most so many rows: of labels with many, the medoids of what is alike.
+
+    Shapes: (n, P), (n,), (m,) -> (at most `most`, but one a label at least).
+    """
+    if len(rows) <= most:
+        return rows
+    counts = np.bincount(owners[rows])
+    share = next(share for share in range(most, 0, -1) if share == 1 or np.minimum(counts, share).sum() <= most)
+    kept: list[int] = []
+    for label in np.unique(owners[rows]):
+        own = rows[owners[rows] == label]
+        few = len(own) <= share
+        kept += own.tolist() if few else [medoid for medoid, _, _ in clusters(features, own, share)]
+    return np.array(sorted(kept), dtype=np.intp)
+
+
+def _kernel(images: Floats, examples: Floats, width: float) -> Floats:
+    """How alike images and examples are, (N, n) in (0, 1]."""
+    return np.asarray(np.exp(-np.float32(width) * (1 - images @ examples.T)), dtype=np.float32)
+
+
+def _flattened(cosines: Floats, weight: float) -> Floats:
+    """Bring the cosines of taught labels closer to their mean, which stays."""
+    level = cosines.mean(axis=1, keepdims=True)
+    return np.asarray(level + np.float32(weight) * (cosines - level), dtype=np.float32)
+
+
+def _loss(taught: Taught, logits: Logits) -> float:
+    return float(log_losses(logits.of(taught.held_out), taught.owners).mean())
