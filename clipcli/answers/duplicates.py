@@ -16,7 +16,7 @@ from clipcli.images.fingerprint import HASH_BYTES, Bytes, mirrored
 from clipcli.scoring import Floats
 
 COPY_DISTANCE = 0.7
-"""Copies are at most this far apart: finds 98 % of the copies of photos at precision 0.99 (`tests/bench/twins.py`)."""
+"""Copies are at most this far apart: finds 98% of the copies of photos at precision 0.99 (`tests/bench/twins.py`)."""
 SIMILAR_COSINE = 0.9
 
 _LEAST_CONTRAST = 4.0

@@ -24,7 +24,7 @@ class Detection:
     Attributes:
         images: How many show none.
         auroc: Probability that an image with a label has the higher best cosine.
-        false_positives: Share of the others that pass where 95 % of the labelled images do.
+        false_positives: Share of the others that pass where 95% of the labelled images do.
     """
 
     images: int

@@ -70,7 +70,7 @@ def _quantile(
     if found is None:
         raise LabelSetError(
             f"label set {label_set.name!r} was calibrated with {calibration.images} images, too few for sets that hold "
-            f"the right label in {wanted:g} % of cases",
+            f"the right label in {wanted:g}% of cases",
             hint=f"{_CALIBRATE}; 19 images are enough for 0.95, 99 for 0.99",
         )
     return found

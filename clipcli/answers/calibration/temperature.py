@@ -24,7 +24,7 @@ class TemperatureFit:
 
     Attributes:
         temperature: The fitted one, from `LEAST` to `MOST`.
-        low: Lower end of its 95 % interval.
+        low: Lower end of its 95% interval.
         high: Upper end.
         images: How many images it was fitted to.
     """

@@ -1,4 +1,4 @@
-"""How far a figure may be off: intervals for shares and means, and tests for differences. All at 95 % by default."""
+"""How far a figure may be off: intervals for shares and means, and tests for differences. All at 95% by default."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -74,7 +74,7 @@ def bootstrap_all(
     resamples: int = RESAMPLES,
     seed: int = _SEED,
 ) -> list[Interval]:
-    """Intervals of several figures: the middle 95 % of what samples of the images say, drawn with replacement.
+    """Intervals of several figures: the middle 95% of what samples of the images say, drawn with replacement.
 
     The ends are shifted by the samples' bias. For figures that cannot be negative.
 

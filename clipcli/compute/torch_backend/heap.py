@@ -19,7 +19,7 @@ def separate_large_blocks() -> Iterator[None]:
 
     Rearranging weights allocates and frees hundreds of megabytes in blocks of all sizes. In one heap they would leave
     holes of 100 to 300 MB. Afterwards large blocks may share the heap again, and what is free at its end is kept: what
-    an image or a batch needs is then not mapped anew each time (measured: 1,200 page faults an image, 2 % of the
+    an image or a batch needs is then not mapped anew each time (measured: 1,200 page faults an image, 2% of the
     time). Does nothing where the C library is not glibc.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None

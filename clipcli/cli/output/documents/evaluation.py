@@ -137,7 +137,7 @@ def write_table(destination: Destination, document: dict[str, Any]) -> None:
         destination.write(
             f"\nnone of the labels: AUROC {_spread(none['auroc'], 1)}, "
             f"{none['false_positives_at_95_recall']:.1%} of {counted(none['images'], 'such image')} pass "
-            "where 95 % of the others do\n"
+            "where 95% of the others do\n"
         )
     if other is not None:
         destination.write(f"\n{_verdict(other)}\n")
@@ -163,7 +163,7 @@ def _headline(both: Sequence[Row], headings: Sequence[str]) -> list[Column]:
 def _shown(name: str, figure: Row) -> str:
     if name in _NOT_SHARES:
         return f"{figure['value']:.3f}  ({figure['low']:.3f} to {figure['high']:.3f})"
-    return f"{100 * figure['value']:.1f} %  ({_spread(figure, 100)})"
+    return f"{100 * figure['value']:.1f}%  ({_spread(figure, 100)})"
 
 
 def _spread(figure: Row, factor: float) -> str:
@@ -179,7 +179,7 @@ def _worst(rows: Sequence[Row]) -> list[Column]:
         Column("worst labels", [row["label"] for row in rows]),
         Column("images", [f"{row['images']:,}" for row in rows], right=True),
         Column("right", [f"{row['recall']:.1%}" for row in rows], right=True),
-        Column("interval", [f"{100 * row['recall_low']:.0f} to {100 * row['recall_high']:.0f} %" for row in rows]),
+        Column("interval", [f"{100 * row['recall_low']:.0f} to {100 * row['recall_high']:.0f}%" for row in rows]),
         Column("most often taken for", [f"{row['taken_for']} ({row['times']:,})" for row in rows]),
     ]
 

@@ -268,7 +268,7 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "languages", " ".join(about["languages"])
     yield "images", f"{about['image_size']} x {about['image_size']} pixels" if about["image_size"] else ""
     yield "parameters", f"{about['parameters'] / 1e6:,.0f} million" if about["parameters"] else ""
-    yield "ImageNet", f"{about['imagenet_top1']:g} % ({about['imagenet_source']})" if about["imagenet_top1"] else ""
+    yield "ImageNet", f"{about['imagenet_top1']:g}% ({about['imagenet_source']})" if about["imagenet_top1"] else ""
     yield "license", about["license"] or ""
     yield "download", size_text(about["download_bytes"])
     yield "best for", about.get("best_for") or ""
