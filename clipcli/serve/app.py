@@ -15,8 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clipcli.api.languages import spoken_languages
 from clipcli.serve import metrics as prometheus
-from clipcli.serve.bodies import BadRequest, Body, Intake, parse_body
+from clipcli.serve.bodies import Body, Intake, parse_body
 from clipcli.serve.engine import Engine
+from clipcli.serve.errors import BadRequest
 from clipcli.serve.gate import Gate, Log, error_response, json_response
 from clipcli.serve.library import EDGES_PX, ServedLibrary
 from clipcli.serve.metrics import Metrics

@@ -17,9 +17,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from clipcli.errors import ClipError
 from clipcli.images.find import ImageSource
-from clipcli.serve.engine import Full
+from clipcli.serve.errors import BadRequest, Full
 from clipcli.serve.settings import Settings
 
 IMAGE_FIELDS = ("image", "images")
@@ -31,20 +30,6 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _DATA_URI = re.compile(r"data:[^,;]*(;[^,;]*)*,")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]+")
 _LONGEST_NAME = 200
-
-
-class BadRequest(ClipError):
-    """A request that is not understood.
-
-    Args:
-        message: What is wrong with it.
-        hint: What to do.
-        status: Of the answer.
-    """
-
-    def __init__(self, message: str, hint: str | None = None, *, status: int = 400) -> None:
-        super().__init__(message, hint)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from clipcli.errors import ClipError
 from clipcli.features.pipeline import Encoder, Result, encode_by_shape
 from clipcli.features.reader import Decoded, Encoded, Failed, ImageReader
 from clipcli.images.find import ImageSource
 from clipcli.scoring import Floats
+from clipcli.serve.errors import Full, Stopping
 
 if TYPE_CHECKING:
     from clipcli.api.model import Model
@@ -29,16 +29,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PROBE_PX = 32
-
-
-class Full(ClipError):
-    """So much waits already that more would only wait too long."""
-
-    usual_hint = "try again later, or start the server with a larger `max_waiting`"
-
-
-class Stopping(ClipError):
-    """The server is being stopped."""
 
 
 class Observer(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from clipcli.serve.bodies import BadRequest
+from clipcli.serve.errors import BadRequest
 
 Kind = Literal["text", "texts", "integer", "number", "boolean", "objects", "any"]
 

@@ -17,9 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipcli.errors import ClipError, ModelError
 from clipcli.files import dump
-from clipcli.serve.bodies import BadRequest
-from clipcli.serve.engine import Full, Stopping
-from clipcli.serve.library import LibraryUnavailable
+from clipcli.serve.errors import BadRequest, Full, ServeError, Stopping
 from clipcli.serve.metrics import Metrics
 from clipcli.serve.settings import Settings
 
@@ -142,13 +140,10 @@ def error_response(error: Exception) -> Response:
 
 def status_of(error: Exception) -> tuple[int, dict[str, str]]:
     """The HTTP status of an error, and what headers go with it."""
-    if isinstance(error, BadRequest):
-        return error.status, {}
-    if isinstance(error, Full):
-        return 429, {"retry-after": "1"}
-    if isinstance(error, Stopping):
-        return 503, {"retry-after": "5"}
-    if isinstance(error, ModelError | LibraryUnavailable | TimeoutError):
+    if isinstance(error, ServeError):
+        waits = {Full: "1", Stopping: "5"}
+        return error.status, {"retry-after": waits[type(error)]} if type(error) in waits else {}
+    if isinstance(error, ModelError | TimeoutError):
         return 503, {}
     return (400, {}) if isinstance(error, ClipError) else (500, {})
 

@@ -22,8 +22,9 @@ from clipcli.library.index.description import FILE_NAME
 from clipcli.library.index.table import ImageRow, row_of_id
 from clipcli.results import Hit, Row
 from clipcli.scoring import Floats
-from clipcli.serve.bodies import BadRequest, Body, decode_image
+from clipcli.serve.bodies import Body, decode_image
 from clipcli.serve.engine import Engine, rows_of
+from clipcli.serve.errors import BadRequest, LibraryUnavailable
 from clipcli.serve.fields import Field, read_fields
 
 T = TypeVar("T")
@@ -58,10 +59,6 @@ _TERM_FIELDS = (
     Field("value", "any", "A text, a data URI, or the number of an image of the library."),
     Field("weight", "number", "How much it counts; below 0 it is subtracted."),
 )
-
-
-class LibraryUnavailable(ClipError):
-    """The library cannot be read just now, or was replaced by one of another model."""
 
 
 @dataclass(frozen=True, slots=True)

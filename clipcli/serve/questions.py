@@ -24,8 +24,9 @@ from clipcli.labels.label_set import LabelSet
 from clipcli.labels.parse import split_labels
 from clipcli.results import Failure, Record, Row
 from clipcli.scoring import Floats
-from clipcli.serve.bodies import BadRequest, Body
+from clipcli.serve.bodies import Body
 from clipcli.serve.engine import Engine
+from clipcli.serve.errors import BadRequest
 from clipcli.serve.fields import Field, read_fields
 
 _MOST_PREPARED = 64

@@ -10,4 +10,6 @@ if TYPE_CHECKING:
 
 def routes(service: "Service") -> list[Route]:
     """Every address of other dialects."""
-    return []
+    from clipcli.serve.compatible import hugging_face, immich, openai
+
+    return [*openai.routes(service), *hugging_face.routes(service), *immich.routes(service)]
