@@ -14,7 +14,7 @@ import numpy as np
 from clipcli.answers.search import SearchOptions
 from clipcli.api.library import Library, as_query
 from clipcli.api.query import Filters, Query, Term
-from clipcli.errors import ClipError, UsageError
+from clipcli.errors import ClipError, ImageError, UsageError
 from clipcli.files import FileStamp
 from clipcli.images.decode import decode
 from clipcli.images.find import ImageSource
@@ -148,7 +148,6 @@ class ServedLibrary:
 
         Raises:
             BadRequest: There is no such image.
-            ImageError: It cannot be read anymore.
         """
         return await self.on_disk(lambda: self._draw(number, edge_px))
 
@@ -216,7 +215,10 @@ class ServedLibrary:
         library = self.current()
         image, _ = _indexed(library, number)
         options = replace(library.model.options.decode, exact=False)
-        decoded = decode(ImageSource(image.path), options, (edge_px, edge_px))
+        try:
+            decoded = decode(ImageSource(image.path), options, (edge_px, edge_px))
+        except ImageError as error:
+            raise BadRequest(f"image {number} cannot be shown: {error}", status=404) from error
         decoded.thumbnail((edge_px, edge_px))
         data = io.BytesIO()
         decoded.save(data, "JPEG", quality=80)
