@@ -228,6 +228,6 @@ def _info(service: Service, rows: int) -> dict[str, Any]:
         "classes": None if model.class_names is None else len(model.class_names),
         "languages": sorted(spoken_languages(model.checkpoint.id, model.checkpoint.config.family)),
         "label_sets": [{"name": each.name, "labels": list(each.names)} for each in sets],
-        "library": None if service.library is None else {"name": service.library.name, "images": rows},
+        "library": None if service.library is None else {"name": service.library.name, "place": service.library.place, "images": rows},
         "limits": {"upload_bytes": settings.max_upload_bytes, "images": settings.max_images},
     }

@@ -19,6 +19,7 @@ from clipcli.files import FileStamp
 from clipcli.images.decode import decode
 from clipcli.images.find import ImageSource
 from clipcli.library.index.description import FILE_NAME
+from clipcli.library.index.places import libraries_folder
 from clipcli.library.index.table import ImageRow, row_of_id
 from clipcli.results import Hit, Row
 from clipcli.scoring import Floats
@@ -91,6 +92,11 @@ class ServedLibrary:
     def name(self) -> str:
         """Its name, as people know it."""
         return self._folder.name
+
+    @property
+    def place(self) -> str:
+        """What finds it on the command line: its name, or its path where it has none."""
+        return self.name if self._folder.parent == libraries_folder() else str(self._folder)
 
     @property
     def rows(self) -> int:
