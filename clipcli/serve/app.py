@@ -218,7 +218,7 @@ def _page_routes() -> list[Route]:
 def _info(service: Service, rows: int) -> dict[str, Any]:
     from clipcli import __version__
 
-    model, settings = service.engine.model, service.settings
+    model, settings, library = service.engine.model, service.settings, service.library
     sets = service.questions.label_sets.values()
     return {
         "version": __version__,
@@ -228,6 +228,6 @@ def _info(service: Service, rows: int) -> dict[str, Any]:
         "classes": None if model.class_names is None else len(model.class_names),
         "languages": sorted(spoken_languages(model.checkpoint.id, model.checkpoint.config.family)),
         "label_sets": [{"name": each.name, "labels": list(each.names)} for each in sets],
-        "library": None if service.library is None else {"name": service.library.name, "place": service.library.place, "images": rows},
+        "library": None if library is None else {"name": library.name, "place": library.place, "images": rows},
         "limits": {"upload_bytes": settings.max_upload_bytes, "images": settings.max_images},
     }

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from h11 import LocalProtocolError
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -69,17 +70,22 @@ class Gate:
                 more = [(k.encode(), v.encode()) for k, v in _HEADERS.items() if k.encode() not in named]
                 message = {**message, "headers": [*message["headers"], *more]}
             length += len(message.get("body", b""))
-            await send(message)
+            try:
+                await send(message)
+            except LocalProtocolError:  # what the client sent after its headers was no HTTP: it has its answer already
+                raise ClientDisconnect from None
 
         try:
-            refused = self._refusal(scope)
-            await (refused or self._app)(scope, receive, watched)
+            try:
+                await (self._refusal(scope) or self._app)(scope, receive, watched)
+            except ClientDisconnect:
+                raise
+            except Exception as error:
+                if status:
+                    raise  # half an answer is out: the connection ends
+                await error_response(error)(scope, receive, watched)
         except ClientDisconnect:
             status = _GONE
-        except Exception as error:
-            if status:
-                raise  # half an answer is out: the connection ends
-            await error_response(error)(scope, receive, watched)
         finally:
             self._note(scope, status or _GONE, time.perf_counter() - began, length)
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from h11 import LocalProtocolError
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from clipcli.errors import ClipError
 from clipcli.serve.settings import Settings
@@ -66,6 +68,8 @@ def run(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]) -> Non
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
+        http=_Protocol,
         timeout_graceful_shutdown=_PATIENCE_S,
         lifespan="on",
         ws="none",
@@ -81,6 +85,16 @@ async def _serve(server: "_Server", listener: socket.socket, ready: Callable[[],
     if server.started:
         ready()
     await serving
+
+
+class _Protocol(H11Protocol):
+    """Ends a connection on which no answer can be sent: its client speaks no HTTP."""
+
+    def handle_events(self) -> None:
+        try:
+            super().handle_events()
+        except LocalProtocolError:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):
