@@ -74,6 +74,7 @@ class Service:
             library.current()
             metrics.gauge("library_images", "Images of the library.", lambda: library.rows)
         metrics.gauge("waiting_images", "Images that wait or are being computed.", lambda: engine.waiting)
+        metrics.gauge("decoded_images", "Images that wait for the encoder.", lambda: engine.decoded)
         return cls(settings, engine, Questions(engine), Intake(settings), metrics, library)
 
     async def answer(self, request: Request, work: Callable[[Body], Coroutine[Any, Any, Any]]) -> Response:

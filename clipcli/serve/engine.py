@@ -82,6 +82,11 @@ class Engine:
         """Images that wait or are being computed."""
         return self._under_way
 
+    @property
+    def decoded(self) -> int:
+        """Images that wait for the encoder."""
+        return len(self._decoded)
+
     def start(self) -> None:
         """Load the networks, and begin to work.
 

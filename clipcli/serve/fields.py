@@ -11,7 +11,7 @@ from clipcli.serve.errors import BadRequest
 Kind = Literal["text", "texts", "integer", "number", "boolean", "objects", "any"]
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
-_LONGEST_TEXT = 4096
+LONGEST_TEXT = 4096
 _TYPES: dict[Kind, dict[str, Any]] = {
     "text": {"type": "string"},
     "texts": {"oneOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]},
@@ -77,8 +77,8 @@ class Field:
     def _text(self, value: object) -> str:
         if not isinstance(value, str):
             raise BadRequest(f"{self.name} must be text")
-        if len(value) > _LONGEST_TEXT:
-            raise BadRequest(f"{self.name} holds a text of more than {_LONGEST_TEXT} characters")
+        if len(value) > LONGEST_TEXT:
+            raise BadRequest(f"{self.name} holds a text of more than {LONGEST_TEXT} characters")
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise BadRequest(f"{self.name} is not UTF-8 text")
         if self.choices and value not in self.choices:

@@ -95,7 +95,7 @@ class Gate:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not settings.allows_host(hosts[0]):
             hint = "call it by its address, or start it with `allow_host=NAME`"
-            return error_response(BadRequest("this server is not called so", hint, status=421))
+            return error_response(BadRequest("this server does not answer to that name", hint, status=421))
         origin, method = headers.get("origin"), scope["method"]
         crosses = origin is not None and not settings.allows_origin(origin, hosts[0])
         if (crosses or headers.get("sec-fetch-site") == "cross-site") and origin not in settings.origins:

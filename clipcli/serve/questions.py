@@ -27,7 +27,7 @@ from clipcli.scoring import Floats
 from clipcli.serve.bodies import Body
 from clipcli.serve.engine import Engine
 from clipcli.serve.errors import BadRequest
-from clipcli.serve.fields import Field, read_fields
+from clipcli.serve.fields import LONGEST_TEXT, Field, read_fields
 
 _MOST_PREPARED = 64
 _MOST_LABELS, _MOST_TEMPLATES, _MOST_PROMPTS = 1000, 100, 8192
@@ -201,7 +201,7 @@ class Questions:
         if len(names) > _MOST_LABELS or prompts > _MOST_PROMPTS:
             raise BadRequest(f"there are {prompts} prompts; at most {_MOST_LABELS} labels, {_MOST_PROMPTS} prompts")
         if names:
-            return labels_of(names)
+            return labels_of(checked_texts(names))
         if wanted is None and self._engine.model.class_names is not None:
             return None
         return self.label_sets[wanted] if wanted else next(iter(self.label_sets.values()), None)
@@ -253,6 +253,8 @@ def checked_texts(texts: Sequence[str]) -> Sequence[str]:
         raise UsageError("no text is given", hint="give a list of one text or more")
     if any(not text.strip() for text in texts):
         raise UsageError("a text is empty", hint="leave it out")
+    if any(len(text) > LONGEST_TEXT for text in texts):
+        raise BadRequest(f"a text has more than {LONGEST_TEXT} characters", status=413)
     return texts
 
 

@@ -8,8 +8,8 @@ import typer
 
 from clipcli.cli.options import (
     LABELS,
+    LIBRARY,
     OUTPUT,
-    LibraryName,
     ModelOptions,
     NoUpdate,
     ReadingOptions,
@@ -32,7 +32,15 @@ if TYPE_CHECKING:
 @expand_options
 def serve(
     *,
-    library: LibraryName = None,
+    library: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            envvar="CLIPCLI_LIBRARY",
+            help="Let clients search this library.",
+            rich_help_panel=LIBRARY,
+        ),
+    ] = None,
     no_update: NoUpdate = False,
     label_set: Annotated[
         list[str] | None,

@@ -65,9 +65,9 @@ def _entries(body: Body) -> dict[str, Any]:
     Raises:
         BadRequest: They are not understood.
     """
-    given = body.fields.get("entries")
+    given = body.fields.get("entries", []) if body.is_form else []
     try:
-        entries = json.loads(given[0]) if isinstance(given, list) and len(given) == 1 else None
+        entries = json.loads(given[0]) if len(given) == 1 else None
     except (ValueError, RecursionError):
         entries = None
     if not isinstance(entries, dict) or not entries:
