@@ -39,7 +39,8 @@ def test_a_machine_that_is_ready(clip: Clip, clip_checkpoint: Path) -> None:
     }
     assert {row["device"] for row in report["devices"] if row["ok"]} == {"cpu"}
     assert report["hub"]["offline"] and not report["hub"]["reachable"]
-    assert report["extras"] == dict.fromkeys(("flax", "heif", "openai", "parquet", "sentencepiece", "tf"), True)
+    extras = ("flax", "heif", "openai", "parquet", "sentencepiece", "serve", "tf")
+    assert report["extras"] == dict.fromkeys(extras, True)
     assert report["terminal"]["columns"] == 80
 
 

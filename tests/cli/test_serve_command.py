@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -294,6 +296,14 @@ def test_other_hosts_need_a_key(clip: Clip, tmp_path: Path) -> None:
     ):
         outcome = clip("serve", "--model", "demo", *arguments)
         assert outcome.status == 2, outcome.stderr
+
+
+@pytest.mark.parametrize("module", ["starlette", "uvicorn", "python_multipart"])
+def test_without_its_packages_it_names_the_extra(module: str) -> None:
+    code = "import sys; sys.modules[sys.argv.pop(1)] = None; from clipcli.__main__ import main; main()"
+    command = [sys.executable, "-c", code, module, "serve", "--model", "demo", "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2 and "pip install 'clipcli[serve]'" in done.stderr
 
 
 def test_a_second_server_on_a_port_says_so(server: Served, clip: Clip) -> None:

@@ -64,10 +64,10 @@ def serve(
     \b
     clip serve --model demo
     clip serve --library photos --label-set photo-subjects
-    clip serve --host 0.0.0.0 --api-key-file ~/.config/clipcli/key --allow-host photos.local
-    curl -F image=@img.jpg -F labels=cat,dog localhost:7722/api/classify
+    clip serve --host 0.0.0.0 --api-key-file key.txt --allow-host photos.local
     """  # noqa: D301 - \b keeps lines apart
     try:
+        import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
 
         from clipcli.serve.server import address_of, listen, run
@@ -114,7 +114,7 @@ def _service(model: "Model", library: "Library | None", settings: "Settings") ->
 
 def _ready(model: str, address: str, quiet: bool) -> None:
     if not quiet:
-        say(f"serving {model} on {address}", hint="Ctrl-C stops")
+        say(f"serving {model} on {address}", hint="press Ctrl-C to stop it")
 
 
 def _log(fields: Mapping[str, Any]) -> None:
