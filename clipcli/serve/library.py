@@ -14,12 +14,15 @@ import numpy as np
 from clipcli.answers.search import SearchOptions
 from clipcli.api.library import Library, as_query
 from clipcli.api.query import Filters, Query, Term
+from clipcli.compute.numpy_backend.cores import single_threaded_products
 from clipcli.errors import ClipError, ImageError, UsageError
 from clipcli.files import FileStamp
 from clipcli.images.decode import decode
 from clipcli.images.find import ImageSource
+from clipcli.library.index import table
 from clipcli.library.index.description import FILE_NAME
 from clipcli.library.index.places import libraries_folder
+from clipcli.library.index.store import Counts
 from clipcli.library.index.table import ImageRow, row_of_id
 from clipcli.results import Hit, Row
 from clipcli.scoring import Floats
@@ -85,6 +88,7 @@ class ServedLibrary:
         self._library: Library | None = None
         self._stamp: FileStamp | None = None
         self._folder = open().folder
+        self._counted: tuple[FileStamp, Counts] | None = None
         self._texts: OrderedDict[str, Floats] = OrderedDict()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="library")
 
@@ -102,7 +106,7 @@ class ServedLibrary:
     def rows(self) -> int:
         """Images that can be found; 0 if the library cannot be read just now."""
         try:
-            return self.current().counts().images
+            return self._count(self.current()).images
         except (ClipError, OSError):
             return 0
 
@@ -204,18 +208,27 @@ class ServedLibrary:
         about += [{"kind": "text", "value": part.value, "weight": 0} for part in without]
         query = as_query(Query(tuple(terms), left_out, balanced))
         try:
-            hits = library.search(query, options=options, filters=filters)
-            counts = library.counts()
+            with single_threaded_products():  # the engine may have the other cores, and waiting for them takes longer
+                hits = library.search(query, options=options, filters=filters)
+            counts = self._count(library)
         except UsageError:
             raise
-        except ClipError as error:
-            raise LibraryUnavailable(str(error), error.hint) from error
+        except (ClipError, OSError) as error:
+            hint = error.hint if isinstance(error, ClipError) else None
+            raise LibraryUnavailable(str(error), hint) from error
         return {
             "schema": SCHEMA,
             "run": {**library.describe(), "query": about},
             "results": [_row(hit) for hit in hits],
             "summary": {"hits": len(hits), "searched": counts.images, "failed": counts.failed},
         }
+
+    def _count(self, library: Library) -> Counts:
+        """What the library holds; counted again only where its table has changed."""
+        stamp = FileStamp.of(self._folder / table.FILE_NAME)
+        if self._counted is None or self._counted[0] != stamp or not stamp.settled:
+            self._counted = stamp, library.counts()
+        return self._counted[1]
 
     def _draw(self, number: int, edge_px: int) -> bytes:
         library = self.current()
