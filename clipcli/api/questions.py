@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from clipcli.answers.classify import ClassifyOptions, Groups, HeadClassifier, LabelClassifier, TextScorer
+from clipcli.answers.maps import ExplainOptions
 from clipcli.answers.tag import TagOptions
 from clipcli.api.inputs import refuse_single
 from clipcli.errors import LabelSetError, UsageError
@@ -189,6 +190,19 @@ def describe_classify(
 def describe_score(texts: Sequence[str], scorer: TextScorer) -> dict[str, Any]:
     """What a document of `score` says of the question."""
     return {"label_set": None, "labels": list(texts), "templates": None, "scoring": scorer.scoring}
+
+
+def describe_explain(
+    model: "Model", label_set: LabelSet, templates: Sequence[str] | None, options: ExplainOptions
+) -> dict[str, Any]:
+    """What a document of `explain` says of the question."""
+    return {
+        "label_set": label_set.name,
+        "labels": list(label_set.names),
+        "templates": list(model.templates_for(label_set, templates)),
+        "method": options.method,
+        "quality": options.quality,
+    }
 
 
 def describe_tag(

@@ -12,6 +12,7 @@ _SUMMARIES = {
     "classify": "Name what is in images.",
     "score": "Compare images with whole texts.",
     "tag": "Give images all labels that apply.",
+    "explain": "Show where in images labels match.",
     "embed": "Features of images and texts.",
     "search": "Find images of the library by texts and images.",
 }

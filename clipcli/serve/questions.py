@@ -1,4 +1,4 @@
-"""`/api/classify`, `/api/score`, `/api/tag` and `/api/embed`: the command line's documents over HTTP."""
+"""What is asked about uploaded images, `/api/classify` and its like: the command line's documents over HTTP."""
 
 import asyncio
 from collections import OrderedDict
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipcli.answers.classify import ClassifyOptions, shortest
+from clipcli.answers.maps import QUALITIES, ExplainOptions, Explanation
 from clipcli.answers.tag import TagOptions
+from clipcli.api.explain import Explainer
 from clipcli.api.questions import (
     Judge,
     describe_classify,
+    describe_explain,
     describe_run,
     describe_score,
     describe_tag,
@@ -23,13 +26,14 @@ from clipcli.features.reader import Failed
 from clipcli.labels.label_set import LabelSet
 from clipcli.labels.parse import split_labels
 from clipcli.results import Failure, Record, Row
-from clipcli.scoring import Floats
+from clipcli.scoring import MAP_METHODS, Floats
 from clipcli.serve.bodies import Body
 from clipcli.serve.engine import Engine
 from clipcli.serve.errors import BadRequest
 from clipcli.serve.fields import LONGEST_TEXT, Field, read_fields
 
 _MOST_PREPARED = 64
+_USUAL_MAPS, _MOST_MAPS = 8, 32
 _MOST_LABELS, _MOST_TEMPLATES, _MOST_PROMPTS = 1000, 100, 8192
 
 _LABELS = (
@@ -59,12 +63,19 @@ FIELDS: Mapping[str, Sequence[Field]] = {
         Field("top", "integer", "The most labels of an image."),
         Field("exclusive", "texts", "Groups of which an image gets the best label only."),
     ),
+    "explain": (
+        *_LABELS,
+        Field("top", "integer", f"Maps of the labels that fit best; {_USUAL_MAPS} where it is left out."),
+        Field("method", "text", "How patches get features of their own.", MAP_METHODS),
+        Field("quality", "text", "At how many sizes the model looks.", tuple(QUALITIES)),
+    ),
     "embed": (Field("text", "texts", "Texts, in place of images or beside them.", most=_MOST_LABELS),),
 }
 SCHEMAS = {
     "classify": "clipcli.classify/2",
     "score": "clipcli.score/2",
     "tag": "clipcli.tag/2",
+    "explain": "clipcli.explain/1",
     "embed": "clipcli.embed/1",
 }
 
@@ -73,7 +84,7 @@ SCHEMAS = {
 class Prepared:
     """A question with its labels encoded, and what a document says of it."""
 
-    judge: Judge[Record]
+    judge: Any
     about: Mapping[str, Any]
 
 
@@ -119,7 +130,10 @@ class Questions:
         except BaseException:
             coming.cancel()
             raise
-        rows = [record.to_dict() for record in judged(prepared.judge, await coming)]
+        if kind == "explain":
+            rows = [await self._explain(prepared.judge, item) for item in await coming]
+        else:
+            rows = [record.to_dict() for record in judged(prepared.judge, await coming)]
         failed = sum(row["status"] == "error" for row in rows)
         return {
             "schema": SCHEMAS[kind],
@@ -143,8 +157,9 @@ class Questions:
         return self._prepared[key]
 
     def _prepare(self, kind: str, fields: Mapping[str, Any]) -> Prepared:
-        make: dict[str, Callable[[Mapping[str, Any]], tuple[Judge[Any], Mapping[str, Any]]]] = {
+        make: dict[str, Callable[[Mapping[str, Any]], tuple[Any, Mapping[str, Any]]]] = {
             "classify": self._classifier,
+            "explain": self._explainer,
             "score": self._scorer,
             "tag": self._tagger,
         }
@@ -182,6 +197,22 @@ class Questions:
         options.check_groups(label_set)
         judge = model.tagger(label_set, options, templates=templates)
         return judge, describe_tag(model, label_set, templates, options)
+
+    def _explainer(self, fields: Mapping[str, Any]) -> tuple[Explainer, Mapping[str, Any]]:
+        model, label_set, templates = self._engine.model, self._labels(fields), fields.get("template")
+        top = fields.get("top", _USUAL_MAPS)
+        if top > _MOST_MAPS:
+            raise BadRequest(f"top must be at most {_MOST_MAPS}")
+        options = ExplainOptions(**{name: fields[name] for name in ("method", "quality") if name in fields}, top=top)
+        explainer = Explainer(model, label_set, options, templates)
+        assert label_set is not None  # the explainer has seen to it
+        return explainer, describe_explain(model, label_set, templates, options)
+
+    async def _explain(self, explainer: Explainer, item: Result) -> Row:
+        if isinstance(item, Failed):
+            return Explanation(item.source.path, error=Failure.from_error(item.error)).to_dict()
+        found = await self._engine.on_texts(lambda: explainer.explain(item.source, item.features))
+        return found.to_dict()
 
     def _labels(self, fields: Mapping[str, Any]) -> LabelSet | None:
         """The labels of a request: its own, a set that it names, or the server's first one.

@@ -32,7 +32,7 @@ COPY = (
     "navigator.clipboard.writeText = async (text) => { window.copied = text; }; document.getElementById('%s').click()"
 )
 HITS = "return [...document.querySelectorAll('#hits img')].filter((each) => each.naturalWidth).length"
-TOP = "return [...document.querySelectorAll('#cards .scores li:first-child span')].map((each) => each.textContent)"
+TOP = "return [...document.querySelectorAll('#cards .scores li:first-child button')].map((each) => each.textContent)"
 
 
 @pytest.fixture
@@ -67,6 +67,10 @@ def test_a_visit(browser: Browser, server: Served) -> None:
     browser.run(CHOOSE % ("label-files", "[[5, 'cat.png'], [6, 'my dog.jpg']]"))
     browser.wait_for("return document.querySelectorAll('#cards .scores li').length === 6")
     assert browser.run(TOP) == ["cat", "dog"]
+    browser.run("document.querySelector('#cards .scores button').click()")
+    browser.wait_for("return document.querySelectorAll('#cards canvas:not([hidden])').length === 1")
+    browser.run("document.querySelector('#cards .scores button').click()")
+    browser.wait_for("return document.querySelectorAll('#cards canvas:not([hidden])').length === 0")
     browser.run(COPY % "label-copy")
     copied = browser.wait_for("return window.copied")
     assert copied.startswith("clip classify cat.png 'my dog.jpg' --labels 'cat,dog,it'\\''s a pizza'")

@@ -99,6 +99,16 @@ def test_one_bad_image_is_a_row(server: Served) -> None:
     check_document("clipcli.classify-2", answer.json)
 
 
+def test_explain_says_where(server: Served) -> None:
+    answer = server.send(
+        "/api/explain", {"cat.png": CAT, "b.png": b"text"}, [("labels", "cat,dog"), ("quality", "fast")]
+    )
+    check_document("clipcli.explain-1", answer.json)
+    assert [each["label"] for each in answer.json["results"][0]["maps"]] == ["cat", "dog"]
+    assert answer.json["summary"]["failed"] == 1
+    assert server.send("/api/explain", {"cat.png": CAT}, [("labels", "a"), ("quality", "better")]).status == 400
+
+
 def test_embed_gives_rows(server: Served) -> None:
     answer = server.post("/api/embed", {"images": [uri(CAT)], "text": ["a cat"]})
     check_rows("clipcli.embed-1", answer.json["results"])

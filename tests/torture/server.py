@@ -21,7 +21,7 @@ _TIMEOUT_S = 30
 _MOST_GROWN_KB = 200_000
 _SETTLED_AFTER = 200
 _POSTS = (
-    *("/api/classify", "/api/score", "/api/tag", "/api/embed", "/api/search"),
+    *("/api/classify", "/api/score", "/api/tag", "/api/explain", "/api/embed", "/api/search"),
     *("/v1/embeddings", "/hf/zero-shot-image-classification", "/predict"),
 )
 _GETS = (

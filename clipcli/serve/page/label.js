@@ -43,9 +43,10 @@ export function add(files) {
     const url = URL.createObjectURL(file);
     const scores = element("ul", { className: "scores" });
     const about = element("div", { className: "about" }, element("div", { className: "name", textContent: file.name, title: file.name }), scores);
-    const item = element("li", {}, element("img", { src: url, alt: file.name }), about);
+    const map = element("canvas", { hidden: true });
+    const item = element("li", {}, element("div", { className: "picture" }, element("img", { src: url, alt: file.name }), map), about);
     $("cards").append(item);
-    cards.push({ file, url, item, scores });
+    cards.push({ file, url, item, scores, map });
   }
   scoreAll();
 }
@@ -125,19 +126,67 @@ async function score(card, signal) {
   const answer = await askJson(`/api/${kind}`, { body: form([...own, ...set], [card.file]), signal });
   const [row] = answer.results;
   card.item.classList.remove("waiting");
-  card.scores.replaceChildren(...rows(row));
+  card.map.hidden = true;
+  card.scores.replaceChildren(...rows(row, card));
 }
 
-function rows(row) {
+function rows(row, card) {
   if (row.status === "error") return [element("li", { className: "wrong", textContent: row.error.message })];
   const found = row.predictions ?? row.tags;
   if (!found.length) return [element("li", {}, element("span", { textContent: say("none") }))];
   return found.map(({ label, score, cosine }) => {
     const shown = score === null ? cosine.toFixed(3) : `${(100 * score).toFixed(1)} %`;
-    const line = element("li", {}, element("span", { textContent: label }), element("b", { textContent: shown }));
+    const name = element("button", { type: "button", textContent: label, title: say("where", { label }) });
+    name.disabled = info.classes !== null;
+    name.setAttribute("aria-pressed", false);
+    name.addEventListener("click", () => locate(card, name, label));
+    const line = element("li", {}, name, element("b", { textContent: shown }));
     line.style.setProperty("--share", score ?? 0);
     return line;
   });
+}
+
+// Show where in the image a label matches; asked for again, hide it.
+async function locate(card, button, label) {
+  const shown = button.getAttribute("aria-pressed") === "true";
+  unlocate(card);
+  if (shown) return;
+  button.setAttribute("aria-pressed", true);
+  const { signal } = running;
+  card.item.classList.add("waiting");
+  try {
+    const fields = [["labels", `"${label.replaceAll('"', '""')}"`]];
+    const { results } = await askJson("/api/explain", { body: form(fields, [card.file]), signal });
+    if (results[0].error) throw new Error(results[0].error.message);
+    if (button.getAttribute("aria-pressed") === "true") draw(card.map, results[0]);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    button.setAttribute("aria-pressed", false);
+    $("label-status").textContent = error.message;
+    $("label-status").classList.add("wrong");
+  } finally {
+    card.item.classList.remove("waiting");
+  }
+}
+
+function unlocate(card) {
+  card.map.hidden = true;
+  for (const each of card.scores.querySelectorAll("button")) each.setAttribute("aria-pressed", false);
+}
+
+// A cell of the map is a pixel of a small canvas, which is then drawn smoothly over the image in its shape.
+function draw(canvas, { width, height, maps }) {
+  const { grid } = maps[0];
+  const small = element("canvas", { width: grid[0].length, height: grid.length });
+  const pixels = new ImageData(small.width, small.height);
+  grid.flat().forEach((heat, i) => pixels.data.set([255, 70, 20, 190 * Math.min(1, Math.max(0, heat))], 4 * i));
+  small.getContext("2d").putImageData(pixels, 0, 0);
+  canvas.width = 480;
+  canvas.height = Math.max(1, Math.round((480 * height) / width));
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(small, 0, 0, canvas.width, canvas.height);
+  canvas.hidden = false;
 }
 
 async function copy() {
