@@ -67,22 +67,26 @@ class Intake:
         if declared.isdecimal() and int(declared) > limit:
             raise self._too_large()
         parts: list[bytes] = []
-        size = 0
         try:
-            async with asyncio.timeout(self._settings.body_timeout_s):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    self._held += len(chunk)
-                    if size > limit:
-                        raise self._too_large()
-                    if self._held > _BODIES_AT_ONCE * limit:
-                        raise Full("other uploads fill the memory that is set aside for them")
-                    parts.append(chunk)
+            try:
+                async with asyncio.timeout(self._settings.body_timeout_s):
+                    await self._receive(request, parts)
+            except TimeoutError:
+                raise BadRequest("the body did not arrive in time", status=408) from None
             yield b"".join(parts)
-        except TimeoutError:
-            raise BadRequest("the body did not arrive in time", status=408) from None
         finally:
-            self._held -= size
+            self._held -= sum(map(len, parts))
+
+    async def _receive(self, request: Request, parts: list[bytes]) -> None:
+        limit, size = self._settings.max_upload_bytes, 0
+        async for chunk in request.stream():
+            parts.append(chunk)
+            size += len(chunk)
+            self._held += len(chunk)
+            if size > limit:
+                raise self._too_large()
+            if self._held > _BODIES_AT_ONCE * limit:
+                raise Full("other uploads fill the memory that is set aside for them")
 
     def _too_large(self) -> BadRequest:
         limit = self._settings.max_upload_mb
