@@ -110,7 +110,7 @@ class Questions:
         """
         if self._engine.model.class_names is not None:
             raise UsageError(f"{self._engine.model.checkpoint.id} has classes of its own and takes no label sets")
-        self._engine.model.encode_labels(label_set)
+        self._engine.model.classifier(label_set)
         self.label_sets[label_set.name] = label_set
 
     async def answer(self, kind: str, body: Body) -> Row:

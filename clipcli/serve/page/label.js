@@ -135,7 +135,7 @@ function rows(row, card) {
   const found = row.predictions ?? row.tags;
   if (!found.length) return [element("li", {}, element("span", { textContent: say("none") }))];
   return found.map(({ label, score, cosine }) => {
-    const shown = score === null ? cosine.toFixed(3) : `${(100 * score).toFixed(1)} %`;
+    const shown = score === null ? cosine.toFixed(3) : `${(100 * score).toFixed(1)}%`;
     const name = element("button", { type: "button", textContent: label, title: say("where", { label }) });
     name.disabled = info.classes !== null;
     name.setAttribute("aria-pressed", false);
