@@ -151,7 +151,8 @@ class Hit:
     """An image that fits a query.
 
     `rank` begins with 1. `z` is the cosine standardized over all images of the library for this query: how unusual the
-    image is for it. `taken` is the time of the camera, `YYYY-MM-DDTHH:MM:SS`.
+    image is for it. `taken` is the time of the camera, `YYYY-MM-DDTHH:MM:SS`. `id` is the image's number in
+    its library.
     """
 
     path: str
@@ -161,6 +162,7 @@ class Hit:
     width: int | None = None
     height: int | None = None
     taken: str | None = None
+    id: int | None = None
 
 
 def _ok(path: str) -> Row:

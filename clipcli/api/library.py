@@ -351,4 +351,5 @@ def _hit(rank: int, image: ImageRow, scanned: answers.Scan, row: int) -> Hit:
         width=image.width,
         height=image.height,
         taken=image.taken,
+        id=image.id,
     )

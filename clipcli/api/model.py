@@ -206,10 +206,14 @@ class Model:
                 counted in advance, and a small job needs no torch.
         """
         at_hand = at_hand or isinstance(sources, Collection)
+        pipeline = ImagePipeline(self.image_reader(), self.encoders, workers=self.encoders.workers)
+        return pipeline.batches(sources, at_hand=at_hand)
+
+    def image_reader(self) -> ImageReader:
+        """What reads images for this model, or finds their features in the cache."""
         encoders = self.encoders
         space = encoders.image_space if self.cache.usable else None
-        reader = ImageReader(encoders.preparation, encoders.cache, space)
-        return ImagePipeline(reader, encoders, workers=encoders.workers).batches(sources, at_hand=at_hand)
+        return ImageReader(encoders.preparation, encoders.cache, space)
 
     def classifier(
         self,

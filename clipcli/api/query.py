@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from clipcli import scoring
-from clipcli.answers.search import Mask, QueryPart
+from clipcli.answers.search import Mask, PartKind, QueryPart
 from clipcli.api.inputs import ImageInput
 from clipcli.errors import UsageError
 from clipcli.features.digests import content_digest, texts_digest
@@ -40,11 +40,13 @@ class Term:
         kind: What `value` is.
         value: A text, an image (a path, bytes or a PIL image), or a vector (D,).
         weight: How much it counts; negative to subtract it.
+        made_of: What a vector is the features of.
     """
 
     kind: TermKind
     value: "ImageInput | Floats"
     weight: float = 1.0
+    made_of: PartKind = "image"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be compared.
@@ -78,6 +80,11 @@ class Query:
     terms: tuple[Term, ...]
     without: tuple[Term, ...] = ()
     balanced: bool = True
+
+    def describe(self) -> list[dict[str, object]]:
+        """The parts as a JSON document lists them; what is left out weighs 0."""
+        terms = [{"kind": term.kind, "value": term.shown, "weight": term.weight} for term in self.terms]
+        return [*terms, *({"kind": term.kind, "value": term.shown, "weight": 0} for term in self.without)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +195,7 @@ def encode_terms(
         elif term.kind == "image":
             parts.append(QueryPart("image", next(seen), term.weight))
         else:
-            parts.append(QueryPart("image", _unit(term.value, dimensions), term.weight))
+            parts.append(QueryPart(term.made_of, _unit(term.value, dimensions), term.weight))
     return parts
 
 

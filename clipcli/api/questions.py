@@ -2,17 +2,24 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from typing import Protocol, TypeVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from clipcli.answers.classify import ClassifyOptions, Groups
+from clipcli.answers.classify import ClassifyOptions, Groups, HeadClassifier, LabelClassifier, TextScorer
+from clipcli.answers.maps import ExplainOptions
+from clipcli.answers.tag import TagOptions
 from clipcli.api.inputs import refuse_single
 from clipcli.errors import LabelSetError, UsageError
 from clipcli.features.pipeline import Result
 from clipcli.features.reader import Failed
+from clipcli.labels.background import background_of
 from clipcli.labels.label_set import UNNAMED, Label, LabelSet, clean_text, parents
 from clipcli.labels.templates import language_of
 from clipcli.results import Failure
 from clipcli.scoring import Floats
+
+if TYPE_CHECKING:
+    from clipcli.api.model import Model
 
 # What is left when an image shows none of the labels: several wordings, averaged, in the labels' language.
 NONE_OF_THESE = Label("none of these", prompts=("something else", "nothing in particular", "an empty background"))
@@ -141,3 +148,73 @@ def answer(images: Generator[list[Result], None, None], judge: Judge[R]) -> Gene
                 else judge.answer(item.source.path, item.features)
                 for item in batch
             ]
+
+
+def describe_run(model: "Model", **question: Any) -> dict[str, Any]:
+    """What a JSON document says of how its answers were made."""
+    from clipcli import __version__
+
+    return {
+        "version": __version__,
+        "model": model.checkpoint.files.id,
+        "revision": model.checkpoint.files.revision,
+        "family": model.checkpoint.config.family,
+        "device": model.encoders.placement.device,
+        "dtype": model.encoders.placement.dtype,
+        **question,
+        "preprocessing": asdict(model.checkpoint.preprocessing),
+    }
+
+
+def describe_classify(
+    model: "Model",
+    label_set: LabelSet | None,
+    templates: Sequence[str] | None,
+    classifier: LabelClassifier | HeadClassifier,
+    options: ClassifyOptions,
+) -> dict[str, Any]:
+    """What a document of `classify` says of the question; scores are probabilities only at a fitted temperature."""
+    calibration = label_set.calibration if label_set else None
+    fitted = calibration is not None and calibration.temperature is not None
+    return {
+        "label_set": label_set.name if label_set else None,
+        "labels": list(classifier.names),
+        "scoring": classifier.scoring,
+        "temperature": classifier.temperature,
+        "calibrated": fitted and classifier.scoring == "softmax" and options.temperature is None,
+        "coverage": options.coverage,
+        "templates": list(model.templates_for(label_set, templates)) if label_set else None,
+    }
+
+
+def describe_score(texts: Sequence[str], scorer: TextScorer) -> dict[str, Any]:
+    """What a document of `score` says of the question."""
+    return {"label_set": None, "labels": list(texts), "templates": None, "scoring": scorer.scoring}
+
+
+def describe_explain(
+    model: "Model", label_set: LabelSet, templates: Sequence[str] | None, options: ExplainOptions
+) -> dict[str, Any]:
+    """What a document of `explain` says of the question."""
+    return {
+        "label_set": label_set.name,
+        "labels": list(label_set.names),
+        "templates": list(model.templates_for(label_set, templates)),
+        "method": options.method,
+        "quality": options.quality,
+    }
+
+
+def describe_tag(
+    model: "Model", label_set: LabelSet, templates: Sequence[str] | None, options: TagOptions
+) -> dict[str, Any]:
+    """What a document of `tag` says of the question."""
+    return {
+        "label_set": label_set.name,
+        "labels": list(label_set.names),
+        "templates": list(model.templates_for(label_set, templates)),
+        "background": list(background_of(label_set)),
+        "thresholds": [options.threshold_of(label) for label in label_set.labels],
+        "top": options.top,
+        "exclusive": list(options.exclusive),
+    }

@@ -19,6 +19,7 @@ from clipcli.cli.commands.library import library_app
 from clipcli.cli.commands.models import models_app
 from clipcli.cli.commands.score import score
 from clipcli.cli.commands.search import search
+from clipcli.cli.commands.serve import serve
 from clipcli.cli.commands.tag import tag
 from clipcli.cli.shell.help import FrontPage, GroupedCommand
 
@@ -43,6 +44,7 @@ app.command(cls=GroupedCommand, rich_help_panel=FIND)(search)
 app.command(cls=GroupedCommand, rich_help_panel=FIND)(dedupe)
 app.command(cls=GroupedCommand, rich_help_panel=FIND)(embed)
 app.add_typer(library_app, name="library", rich_help_panel=FIND)
+app.command(cls=GroupedCommand, rich_help_panel=FIND)(serve)
 app.command("eval", cls=GroupedCommand, rich_help_panel=MEASURE)(evaluate)
 app.command(cls=GroupedCommand, rich_help_panel=MEASURE)(calibrate)
 app.command(cls=GroupedCommand, rich_help_panel=MEASURE)(bench)

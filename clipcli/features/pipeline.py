@@ -151,7 +151,7 @@ class ImagePipeline:
         new = [item for item in batch.items if isinstance(item, Decoded)]
         rows: Iterator[Floats] = iter(())
         if new and encoder is not None:
-            features = _encode_by_shape(encoder, [item.pixels for item in new], alone)
+            features = encode_by_shape(encoder, [item.pixels for item in new], alone)
             self._reader.remember(new, features)
             rows = iter(features)
         return [
@@ -159,7 +159,7 @@ class ImagePipeline:
         ]
 
 
-def _encode_by_shape(encoder: Encoder, pixels: Sequence[Pixels], alone: bool) -> Floats:
+def encode_by_shape(encoder: Encoder, pixels: Sequence[Pixels], alone: bool) -> Floats:
     """Encode images; only those of one shape can be encoded together.
 
     Shapes: N images (height, width, 3) -> (N, P).

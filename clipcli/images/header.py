@@ -34,13 +34,14 @@ class Header:
     taken: str | None
 
 
-def read_header(path: str) -> Header | None:
-    """Read the head of an image file; None if it has none that makes sense. Safe in threads."""
+def read_header(source: str | ImageSource) -> Header | None:
+    """Read the head of an image file, by its path or of its bytes; None if it makes no sense. Safe in threads."""
     from PIL.Image import DecompressionBombError
 
+    source = ImageSource(source) if isinstance(source, str) else source
     try:
-        with open_source(ImageSource(path)) as file:
-            image = identify(file, path)
+        with open_source(source) as file:
+            image = identify(file, source.path)
             width, height = image.size
             orientation, taken = _exif(image)
             if orientation in _SIDEWAYS:

@@ -64,11 +64,16 @@ def _items(value: str) -> Iterator[tuple[str, str]]:
             value=value,
         )
     else:
-        for text in _split(value):
+        for text in split_labels(value):
             yield text, f"`labels={value!r}`"
 
 
-def _split(value: str) -> list[str]:
+def split_labels(value: str) -> list[str]:
+    """Split a line of labels at its commas; what is quoted stays together.
+
+    Raises:
+        LabelSetError: The quotes do not match, or there is a line break.
+    """
     line = _QUOTED_OR_WIDE_COMMA.sub(lambda match: "," if match[0] in "，、" else match[0], value)
     if "\n" in line or "\r" in line:
         raise LabelSetError(

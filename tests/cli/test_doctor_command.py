@@ -39,7 +39,8 @@ def test_a_machine_that_is_ready(clip: Clip, clip_checkpoint: Path) -> None:
     }
     assert {row["device"] for row in report["devices"] if row["ok"]} == {"cpu"}
     assert report["hub"]["offline"] and not report["hub"]["reachable"]
-    assert report["extras"] == dict.fromkeys(("flax", "heif", "openai", "parquet", "sentencepiece", "tf"), True)
+    extras = ("flax", "heif", "openai", "parquet", "sentencepiece", "serve", "tf")
+    assert report["extras"] == dict.fromkeys(extras, True)
     assert report["terminal"]["columns"] == 80
 
 
@@ -229,4 +230,4 @@ def test_a_file_of_another_layout(clip: Clip) -> None:
 def test_every_extra_has_a_purpose(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     lines = clip("doctor", "-m", "demo").stdout.splitlines()
-    assert len([line for line in lines if "pip install 'clipcli[" in line]) == 6
+    assert len([line for line in lines if "pip install 'clipcli[" in line]) == 7

@@ -330,7 +330,7 @@ EXAMPLES = dict.fromkeys(
 # These need the network, a file of other programs, the time of a benchmark, or are there with one more option.
 ELSEWHERE = re.compile(
     r"tags.jsonl$|pull|rm |models convert|vit-|ViT-|altclip|cuda|models default c|^clip bench|clip models verify|"
-    r"library create /media"
+    r"library create /media|^clip serve"
 )
 
 

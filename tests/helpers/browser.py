@@ -1,8 +1,10 @@
 """A real browser for pages that the program writes. Needs chromium and chromedriver."""
 
+import base64
 import json
 import shutil
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,20 @@ class Browser:
 
     def open(self, path: Path) -> None:
         self.call("POST", f"{self._session}/url", {"url": path.as_uri()})
+
+    def visit(self, address: str) -> None:
+        self.call("POST", f"{self._session}/url", {"url": address})
+
+    def wait_for(self, script: str, seconds: float = 20) -> Any:
+        """Run a script until it returns something that is true."""
+        deadline = time.monotonic() + seconds
+        while not (found := self.run(script)):
+            assert time.monotonic() < deadline, script
+            time.sleep(0.05)
+        return found
+
+    def screenshot(self) -> bytes:
+        return base64.b64decode(self.call("GET", f"{self._session}/screenshot"))
 
     def run(self, script: str) -> Any:
         return self.call("POST", f"{self._session}/execute/sync", {"script": script, "args": []})

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import clipcli
 import clipcli.errors
+import clipcli.serve.errors
 
 PACKAGE = Path(clipcli.__file__).parent
 GOLDEN = Path(__file__).parents[1] / "data" / "messages.txt"
-SPEAKERS = {name for name, value in vars(clipcli.errors).items() if isinstance(value, type)} | {"say", "warn", "error"}
+CLASSES = {**vars(clipcli.errors), **vars(clipcli.serve.errors)}
+SPEAKERS = {name for name, value in CLASSES.items() if isinstance(value, type)} | {"say", "warn", "error"}
 
 
 def messages() -> Iterator[tuple[str, str]]:

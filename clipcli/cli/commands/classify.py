@@ -165,22 +165,9 @@ class ClassifyQuestion:
 
     def describe(self, model: "Model") -> dict[str, Any]:
         """The labels and templates."""
-        return {
-            "label_set": self._label_set.name if self._label_set else None,
-            "labels": list(self._classifier.names),
-            "scoring": self._classifier.scoring,
-            "temperature": self._classifier.temperature,
-            "calibrated": self._is_calibrated,
-            "coverage": self._options.coverage,
-            "templates": self._templates_for(model),
-        }
+        from clipcli.api.questions import describe_classify
 
-    @property
-    def _is_calibrated(self) -> bool:
-        """Whether scores are probabilities: the temperature was fitted, and nothing has changed it."""
-        calibration = self._label_set.calibration if self._label_set else None
-        fitted = calibration is not None and calibration.temperature is not None
-        return fitted and self._classifier.scoring == "softmax" and self._options.temperature is None
+        return describe_classify(model, self._label_set, self._templates, self._classifier, self._options)
 
     def _templates_for(self, model: "Model") -> list[str] | None:
         return list(model.templates_for(self._label_set, self._templates)) if self._label_set else None

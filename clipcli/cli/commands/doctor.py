@@ -34,6 +34,7 @@ _EXTRAS = {
     "openai": ("ftfy",),
     "parquet": ("pyarrow",),
     "sentencepiece": ("sentencepiece", "google.protobuf"),
+    "serve": ("python_multipart", "starlette", "uvicorn"),
     "tf": ("h5py",),
 }
 _TIMEOUT_S = 3.0

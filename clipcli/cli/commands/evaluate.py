@@ -79,7 +79,7 @@ class _Run:
 
     def describe(self, labelling: "Labelling", inputs: LabelledOptions) -> dict[str, Any]:
         """What a JSON document says of it."""
-        from clipcli.cli.output.runner import describe_run
+        from clipcli.api.questions import describe_run
 
         label_set = self.evaluated.truth.label_set
         head = self.model.class_names is not None

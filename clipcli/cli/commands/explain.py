@@ -58,18 +58,13 @@ def explain(
     quiet_bars = output.quiet or output.no_progress or (output.rows.to_stdout and is_terminal_shared())
     with run_progress(shown=not quiet_bars) as progress:
         from clipcli.api.explain import explain_images
+        from clipcli.api.questions import describe_explain
 
         engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress, progress=progress)
         templates = labels.templates()
         found = explain_images(engine, sources, label_set, options, templates=templates, at_hand=inputs.are_files)
         progress.images(0, watched.count_all)
-        about = {
-            "label_set": label_set.name,
-            "labels": list(label_set.names),
-            "templates": list(engine.templates_for(label_set, templates)),
-            "method": options.method,
-            "quality": options.quality,
-        }
+        about = describe_explain(engine, label_set, templates, options)
         _run(found, engine, about, output, watched, progress)
 
 
@@ -82,10 +77,10 @@ def _run(
     progress: "RunProgress",
 ) -> None:
     """Write what is found, and leave with the status that fits."""
+    from clipcli.api.questions import describe_run
     from clipcli.cli.output import make_renderer
     from clipcli.cli.output.documents.maps import MapFiles
     from clipcli.cli.output.run import Run
-    from clipcli.cli.output.runner import describe_run
     from clipcli.cli.output.summary import Tally
 
     rows = output.rows

@@ -87,12 +87,9 @@ class ScoreQuestion:
 
     def describe(self, model: "Model") -> dict[str, Any]:
         """The texts."""
-        return {
-            "label_set": None,
-            "labels": list(self._texts),
-            "templates": None,
-            "scoring": self._scorer.scoring,
-        }
+        from clipcli.api.questions import describe_score
+
+        return describe_score(self._texts, self._scorer)
 
 
 def _checked(texts: list[str]) -> list[str]:

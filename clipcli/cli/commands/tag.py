@@ -127,15 +127,9 @@ class TagQuestion:
 
     def describe(self, model: "Model") -> dict[str, Any]:
         """Labels, templates, background and thresholds."""
-        return {
-            "label_set": self.label_set.name,
-            "labels": list(self.label_set.names),
-            "templates": list(model.templates_for(self.label_set, self.templates)),
-            "background": list(self._background),
-            "thresholds": [self._options.threshold_of(label) for label in self.label_set.labels],
-            "top": self._options.top,
-            "exclusive": list(self._options.exclusive),
-        }
+        from clipcli.api.questions import describe_tag
+
+        return describe_tag(model, self.label_set, self.templates, self._options)
 
 
 def _additions(

@@ -32,6 +32,7 @@ from clipcli.cli.options.output import (
 from clipcli.cli.options.panels import ACTIONS, INPUTS, LABELS, LIBRARY, MODEL, OUTPUT, QUERY, SCORING
 from clipcli.cli.options.query import FilterOptions, LibraryName, NoUpdate, QueryOptions
 from clipcli.cli.options.scoring import Scoring, ScoringName, Temperature, ThresholdOptions
+from clipcli.cli.options.serving import ServeOptions
 from clipcli.cli.options.sidecars import SidecarName, SidecarOptions
 from clipcli.cli.options.sorting import SortOptions, Undo
 from clipcli.cli.shell.expand import expand_options
@@ -73,6 +74,7 @@ __all__ = [
     "RunOutputOptions",
     "Scoring",
     "ScoringName",
+    "ServeOptions",
     "SidecarName",
     "SidecarOptions",
     "SortOptions",

@@ -3,6 +3,7 @@
 INPUTS, LABELS, SCORING, MODEL, OUTPUT = "Inputs", "Labels", "Scoring", "Model", "Output"
 SIDECARS, SORTING, CALIBRATION = "Sidecars", "Sorting", "Calibration"
 QUERY, LIBRARY, ACTIONS, MAPS = "Query", "Library", "Actions", "Maps"
+ACCESS, LIMITS = "Access", "Limits"
 # What few people ever need: shown by --help-all, and in the man pages.
 EXPERT = frozenset(
     (

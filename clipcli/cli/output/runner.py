@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -172,6 +172,8 @@ class Runner(Generic[R]):
         )
 
     def _describe(self, model: "Model") -> dict[str, Any]:
+        from clipcli.api.questions import describe_run
+
         return describe_run(model, **self.question.describe(model))
 
     def _steps(self, model: "Model") -> list[Step]:
@@ -238,20 +240,4 @@ def _computation(model: "Model") -> dict[str, list[str]]:
         "the model's config or weights": [model.encoders.digest],
         "the model's preprocessing": [model.checkpoint.preprocessing.digest],
         "the model's tokenizer": [model.checkpoint.tokenizer_digest],
-    }
-
-
-def describe_run(model: "Model", **question: Any) -> dict[str, Any]:
-    """What a JSON document says of the run."""
-    from clipcli import __version__
-
-    return {
-        "version": __version__,
-        "model": model.checkpoint.files.id,
-        "revision": model.checkpoint.files.revision,
-        "family": model.checkpoint.config.family,
-        "device": model.encoders.placement.device,
-        "dtype": model.encoders.placement.dtype,
-        **question,
-        "preprocessing": asdict(model.checkpoint.preprocessing),
     }

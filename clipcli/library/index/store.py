@@ -91,6 +91,7 @@ class Store:
         self.folder = folder
         self.description = read_description(folder)
         self._table = Table(folder)
+        self._mapping: tuple[tuple[Path, int, int], Floats] | None = None
 
     @classmethod
     def create(cls, folder: Path, description: Description) -> "Store":
@@ -137,7 +138,7 @@ class Store:
             path = self._matrix_path(state.generation)
             rows = min(state.slots, matrix.stored_rows(path, self.description.dimensions))
             try:
-                features = matrix.mapped(path, rows, self.description.dimensions)
+                features = self._mapped(path, rows)
             except OSError as error:
                 raise ClipError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
             dead = [slot for slot in table.dead_slots(db) if slot < rows]
@@ -148,6 +149,18 @@ class Store:
             if rows < state.slots:
                 lost = db.execute("SELECT count(*) FROM image WHERE slot >= ?", (rows,)).fetchone()[0]
             yield Snapshot(db, features, live, state.updated, lost)
+
+    def _mapped(self, path: Path, rows: int) -> Floats:
+        """The matrix; mapped once for as long as it stays the same, because touching its pages anew takes time.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        key = (path, rows, os.stat(path).st_ino if rows else 0)
+        known = self._mapping
+        if known is None or known[0] != key:
+            self._mapping = known = key, matrix.mapped(path, rows, self.description.dimensions)
+        return known[1]
 
     def add(self, images: Sequence[NewImage]) -> None:
         """Append images, all or none of them; those with a path that is there take its place.

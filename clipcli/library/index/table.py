@@ -198,6 +198,13 @@ def rows_of_slots(db: sqlite3.Connection, slots: Sequence[int]) -> list[ImageRow
     return [found[slot] for slot in slots]
 
 
+def row_of_id(db: sqlite3.Connection, number: int) -> ImageRow | None:
+    """The image of a number, if there is one."""
+    query = f"SELECT {_COLUMNS} FROM image JOIN folder ON folder = folder.id WHERE image.id = ?"
+    row = db.execute(query, (number,)).fetchone()
+    return None if row is None else _row(row)
+
+
 def all_rows(db: sqlite3.Connection) -> Iterator[ImageRow]:
     """Every image, those that could not be used included, by path."""
     query = f"SELECT {_COLUMNS} FROM image JOIN folder ON folder = folder.id ORDER BY folder.path, image.name"

@@ -18,6 +18,7 @@ _PURPOSES = {
     "openai": "texts cleaned as OpenAI's code does",
     "parquet": "tables in Parquet",
     "sentencepiece": "tokenizers that are SentencePiece files only",
+    "serve": "the page and the API of `clip serve`",
     "tf": "weights of TensorFlow",
 }
 

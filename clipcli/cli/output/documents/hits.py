@@ -101,6 +101,7 @@ def _show(rows: Sequence[dict[str, Any]], paths: Sequence[str], destination: Des
 
 def _row(hit: "Hit", folders: Sequence[str]) -> dict[str, Any]:
     row = asdict(hit)
+    del row["id"]
     path = shown_as(row.pop("path"), folders)
     return {"path": path, "status": "ok", **row}
 
@@ -115,9 +116,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[Column]:
 
 
 def _run(library: "Library", query: "Query") -> dict[str, Any]:
-    terms = [{"kind": term.kind, "value": term.shown, "weight": term.weight} for term in query.terms]
-    without = [{"kind": term.kind, "value": term.shown, "weight": 0} for term in query.without]
-    return {**library.describe(), "query": [*terms, *without]}
+    return {**library.describe(), "query": query.describe()}
 
 
 def _summary(library: "Library", rows: Sequence[object]) -> dict[str, int]:

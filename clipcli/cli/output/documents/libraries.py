@@ -4,11 +4,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipcli.cli.options import InputOptions, ModelOptions
+from clipcli.cli.options import ModelOptions, ReadingOptions
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.progress import can_show_bars, make_progress
 from clipcli.cli.shell.wording import counted
@@ -31,11 +31,13 @@ class Access:
         model: Options of the model; without a name, a library's own model is used.
         quiet: Say nothing but errors.
         bars: Whether bars may be shown.
+        reading: How images are read.
     """
 
     model: ModelOptions
     quiet: bool
     bars: bool
+    reading: ReadingOptions = field(default_factory=ReadingOptions)
 
     def open(self, folder: Path) -> "Library":
         """Open a library that exists."""
@@ -51,16 +53,20 @@ class Access:
             options = replace(options, dtype=identity.precision)
 
         def opened() -> "Model":
-            return options.open(InputOptions(), quiet=self.quiet, bars=self.bars)
+            return options.open(self.reading, quiet=self.quiet, bars=self.bars)
 
         return Library(store, opened, cache=not options.no_cache)
+
+    def open_model(self) -> "Model":
+        """Open the model of the options."""
+        return self.model.open(self.reading, quiet=self.quiet, bars=self.bars)
 
     def create(self, folders: Sequence[str], name: str | None, **choices: object) -> "Library":
         """Make an empty library."""
         from clipcli.api.library import Library, covered_folders
 
         covered_folders(folders)  # said before a model is fetched
-        model = self.model.open(InputOptions(), quiet=self.quiet, bars=self.bars)
+        model = self.open_model()
         return Library.create(*folders, model=model, name=name, **choices)  # type: ignore[arg-type]
 
     def of_folders(self, folders: Sequence[str], name: str | None) -> "Library":

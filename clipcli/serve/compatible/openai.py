@@ -1,0 +1,133 @@
+"""`/v1/embeddings` as OpenAI's clients call it, for texts, and for images in the two common dialects.
+
+Images come as data URIs, either in `input` (with `"modality": "image"`, or recognized by themselves), or as a chat
+message with an `image_url` part. Addresses are never fetched.
+"""
+
+import base64
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from clipcli.images.find import ImageSource
+from clipcli.results import Row
+from clipcli.scoring import Floats
+from clipcli.serve.bodies import Body, decode_image
+from clipcli.serve.engine import rows_of
+from clipcli.serve.errors import BadRequest
+from clipcli.serve.gate import json_response
+from clipcli.serve.questions import numbers
+
+if TYPE_CHECKING:
+    from clipcli.serve.app import Service
+
+_MOST_TEXTS = 2048
+_DATA = "data:"
+
+
+def routes(service: "Service") -> list[Route]:
+    """The addresses of this dialect."""
+
+    async def embeddings(request: Request) -> Response:
+        return await service.answer(request, lambda body: _embeddings(service, body))
+
+    async def models(request: Request) -> Response:
+        model = {"id": _name(service), "object": "model", "created": 0, "owned_by": "clipcli"}
+        return json_response({"object": "list", "data": [model]})
+
+    return [Route("/v1/embeddings", embeddings, methods=["POST"]), Route("/v1/models", models)]
+
+
+def _name(service: "Service") -> str:
+    return service.engine.model.checkpoint.files.id
+
+
+async def _embeddings(service: "Service", body: Body) -> Row:
+    if body.is_form:
+        raise BadRequest("the body must be JSON")
+    if service.engine.model.class_names is not None:
+        raise BadRequest(f"{_name(service)} has a classification head instead of features")
+    fields = body.fields
+    dimensions = service.engine.model.checkpoint.config.projection_dim
+    if fields.get("dimensions") not in (None, dimensions):
+        raise BadRequest(f"this model has features of {dimensions} numbers, which cannot be shortened")
+    encoding = fields.get("encoding_format") or "float"
+    if encoding not in ("float", "base64"):
+        raise BadRequest("encoding_format must be float or base64")
+    inputs = _inputs(fields)
+    features, tokens = await _encode(service, inputs, images=_are_images(inputs, fields.get("modality")))
+    write = _base64 if encoding == "base64" else numbers
+    return {
+        "object": "list",
+        "created": int(time.time()),
+        "model": _name(service),
+        "data": [{"object": "embedding", "index": i, "embedding": write(row)} for i, row in enumerate(features)],
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+
+
+def _inputs(fields: Mapping[str, Any]) -> list[str]:
+    """The texts and data URIs of a request.
+
+    Raises:
+        BadRequest: There are none, or they are something else.
+    """
+    if "messages" in fields:
+        return [_message_part(fields["messages"])]
+    given = fields.get("input")
+    inputs = [given] if isinstance(given, str) else given
+    if not isinstance(inputs, list) or not inputs:
+        raise BadRequest("input must be a text, or a list of texts")
+    if any(not isinstance(item, str) for item in inputs):
+        raise BadRequest("input must hold texts; token ids mean something else to every model")
+    if len(inputs) > _MOST_TEXTS:
+        raise BadRequest(f"input holds {len(inputs)} texts, of at most {_MOST_TEXTS}", status=413)
+    return inputs
+
+
+def _message_part(messages: object) -> str:
+    """The text or the image of a chat with one message of one part, in the way of vLLM."""
+    match messages:
+        case [{"content": str(text)}]:
+            return text
+        case [{"content": [{"type": "text", "text": str(text)}]}]:
+            return text
+        case [{"content": [{"type": "image_url", "image_url": {"url": str(url)}}]}]:
+            if not url.startswith(_DATA):
+                raise BadRequest("image_url is an address, and this server fetches none", "send a data URI")
+            return url
+    raise BadRequest("messages must hold one message with one text or one image_url: features are of one thing")
+
+
+def _are_images(inputs: Sequence[str], modality: object) -> bool:
+    if modality not in (None, "text", "image"):
+        raise BadRequest("modality must be text or image")
+    if modality is not None:
+        return modality == "image"
+    are = [text.startswith("data:image/") for text in inputs]
+    if any(are) and not all(are):
+        raise BadRequest("texts and images do not go into one request", "send two")
+    return all(are)
+
+
+async def _encode(service: "Service", inputs: Sequence[str], *, images: bool) -> tuple[Floats, int]:
+    """The features of texts or images (N, P), and how many tokens the texts have."""
+    if images:
+        if len(inputs) > service.settings.max_images:
+            raise BadRequest(f"there are {len(inputs)} images, of at most {service.settings.max_images}", status=413)
+        sources = [ImageSource(f"image {i}", data=decode_image(text)) for i, text in enumerate(inputs)]
+        return rows_of(await service.engine.features(sources)), 0
+    if any("\ud800" <= character <= "\udfff" for text in inputs for character in text):
+        raise BadRequest("input is not UTF-8 text")
+    features = await service.questions.encode_texts(inputs)
+    tokenizer = service.engine.model.checkpoint.tokenizer
+    return features, sum(len(encoding.ids) for encoding in tokenizer.encode(inputs))
+
+
+def _base64(features: Floats) -> str:
+    return base64.b64encode(np.ascontiguousarray(features, dtype="<f4").tobytes()).decode("ascii")

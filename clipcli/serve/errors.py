@@ -1,0 +1,48 @@
+"""What a server cannot do for a client, each with the status of its answer."""
+
+from clipcli.errors import ClipError
+
+
+class ServeError(ClipError):
+    """A request that is not answered.
+
+    Args:
+        message: What is wrong.
+        hint: What to do next.
+        status: Of the answer, in place of the usual one.
+    """
+
+    usual_status = 400
+
+    def __init__(self, message: str, hint: str | None = None, *, status: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.status = self.usual_status if status is None else status
+
+
+class BadRequest(ServeError):
+    """A request that is not understood, or not allowed."""
+
+
+class Full(ServeError):
+    """So much waits already that more would only wait too long."""
+
+    usual_status = 429
+    usual_hint = "try again later, or start the server with a larger `max_waiting`"
+
+
+class Stopping(ServeError):
+    """The server is being stopped."""
+
+    usual_status = 503
+
+
+class LibraryUnavailable(ServeError):
+    """The library cannot be read just now, or was replaced by one of another model."""
+
+    usual_status = 503
+
+
+class UpstreamError(ServeError):
+    """Another server that was asked did not answer."""
+
+    usual_status = 502

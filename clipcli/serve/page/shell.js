@@ -1,0 +1,15 @@
+// The command that gives the same result in a shell.
+
+export function quoted(word) {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+export function command(words) {
+  return ["clip", ...words.map(quoted)].join(" ");
+}
+
+// A text of a query with its weight; a caret of its own keeps its place behind a backslash.
+export function weighted(value, weight) {
+  const kept = value.replaceAll("^", "\\^");
+  return weight === 1 ? kept : `${kept}^${weight}`;
+}
