@@ -244,10 +244,7 @@ def _places(names: list[str] | None) -> "list[Path]":
     Raises:
         UsageError: There is none.
     """
-    import os
-
-    from clipcli.library.index.description import FILE_NAME
-    from clipcli.library.index.places import library_folder, library_over, named_libraries
+    from clipcli.library.index.places import find_library, named_libraries
 
     if not names:
         found = [place for place, _ in named_libraries()]
@@ -256,12 +253,8 @@ def _places(names: list[str] | None) -> "list[Path]":
         return found
     places = []
     for name in names:
-        path = os.path.expanduser(name)
-        is_library = os.path.isfile(os.path.join(path, FILE_NAME))
-        place = library_over(path) if os.path.isdir(path) and not is_library else None
+        place = find_library(name)
         if place is None:
-            place = library_folder(os.path.join(".", name) if is_library and os.sep not in name else name)
-        if not (place / FILE_NAME).is_file():
             raise UsageError(f"{name}: there is no library of this name or folder", hint="see `clip library list`")
         places.append(place)
     return places

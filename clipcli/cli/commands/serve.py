@@ -1,5 +1,6 @@
 """`clip serve`: a page for people and an API for programs, over a model that stays loaded."""
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,9 +36,9 @@ def serve(
     library: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|PATH",
+            metavar="NAME|FOLDER",
             envvar="CLIPCLI_LIBRARY",
-            help="Let clients search this library.",
+            help="Let clients search this library, or the one of this folder of images.",
             rich_help_panel=LIBRARY,
         ),
     ] = None,
@@ -63,7 +64,7 @@ def serve(
 
     \b
     clip serve --model demo
-    clip serve --library photos --label-set photo-subjects
+    clip serve --library ~/photos --label-set photo-subjects
     clip serve --host 0.0.0.0 --api-key-file key.txt --allow-host photos.local
     """  # noqa: D301 - \b keeps lines apart
     try:
@@ -96,9 +97,13 @@ def serve(
 
 
 def _library(access: "Access", name: str, no_update: bool) -> "Library":
-    from clipcli.library.index.places import library_folder
+    from clipcli.library.index.places import find_library, library_folder
 
-    library = access.open(library_folder(name))
+    place = find_library(name)
+    if place is None and os.path.isdir(os.path.expanduser(name)):
+        library = access.create([os.path.expanduser(name)], None)
+    else:
+        library = access.open(place or library_folder(name))
     access.bring_up(library, no_update=no_update)
     return library
 

@@ -57,6 +57,22 @@ def named_libraries() -> Iterator[tuple[Path, Description | ClipError]]:
             yield folder, error
 
 
+def find_library(name: str) -> Path | None:
+    """The library that a name, its own folder, or a folder of images stands for; None where there is none.
+
+    Raises:
+        UsageError: It cannot be a name.
+    """
+    path = os.path.expanduser(name)
+    if os.path.isfile(os.path.join(path, FILE_NAME)):
+        return Path(os.path.abspath(path))
+    covering = library_over(path) if os.path.isdir(path) else None
+    if covering is not None:
+        return covering
+    place = library_folder(name)
+    return place if (place / FILE_NAME).is_file() else None
+
+
 def library_over(folder: str) -> Path | None:
     """The named library that covers a folder: its own, or that of the closest folder above it."""
     path = os.path.realpath(folder)
