@@ -28,10 +28,12 @@ from clipcli.cli.options.output import (
     TagOutputOptions,
     TalkOptions,
     decide_format,
+    names_folder,
 )
-from clipcli.cli.options.panels import ACTIONS, INPUTS, LABELS, LIBRARY, MODEL, OUTPUT, QUERY, SCORING
+from clipcli.cli.options.panels import ACTIONS, INPUTS, LABELS, LIBRARY, MODEL, OUTPUT, QUERY, SCORING, SHARDS
 from clipcli.cli.options.query import FilterOptions, LibraryName, NoUpdate, QueryOptions
 from clipcli.cli.options.scoring import Scoring, ScoringName, Temperature, ThresholdOptions
+from clipcli.cli.options.shards import ShardOptions, TextColumn
 from clipcli.cli.options.sidecars import SidecarName, SidecarOptions
 from clipcli.cli.options.sorting import SortOptions, Undo
 from clipcli.cli.shell.expand import expand_options
@@ -45,6 +47,7 @@ __all__ = [
     "OUTPUT",
     "QUERY",
     "SCORING",
+    "SHARDS",
     "CalibrateOutputOptions",
     "CalibrationOptions",
     "DeviceName",
@@ -73,6 +76,7 @@ __all__ = [
     "RunOutputOptions",
     "Scoring",
     "ScoringName",
+    "ShardOptions",
     "SidecarName",
     "SidecarOptions",
     "SortOptions",
@@ -80,8 +84,10 @@ __all__ = [
     "TagOutputOptions",
     "TalkOptions",
     "Temperature",
+    "TextColumn",
     "ThresholdOptions",
     "Undo",
     "decide_format",
     "expand_options",
+    "names_folder",
 ]
