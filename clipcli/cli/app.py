@@ -14,6 +14,7 @@ from clipcli.cli.commands.doctor import doctor
 from clipcli.cli.commands.embed import embed
 from clipcli.cli.commands.evaluate import evaluate
 from clipcli.cli.commands.explain import explain
+from clipcli.cli.commands.filter import filter_scores
 from clipcli.cli.commands.labels import labels_app
 from clipcli.cli.commands.library import library_app
 from clipcli.cli.commands.models import models_app
@@ -42,6 +43,7 @@ app.command(cls=GroupedCommand, rich_help_panel=ASK)(explain)
 app.command(cls=GroupedCommand, rich_help_panel=FIND)(search)
 app.command(cls=GroupedCommand, rich_help_panel=FIND)(dedupe)
 app.command(cls=GroupedCommand, rich_help_panel=FIND)(embed)
+app.command("filter", cls=GroupedCommand, rich_help_panel=FIND)(filter_scores)
 app.add_typer(library_app, name="library", rich_help_panel=FIND)
 app.command("eval", cls=GroupedCommand, rich_help_panel=MEASURE)(evaluate)
 app.command(cls=GroupedCommand, rich_help_panel=MEASURE)(calibrate)
