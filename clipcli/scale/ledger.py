@@ -17,6 +17,7 @@ shard that brings down its workers is given up after a few, whoever starts them 
 
 import hashlib
 import json
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -124,7 +125,10 @@ class Ledger:
         prefix = f"{PRIVATE}/attempts/{shard.id}."
         noted = [int(name.removeprefix(prefix)) for name in self._folder.find(prefix)]
         for number in range(max(noted, default=0) + 1, self._tries + 1):
-            if self._folder.create(f"{prefix}{number}", dump({"time": round(time.time())}).encode()):
+            name = f"{prefix}{number}"
+            note = dump({"time": round(time.time()), "by": secrets.token_hex(8)}).encode()
+            # A note whose first writing was reported as an error, and tried again, is refused by itself.
+            if self._folder.create(name, note) or self._folder.read(name) == note:
                 return number
         return None
 
@@ -208,7 +212,8 @@ class Ledger:
 
     def _refuse_strangers(self) -> None:
         for name in self._folder.find():
-            if not name.startswith(f"{PRIVATE}/"):
+            # Unless another worker has begun the run, and done some of it, since this one looked.
+            if not name.startswith(f"{PRIVATE}/") and self._read(_RUN) is None:
                 raise UsageError(
                     f"{self._folder.path} holds {name}, and no run of this program was begun there",
                     hint="give an empty folder, or one that does not exist",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.torture import cache, campaign, checkpoints, images, library, manifests, sidecars
+from tests.torture import cache, campaign, checkpoints, images, library, manifests, shards, sidecars
 
 
 @pytest.mark.parametrize(
@@ -14,8 +14,9 @@ from tests.torture import cache, campaign, checkpoints, images, library, manifes
         (cache.trial, 30, 3),
         (library.trial, 4, 2),
         (checkpoints.trial, 40, 5),
+        (shards.trial, 150, 8),
     ],
-    ids=["sidecars", "manifests", "images", "cache", "library", "checkpoints"],
+    ids=["sidecars", "manifests", "images", "cache", "library", "checkpoints", "shards"],
 )
 def test_a_campaign_holds(trial: campaign.Trial, trials: int, kinds: int) -> None:
     tried = campaign.run(trial, trials=trials, seed=1)

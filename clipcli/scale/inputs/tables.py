@@ -38,7 +38,7 @@ class TableRows:
         """Read its rows."""
         shard = self._shard
         header = read_header(self._stream, shard) if shard.kind == "csv" else None
-        self._stream.seek(shard.start)
+        self._stream.seek(max(shard.start, header[2] if header is not None else 0))
         names: _Names | None = None if header is None else _Names(self._columns, shard, header[1])
         for number, (cells, _) in enumerate(_parsed(self._stream, shard, header), start=shard.first_row):
             if names is None:  # JSON: what a later object lacks is null

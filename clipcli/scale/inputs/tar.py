@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 _LONGEST_HEADER = 2**20
+# GNU tar's largest usual record (-b 2048) ends in less.
+_LONGEST_PADDING = 2**20 + _BLOCK
 _TEXT_FIELDS = ("txt", "text", "caption")
 _SKIPPED = frozenset((tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE))
 
@@ -205,8 +207,10 @@ class _Blocks:
 
     def finish(self) -> None:
         """Read what follows the first empty block: at least one more, and nothing else."""
-        rest = self.take(_BLOCK)
+        end, rest = self._at, self.take(_BLOCK)
         while rest:
+            if self._at - end > _LONGEST_PADDING:
+                raise self.damaged("more zeros follow than fill a record, as in a file that was not copied to its end")
             if rest.strip(b"\0"):
                 raise self.damaged("something follows the end of the archive, or a header was emptied")
             rest = self._stream.read(2**20)

@@ -84,6 +84,12 @@ def locate(path: str) -> tuple[Store, str]:
     return _generic(scheme), path
 
 
+def forget() -> None:
+    """Open stores anew when they are next needed: credentials or endpoints have changed."""
+    for opened in (_objects, _generic):
+        opened.cache_clear()
+
+
 @cache
 def _local() -> Store:
     from clipcli.scale.stores.local import LocalStore

@@ -115,7 +115,7 @@ class ObjectStore:
         import obstore
 
         with self._translated(key):
-            obstore.put(self._store, key, data)
+            obstore.put(self._store, key, data, use_multipart=False)
 
     def remove(self, key: str) -> None:
         """Remove an object."""
@@ -171,8 +171,8 @@ def _translated(scheme: str, bucket: str, key: str) -> Iterator[None]:
     name = f"{scheme}://{bucket}/{key}"
     try:
         yield
-    except exceptions.NotFoundError as error:
-        raise FileNotFoundError(f"{name}: no such object") from error
+    except (FileNotFoundError, exceptions.NotFoundError) as error:  # obstore raises Python's own, and says so nowhere
+        raise FileNotFoundError(f"{name}: no such object or bucket") from error
     except (exceptions.AlreadyExistsError, exceptions.PreconditionError, exceptions.NotSupportedError):
         raise
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
@@ -180,15 +180,15 @@ def _translated(scheme: str, bucket: str, key: str) -> Iterator[None]:
     except (exceptions.UnknownConfigurationKeyError, exceptions.InvalidPathError) as error:
         raise ClipError(f"{name}: {_first_line(error)}") from error
     except exceptions.BaseError as error:
-        if _lacks_credentials(str(error)):
+        if _lacks_credentials(str(error).replace(name, "").replace(key or name, "")):
             raise _refused(scheme, name, error) from error
         raise OSError(f"{name}: {_first_line(error)}") from error
 
 
 def _lacks_credentials(text: str) -> bool:
     """Whether a store was never asked, because nothing says who is asking."""
-    lowered = text.lower()
-    return any(word in lowered for word in ("169.254", "metadata.google", "instance metadata", "credential", "account"))
+    signs = ("169.254.169.254", "metadata.google.internal", "Account must be specified", "credential")
+    return any(sign in text for sign in signs)
 
 
 def _refused(scheme: str, name: str, error: Exception) -> ClipError:
