@@ -110,7 +110,7 @@ class Embed:
         Raises:
             UnsupportedModelError: It has a classification head.
         """
-        _refuse_head(model)
+        refuse_head(model)
         return partial(self._answer, model)
 
     def _answer(self, model: "Model", encodings: Encodings) -> Answers:
@@ -159,7 +159,7 @@ class ScorePairs:
         Raises:
             UnsupportedModelError: It has none.
         """
-        _refuse_head(model)
+        refuse_head(model)
         _ = model.checkpoint.text_tower
         return partial(self._answer, model)
 
@@ -238,7 +238,12 @@ def _answer_types(command: str) -> "dict[str, arrow.DataType]":
     return {"scores": entries("text", "cosine", "logit", "score")}
 
 
-def _refuse_head(model: "Model") -> None:
+def refuse_head(model: "Model") -> None:
+    """Refuse a model whose numbers are classes.
+
+    Raises:
+        UnsupportedModelError: It has a classification head.
+    """
     if model.class_names is not None:
         raise UnsupportedModelError(
             f"{model.checkpoint.id} has a classification head instead of features",

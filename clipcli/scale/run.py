@@ -1,5 +1,6 @@
 """A run over shards in one process: by itself, or as one of several that share the shards out."""
 
+import os
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from clipcli.scale.inputs.shard import Columns, Shard
 from clipcli.scale.layouts import layout_of, require_pyarrow
 from clipcli.scale.ledger import PRIVATE, TRIES, Counts, Ledger
 from clipcli.scale.questions import ScaleQuestion
-from clipcli.scale.stores import Folder
+from clipcli.scale.stores import Folder, is_uri
 from clipcli.scale.worker import Job, Report, Worker
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _begin(plan: Plan, model: "Model", share: Share) -> Begun:
         plan.question,
         columns,
         plan.layout,
-        plan.output,
+        plan.output if is_uri(plan.output) else os.path.abspath(plan.output),
         len(shards),
         plan.tries,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipcli.cli.options.panels import SHARDS
+from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
     from clipcli.scale.inputs.shard import Columns
@@ -66,6 +67,24 @@ class ShardOptions:
         bool, typer.Option("--retry-failed", help="Try shards again that were given up.", rich_help_panel=SHARDS)
     ] = False
 
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Work on a Ray cluster: HOST:PORT, auto for the one that runs here, or local for this machine.",
+            rich_help_panel=SHARDS,
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            UsageError: `--ray` and `--shards`, which both share out.
+        """
+        if self.ray is not None and self.shards is not None:
+            raise UsageError("--ray and --shards do not go together", hint="use one of them: both share shards out")
+
     def columns(self, text_column: str | None = None) -> "Columns":
         """Which columns are read."""
         from clipcli.scale.inputs.shard import Columns
@@ -82,5 +101,6 @@ class ShardOptions:
             "--image-column": self.image_column is not None,
             "--key-column": self.key_column is not None,
             "--retry-failed": self.retry_failed,
+            "--ray": self.ray is not None,
         }
         return [name for name, is_given in options.items() if is_given]

@@ -14,8 +14,9 @@ from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
+    from clipcli.api.model import Model
     from clipcli.scale.questions import ScaleQuestion
-    from clipcli.scale.run import Outcome
+    from clipcli.scale.run import Engine, Outcome
     from clipcli.scale.worker import Report
 
 _SHOWN_FAILURES = 5
@@ -86,7 +87,7 @@ def run_shards(
         typer.Exit: With `PARTIAL` if an image failed or a shard was given up.
     """
     from clipcli.cli.output.destination import check_folder
-    from clipcli.scale.run import InProcess, Plan, Share, run
+    from clipcli.scale.run import Plan, Share, run
     from clipcli.scale.stores import is_uri
 
     if not is_uri(output):
@@ -110,11 +111,22 @@ def run_shards(
         progress.images(0, None)
         started = time.monotonic()
         watcher = _Watcher(progress, quiet=quiet)
-        outcome = run(plan, engine, share, InProcess(engine), watcher)
+        outcome = run(plan, engine, share, _engine(shards.ray, engine), watcher)
     if not quiet:
         _say_summary(outcome, output, time.monotonic() - started, is_share=share.of > 1, told=watcher.told)
     if outcome.failed or outcome.counts.ok < outcome.counts.rows:
         raise typer.Exit(ExitStatus.PARTIAL)
+
+
+def _engine(ray: str | None, model: "Model") -> "Engine":
+    """What runs the workers: a cluster, or this process."""
+    if ray is not None:
+        from clipcli.scale.on_ray import OnRay
+
+        return OnRay(ray)
+    from clipcli.scale.run import InProcess
+
+    return InProcess(model)
 
 
 class _Watcher:
