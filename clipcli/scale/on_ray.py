@@ -7,10 +7,12 @@ clusters belong in private networks.
 """
 
 import os
+import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,7 +83,10 @@ class OnRay:
 
     def __init__(self, address: str) -> None:
         self._ray = _import_ray()
-        _connect(self._ray, address)
+        self._is_ours = not self._ray.is_initialized()
+        if self._is_ours:
+            with _own_signals():
+                _connect(self._ray, address)
 
     def __call__(self, begun: Begun, watcher: Watcher) -> Iterable[Report]:
         """Hand out shards until each is done or given up; one that was lost or failed goes to the end."""
@@ -93,6 +98,8 @@ class OnRay:
             raise
         finally:
             fleet.end()
+            if self._is_ours:
+                self._ray.shutdown()
 
     def _hand_out(self, fleet: "_Fleet", queue: deque[Shard], watcher: Watcher) -> Iterator[Report]:
         while queue or fleet.is_busy:
@@ -218,16 +225,26 @@ def _import_ray() -> Any:
     version = tuple(int(part) for part in ray.__version__.split(".")[:2])
     if version < _LEAST_VERSION:
         raise UsageError(
-            f"Ray {ray.__version__} is too old: older ones run what strangers send them",
+            f"version {ray.__version__} of Ray is too old: it runs what strangers send",
             hint="pip install 'ray>=2.60'",
             parameter="ray",
         )
     return ray
 
 
-def _connect(ray: Any, address: str) -> None:
-    if ray.is_initialized():
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the handlers of signals: Ray takes a request to stop for a crash."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def _connect(ray: Any, address: str) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address == LOCAL:
         options["include_dashboard"] = False
@@ -236,7 +253,7 @@ def _connect(ray: Any, address: str) -> None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ClipError(
             f"no Ray cluster at {address}: {str(error).partition(chr(10))[0]}",
-            hint='start one with `ray start --head`, or use `ray="local"`',
+            hint='start Ray on the head machine, or use `ray="local"`',
             parameter="ray",
             value=address,
         ) from error

@@ -133,14 +133,13 @@ def embed(
     model: ModelOptions,
     output: FeatureOutputOptions,
 ) -> None:
-    """Write the features of images or texts into a file, or one file per shard of a dataset.
+    """Write the features of images or texts into a file.
 
     \b
     clip embed ~/photos --output photos.npy --resume
-    clip embed ~/photos --format jsonl | jq -c '[.path, .features[0]]'
     clip embed --text "a dog" --text "a cat" --output words.npy
     clip embed ~/photos --layout clip-retrieval --output embeddings
-    clip embed 'data/{000..999}.tar' --output s3://bucket/features/ --keep-columns uid
+    clip embed 'data/*.tar' --output features/
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.cli.output.documents.features import open_features
     from clipcli.cli.output.sharded import is_sharded, run_shards

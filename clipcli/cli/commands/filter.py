@@ -37,13 +37,15 @@ def filter_scores(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Column of scores; default: cosine, clipscore, or the only number.",
+            help="Column of scores, if it is not called cosine or clipscore.",
             rich_help_panel=INPUTS,
         ),
     ] = None,
     key_column: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Column that names rows; default: uid or key.", rich_help_panel=INPUTS),
+        typer.Option(
+            metavar="NAME", help="Column that names rows, if it is not called uid or key.", rich_help_panel=INPUTS
+        ),
     ] = None,
     output: Annotated[
         str | None,
@@ -51,7 +53,7 @@ def filter_scores(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write to .npy (for DataComp's resharder), .parquet, or a list; default: a list on stdout.",
+            help="Write .npy (for DataComp's resharder), .parquet, or a list.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -59,11 +61,11 @@ def filter_scores(
         False
     ),
 ) -> None:
-    """Keep the best rows of a scored dataset: a share of them, or all from a score up.
+    """Keep the best rows of a scored dataset.
 
     \b
     clip filter scores/ --keep 0.3 --output uids.npy
-    clip filter s3://bucket/scores/ --min 0.28 --output kept.parquet
+    clip filter scores/ --min 0.28 --output kept.parquet
     clip filter scores/ --min 0.28 > keys.txt
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.cli.output.destination import check_destination

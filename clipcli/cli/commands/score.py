@@ -61,7 +61,7 @@ class PairOptions:
     ] = Metric.cosine
     score_column: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the column of scores; default: the metric.", rich_help_panel=SHARDS),
+        typer.Option(metavar="NAME", help="Name of the column of scores, if not the metric's.", rich_help_panel=SHARDS),
     ] = None
     layout: Annotated[PairLayout, typer.Option(help="Files as other programs read them.", rich_help_panel=SHARDS)] = (
         PairLayout.parquet
@@ -101,7 +101,7 @@ def score(
     clip score poster.png --text "a rock concert" --text "a wedding"
     clip score ~/photos --text "a sunset over the sea" --output sunsets.csv
     clip score ~/photos --text "a screenshot" --text "a photo" --sort-into sorted
-    clip score --pairs 's3://bucket/{000..999}.tar' --keep-columns uid --output scores/
+    clip score --pairs 'data/*.tar' --output scores/
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.answers.classify import ClassifyOptions
     from clipcli.cli.options.conflicts import refuse_conflicts

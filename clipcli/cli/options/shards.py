@@ -18,7 +18,7 @@ TextColumn = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Column of the caption, or field in a tar (default: txt, caption, text).",
+        help="Column of the caption, or field in a tar, if it has no usual name.",
         rich_help_panel=SHARDS,
     ),
 ]
@@ -44,7 +44,7 @@ class ShardOptions:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Column of the image, or field in a tar (default: the usual names).",
+            help="Column of the image, or field in a tar, if it has no usual name.",
             rich_help_panel=SHARDS,
         ),
     ] = None
@@ -52,7 +52,7 @@ class ShardOptions:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Column that names each row (default: key, uid, id, or the path).",
+            help="Column that names each row, if not key, uid, id or the path.",
             rich_help_panel=SHARDS,
         ),
     ] = None

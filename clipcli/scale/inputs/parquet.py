@@ -29,7 +29,7 @@ def open_parquet(stream: BinaryIO, name: str) -> Any:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise UsageError("Parquet needs pyarrow", hint="pip install 'clipcli[parquet]'") from error
+        raise UsageError("a Parquet file needs pyarrow", hint="pip install 'clipcli[parquet]'") from error
     try:
         return parquet.ParquetFile(stream)
     except arrow.ArrowInvalid as error:

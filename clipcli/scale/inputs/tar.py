@@ -123,7 +123,7 @@ def _samples(files: Iterator[tuple[str, bytes | ImageError]], shard: Shard) -> I
             if key in seen:
                 raise ShardError(
                     f"{shard.uri}: the files of {key} do not lie side by side, or the key is used twice",
-                    hint="write the tar again with its files in the order of their names: tar --sort=name",
+                    hint="write the tar again with its files in the order of their names",
                 ) from None
             seen.add(key)
             current, sample = key, Sample()
