@@ -14,8 +14,7 @@ import numpy as np
 from clipcli.errors import ClipError, UsageError
 from clipcli.scale.inputs.find import find_shards, is_pattern
 from clipcli.scale.inputs.parquet import open_parquet
-from clipcli.scale.ledger import PRIVATE
-from clipcli.scale.stores import locate
+from clipcli.scale.stores import PRIVATE, locate
 from clipcli.scoring import Floats
 
 if TYPE_CHECKING:

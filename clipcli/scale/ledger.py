@@ -26,11 +26,10 @@ from typing import Any
 from clipcli.errors import ClipError, UsageError
 from clipcli.files import dump
 from clipcli.scale.inputs.shard import Shard
-from clipcli.scale.stores import Folder
+from clipcli.scale.stores import PRIVATE, Folder
 
 SCHEMA = "clipcli.scale/1"
 TRIES = 3
-PRIVATE = ".clip"
 _RUN, _SUCCESS = f"{PRIVATE}/run.json", "_SUCCESS"
 
 Settings = Mapping[str, Any]

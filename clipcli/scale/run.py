@@ -10,9 +10,9 @@ from clipcli.errors import ClipError, UsageError
 from clipcli.scale.inputs.divide import ROWS_PER_SHARD, divide
 from clipcli.scale.inputs.shard import Columns, Shard
 from clipcli.scale.layouts import layout_of, require_pyarrow
-from clipcli.scale.ledger import PRIVATE, TRIES, Counts, Ledger
+from clipcli.scale.ledger import TRIES, Counts, Ledger
 from clipcli.scale.questions import ScaleQuestion
-from clipcli.scale.stores import Folder, is_uri
+from clipcli.scale.stores import PRIVATE, Folder, is_uri
 from clipcli.scale.worker import Job, Report, Worker
 
 if TYPE_CHECKING:

@@ -13,6 +13,9 @@ from typing import BinaryIO, Protocol
 
 from clipcli.errors import UsageError
 
+PRIVATE = ".clip"
+"""The folder of a run's books; what is not whole yet lies there too, on a disk."""
+
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _OBJECT_SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az"}
 

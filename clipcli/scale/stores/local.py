@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from clipcli.errors import ClipError
-from clipcli.scale.stores import Status
+from clipcli.scale.stores import PRIVATE, Status
 
 # Nothing that is tried again helps against these.
 _LASTING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR)
@@ -86,7 +86,9 @@ def _walk(folder: str) -> Iterator[str]:
 
 @contextmanager
 def _writing(key: str) -> Iterator[str]:
-    """The name of a temporary file in the folder of another, which is made if need be.
+    """The name of a temporary file on the disk of another, whose folder is made if need be.
+
+    It lies among a run's books: what a killed worker leaves there is in nobody's way.
 
     Raises:
         ClipError: The disk is full, or the folder may not be written to.
@@ -95,7 +97,9 @@ def _writing(key: str) -> Iterator[str]:
     try:
         folder, name = os.path.split(key)
         os.makedirs(folder, exist_ok=True)
-        temporary = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}.tmp")
+        books = (os.path.join(parent, PRIVATE) for parent in Path(key).parents)
+        scratch = next((place for place in books if os.path.isdir(place)), folder)
+        temporary = os.path.join(scratch, f".{name[:100]}.{secrets.token_hex(8)}.tmp")
         yield temporary
     except OSError as error:
         if error.errno not in _LASTING:
