@@ -8,6 +8,7 @@ clusters belong in private networks.
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections import deque
@@ -28,7 +29,7 @@ _MOST_CPUS = 16
 _SHARDS_AHEAD = 2
 # A thread of each worker that hears while the other works.
 _CONTROL = "control"
-_LOOK_AGAIN_S, _DRAIN_S = 5.0, 25.0
+_LOOK_AGAIN_S, _DRAIN_S, _REACH_S = 5.0, 25.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +250,11 @@ def _connect(ray: Any, address: str) -> None:
     if address == LOCAL:
         options["include_dashboard"] = False
     try:
+        if address not in (LOCAL, "auto"):
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()  # Ray waits for minutes
         ray.init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ClipError(
             f"no Ray cluster at {address}: {str(error).partition(chr(10))[0]}",
             hint='start Ray on the head machine, or use `ray="local"`',

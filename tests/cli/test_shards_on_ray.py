@@ -61,5 +61,6 @@ def test_machines_and_drivers_come_and_go(
 def test_a_cluster_that_is_not_there(clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_tars(tmp_path, 1, 1)
-    done = clip("embed", "00.tar", "-o", "out/", "--ray", "127.0.0.1:1")
-    assert done.status == 1 and "--ray" in done.stderr
+    for address in ("127.0.0.1:1", "nowhere", "ray://127.0.0.1:1"):
+        done = clip("embed", "00.tar", "-o", "out/", "--ray", address)
+        assert done.status == 1 and address in done.stderr
