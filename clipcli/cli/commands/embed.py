@@ -142,23 +142,11 @@ def embed(
     clip embed 'data/*.tar' --output features/
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.cli.output.documents.features import open_features
-    from clipcli.cli.output.sharded import is_sharded, run_shards
+    from clipcli.cli.output.sharded import is_sharded
 
     only_files = {"--text": text, "--texts": texts, "--format": output.format is not FeatureFormat.auto}
     if is_sharded(inputs, output.output, shards, only_files) and output.output is not None:
-        from clipcli.scale.questions import Embed
-
-        run_shards(
-            Embed(output.stored.value, with_text=text_column is not None),
-            inputs,
-            shards,
-            model,
-            output.output,
-            layout="parquet" if output.layout is Layout.plain else output.layout.value,
-            text_column=text_column,
-            quiet=output.quiet,
-            no_progress=output.no_progress,
-        )
+        _embed_shards(inputs, shards, text_column, model, output, output.output)
         return
     of_texts = bool(text or texts)
     if of_texts and (inputs.images or inputs.from_file):
@@ -184,6 +172,31 @@ def embed(
             failed = _write_images(engine, _pending(sources, done), sink, output)
     if failed:
         raise typer.Exit(ExitStatus.PARTIAL)
+
+
+def _embed_shards(
+    inputs: InputOptions,
+    shards: ShardOptions,
+    text_column: str | None,
+    model: ModelOptions,
+    output: FeatureOutputOptions,
+    folder: str,
+) -> None:
+    """Write one file per shard."""
+    from clipcli.cli.output.sharded import run_shards
+    from clipcli.scale.questions import Embed
+
+    run_shards(
+        Embed(output.stored.value, with_text=text_column is not None),
+        inputs,
+        shards,
+        model,
+        folder,
+        layout="parquet" if output.layout is Layout.plain else output.layout.value,
+        text_column=text_column,
+        quiet=output.quiet,
+        no_progress=output.no_progress,
+    )
 
 
 def _write_texts(engine: "Model", words: Sequence[str], sink: "FeatureSink") -> None:
