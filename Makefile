@@ -46,7 +46,7 @@ readme: setup
 	$(BIN)/python man/readme.py
 
 lint-man:
-	cd man && mandoc -Tlint -Wwarning *.[15]
+	cd man && mandoc -Tlint -Wwarning *.[157]
 
 clean:
 	rm -rf .venv dist build

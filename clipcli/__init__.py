@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from clipcli.labels.library import find_label_set
     from clipcli.library.report.panels import draw_maps
     from clipcli.results import Classification, Failure, Hit, ImageTextScores, Prediction, Tag, TaggedImage, TextScore
+    from clipcli.scale.batch import BatchEncoder
 
 __version__ = "0.1.0"
 
 # The folders here are rooms that import downwards only; CONTRIBUTING.md has their plan.
 _HOMES = {
+    "BatchEncoder": "clipcli.scale.batch",
     "Classification": "clipcli.results",
     "ClassifyOptions": "clipcli.answers.classify",
     "ExplainOptions": "clipcli.answers.maps",
@@ -63,6 +65,7 @@ _HOMES = {
     "load": "clipcli.api.load",
 }
 __all__ = [
+    "BatchEncoder",
     "Classification",
     "ClassifyOptions",
     "ExplainOptions",

@@ -72,7 +72,7 @@ def pages() -> dict[str, str]:
     Raises:
         ValueError: `options.mdoc` speaks of what does not exist.
     """
-    made = {path.name: path.read_text(encoding="utf-8") for path in MAN.glob("*.[15]")}
+    made = {path.name: path.read_text(encoding="utf-8") for path in MAN.glob("*.[157]")}
     for words, command in commands().items():
         if len(words) <= 1:
             made.setdefault("-".join(("clip", *words)) + ".1", _skeleton(words, command))

@@ -14,6 +14,7 @@ from clipcli.cli.commands.doctor import doctor
 from clipcli.cli.commands.embed import embed
 from clipcli.cli.commands.evaluate import evaluate
 from clipcli.cli.commands.explain import explain
+from clipcli.cli.commands.filter import filter_scores
 from clipcli.cli.commands.labels import labels_app
 from clipcli.cli.commands.library import library_app
 from clipcli.cli.commands.models import models_app
@@ -35,7 +36,7 @@ app = typer.Typer(
     clip classify img.jpg --labels cat,dog --model demo
     """,
 )
-ASK, FIND, MEASURE, MANAGE = "Ask", "Find", "Measure", "Manage"
+ASK, FIND, MEASURE, SERVE, MANAGE = "Ask", "Find", "Measure", "Serve", "Manage"
 app.command(cls=GroupedCommand, rich_help_panel=ASK)(classify)
 app.command(cls=GroupedCommand, rich_help_panel=ASK)(score)
 app.command(cls=GroupedCommand, rich_help_panel=ASK)(tag)
@@ -43,11 +44,12 @@ app.command(cls=GroupedCommand, rich_help_panel=ASK)(explain)
 app.command(cls=GroupedCommand, rich_help_panel=FIND)(search)
 app.command(cls=GroupedCommand, rich_help_panel=FIND)(dedupe)
 app.command(cls=GroupedCommand, rich_help_panel=FIND)(embed)
+app.command("filter", cls=GroupedCommand, rich_help_panel=FIND)(filter_scores)
 app.add_typer(library_app, name="library", rich_help_panel=FIND)
-app.command(cls=GroupedCommand, rich_help_panel=FIND)(serve)
 app.command("eval", cls=GroupedCommand, rich_help_panel=MEASURE)(evaluate)
 app.command(cls=GroupedCommand, rich_help_panel=MEASURE)(calibrate)
 app.command(cls=GroupedCommand, rich_help_panel=MEASURE)(bench)
+app.command(cls=GroupedCommand, rich_help_panel=SERVE)(serve)
 app.add_typer(labels_app, name="labels", rich_help_panel=MANAGE)
 app.add_typer(models_app, name="models", rich_help_panel=MANAGE)
 app.add_typer(cache_app, name="cache", rich_help_panel=MANAGE)

@@ -62,7 +62,7 @@ def test_the_bare_command_is_one_screen_with_a_first_example(clip: Clip) -> None
     assert page.index("clip classify img.jpg --labels cat,dog") < page.index("\nAsk ") < page.index("Options:")
     rows = re.findall(r"^(\w*) +(\w+)  +\S", page.partition("--model demo\n")[2], re.MULTILINE)
     assert sorted(name for _, name in rows) == sorted({path[0] for path in TREE if path})
-    assert [title for title, _ in rows if title] == ["Ask", "Find", "Measure", "Manage"]
+    assert [title for title, _ in rows if title] == ["Ask", "Find", "Measure", "Serve", "Manage"]
 
 
 def test_options_stand_in_their_groups(clip: Clip) -> None:

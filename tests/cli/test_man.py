@@ -11,7 +11,7 @@ import pytest
 from clipcli.errors import ExitStatus
 from man import generate
 
-PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(generate.MAN.glob("*.[15]"))}
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(generate.MAN.glob("*.[157]"))}
 COMMANDS = generate.commands()
 ROOT = Path(__file__).parents[2]
 
@@ -67,9 +67,11 @@ def properties(node: Any) -> Iterator[str]:
 
 
 def test_every_document_has_its_schema() -> None:
-    """All but the manifest of a sorting and the description of a library, which are for this program alone."""
+    """All but those for this program alone: a sorting's manifest, a library's description, the books of a run."""
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "clipcli").rglob("*.py"))
-    named = set(re.findall(r"\bclipcli\.[a-z_]+/\d+\b", sources)) - {"clipcli.sorted/1", "clipcli.library/1"}
+    named = set(re.findall(r"\bclipcli\.[a-z_]+/\d+\b", sources)) - {
+        *("clipcli.sorted/1", "clipcli.library/1", "clipcli.scale/1")
+    }
     described = {path: json.loads(path.read_text())["properties"] for path in generate.SCHEMAS.glob("*.json")}
     assert {path.stem.replace("-", "/") for path in described} == named
     for path, fields in described.items():

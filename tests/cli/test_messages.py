@@ -24,6 +24,7 @@ from man import generate
 from tests.cli.conftest import Clip, Program
 from tests.helpers import messages
 from tests.helpers.scenes import scene
+from tests.helpers.shards import tar_bytes
 
 LABELS = ("-l", "cat,dog")
 BLOCKS = re.compile("[\u2500-\u259f⠀-⣿]")
@@ -366,6 +367,11 @@ def test_examples_run_as_they_are_printed(
     for number, place in enumerate(("grades/A", "grades/B", "my-pets/cat", "my-pets/dog")):
         Path(place).mkdir(parents=True)
         scene(number).save(Path(place) / "1.png")
+    (tmp_path / "data").mkdir()
+    files = [(f"{'0' * 32}.{field}", data) for field, data in (("png", image), ("txt", b"a cat"))]
+    (tmp_path / "data" / "0.tar").write_bytes(tar_bytes(files))
+    if example.startswith("clip filter"):
+        assert clip("score", "--pairs", "data/0.tar", "--output", "scores/").status == 0
     for name in ("archive", "work"):
         if f"--library {name}" in example or f"info {name}" in example:
             assert clip("library", "create", home / "photos", "--library", name).status == 0

@@ -35,6 +35,8 @@ from man import generate, readme
 from tests.helpers.hub_server import HubServer
 from tests.helpers.scenes import scene
 from tests.helpers.schemas import check_rows
+from tests.helpers.shards import rows_of as shard_rows
+from tests.helpers.shards import write_tars
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -154,6 +156,8 @@ def home(tmp_path: Path, endpoint: str, programs: Path, features: Path) -> Home:
     for number, place in enumerate(("grades/A", "grades/B", "my-pets/cat", "my-pets/dog")):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         scene(number).save(tmp_path / place / "1.jpg")
+    (tmp_path / "data").mkdir()
+    write_tars(tmp_path / "data", 2, 3)
     (tmp_path / "my-labels.txt").write_text("cat\ndog\ncar\n")
     settings = {
         "HOME": str(tmp_path),
@@ -185,6 +189,11 @@ def check_found(home: Home, out: str) -> None:
     assert {Path(row["path"]).name for row in rows} == {name for name in KINDS if name.endswith(".jpg")}
     assert out.splitlines() == [row["path"] for row in rows if row["label"] == "car"]
     assert f"{home.folder}/photos/car.jpg" in out.splitlines()
+
+
+def check_shards(home: Home, out: str) -> None:
+    assert len(shard_rows(home.folder / "features")) == 6
+    assert (home.folder / "kept.parquet").exists()
 
 
 def check_cats(home: Home, out: str) -> None:
@@ -244,6 +253,7 @@ RECIPES: dict[str, Callable[[Home, str], None]] = {
     "Whatever find finds": check_found,
     "Do something with each image of one kind": check_cats,
     "The images that fit a text best": check_ranking,
+    "Datasets of shards": check_shards,
     "Sort images into folders, and back": check_sorting,
     "A spreadsheet": check_spreadsheet,
     "Keywords for photo programs": check_sidecars,
@@ -300,7 +310,7 @@ def test_what_is_not_run_exists(page: str) -> None:
         source = Path(found.origin).read_text(encoding="utf-8")
         assert [option for option in re.findall(r"--[a-z-]+", rest) if f'"{option}"' not in source] == []
     for name in re.findall(r"`man ([a-z-]+)`", page):
-        assert name in {path.stem for path in generate.MAN.glob("*.[15]")}, name
+        assert name in {path.stem for path in generate.MAN.glob("*.[157]")}, name
 
 
 @pytest.mark.parametrize("page", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])

@@ -51,7 +51,7 @@ def test_help_lists_options_in_their_groups() -> None:
 def test_help_of_the_commands_has_the_groups_of_the_contract(command: str) -> None:
     help = CliRunner().invoke(app, [command, "--help"]).stdout
     groups = [line.rstrip(":") for line in help.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert groups == ["Examples", "Labels", "Inputs", "Scoring", "Sorting", "Model", "Output", "Options"]
+    assert groups == ["Examples", "Labels", "Inputs", "Scoring", "Sorting", "Shards", "Model", "Output", "Options"]
     assert all(len(line) <= 80 for line in help.splitlines())
     assert "\\b" not in help
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.torture import cache, campaign, checkpoints, images, library, manifests, server, sidecars
+from tests.torture import cache, campaign, checkpoints, images, library, manifests, server, shards, sidecars
 
 
 @pytest.mark.parametrize(
@@ -15,8 +15,9 @@ from tests.torture import cache, campaign, checkpoints, images, library, manifes
         (library.trial, 4, 2),
         (checkpoints.trial, 40, 5),
         (server.trial, 150, 10),
+        (shards.trial, 150, 8),
     ],
-    ids=["sidecars", "manifests", "images", "cache", "library", "checkpoints", "server"],
+    ids=["sidecars", "manifests", "images", "cache", "library", "checkpoints", "server", "shards"],
 )
 def test_a_campaign_holds(trial: campaign.Trial, trials: int, kinds: int) -> None:
     tried = campaign.run(trial, trials=trials, seed=1)

@@ -15,6 +15,7 @@ from clipcli.cli.options import (
     RunOutputOptions,
     Scoring,
     ScoringName,
+    ShardOptions,
     SortOptions,
     Temperature,
     expand_options,
@@ -74,6 +75,7 @@ def classify(
     labels: LabelOptions,
     answer: AnswerOptions,
     sorting: SortOptions,
+    shards: ShardOptions,
     model: ModelOptions,
     output: RunOutputOptions,
 ) -> None:
@@ -89,11 +91,19 @@ def classify(
     from clipcli.api.questions import no_labels
     from clipcli.cli.options.conflicts import refuse_conflicts
     from clipcli.cli.output.runner import Runner
+    from clipcli.cli.output.sharded import is_sharded, only_files, run_shards
 
     refuse_conflicts(inputs, sorting, output)
+    sharded = is_sharded(inputs, output.output, shards, only_files(output, sorting))
     question = ClassifyQuestion(labels, answer, quiet=output.quiet)
     if not question.has_labels and hub.find_checkpoint(model.model or hub.default_model()):
         raise no_labels()  # said before a download: none of the published checkpoints has classes of its own
+    if sharded and output.output is not None:
+        from clipcli.scale.questions import Ask
+
+        ask = Ask("classify", question)
+        run_shards(ask, inputs, shards, model, output.output, quiet=output.quiet, no_progress=output.no_progress)
+        return
     Runner(question, inputs, model, output, sorting).run()
 
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcli.cli.options import LABELS, OUTPUT, InputOptions, ModelOptions, expand_options
+from clipcli.cli.options import (
+    LABELS,
+    OUTPUT,
+    InputOptions,
+    ModelOptions,
+    ShardOptions,
+    TextColumn,
+    expand_options,
+    names_folder,
+)
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus, UsageError
@@ -50,7 +59,9 @@ class FeatureOutputOptions:
 
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write to a file, not stdout.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--output", "-o", metavar="FILE|DIR/", help="Write to a file, not stdout.", rich_help_panel=OUTPUT
+        ),
     ] = None
     format: Annotated[
         FeatureFormat,
@@ -82,6 +93,8 @@ class FeatureOutputOptions:
         """
         from clipcli.cli.output.destination import check_destination, check_folder
 
+        if names_folder(self.output):
+            return
         if self.layout is Layout.clip_retrieval:
             if self.output is None:
                 raise UsageError("--layout clip-retrieval needs --output DIR", hint="name a folder for the files")
@@ -115,6 +128,8 @@ def embed(
     texts: Annotated[
         str | None, typer.Option(metavar="FILE", help="Texts from a file, one per line.", rich_help_panel=LABELS)
     ] = None,
+    shards: ShardOptions,
+    text_column: TextColumn = None,
     model: ModelOptions,
     output: FeatureOutputOptions,
 ) -> None:
@@ -122,12 +137,17 @@ def embed(
 
     \b
     clip embed ~/photos --output photos.npy --resume
-    clip embed ~/photos --format jsonl | jq -c '[.path, .features[0]]'
     clip embed --text "a dog" --text "a cat" --output words.npy
     clip embed ~/photos --layout clip-retrieval --output embeddings
+    clip embed 'data/*.tar' --output features/
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.cli.output.documents.features import open_features
+    from clipcli.cli.output.sharded import is_sharded
 
+    only_files = {"--text": text, "--texts": texts, "--format": output.format is not FeatureFormat.auto}
+    if is_sharded(inputs, output.output, shards, only_files) and output.output is not None:
+        _embed_shards(inputs, shards, text_column, model, output, output.output)
+        return
     of_texts = bool(text or texts)
     if of_texts and (inputs.images or inputs.from_file):
         raise UsageError("images and texts do not go into one file", hint="run it twice, with two files")
@@ -152,6 +172,31 @@ def embed(
             failed = _write_images(engine, _pending(sources, done), sink, output)
     if failed:
         raise typer.Exit(ExitStatus.PARTIAL)
+
+
+def _embed_shards(
+    inputs: InputOptions,
+    shards: ShardOptions,
+    text_column: str | None,
+    model: ModelOptions,
+    output: FeatureOutputOptions,
+    folder: str,
+) -> None:
+    """Write one file per shard."""
+    from clipcli.cli.output.sharded import run_shards
+    from clipcli.scale.questions import Embed
+
+    run_shards(
+        Embed(output.stored.value, with_text=text_column is not None),
+        inputs,
+        shards,
+        model,
+        folder,
+        layout="parquet" if output.layout is Layout.plain else output.layout.value,
+        text_column=text_column,
+        quiet=output.quiet,
+        no_progress=output.no_progress,
+    )
 
 
 def _write_texts(engine: "Model", words: Sequence[str], sink: "FeatureSink") -> None:

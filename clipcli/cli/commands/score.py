@@ -1,19 +1,24 @@
 """`clip score`: how well each text fits each image."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clipcli.cli.options import (
     LABELS,
+    SHARDS,
     InputOptions,
     ModelOptions,
     RunOutputOptions,
     Scoring,
     ScoringName,
+    ShardOptions,
     SortOptions,
     Temperature,
+    TextColumn,
     expand_options,
 )
 from clipcli.cli.output.shapes import SCORED
@@ -28,6 +33,52 @@ _EXAMPLE = 'use --text "a rock concert", once or several times'
 _LONGEST_FOLDER_BYTES = 200
 
 
+class Metric(StrEnum):
+    """How well an image fits its caption."""
+
+    cosine = "cosine"
+    clipscore = "clipscore"
+
+
+class PairLayout(StrEnum):
+    """Which files scores of pairs are written to."""
+
+    parquet = "parquet"
+    datacomp = "datacomp"
+    laion = "laion"
+
+
+@dataclass(frozen=True, slots=True)
+class PairOptions:
+    """Scores of images against their own captions."""
+
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Score each image against its own caption.", rich_help_panel=SHARDS)
+    ] = False
+    text_column: TextColumn = None
+    metric: Annotated[
+        Metric, typer.Option(help="cosine, or clipscore: 2.5 max(cosine, 0).", rich_help_panel=SHARDS)
+    ] = Metric.cosine
+    score_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the column of scores, if not the metric's.", rich_help_panel=SHARDS),
+    ] = None
+    layout: Annotated[PairLayout, typer.Option(help="Files as other programs read them.", rich_help_panel=SHARDS)] = (
+        PairLayout.parquet
+    )
+
+    @property
+    def given(self) -> list[str]:
+        """Options that mean something only beside `--pairs`, as far as they were given."""
+        options = {
+            "--text-column": self.text_column is not None,
+            "--metric": self.metric is not Metric.cosine,
+            "--score-column": self.score_column is not None,
+            "--layout": self.layout is not PairLayout.parquet,
+        }
+        return [name for name, is_given in options.items() if is_given]
+
+
 @expand_options
 def score(
     inputs: InputOptions,
@@ -39,6 +90,8 @@ def score(
     scoring: Scoring = ScoringName.auto,
     temperature: Temperature = None,
     sorting: SortOptions,
+    pairs: PairOptions,
+    shards: ShardOptions,
     model: ModelOptions,
     output: RunOutputOptions,
 ) -> None:
@@ -48,17 +101,60 @@ def score(
     clip score poster.png --text "a rock concert" --text "a wedding"
     clip score ~/photos --text "a sunset over the sea" --output sunsets.csv
     clip score ~/photos --text "a screenshot" --text "a photo" --sort-into sorted
+    clip score --pairs 'data/*.tar' --output scores/
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.answers.classify import ClassifyOptions
     from clipcli.cli.options.conflicts import refuse_conflicts
     from clipcli.cli.output.runner import Runner
+    from clipcli.cli.output.sharded import is_sharded, only_files, run_shards
 
     refuse_conflicts(inputs, sorting, output)
+    files = only_files(output, sorting)
+    if pairs.pairs:
+        _score_pairs(pairs, inputs, shards, model, output, {**files, "--text": text, "--temperature": temperature})
+        return
+    if pairs.given:
+        raise UsageError(f"{pairs.given[0]} needs --pairs", hint="add it, or leave the option out")
+    sharded = is_sharded(inputs, output.output, shards, files)
     texts = _checked(text or [])
     if sorting.sort_into is not None:
         _check_folders(texts)
     options = ClassifyOptions(scoring=scoring.value, temperature=temperature)
-    Runner(ScoreQuestion(texts, options), inputs, model, output, sorting).run()
+    question = ScoreQuestion(texts, options)
+    if sharded and output.output is not None:
+        from clipcli.scale.questions import Ask
+
+        ask = Ask("score", question)
+        run_shards(ask, inputs, shards, model, output.output, quiet=output.quiet, no_progress=output.no_progress)
+        return
+    Runner(question, inputs, model, output, sorting).run()
+
+
+def _score_pairs(
+    pairs: PairOptions,
+    inputs: InputOptions,
+    shards: ShardOptions,
+    model: ModelOptions,
+    output: RunOutputOptions,
+    only_files: Mapping[str, object],
+) -> None:
+    """Score each image against its own caption."""
+    from clipcli.cli.output.sharded import is_sharded, run_shards
+    from clipcli.scale.questions import ScorePairs
+
+    if not is_sharded(inputs, output.output, shards, only_files) or output.output is None:
+        raise UsageError("--pairs needs --output FOLDER/ or URI/", hint="add --output scores/ (note the slash)")
+    run_shards(
+        ScorePairs(pairs.metric.value, pairs.score_column),
+        inputs,
+        shards,
+        model,
+        output.output,
+        layout=pairs.layout.value,
+        text_column=pairs.text_column,
+        quiet=output.quiet,
+        no_progress=output.no_progress,
+    )
 
 
 class ScoreQuestion:

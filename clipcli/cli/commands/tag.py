@@ -10,6 +10,7 @@ from clipcli.cli.options import (
     InputOptions,
     LabelOptions,
     ModelOptions,
+    ShardOptions,
     SidecarOptions,
     SortOptions,
     TagOutputOptions,
@@ -40,6 +41,7 @@ def tag(
     sidecars: SidecarOptions,
     sorting: SortOptions,
     calibration: CalibrationOptions,
+    shards: ShardOptions,
     model: ModelOptions,
     output: TagOutputOptions,
     undo: Undo = None,
@@ -68,6 +70,20 @@ def tag(
         remove_tags(inputs, labels, sidecars, dry_run=sorting.dry_run, quiet=output.quiet)
         return
     question = TagQuestion(labels, thresholds)
+    from clipcli.cli.output.sharded import is_sharded, only_files, run_shards
+
+    files = {
+        **only_files(output, sorting),
+        "--write-sidecars": sidecars.write_sidecars,
+        "--calibrate": calibration.calibrate,
+        "--format exiftool": output.is_exiftool,
+    }
+    if is_sharded(inputs, output.output, shards, files) and output.output is not None:
+        from clipcli.scale.questions import Ask
+
+        ask = Ask("tag", question)
+        run_shards(ask, inputs, shards, model, output.output, quiet=output.quiet, no_progress=output.no_progress)
+        return
     if calibration.calibrate is not None and calibration.calibrate_into is not None:
         _calibrate(question, calibration.calibrate, calibration.calibrate_into, inputs, model, output)
         return

@@ -28,11 +28,13 @@ from clipcli.cli.options.output import (
     TagOutputOptions,
     TalkOptions,
     decide_format,
+    names_folder,
 )
-from clipcli.cli.options.panels import ACTIONS, INPUTS, LABELS, LIBRARY, MODEL, OUTPUT, QUERY, SCORING
+from clipcli.cli.options.panels import ACTIONS, INPUTS, LABELS, LIBRARY, MODEL, OUTPUT, QUERY, SCORING, SHARDS
 from clipcli.cli.options.query import FilterOptions, LibraryName, NoUpdate, QueryOptions
 from clipcli.cli.options.scoring import Scoring, ScoringName, Temperature, ThresholdOptions
 from clipcli.cli.options.serving import ServeOptions
+from clipcli.cli.options.shards import ShardOptions, TextColumn
 from clipcli.cli.options.sidecars import SidecarName, SidecarOptions
 from clipcli.cli.options.sorting import SortOptions, Undo
 from clipcli.cli.shell.expand import expand_options
@@ -46,6 +48,7 @@ __all__ = [
     "OUTPUT",
     "QUERY",
     "SCORING",
+    "SHARDS",
     "CalibrateOutputOptions",
     "CalibrationOptions",
     "DeviceName",
@@ -75,6 +78,7 @@ __all__ = [
     "Scoring",
     "ScoringName",
     "ServeOptions",
+    "ShardOptions",
     "SidecarName",
     "SidecarOptions",
     "SortOptions",
@@ -82,8 +86,10 @@ __all__ = [
     "TagOutputOptions",
     "TalkOptions",
     "Temperature",
+    "TextColumn",
     "ThresholdOptions",
     "Undo",
     "decide_format",
     "expand_options",
+    "names_folder",
 ]

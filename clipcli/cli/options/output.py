@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -37,6 +37,11 @@ def names_format(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in _BY_SUFFIX
 
 
+def names_folder(output: str | None) -> bool:
+    """Whether an output is a folder of a run over shards: it ends in a slash, or it is a URI."""
+    return output is not None and (output.endswith("/") or "://" in output)
+
+
 def decide_format(format: Format, output: str | None) -> Format:
     """What `auto` means: the format that the file's suffix names, a table for people, JSON Lines for programs."""
     if format is not Format.auto:
@@ -50,7 +55,13 @@ def decide_format(format: Format, output: str | None) -> Format:
 
 @dataclass(frozen=True, slots=True)
 class FormatOptions:
-    """In which form results are printed, and where."""
+    """In which form results are printed, and where.
+
+    Attributes:
+        takes_folders: Whether `--output` may name a folder, for a run over shards.
+    """
+
+    takes_folders: ClassVar[bool] = False
 
     format: Annotated[
         Format,
@@ -78,7 +89,8 @@ class FormatOptions:
 
         if self.json and self.format not in (Format.auto, Format.json):
             raise UsageError(f"--json and --format {self.format} do not go together", hint="use one of them")
-        check_destination(self.output)
+        if not (self.takes_folders and names_folder(self.output)):
+            check_destination(self.output)
 
     def chosen_format(self) -> Format:
         """The format, `auto` decided."""
@@ -109,6 +121,8 @@ class OutputOptions(TalkOptions):
 @dataclass(frozen=True, slots=True)
 class RunOutputOptions(OutputOptions):
     """What is printed where, of a run that can be resumed, and that ends with a report."""
+
+    takes_folders: ClassVar[bool] = True
 
     resume: Annotated[
         bool,

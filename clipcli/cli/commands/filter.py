@@ -1,0 +1,128 @@
+"""`clip filter`: the best rows of a scored dataset."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipcli.cli.options import INPUTS, OUTPUT, SCORING
+from clipcli.cli.shell.boundary import say
+from clipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as arrow
+
+    from clipcli.scale.filter import Kept, Scores
+
+
+def filter_scores(
+    scores: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SCORES",
+            help="Folders or URIs that `clip score --pairs` wrote, or Parquet files with a column of scores.",
+            show_default=False,
+            rich_help_panel=INPUTS,
+        ),
+    ],
+    *,
+    keep: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Keep the best share, such as 0.3.", rich_help_panel=SCORING),
+    ] = None,
+    least: Annotated[
+        float | None,
+        typer.Option("--min", metavar="X", help="Keep scores of X and above.", rich_help_panel=SCORING),
+    ] = None,
+    score_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column of scores, if it is not called cosine or clipscore.",
+            rich_help_panel=INPUTS,
+        ),
+    ] = None,
+    key_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Column that names rows, if it is not called uid or key.", rich_help_panel=INPUTS
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write .npy (for DataComp's resharder), .parquet, or a list.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
+        False
+    ),
+) -> None:
+    """Keep the best rows of a scored dataset.
+
+    \b
+    clip filter scores/ --keep 0.3 --output uids.npy
+    clip filter scores/ --min 0.28 --output kept.parquet
+    clip filter scores/ --min 0.28 > keys.txt
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli.cli.output.destination import check_destination
+    from clipcli.scale.filter import Scores
+    from clipcli.scale.layouts import require_pyarrow
+
+    if (keep is None) == (least is None):
+        raise UsageError("give either --keep or --min", hint="--keep 0.3 keeps the best 30 %, --min 0.28 a score")
+    check_destination(output)
+    require_pyarrow()
+    try:
+        found = Scores(scores, score_column, key_column)
+        kept = _write(found, found.least_of_best(keep) if keep is not None else least or 0.0, output)
+    except FileNotFoundError as error:
+        raise UsageError(f"{error.filename or error}: no such file", hint="name the output of a run") from error
+    if not quiet:
+        share = kept.kept / kept.scored if kept.scored else 0
+        say(f"kept {kept.kept:,} of {kept.scored:,} scored rows ({share:.1%}), from {found.score} {kept.least:.6g} up")
+        if kept.scored < kept.rows:
+            say(f"{kept.rows - kept.scored:,} rows have no score")
+
+
+def _write(scores: "Scores", least: float, output: str | None) -> "Kept":
+    """Write what is kept in the form that the file's suffix names."""
+    from clipcli.cli.output.destination import open_destination
+    from clipcli.files import replacing
+
+    suffix = (output or "").rpartition(".")[2].lower()
+    if output is not None and suffix == "parquet":
+        import pyarrow.parquet as parquet
+
+        with replacing(output) as stream:
+            writers: list[parquet.ParquetWriter] = []
+
+            def append(table: "arrow.Table") -> None:
+                if not writers:
+                    writers.append(parquet.ParquetWriter(stream, table.schema, compression="zstd"))
+                writers[0].write_table(table)
+
+            kept = scores.keep(least, append)
+            for writer in writers:
+                writer.close()
+            return kept
+    if output is not None and suffix == "npy":
+        import numpy as np
+
+        from clipcli.scale.filter import datacomp_subset
+
+        keys: list[str] = []
+        kept = scores.keep(least, lambda table: keys.extend(map(str, table[scores.key].to_pylist())))
+        subset = datacomp_subset(keys)
+        with replacing(output) as stream:
+            np.save(stream, subset, allow_pickle=False)
+        return kept
+    with open_destination(output) as destination:
+        kept = scores.keep(
+            least, lambda table: destination.write("".join(f"{key}\n" for key in table[scores.key].to_pylist()))
+        )
+        destination.flush()
+    return kept

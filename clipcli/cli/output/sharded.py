@@ -1,0 +1,201 @@
+"""Runs over shards: from options to a run's folder, with how far it is, and the exit status."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import typer
+
+from clipcli.cli.options import InputOptions, ModelOptions, RunOutputOptions, ShardOptions, SortOptions, names_folder
+from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.run_progress import RunProgress, duration, run_progress
+from clipcli.cli.shell.wording import counted
+from clipcli.errors import ExitStatus, UsageError
+
+if TYPE_CHECKING:
+    from clipcli.api.model import Model
+    from clipcli.scale.questions import ScaleQuestion
+    from clipcli.scale.run import Engine, Outcome
+    from clipcli.scale.worker import Report
+
+_SHOWN_FAILURES = 5
+_LONG_S = 60
+
+
+def is_sharded(
+    inputs: InputOptions, output: str | None, shards: ShardOptions, only_files: Mapping[str, object]
+) -> bool:
+    """Whether a command is a run over shards: its output is a folder.
+
+    Args:
+        inputs: What is read.
+        output: Where results go.
+        shards: Options that only such a run has.
+        only_files: Options that such a run does not have, by name; true where they were given.
+
+    Raises:
+        UsageError: Something else is, and the output is not; or options do not go together.
+    """
+    from clipcli.scale.inputs.find import kind_of
+
+    if names_folder(output):
+        given = next((name for name, value in only_files.items() if value), None)
+        if given is not None:
+            raise UsageError(
+                f"{given} does not go with --output {output}, a folder with one file per shard",
+                hint=f"leave {given} out, or give --output FILE",
+            )
+        return True
+    shard = next((path for path in inputs.images or [] if kind_of(path) is not None), None)
+    what = [*([shard] if shard is not None else []), *shards.given]
+    if what:
+        raise UsageError(
+            f"{what[0]} needs --output FOLDER/ or URI/: one file per shard is written there",
+            hint="add a folder that ends in a slash, such as --output results/",
+        )
+    return False
+
+
+def only_files(output: RunOutputOptions, sorting: SortOptions) -> dict[str, object]:
+    """Options of a run over images that a run over shards does not have; true where they were given."""
+    return {
+        "--format": output.format.value != "auto",
+        "--json": output.json,
+        "--report": output.report,
+        "--spreadsheet": output.spreadsheet,
+        "--fail-fast": output.fail_fast,
+        "--sort-into": sorting.sort_into,
+    }
+
+
+def run_shards(
+    question: "ScaleQuestion",
+    inputs: InputOptions,
+    shards: ShardOptions,
+    model: ModelOptions,
+    output: str,
+    *,
+    layout: str = "parquet",
+    text_column: str | None = None,
+    quiet: bool,
+    no_progress: bool,
+) -> None:
+    """Answer a question for all shards.
+
+    Raises:
+        typer.Exit: With `PARTIAL` if an image failed or a shard was given up.
+    """
+    from clipcli.cli.output.destination import check_folder
+    from clipcli.scale.run import Plan, Share, run
+    from clipcli.scale.stores import is_uri
+
+    if not is_uri(output):
+        check_folder(output, "--output")
+    named, images = _parted(inputs)
+    plan = Plan(
+        question,
+        named,
+        images,
+        output,
+        shards.columns(text_column),
+        layout,
+        shards.rows_per_shard,
+        shards.tries,
+        shards.retry_failed,
+        [*(inputs.images or []), *([] if inputs.from_file is None else [f"list {inputs.from_file}"])],
+    )
+    share = Share() if shards.shards is None else Share.parse(shards.shards)
+    with run_progress(shown=not (quiet or no_progress)) as progress:
+        engine = replace(model, no_cache=True).open(inputs, quiet=quiet, bars=not no_progress, progress=progress)
+        progress.images(0, None)
+        started = time.monotonic()
+        watcher = _Watcher(progress, quiet=quiet)
+        outcome = run(plan, engine, share, _engine(shards.ray, engine), watcher)
+    if not quiet:
+        _say_summary(outcome, output, time.monotonic() - started, is_share=share.of > 1, told=watcher.told)
+    if outcome.failed or outcome.counts.ok < outcome.counts.rows:
+        raise typer.Exit(ExitStatus.PARTIAL)
+
+
+def _engine(ray: str | None, model: "Model") -> "Engine":
+    """What runs the workers: a cluster, or this process."""
+    if ray is not None:
+        from clipcli.scale.on_ray import OnRay
+
+        return OnRay(ray)
+    from clipcli.scale.run import InProcess
+
+    return InProcess(model)
+
+
+class _Watcher:
+    """Shows how far a run is, and what goes wrong."""
+
+    def __init__(self, progress: RunProgress, *, quiet: bool) -> None:
+        self._progress, self._quiet = progress, quiet
+        self.told: set[str] = set()
+
+    def rows(self, count: int) -> None:
+        self._progress.advance(count)
+
+    def shard(self, report: "Report") -> None:
+        if report.error is not None and not self._quiet:
+            self.told.add(report.shard)
+            with self._progress.writing():
+                ends = "is tried again" if report.state == "again" else "was given up"
+                say(f"warning: shard {report.shard} {ends}: {report.error}")
+
+
+def _parted(inputs: InputOptions) -> tuple[list[str], Iterator[str]]:
+    """Shards by their names, and the paths of single images."""
+    from clipcli.images.find import images_of
+    from clipcli.scale.inputs.divide import images_under
+    from clipcli.scale.inputs.find import kind_of
+    from clipcli.scale.stores import is_uri
+
+    given = inputs.images or []
+    if "-" in given:
+        raise UsageError("an image on standard input is not part of a dataset", hint="name files, folders or shards")
+    shards = [path for path in given if kind_of(path) is not None]
+    others = [path for path in given if kind_of(path) is None]
+    local, remote = [path for path in others if not is_uri(path)], [path for path in others if is_uri(path)]
+
+    def images() -> Iterator[str]:
+        if local or inputs.from_file is not None or not given:
+            yield from (source.path for source in images_of(replace(inputs, images=local).sources()))
+        for path in remote:
+            yield from images_under(path)
+
+    return shards, images()
+
+
+def _say_summary(outcome: "Outcome", output: str, seconds: float, *, is_share: bool, told: set[str]) -> None:
+    counts = outcome.counts
+    parts = [f"{counted(outcome.done, 'shard')} with {counted(counts.rows, 'image')} in {_time(seconds)}"]
+    if counts.rows:
+        parts.append(f"{counts.rows / max(seconds, 1e-9):.1f}/s")
+    if outcome.before:
+        parts.append(f"{outcome.before:,} of {outcome.shards:,} shards finished before")
+    if counts.cut:
+        parts.append(f"{counted(counts.cut, 'caption')} cut")
+    say(", ".join(parts))
+    if counts.errors:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.errors.items())
+        say(f"{counted(sum(counts.errors.values()), 'image')} failed: {kinds}; the rows say why")
+    earlier = [(shard, error) for shard, error in outcome.failed.items() if shard not in told]
+    for shard, error in earlier[:_SHOWN_FAILURES]:
+        say(f"warning: shard {shard} was given up: {error}")
+    if outcome.failed:
+        say(
+            f"{counted(len(outcome.failed), 'shard')} of {outcome.shards:,} given up",
+            hint="when the cause is gone, give the same command with --retry-failed",
+        )
+    elif outcome.is_whole:
+        say(f"all {counted(outcome.shards, 'shard')} are done: {output}")
+    elif is_share:
+        say("this share is done; others are not yet")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < _LONG_S else duration(seconds)

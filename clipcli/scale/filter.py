@@ -1,0 +1,217 @@
+"""Which rows of a scored dataset are kept: all that reach a score, or the best share, over all shards.
+
+A share is a quantile over the whole dataset. It is found exactly in two passes over the column of scores, with a
+histogram of 65,536 counts each, however many rows there are.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from clipcli.errors import ClipError, UsageError
+from clipcli.scale.inputs.find import find_shards, is_pattern
+from clipcli.scale.inputs.parquet import open_parquet
+from clipcli.scale.stores import PRIVATE, locate
+from clipcli.scoring import Floats
+
+if TYPE_CHECKING:
+    import pyarrow as arrow
+    from numpy.typing import NDArray
+
+SCORE_COLUMNS = ("cosine", "clipscore", "similarity", "score")
+KEY_COLUMNS = ("uid", "key")
+_HALF = 16
+_NOT_SCORES = (f"/{PRIVATE}/", "/errors/")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a filter came to.
+
+    Attributes:
+        least: The least score that is kept.
+        rows: All rows.
+        scored: Those that have a score.
+        kept: Those that are kept.
+    """
+
+    least: float
+    rows: int
+    scored: int
+    kept: int
+
+
+class Scores:
+    """The scores of a dataset.
+
+    Args:
+        inputs: Folders of runs, Parquet files, and patterns of them.
+        score_column: The column of scores; None for the one of a usual name.
+        key_column: The column that names rows; None for `uid` or `key`.
+
+    Raises:
+        ClipError: There is no such file, or a run is not finished.
+        UsageError: A column is missing.
+    """
+
+    def __init__(self, inputs: Sequence[str], score_column: str | None = None, key_column: str | None = None) -> None:
+        self.files = [file for path in inputs for file in _files(path)]
+        if not self.files:
+            raise ClipError(f"{', '.join(inputs)}: no Parquet file in it", hint="name the output of `clip score`")
+        schema = self._read_schema()
+        numbers = [name for name in schema.names if _is_float(schema.field(name).type)]
+        self.score = _chosen("score_column", score_column, (*SCORE_COLUMNS, *numbers), numbers)
+        self.key = _chosen("key_column", key_column, KEY_COLUMNS, schema.names)
+
+    def least_of_best(self, share: float) -> float:
+        """The score that the best share of rows has at least.
+
+        Raises:
+            UsageError: The share is not between 0 and 1.
+            ClipError: No row has a score.
+        """
+        if not 0 < share <= 1:
+            raise UsageError(
+                f"keep must be above 0 and at most 1, not {share:g}",
+                hint="0.3 keeps the best 30 %",
+                parameter="keep",
+                value=share,
+            )
+        upper = self._histogram(lambda keys: keys >> _HALF)
+        if not upper.sum():
+            raise ClipError("no row has a score", hint="the column `error` of the rows says why")
+        wanted = int(np.ceil(share * int(upper.sum())))
+        high, above = _descend(upper, wanted)
+        lower = self._histogram(lambda keys: keys[keys >> _HALF == high] & 0xFFFF)
+        low, _ = _descend(lower, wanted - above)
+        return float(_of_sortable(np.array([high << _HALF | low], dtype=np.uint32))[0])
+
+    def keep(self, least: float, write: "Callable[[arrow.Table], None]") -> Kept:
+        """Hand the rows that reach a score to `write`, some at a time, as a table of keys and scores."""
+        import pyarrow as arrow
+        import pyarrow.compute as compute
+
+        rows = scored = kept = 0
+        for batch in self._batches([self.key, self.score]):
+            scores = batch[self.score].cast(arrow.float32())
+            reach = compute.fill_null(compute.greater_equal(scores, np.float32(least)), False)
+            table = arrow.table({self.key: batch[self.key], self.score: scores}).filter(reach)
+            rows += batch.num_rows
+            scored += int(np.count_nonzero(~np.isnan(_floats(scores))))
+            kept += table.num_rows
+            write(table)
+        return Kept(least, rows, scored, kept)
+
+    def _histogram(self, bins: "Callable[[NDArray[np.uint32]], NDArray[Any]]") -> "NDArray[np.int64]":
+        counts = np.zeros(1 << _HALF, dtype=np.int64)
+        for batch in self._batches([self.score]):
+            values = _floats(batch[self.score])
+            keys = _sortable(values[~np.isnan(values)])
+            counts += np.bincount(bins(keys), minlength=1 << _HALF)
+        return counts
+
+    def _batches(self, columns: list[str]) -> "Iterator[arrow.RecordBatch]":
+        for path in self.files:
+            with closing(_open(path)) as stream:
+                file = open_parquet(stream, path)
+                missing = [name for name in columns if name not in file.schema_arrow.names]
+                if missing:
+                    raise ClipError(f"{path}: no column {missing[0]!r}", hint="all files must be of one run")
+                yield from file.iter_batches(65_536, columns=columns)
+
+    def _read_schema(self) -> "arrow.Schema":
+        with closing(_open(self.files[0])) as stream:
+            return open_parquet(stream, self.files[0]).schema_arrow
+
+
+def datacomp_subset(keys: Sequence[str]) -> "NDArray[np.void]":
+    """Keys of DataComp, each 32 hexadecimal digits, as its `resharder.py` reads them: sorted pairs of 64 bits.
+
+    Shapes: N keys -> (N,) of dtype `u8,u8`.
+    Source: https://github.com/mlfoundations/datacomp, README, "Filtering".
+
+    Raises:
+        UsageError: A key is not one of DataComp's.
+    """
+    try:
+        pairs = [(int(key[:16], 16), int(key[16:32], 16)) for key in keys if _is_uid(key)]
+    except ValueError as error:
+        raise UsageError(
+            f"{error.args[0]!r} is not a uid of DataComp (32 hexadecimal digits)",
+            hint="name their column with `key_column`, or write .txt or .parquet",
+            parameter="key_column",
+        ) from None
+    subset = np.array(pairs, dtype=np.dtype("u8,u8"))
+    subset.sort()
+    return subset
+
+
+def _is_uid(key: str) -> bool:
+    if len(key) != 32 or not all(digit in "0123456789abcdefABCDEF" for digit in key):
+        raise ValueError(key)
+    return True
+
+
+def _open(path: str) -> BinaryIO:
+    store, key = locate(path)
+    return store.open(key)
+
+
+def _files(path: str) -> Iterator[str]:
+    """The Parquet files of a folder, or those that a pattern names."""
+    if path.endswith(".parquet") or is_pattern(path):
+        yield from (file for file, _, _ in find_shards([path]))
+        return
+    store, root = locate(path.rstrip("/") + "/")
+    names = [key[len(root) :] for key, _ in store.find(root)]
+    if f"{PRIVATE}/run.json" in names and "_SUCCESS" not in names:
+        raise ClipError(f"{path}: the run is not finished", hint="finish it first: some shards have no scores yet")
+    for name in names:
+        if name.endswith(".parquet") and not any(part in f"/{name}" for part in _NOT_SCORES):
+            yield f"{path.rstrip('/')}/{name}"
+
+
+def _is_float(type: "arrow.DataType") -> bool:
+    import pyarrow as arrow
+
+    return bool(arrow.types.is_floating(type))
+
+
+def _chosen(what: str, name: str | None, usual: Sequence[str], there: Sequence[str]) -> str:
+    found = next((column for column in ([name] if name is not None else usual) if column in there), None)
+    if found is None:
+        raise UsageError(
+            f"no column {name!r}" if name is not None else f"no column of a usual name for `{what}`",
+            hint=f"there are: {', '.join(there) or 'none'}",
+            parameter=what,
+            value=name,
+        )
+    return found
+
+
+def _floats(column: "arrow.Array") -> Floats:
+    """A column of scores; null is not a number."""
+    import pyarrow as arrow
+
+    return np.asarray(column.cast(arrow.float32()).to_numpy(zero_copy_only=False), dtype=np.float32)
+
+
+def _sortable(values: Floats) -> "NDArray[np.uint32]":
+    """Whole numbers in the order of the floats: the sign's bit turned, and all bits of negative ones."""
+    bits = (values + np.float32(0)).view(np.uint32)  # -0 is 0
+    return np.asarray(np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)), dtype=np.uint32)
+
+
+def _of_sortable(keys: "NDArray[np.uint32]") -> Floats:
+    bits = np.where(keys >> 31, keys & np.uint32(0x7FFFFFFF), ~keys)
+    return np.asarray(bits, dtype=np.uint32).view(np.float32)
+
+
+def _descend(counts: "NDArray[np.int64]", wanted: int) -> tuple[int, int]:
+    """The bin that holds the wanted-th value from above, and how many values lie in the bins above it."""
+    from_above = np.cumsum(counts[::-1])
+    place = int(np.searchsorted(from_above, wanted))
+    return len(counts) - 1 - place, int(from_above[place - 1]) if place else 0

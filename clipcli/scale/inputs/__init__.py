@@ -1,0 +1,1 @@
+"""Shards: which there are, and the rows that each of them holds."""

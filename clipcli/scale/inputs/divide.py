@@ -1,0 +1,95 @@
+"""From files to shards of a size that suits: whole tars, row groups together, stretches of tables, lists of images."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+
+from clipcli.errors import ClipError
+from clipcli.images.find import IMAGE_EXTENSIONS
+from clipcli.scale.inputs.find import find_shards
+from clipcli.scale.inputs.parquet import open_parquet
+from clipcli.scale.inputs.shard import Shard
+from clipcli.scale.inputs.tables import row_ends
+from clipcli.scale.stores import Folder, is_uri, locate
+
+ROWS_PER_SHARD = 10_000
+_LEAST_DIGITS = 5
+
+
+def divide(
+    shards: Sequence[str], images: Iterable[str], lists: Folder, *, rows_per_shard: int = ROWS_PER_SHARD
+) -> list[Shard]:
+    """Make the shards of a run, always the same of the same files.
+
+    Args:
+        shards: Tars, Parquet files and tables; patterns with braces and wildcards.
+        images: Single images, by path or URI.
+        lists: Where the names of single images are written, a shard of them in a file.
+        rows_per_shard: How many rows of a table, Parquet file or list make a shard; a tar is always one.
+
+    Raises:
+        ClipError: A file is missing or damaged, or there is nothing to do.
+    """
+    parts: list[Shard] = []
+    for path, kind, status in find_shards(shards):
+        whole = Shard("", path, kind, status.size, status.etag)
+        if kind == "tar":
+            parts.append(whole)
+        else:
+            parts.extend((_row_groups if kind == "parquet" else _stretches)(whole, rows_per_shard))
+    parts.extend(_listed(images, lists, rows_per_shard))
+    if not parts:
+        raise ClipError("the inputs hold no row", hint="name shards, tables or folders with images in them")
+    digits = max(_LEAST_DIGITS, len(str(len(parts) - 1)))
+    return [replace(part, id=str(number).zfill(digits)) for number, part in enumerate(parts)]
+
+
+def images_under(path: str) -> Iterator[str]:
+    """The images of a folder in a store."""
+    store, key = locate(path.rstrip("/") + "/")
+    root = path.rstrip("/") + "/"
+    for found, _ in store.find(key):
+        if os.path.splitext(found)[1].lower() in IMAGE_EXTENSIONS:
+            yield root + found[len(key) :]
+
+
+def _row_groups(whole: Shard, rows_per_shard: int) -> Iterator[Shard]:
+    """Row groups together until they are enough; one that is larger stays whole."""
+    store, key = locate(whole.uri)
+    with closing(store.open(key)) as stream:
+        metadata = open_parquet(stream, whole.uri).metadata
+        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    start = first_row = rows = 0
+    for group, size in enumerate(sizes, start=1):
+        rows += size
+        if rows >= rows_per_shard or group == len(sizes):
+            yield replace(whole, start=start, stop=group, first_row=first_row)
+            start, first_row, rows = group, first_row + rows, 0
+
+
+def _stretches(whole: Shard, rows_per_shard: int) -> Iterator[Shard]:
+    store, key = locate(whole.uri)
+    with closing(store.open(key)) as stream:
+        ends = row_ends(stream, whole)
+        start, first_row = next(ends), 0
+        while part := list(islice(ends, rows_per_shard)):
+            yield replace(whole, start=start, stop=part[-1], first_row=first_row)
+            start, first_row = part[-1], first_row + len(part)
+
+
+def _listed(images: Iterable[str], lists: Folder, rows_per_shard: int) -> Iterator[Shard]:
+    """Write the names of single images into tables, where every machine can read them."""
+    names = iter(images)
+    while part := list(islice(names, rows_per_shard)):
+        rows = ({"key": name, "path": name if is_uri(name) else os.path.abspath(name)} for name in part)
+        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        # Named by what is in it: a plan that was cut off, of other images, leaves no list that would be taken for it.
+        name = f"{hashlib.sha256(data).hexdigest()[:32]}.jsonl"
+        lists.create(name, data)
+        path = lists.at(name)
+        store, key = locate(path)
+        yield Shard("", path if is_uri(path) else os.path.abspath(path), "jsonl", len(data), store.status(key).etag)

@@ -1,0 +1,135 @@
+"""From what the user typed to files: braces, globs, and which of them are shards."""
+
+import fnmatch
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from clipcli.errors import ClipError, UsageError
+from clipcli.scale.inputs.shard import Kind
+from clipcli.scale.stores import Status, is_uri, locate
+
+_KINDS: dict[str, Kind] = {
+    ".tar": "tar",
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_LOOKED_UP_AT_ONCE = 16
+_SHOWN = 3
+
+
+def kind_of(path: str) -> Kind | None:
+    """What kind of shard a file is by its name; None for images, folders, and everything else."""
+    return _KINDS.get(os.path.splitext(path)[1].lower())
+
+
+def expand_braces(pattern: str) -> Iterator[str]:
+    """Expand `{000..999}` and `{a,b}` as a shell does: from left to right, and zeros before a number are kept."""
+    match = _BRACES.search(pattern)
+    if match is None:
+        yield pattern
+        return
+    before, after = pattern[: match.start()], pattern[match.end() :]
+    bounds = _RANGE.fullmatch(match[1])
+    if bounds:
+        first, last = int(bounds[1]), int(bounds[2])
+        width = max(map(len, bounds.groups())) if any(text.startswith("0") for text in bounds.groups()) else 0
+        step = 1 if first <= last else -1
+        choices: Iterator[str] = (str(number).zfill(width) for number in range(first, last + step, step))
+    elif "," in match[1]:
+        choices = iter(match[1].split(","))
+    else:
+        choices = iter([f"\0{match[1]}\1"])  # braces around one thing are themselves
+    for choice in choices:
+        for expanded in expand_braces(before + choice + after):
+            yield expanded.replace("\0", "{").replace("\1", "}")
+
+
+def find_shards(patterns: Sequence[str]) -> list[tuple[str, Kind, Status]]:
+    """Find the shards that some patterns name, in the order given.
+
+    Raises:
+        ClipError: One does not exist.
+        UsageError: One is named twice.
+    """
+    paths = [path for pattern in patterns for path in _matching(pattern)]
+    twice = [path for path, count in Counter(map(_whole, paths)).items() if count > 1]
+    if twice:
+        raise UsageError(f"{_some(twice)} named more than once", hint="name each shard once")
+    with ThreadPoolExecutor(_LOOKED_UP_AT_ONCE) as pool:
+        found = list(pool.map(_status, paths))
+    missing = [path for path, status in zip(paths, found, strict=True) if status is None]
+    if missing:
+        raise ClipError(
+            f"{len(missing):,} of {len(paths):,} shards do not exist: {_some(missing)}",
+            hint="name those that do: {000..041},{043..999} leaves out 042",
+        )
+    return [
+        (path, _kind(path), status)
+        for path, status in zip(map(_whole, paths), found, strict=True)
+        if status is not None
+    ]
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a name has wildcards."""
+    return any(character in path for character in "*?[")
+
+
+def _matching(pattern: str) -> Iterator[str]:
+    for path in expand_braces(os.path.expanduser(pattern)):
+        if not is_pattern(path) or (not is_uri(path) and os.path.exists(path)):
+            yield path
+            continue
+        matches = list(_listed(path)) if is_uri(path) else sorted(glob.glob(path, recursive=True))
+        if not matches:
+            raise ClipError(f"{path}: no file matches", hint="check the pattern; it must be quoted")
+        yield from matches
+
+
+def _listed(pattern: str) -> Iterator[str]:
+    """The objects of a store that match; a star stops at no slash where there are two."""
+    beginning = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    store, key = locate(beginning)
+    root = beginning[: len(beginning) - len(key)]
+    depth = pattern.count("/")
+    for found, _ in store.find(key):
+        path = root + found
+        if fnmatch.fnmatchcase(path, pattern) and ("**" in pattern or path.count("/") == depth):
+            yield path
+
+
+def _status(path: str) -> Status | None:
+    store, key = locate(path)
+    try:
+        return store.status(key)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def _kind(path: str) -> Kind:
+    kind = kind_of(path)
+    if kind is None:
+        raise UsageError(
+            f"{path} is not a shard by its name",
+            hint="shards are .tar, .parquet, .csv, .tsv and .jsonl files; images and folders are named by themselves",
+        )
+    return kind
+
+
+def _whole(path: str) -> str:
+    """The same name wherever a worker runs."""
+    return path if is_uri(path) else os.path.abspath(path)
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else ""
+    return ", ".join(paths[:_SHOWN]) + more

@@ -1,0 +1,37 @@
+"""Opens a shard, whatever it is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import BinaryIO
+
+from clipcli.scale.inputs.parquet import ParquetRows
+from clipcli.scale.inputs.shard import Columns, Kind, Shard, ShardError, ShardRows
+from clipcli.scale.inputs.tables import TableRows
+from clipcli.scale.inputs.tar import TarRows
+from clipcli.scale.stores import locate
+
+_KINDS: dict[Kind, Callable[[BinaryIO, Shard, Columns], ShardRows]] = {
+    "tar": TarRows,
+    "parquet": ParquetRows,
+    "csv": TableRows,
+    "jsonl": TableRows,
+}
+
+
+@contextmanager
+def open_shard(shard: Shard, columns: Columns) -> Iterator[ShardRows]:
+    """Open a shard.
+
+    Raises:
+        ShardError: It is not what it was when the run was planned, or not what it should be.
+        OSError: It could not be read now.
+    """
+    store, key = locate(shard.uri)
+    try:
+        status = store.status(key)
+    except FileNotFoundError:
+        raise ShardError(f"{shard.uri} is gone", hint="bring it back, or begin a run without it") from None
+    if (status.size, status.etag) != (shard.size, shard.etag):
+        raise ShardError(f"{shard.uri} has changed since the run began", hint="begin anew in another output folder")
+    with closing(store.open(key)) as stream:
+        yield _KINDS[shard.kind](stream, shard, columns)

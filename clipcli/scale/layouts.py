@@ -1,0 +1,196 @@
+"""Which files the answers of a shard become.
+
+Every layout gets the same table: `key`, `shard`, `status`, `error_type`, `error`, the answer's columns, and those that
+were copied from the input.
+"""
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from clipcli.errors import UsageError
+from clipcli.scale.inputs.shard import Shard
+
+if TYPE_CHECKING:
+    import pyarrow as arrow
+
+Files: TypeAlias = dict[str, bytes]
+
+_GROUP_ROWS = 32_768
+_COMMON = ("key", "shard", "status", "error_type", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A way to write answers.
+
+    Attributes:
+        write: Makes the files of a shard: given its table, the shard, and how many shards there are.
+        needs: A column that answers must have.
+        says: What it is, for help and errors.
+    """
+
+    write: "Callable[[arrow.Table, Shard, int], Files]"
+    needs: str | None = None
+
+
+def _write_parquet(table: "arrow.Table", shard: Shard, shards: int) -> Files:
+    return {f"data/{shard.id}.parquet": parquet_bytes(table)}
+
+
+def _write_clip_retrieval(table: "arrow.Table", shard: Shard, shards: int) -> Files:
+    """The folders that `clip-retrieval index` reads: rows of the matrices are rows of the metadata.
+
+    Source: https://github.com/rom1504/clip-retrieval, clip_inference/writer.py.
+    """
+    number = _padded(shard, shards)
+    good, bad = _parted(table)
+    columns = {"image_path": good["key"]}
+    if "text" in table.column_names:
+        columns["caption"] = good["text"]
+    files = {}
+    for column, folder in (("embedding", "img_emb"), ("text_embedding", "text_emb")):
+        if column in table.column_names:
+            files[f"{folder}/{folder}_{number}.npy"] = _npy(_matrix(good[column]))
+    files[f"metadata/metadata_{number}.parquet"] = parquet_bytes(_with(columns, good, {"text"}))
+    return {**files, **_errors(bad, number)}
+
+
+def _write_datacomp(table: "arrow.Table", shard: Shard, shards: int) -> Files:
+    """Tables as DataComp's metadata: `uid`, `text`, and the columns of scores.
+
+    Source: https://github.com/mlfoundations/datacomp, baselines/.
+    """
+    number = _padded(shard, shards)
+    good, bad = _parted(table)
+    columns = {"uid": good["key"]}
+    return {f"{number}.parquet": parquet_bytes(_with(columns, good, {"uid"})), **_errors(bad, number)}
+
+
+def _write_laion(table: "arrow.Table", shard: Shard, shards: int) -> Files:
+    """A table as LAION's: `key`, `caption`, `similarity`, `status` and `error_message` as img2dataset has them."""
+    import pyarrow as arrow
+
+    names = {"text": "caption", "cosine": "similarity", "error": "error_message"}
+    table = table.rename_columns([names.get(name, name) for name in table.column_names])
+    status = arrow.array(["success" if value == "ok" else "failed" for value in table["status"].to_pylist()])
+    table = table.set_column(table.column_names.index("status"), "status", status)
+    return {f"data/{shard.id}.parquet": parquet_bytes(table)}
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    "parquet": Layout(_write_parquet),
+    "clip-retrieval": Layout(_write_clip_retrieval, "embedding"),
+    "datacomp": Layout(_write_datacomp, "text"),
+    "laion": Layout(_write_laion, "text"),
+}
+
+
+def require_pyarrow() -> None:
+    """Refuse to begin what could not be written.
+
+    Raises:
+        UsageError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise UsageError("runs over shards need pyarrow", hint="pip install 'clipcli[scale]'") from error
+
+
+def layout_of(name: str) -> Layout:
+    """A layout by its name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    try:
+        return LAYOUTS[name]
+    except KeyError:
+        raise UsageError(
+            f"layout {name} is not known", hint=f"use {', '.join(LAYOUTS)}", parameter="layout", value=name
+        ) from None
+
+
+def parquet_bytes(table: "arrow.Table") -> bytes:
+    """A Parquet file, always the same of the same table.
+
+    Vectors of floats have nothing that a dictionary or statistics could use.
+    """
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    plain = [field.name for field in table.schema if not arrow.types.is_nested(field.type)]
+    stream = io.BytesIO()
+    parquet.write_table(
+        table,
+        stream,
+        row_group_size=_GROUP_ROWS,
+        compression="zstd",
+        use_dictionary=[name for name in plain if name in _COMMON],
+        write_statistics=plain,
+    )
+    return stream.getvalue()
+
+
+def is_whole(name: str, data: bytes) -> bool:
+    """Whether a file that is there already is one that this program writes, from its first byte to its last."""
+    if name.endswith(".parquet"):
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
+
+        try:
+            parquet.ParquetFile(io.BytesIO(data)).metadata  # noqa: B018 - reads the file's end
+        except arrow.ArrowInvalid:
+            return False
+        return True
+    try:
+        np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError):
+        return False
+    return True
+
+
+def _parted(table: "arrow.Table") -> "tuple[arrow.Table, arrow.Table]":
+    """Rows with an answer, and those without."""
+    import pyarrow.compute as compute
+
+    is_ok = compute.equal(table["status"], "ok")
+    return table.filter(is_ok), table.filter(compute.invert(is_ok))
+
+
+def _with(columns: Mapping[str, Any], table: "arrow.Table", renamed: set[str]) -> "arrow.Table":
+    """Columns under other names, and what else a table has besides vectors and what says that all is well."""
+    import pyarrow as arrow
+
+    left_out = {*_COMMON, "embedding", "text_embedding", *renamed, *columns}
+    others = {name: table[name] for name in table.column_names if name not in left_out}
+    return arrow.table({**columns, **others})
+
+
+def _errors(bad: "arrow.Table", number: str) -> Files:
+    if not bad.num_rows:
+        return {}
+    return {f"errors/errors_{number}.parquet": parquet_bytes(bad.select(["key", "error_type", "error"]))}
+
+
+def _matrix(column: "arrow.ChunkedArray") -> "np.typing.NDArray[np.float16]":
+    """A column of vectors without nulls as a matrix; clip-retrieval's are float16."""
+    array = column.combine_chunks()
+    width = array.type.list_size
+    values = array.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(values, dtype=np.float16).reshape(-1, width)
+
+
+def _npy(matrix: "np.typing.NDArray[np.float16]") -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, matrix, allow_pickle=False)
+    return stream.getvalue()
+
+
+def _padded(shard: Shard, shards: int) -> str:
+    """A shard's number in as many digits as the number of shards has."""
+    return str(int(shard.id)).zfill(len(str(shards)))

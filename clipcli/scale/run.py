@@ -1,0 +1,275 @@
+"""A run over shards in one process: by itself, or as one of several that share the shards out."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from clipcli.errors import ClipError, UsageError
+from clipcli.scale.inputs.divide import ROWS_PER_SHARD, divide
+from clipcli.scale.inputs.shard import Columns, Shard
+from clipcli.scale.layouts import layout_of, require_pyarrow
+from clipcli.scale.ledger import TRIES, Counts, Ledger
+from clipcli.scale.questions import ScaleQuestion
+from clipcli.scale.stores import PRIVATE, Folder, is_uri
+from clipcli.scale.worker import Job, Report, Worker
+
+if TYPE_CHECKING:
+    from clipcli.api.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One of several equal shares of a run's shards, such as the first of eight: `1/8`.
+
+    Attributes:
+        number: Which, from 1.
+        of: How many there are.
+
+    Raises:
+        UsageError: There is no such share.
+    """
+
+    number: int = 1
+    of: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not 1 <= self.number <= self.of:
+            raise UsageError(
+                f"shards must be I/N with I from 1 to N, not {self.number}/{self.of}",
+                hint="the first of eight machines takes 1/8, the last 8/8",
+                parameter="shards",
+                value=f"{self.number}/{self.of}",
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> "Share":
+        """Read `I/N`.
+
+        Raises:
+            UsageError: It is not of that form, or there is no such share.
+        """
+        number, slash, of = text.partition("/")
+        if not slash or not number.isdecimal() or not of.isdecimal():
+            raise UsageError(
+                f"shards must be I/N, such as 1/8, not {text}",
+                hint="the first of eight machines takes 1/8, the last 8/8",
+                parameter="shards",
+                value=text,
+            )
+        return cls(int(number), int(of))
+
+    def take(self, shards: Sequence[Shard]) -> list[Shard]:
+        """The shards of this share: every Nth, so that all shares have large and small ones."""
+        return list(shards[self.number - 1 :: self.of])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked of which shards, and where the answers go.
+
+    Attributes:
+        question: What is asked.
+        shards: Tars, Parquet files and tables; patterns with braces and wildcards.
+        images: Single images, by path or URI.
+        output: The run's folder: a path or URI.
+        columns: Which columns are read.
+        layout: Which files are written: see `LAYOUTS`.
+        rows_per_shard: How many rows of a table, Parquet file or list make a shard.
+        tries: How often a shard is tried.
+        retry_failed: Whether shards that were given up are tried again.
+        named: What the user typed for the inputs, by which a later start knows its run.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    question: ScaleQuestion
+    shards: Sequence[str]
+    images: Iterable[str]
+    output: str
+    columns: Columns = field(default_factory=Columns)
+    layout: str = "parquet"
+    rows_per_shard: int = ROWS_PER_SHARD
+    tries: int = TRIES
+    retry_failed: bool = False
+    named: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without a model."""
+        require_pyarrow()
+        layout = layout_of(self.layout)
+        if layout.needs == "embedding" and self.question.command != "embed":
+            raise UsageError(f"layout {self.layout} is for features alone", parameter="layout", value=self.layout)
+        if layout.needs == "text" and self.question.command != "score pairs":
+            raise UsageError(
+                f"layout {self.layout} is for scores of pairs alone", parameter="layout", value=self.layout
+            )
+        for name, value in (("rows_per_shard", self.rows_per_shard), ("tries", self.tries)):
+            if value < 1:
+                raise UsageError(f"{name} must be 1 or more, not {value}", parameter=name, value=value)
+
+    def settings(self, model: "Model") -> dict[str, Any]:
+        """All that the output depends on, by the words that errors use."""
+        columns, decode = self.columns, model.options.decode
+        return {
+            "command": self.question.command,
+            "inputs": list(self.named),
+            "model": model.checkpoint.id,
+            "revision": model.checkpoint.files.revision,
+            "the model's config or weights": [model.encoders.digest],
+            "the model's preprocessing": [model.checkpoint.preprocessing.digest],
+            "dtype": model.options.dtype,
+            "layout": self.layout,
+            "image_column": columns.image,
+            "text_column": columns.text,
+            "captions": columns.with_text,
+            "key_column": columns.key,
+            "keep_columns": list(columns.kept),
+            "rows_per_shard": self.rows_per_shard,
+            "no_exif": not decode.exif,
+            "alpha": decode.alpha,
+            "exact_decode": decode.exact,
+            "max_megapixels": decode.max_megapixels,
+            **self.question.settings(model),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that can be worked on.
+
+    Attributes:
+        job: What workers must know.
+        ledger: Its books.
+        shards: All of its shards.
+        todo: Those of this share that nobody has done or given up.
+    """
+
+    job: Job
+    ledger: Ledger
+    shards: Sequence[Shard]
+    todo: Sequence[Shard]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        shards: How many shards the whole run has.
+        before: How many of this share's were done when it began.
+        done: How many it did.
+        counts: What became of their rows.
+        failed: Shards of this share that were given up, and why.
+        is_whole: Whether all shards of the whole run are done.
+    """
+
+    shards: int = 0
+    before: int = 0
+    done: int = 0
+    counts: Counts = field(default_factory=Counts)
+    failed: dict[str, str] = field(default_factory=dict)
+    is_whole: bool = False
+
+
+class Watcher(Protocol):
+    """Is told how far a run is."""
+
+    def rows(self, count: int) -> None:
+        """So many rows have just been encoded."""
+
+    def shard(self, report: Report) -> None:
+        """A shard was tried."""
+
+
+class Engine(Protocol):
+    """Runs workers."""
+
+    def __call__(self, begun: Begun, watcher: Watcher) -> Iterable[Report]:
+        """Try shards until each is done or given up; one that is to be tried again goes to the end."""
+
+
+def run(plan: Plan, model: "Model", share: Share, engine: Engine, watcher: Watcher) -> Outcome:
+    """Do a share of a run, or what is left of it.
+
+    Raises:
+        UsageError: The output folder holds another run, or something else.
+        ClipError: The inputs cannot be used, or a store cannot be reached.
+    """
+    try:
+        begun = _begin(plan, model, share)
+        return _finish(begun, share, engine(begun, watcher))
+    except OSError as error:  # those of a shard are its own
+        raise ClipError(
+            f"{plan.output}: {error}",
+            hint="when the cause is gone, give the same command again: what is done stays done",
+        ) from error
+
+
+def _begin(plan: Plan, model: "Model", share: Share) -> Begun:
+    """Begin a run, or find the one that was begun."""
+    folder = Folder(plan.output)
+    ledger = Ledger(folder, plan.tries)
+    lists = Folder(folder.at(f"{PRIVATE}/files"))
+    shards = ledger.begin(
+        plan.settings(model), lambda: divide(plan.shards, plan.images, lists, rows_per_shard=plan.rows_per_shard)
+    )
+    mine = share.take(shards)
+    failed = ledger.failed()
+    if plan.retry_failed:
+        ledger.forget_failures(shard.id for shard in mine if shard.id in failed)
+        failed = set()
+    settled = ledger.done() | failed
+    columns = replace(plan.columns, with_text=plan.columns.with_text or plan.question.with_text)
+    job = Job(
+        model.spec,
+        model.encoders.digest,
+        plan.question,
+        columns,
+        plan.layout,
+        plan.output if is_uri(plan.output) else os.path.abspath(plan.output),
+        len(shards),
+        plan.tries,
+    )
+    return Begun(job, ledger, shards, [shard for shard in mine if shard.id not in settled])
+
+
+def _finish(begun: Begun, share: Share, reports: Iterable[Report]) -> Outcome:
+    """Work through a run's reports and close it, if nothing is left to be done by anyone."""
+    mine = {shard.id for shard in share.take(begun.shards)}
+    outcome = Outcome(len(begun.shards), len(mine) - len(begun.todo))
+    for report in reports:
+        if report.state in ("done", "known"):
+            outcome.done += 1
+            outcome.counts += report.counts
+    for shard in sorted(begun.ledger.failed() & mine):
+        outcome.failed[shard] = begun.ledger.why_failed(shard)
+    outcome.before -= len(outcome.failed.keys() - {shard.id for shard in begun.todo})
+    outcome.is_whole = begun.ledger.finish(begun.shards)
+    return outcome
+
+
+class InProcess:
+    """The engine without machinery: one worker in this process.
+
+    Args:
+        model: The model, which is loaded already.
+    """
+
+    def __init__(self, model: "Model") -> None:
+        self._model = model
+
+    def __call__(self, begun: Begun, watcher: Watcher) -> Iterable[Report]:
+        """Try shards one after the other."""
+        worker = Worker(begun.job, self._model)
+        queue = deque(begun.todo)
+        while queue:
+            shard = queue.popleft()
+            report = worker.run(shard, watcher.rows)
+            watcher.shard(report)
+            if report.state == "again":
+                queue.append(shard)
+            yield report

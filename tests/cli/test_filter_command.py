@@ -1,0 +1,86 @@
+"""`clip filter`: a share is exact over all shards, and the files are what other programs read."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+
+from tests.cli.conftest import Clip
+from tests.helpers.shards import write_parquet, write_tars
+
+
+@pytest.fixture
+def scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "np.typing.NDArray[np.float32]":
+    """The scores of 3,000 rows in three files, some missing, some negative, some equal."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(1)
+    values = np.round(random.normal(0.25, 0.1, 3000), 3).astype(np.float32)
+    values[:40] = -values[:40]
+    for part in range(3):
+        rows = range(1000 * part, 1000 * part + 1000)
+        column = [None if row % 100 == 7 else float(values[row]) for row in rows]
+        write_parquet(tmp_path / f"{part}.parquet", {"uid": [f"{row:032x}" for row in rows], "cosine": column})
+    values[np.arange(3000) % 100 == 7] = np.nan
+    return values
+
+
+@pytest.mark.parametrize("share", [0.3, 0.001, 0.5, 0.999, 1.0])
+def test_a_share_is_exact(clip: Clip, scores: "np.typing.NDArray[np.float32]", share: float) -> None:
+    done = clip("filter", "*.parquet", "--keep", share)
+    known = np.sort(scores[~np.isnan(scores)])[::-1]
+    least = known[int(np.ceil(share * len(known))) - 1]
+    expected = [f"{row:032x}" for row in range(3000) if scores[row] >= least]
+    assert (done.status, done.stdout.split()) == (0, expected)
+    assert "2,970 scored" in done.stderr
+
+
+def test_a_score_and_what_is_written(clip: Clip, scores: "np.typing.NDArray[np.float32]") -> None:
+    expected = [row for row in range(3000) if scores[row] >= np.float32(0.28)]
+    assert clip("filter", "{0..2}.parquet", "--min", 0.28, "-o", "kept.parquet").status == 0
+    table = parquet.read_table("kept.parquet")
+    assert table["uid"].to_pylist() == [f"{row:032x}" for row in expected]
+    assert np.allclose(table["cosine"], scores[expected])
+    assert clip("filter", "{2,0,1}.parquet", "--min", 0.28, "-o", "kept.npy").status == 0
+    subset = np.load("kept.npy")
+    assert subset.dtype == np.dtype("u8,u8")
+    assert [int(row["f1"]) for row in subset] == expected  # sorted, as the resharder needs them
+
+
+def test_a_run_is_filtered_by_its_folder(clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tars(tmp_path, 2, 3)
+    for layout, keys in (("parquet", 6), ("datacomp", 6)):
+        clip("score", "--pairs", "{00..01}.tar", "-o", f"{layout}/", "--layout", layout)
+        done = clip("filter", f"{layout}/", "--keep", 1)
+        assert (done.status, len(done.stdout.split())) == (0, keys), done.stderr
+    Path("parquet/_SUCCESS").unlink()
+    done = clip("filter", "parquet/", "--keep", 0.5)
+    assert done.status == 1 and "not finished" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["0.parquet"], 2, "--keep"),
+        (["0.parquet", "--keep", "0.3", "--min", "0.2"], 2, "--keep"),
+        (["0.parquet", "--keep", "0"], 2, "--keep"),
+        (["0.parquet", "--keep", "1.5"], 2, "--keep"),
+        (["9.parquet", "--keep", "0.3"], 1, "9.parquet"),
+        (["nowhere/", "--keep", "0.3"], 1, "nowhere"),
+        (["0.parquet", "--keep", "0.3", "--score-column", "nope"], 2, "cosine"),
+        (["0.parquet", "--keep", "0.3", "--key-column", "nope"], 2, "uid"),
+        (["bad.parquet", "--keep", "0.3"], 1, "bad.parquet"),
+        (["short.parquet", "--min", "0", "-o", "x.npy"], 2, "32"),
+        (["empty.parquet", "--keep", "0.3"], 1, "no row"),
+    ],
+)
+def test_wrong_usage(
+    clip: Clip, scores: "np.typing.NDArray[np.float32]", arguments: list[str], status: int, says: str
+) -> None:
+    Path("bad.parquet").write_bytes(Path("0.parquet").read_bytes()[:-20])
+    write_parquet(Path("short.parquet"), {"uid": ["abc"], "cosine": [0.5]})
+    write_parquet(Path("empty.parquet"), {"uid": ["abc"], "cosine": [float("nan")]})
+    done = clip("filter", *arguments)
+    assert (done.status, says in done.stderr) == (status, True), done.stderr
+    assert not Path("x.npy").exists()
