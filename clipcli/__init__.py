@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from clipcli.answers.search import SearchOptions
     from clipcli.answers.tag import TagOptions
     from clipcli.api.inputs import find_images
-    from clipcli.api.library import Library
+    from clipcli.api.libraries.library import Library
+    from clipcli.api.libraries.query import Filters, Query, Term
     from clipcli.api.load import load
     from clipcli.api.model import Model
-    from clipcli.api.query import Filters, Query, Term
     from clipcli.labels.label_set import Label, LabelSet
     from clipcli.labels.library import find_label_set
     from clipcli.library.report.panels import draw_maps
@@ -43,21 +43,21 @@ _HOMES = {
     "ExplainOptions": "clipcli.answers.maps",
     "Explanation": "clipcli.answers.maps",
     "Failure": "clipcli.results",
-    "Filters": "clipcli.api.query",
+    "Filters": "clipcli.api.libraries.query",
     "Hit": "clipcli.results",
     "ImageTextScores": "clipcli.results",
     "Label": "clipcli.labels.label_set",
     "LabelMap": "clipcli.answers.maps",
     "LabelSet": "clipcli.labels.label_set",
-    "Library": "clipcli.api.library",
+    "Library": "clipcli.api.libraries.library",
     "Model": "clipcli.api.model",
     "Prediction": "clipcli.results",
-    "Query": "clipcli.api.query",
+    "Query": "clipcli.api.libraries.query",
     "SearchOptions": "clipcli.answers.search",
     "Tag": "clipcli.results",
     "TagOptions": "clipcli.answers.tag",
     "TaggedImage": "clipcli.results",
-    "Term": "clipcli.api.query",
+    "Term": "clipcli.api.libraries.query",
     "TextScore": "clipcli.results",
     "draw_maps": "clipcli.library.report.panels",
     "find_images": "clipcli.api.inputs",

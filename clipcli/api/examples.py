@@ -18,8 +18,8 @@ from clipcli.answers.classify import LabelCosines, by_text
 from clipcli.answers.judged import row_blocks
 from clipcli.answers.metrics import Interval, wilson
 from clipcli.answers.taught import Rows, Taught, copies, fewer, same_images, teach
+from clipcli.api.evaluation.truth import read_labelling
 from clipcli.api.inputs import refuse_single
-from clipcli.api.truth import read_labelling
 from clipcli.errors import ClipError, ImageError, LabelSetError, UsageError, warn
 from clipcli.features.reader import Failed
 from clipcli.images.find import FindOptions, ImageSource, find_images, images_of
@@ -30,7 +30,7 @@ from clipcli.progress import Progress, unobserved
 from clipcli.scoring import Floats
 
 if TYPE_CHECKING:
-    from clipcli.api.evaluate import ImageModel
+    from clipcli.api.evaluation.evaluate import ImageModel
 
 
 ExampleImages: TypeAlias = Mapping[str, Iterable["str | os.PathLike[str]"]]

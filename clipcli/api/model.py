@@ -15,7 +15,7 @@ import numpy as np
 from clipcli import hub
 from clipcli.answers.classify import ClassifyOptions, HeadClassifier, LabelClassifier, TextScorer
 from clipcli.answers.tag import Tagger, TagOptions
-from clipcli.api.calibration import learned_of, warn_if_changed
+from clipcli.api.evaluation.calibration import learned_of, warn_if_changed
 from clipcli.api.examples import ExampleImages, Lesson, add_examples, label_cosines, learn
 from clipcli.api.inputs import ImageInput, image_sources, listed
 from clipcli.api.languages import language_warning
@@ -41,7 +41,7 @@ from clipcli.scoring import Floats, Logits
 
 if TYPE_CHECKING:
     from clipcli.answers.maps import ExplainOptions, Explanation
-    from clipcli.api.evaluate import Evaluated, LabelledImages
+    from clipcli.api.evaluation.evaluate import Evaluated, LabelledImages
     from clipcli.networks.dual_encoder import DualEncoder
 
 
@@ -416,7 +416,7 @@ class Model:
 
         Args:
             images: A folder with one folder per label, a table (CSV, JSON Lines, Parquet) with the columns `path` and
-                `label`, a mapping of paths to labels, or what `clipcli.api.truth.read_truth` returns.
+                `label`, a mapping of paths to labels, or what `clipcli.api.evaluation.truth.read_truth` returns.
             labels: Label names or a label set; None for the names that the images have.
             templates: Take the place of the label set's own.
             temperature: Divides the logits; None for what a calibrated label set says, or else 1.
@@ -430,7 +430,7 @@ class Model:
             UsageError: The images or their labels cannot be used.
             LabelSetError: The label set was calibrated for another model.
         """
-        from clipcli.api.evaluate import evaluate_images
+        from clipcli.api.evaluation.evaluate import evaluate_images
 
         label_set = add_examples(None if labels is None else labels_of(labels), examples)
         return evaluate_images(

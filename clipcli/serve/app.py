@@ -26,7 +26,7 @@ from clipcli.serve.questions import FIELDS, Questions
 from clipcli.serve.settings import Settings
 
 if TYPE_CHECKING:
-    from clipcli.api.library import Library
+    from clipcli.api.libraries.library import Library
     from clipcli.api.model import Model
 
 T = TypeVar("T")

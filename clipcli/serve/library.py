@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from clipcli.answers.search import SearchOptions
-from clipcli.api.library import Library, as_query
-from clipcli.api.query import Filters, Query, Term
+from clipcli.api.libraries.library import Library, as_query
+from clipcli.api.libraries.query import Filters, Query, Term
 from clipcli.compute.numpy_backend.cores import single_threaded_products
 from clipcli.errors import ClipError, ImageError, UsageError
 from clipcli.files import FileStamp

@@ -74,7 +74,7 @@ def bench_scan(count: int) -> None:
 
 def write_library(work: Path, count: int) -> tuple[Path, Path]:
     """A folder of empty files, and a library that says it has encoded them."""
-    from clipcli.api.library import identity_of
+    from clipcli.api.libraries.library import identity_of
     from clipcli.api.load import load
     from clipcli.library.index.description import Description
     from clipcli.library.index.store import NewImage, Store

@@ -12,9 +12,9 @@ import clipcli
 from clipcli.answers.classify import ClassifyOptions, LabelClassifier, Learned
 from clipcli.answers.evaluate import evaluate
 from clipcli.answers.grouping import grouped_order
-from clipcli.api.calibrate import calibrate
-from clipcli.api.evaluate import Exam, compare, evaluate_captions
-from clipcli.api.truth import read_truth
+from clipcli.api.evaluation.calibrate import calibrate
+from clipcli.api.evaluation.evaluate import Exam, compare, evaluate_captions
+from clipcli.api.evaluation.truth import read_truth
 from clipcli.errors import ClipError, LabelSetError, UsageError
 from clipcli.labels.join import join
 from clipcli.labels.label_set import Label, LabelSet

@@ -13,11 +13,11 @@ from PIL import Image
 import clipcli
 from clipcli.answers.classify import ClassifyOptions
 from clipcli.answers.tag import TagOptions
-from clipcli.api.calibrate import calibrate
-from clipcli.api.evaluate import Exam
+from clipcli.api.evaluation.calibrate import calibrate
+from clipcli.api.evaluation.evaluate import Exam
+from clipcli.api.evaluation.truth import read_truth
 from clipcli.api.examples import learn, read_examples
 from clipcli.api.model import Model
-from clipcli.api.truth import read_truth
 from clipcli.errors import ClipWarning, LabelSetError, UsageError
 from clipcli.labels.calibration import Calibration
 from clipcli.labels.expand import question_digest

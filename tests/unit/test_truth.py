@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipcli.api.truth import read_labelling, read_truth
+from clipcli.api.evaluation.truth import read_labelling, read_truth
 from clipcli.errors import ClipError, UsageError
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.labels.truth import captions_from_table, label_set_of, read_map

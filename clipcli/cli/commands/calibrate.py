@@ -20,7 +20,7 @@ from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
-    from clipcli.api.calibrate import Calibrated
+    from clipcli.api.evaluation.calibrate import Calibrated
     from clipcli.labels.label_set import LabelSet
 
 
@@ -56,8 +56,8 @@ def run_calibration(
         UsageError: The images or their labels cannot be used.
         typer.Exit: With `PARTIAL` if an image could not be used.
     """
-    from clipcli.api.calibrate import calibrate as learn
-    from clipcli.api.evaluate import Exam
+    from clipcli.api.evaluation.calibrate import calibrate as learn
+    from clipcli.api.evaluation.evaluate import Exam
     from clipcli.cli.output.documents.calibration import print_calibration
     from clipcli.cli.shell.progress import image_progress
     from clipcli.labels.write import to_yaml
@@ -80,7 +80,7 @@ def run_calibration(
 
 def _details(learned: "Calibrated") -> list[str]:
     """What there is to know of it, a line each."""
-    from clipcli.api.calibrate import FEW_FOR_A_THRESHOLD, FEW_IMAGES, REPORTED_COVERAGE
+    from clipcli.api.evaluation.calibrate import FEW_FOR_A_THRESHOLD, FEW_IMAGES, REPORTED_COVERAGE
 
     found: list[str] = []
     unfitted = sum(fit.threshold is None for fit in learned.thresholds)

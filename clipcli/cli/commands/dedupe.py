@@ -25,8 +25,8 @@ from clipcli.cli.shell.wording import counted, size_text
 from clipcli.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
-    from clipcli.api.library import Library
-    from clipcli.api.twins import Cluster, Twins
+    from clipcli.api.libraries.library import Library
+    from clipcli.api.libraries.twins import Cluster, Twins
     from clipcli.cli.output.documents.libraries import Access
 
 SCHEMA, CLUSTERS = "clipcli.dedupe/1", "clipcli.clusters/1"

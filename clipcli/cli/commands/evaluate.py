@@ -24,7 +24,7 @@ from clipcli.errors import ExitStatus, UsageError
 from clipcli.files import dump
 
 if TYPE_CHECKING:
-    from clipcli.api.evaluate import Evaluated, Exam
+    from clipcli.api.evaluation.evaluate import Evaluated, Exam
     from clipcli.api.model import Model
     from clipcli.labels.label_set import LabelSet
     from clipcli.labels.truth import Labelling, Truth
@@ -114,7 +114,7 @@ class _Session:
             UsageError: There is one label only, or a name is unknown.
             ClipError: Not one image can be used.
         """
-        from clipcli.api.evaluate import Exam, check_labels
+        from clipcli.api.evaluation.evaluate import Exam, check_labels
         from clipcli.cli.shell.progress import image_progress
 
         label_set = setting.labels.read()
@@ -147,7 +147,7 @@ def _truth(setting: Setting, labelling: "Labelling", label_set: "LabelSet | None
 
 
 def _document(one: _Run, other: _Run | None, labelling: "Labelling", inputs: LabelledOptions) -> dict[str, Any]:
-    from clipcli.api.evaluate import compare
+    from clipcli.api.evaluation.evaluate import compare
     from clipcli.cli.output.documents import evaluation as shown
 
     figures = one.evaluated.figures
@@ -233,7 +233,7 @@ def _refuse_with_captions(labels: LabelOptions, question: EvaluationOptions, out
 def _evaluate_captions(
     file: str, inputs: LabelledOptions, model: ModelOptions, output: EvaluationOutputOptions
 ) -> None:
-    from clipcli.api.evaluate import evaluate_captions
+    from clipcli.api.evaluation.evaluate import evaluate_captions
     from clipcli.cli.output.documents.evaluation import retrieval_columns, retrieval_rows
     from clipcli.cli.shell.progress import image_progress
     from clipcli.labels.truth import captions_from_table

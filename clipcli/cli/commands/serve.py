@@ -23,7 +23,7 @@ from clipcli.errors import UsageError
 from clipcli.files import dump
 
 if TYPE_CHECKING:
-    from clipcli.api.library import Library
+    from clipcli.api.libraries.library import Library
     from clipcli.api.model import Model
     from clipcli.cli.output.documents.libraries import Access
     from clipcli.serve.app import Service
@@ -109,7 +109,7 @@ def _library(access: "Access", name: str, no_update: bool) -> "Library":
 
 
 def _service(model: "Model", library: "Library | None", settings: "Settings") -> "Service":
-    from clipcli.api.library import Library
+    from clipcli.api.libraries.library import Library
     from clipcli.library.index.store import Store
     from clipcli.serve.app import Service
 

@@ -54,7 +54,7 @@ class LabelledOptions(ReadingOptions):
         Raises:
             UsageError: None are named, or they cannot be read.
         """
-        from clipcli.api.truth import read_labelling
+        from clipcli.api.evaluation.truth import read_labelling
         from clipcli.images.find import FindOptions
 
         if self.images is None:

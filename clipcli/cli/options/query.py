@@ -12,7 +12,7 @@ from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
     from clipcli.answers.search import SearchOptions
-    from clipcli.api.query import Filters, Query, Term, TermKind
+    from clipcli.api.libraries.query import Filters, Query, Term, TermKind
 
 LibraryName = Annotated[
     str | None,
@@ -80,8 +80,8 @@ class QueryOptions:
         Raises:
             UsageError: It has no part, or a weight is not a number.
         """
-        from clipcli.api.library import as_query
-        from clipcli.api.query import Query
+        from clipcli.api.libraries.library import as_query
+        from clipcli.api.libraries.query import Query
 
         texts = [*([text] if text is not None else []), *(self.text or [])]
         terms = [
@@ -138,14 +138,14 @@ class FilterOptions:
 
     def filters(self, under: Iterable[str]) -> "Filters":
         """Which images, those below some folders."""
-        from clipcli.api.query import Filters
+        from clipcli.api.libraries.query import Filters
 
         lists = tuple(self.only or ()), tuple(self.exclude or ())
         return Filters(self.after, self.before, *lists, tuple(under), self.include_self)
 
 
 def _terms(kind: "TermKind", values: Iterable[str] | None, sign: int) -> "Iterator[Term]":
-    from clipcli.api.query import Term
+    from clipcli.api.libraries.query import Term
 
     for given in values or ():
         value, weight = _weighted(given)
@@ -155,7 +155,7 @@ def _terms(kind: "TermKind", values: Iterable[str] | None, sign: int) -> "Iterat
 def _vectors(paths: Iterable[str] | None) -> "Iterator[Term]":
     import numpy as np
 
-    from clipcli.api.query import Term
+    from clipcli.api.libraries.query import Term
 
     for given in paths or ():
         path, weight = _weighted(given)

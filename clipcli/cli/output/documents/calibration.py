@@ -8,7 +8,7 @@ from clipcli.cli.output.rows import Column, Row, print_rows, print_table
 from clipcli.files import dump
 
 if TYPE_CHECKING:
-    from clipcli.api.calibrate import Calibrated
+    from clipcli.api.evaluation.calibrate import Calibrated
 
 SCHEMA = "clipcli.calibration/3"
 

@@ -11,7 +11,7 @@ from clipcli.cli.shell.wording import counted
 
 if TYPE_CHECKING:
     from clipcli.answers.evaluate import Evaluation
-    from clipcli.api.evaluate import Comparison, Evaluated, RetrievalResult
+    from clipcli.api.evaluation.evaluate import Comparison, Evaluated, RetrievalResult
 
 _WORST, _PAIRS = 10, 10
 # What each figure is called for people; shares are printed in per cent.

@@ -13,8 +13,8 @@ from clipcli.cli.shell.terminal import printable
 from clipcli.cli.shell.wording import counted
 
 if TYPE_CHECKING:
-    from clipcli.api.library import Library
-    from clipcli.api.query import Query
+    from clipcli.api.libraries.library import Library
+    from clipcli.api.libraries.query import Query
     from clipcli.cli.options import HitOutputOptions
     from clipcli.results import Hit
 

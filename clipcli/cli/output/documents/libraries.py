@@ -16,7 +16,7 @@ from clipcli.errors import ClipError, UsageError
 from clipcli.progress import Progress
 
 if TYPE_CHECKING:
-    from clipcli.api.library import Library
+    from clipcli.api.libraries.library import Library
     from clipcli.api.model import Model
     from clipcli.library.index.update import Updated
 
@@ -41,7 +41,7 @@ class Access:
 
     def open(self, folder: Path) -> "Library":
         """Open a library that exists."""
-        from clipcli.api.library import Library
+        from clipcli.api.libraries.library import Library
         from clipcli.library.index.store import Store
 
         store = Store(folder)
@@ -63,7 +63,7 @@ class Access:
 
     def create(self, folders: Sequence[str], name: str | None, **choices: object) -> "Library":
         """Make an empty library."""
-        from clipcli.api.library import Library, covered_folders
+        from clipcli.api.libraries.library import Library, covered_folders
 
         covered_folders(folders)  # said before a model is fetched
         model = self.open_model()

@@ -7,7 +7,7 @@ from clipcli.cli.output.destination import open_destination
 from clipcli.files import dump
 
 if TYPE_CHECKING:
-    from clipcli.api.evaluate import Evaluated, Exam
+    from clipcli.api.evaluation.evaluate import Evaluated, Exam
 
 SCHEMA = "clipcli.predictions/1"
 _ROWS_AT_ONCE = 256

@@ -10,7 +10,7 @@ import numpy as np
 from clipcli.answers import search as answers
 from clipcli.answers.classify import shortest
 from clipcli.answers.search import SearchOptions
-from clipcli.api.query import Filters, Query, Term, cached_texts, digests_of, encode_terms
+from clipcli.api.libraries.query import Filters, Query, Term, cached_texts, digests_of, encode_terms
 from clipcli.errors import UsageError
 from clipcli.library.index.description import Description, ModelIdentity
 from clipcli.library.index.places import is_below, library_folder, usual_name
@@ -21,8 +21,8 @@ from clipcli.results import Hit
 from clipcli.scoring import Floats
 
 if TYPE_CHECKING:
+    from clipcli.api.libraries.twins import Cluster, Twins
     from clipcli.api.model import Model
-    from clipcli.api.twins import Cluster, Twins
     from clipcli.images.find import ImageSource
     from clipcli.labels.label_set import LabelSet
     from clipcli.library.index.update import EncodedFile, Event, Updated
@@ -215,7 +215,7 @@ class Library:
             under: Only images in these folders; without any, all.
             on_progress: Told how many images have been looked at, and of how many.
         """
-        from clipcli.api.twins import find_twins
+        from clipcli.api.libraries.twins import find_twins
 
         folders = [os.path.realpath(os.path.expanduser(folder)) for folder in under]
         return find_twins(self.store, level, threshold, reference, keep, folders, on_progress)
@@ -231,7 +231,7 @@ class Library:
             templates: Take the place of the label set's own.
         """
         from clipcli.api.examples import label_cosines
-        from clipcli.api.twins import find_clusters
+        from clipcli.api.libraries.twins import find_clusters
 
         names = None if labels is None else (labels.names, label_cosines(self.model, labels, templates))
         return find_clusters(self.store, count, names)

@@ -22,7 +22,7 @@ from clipcli.answers.classify import by_text
 from clipcli.answers.judged import truth_matrix
 from clipcli.answers.metrics.calibration import log_losses
 from clipcli.answers.tag import DEFAULT_THRESHOLD, background_scores
-from clipcli.api.evaluate import Exam
+from clipcli.api.evaluation.evaluate import Exam
 from clipcli.errors import UsageError
 from clipcli.labels.background import background_of
 from clipcli.labels.calibration import Calibration

@@ -18,10 +18,10 @@ from clipcli.answers.evaluate import Evaluation, evaluate
 from clipcli.answers.judged import LogitsOf, row_blocks
 from clipcli.answers.metrics import RESAMPLES, McNemar, Retrieval, mcnemar, paired_difference, retrieval
 from clipcli.answers.metrics.intervals import Interval
-from clipcli.api.calibration import calibration_of
+from clipcli.api.evaluation.calibration import calibration_of
+from clipcli.api.evaluation.truth import read_truth
 from clipcli.api.examples import ByExample, label_cosines
 from clipcli.api.questions import labels_of
-from clipcli.api.truth import read_truth
 from clipcli.errors import ClipError, ImageError, UsageError, warn
 from clipcli.features.pipeline import Result
 from clipcli.features.reader import Failed

@@ -1,0 +1,1 @@
+"""The features of whole folders: searched, and looked through for copies."""
