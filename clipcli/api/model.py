@@ -6,20 +6,19 @@ needed, each tower by itself; torch is imported then and not before.
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clipcli import hub
-from clipcli.answers.classify import ClassifyOptions, HeadClassifier, LabelClassifier, TextScorer
-from clipcli.answers.tag import Tagger, TagOptions
-from clipcli.api.evaluation.calibration import learned_of, warn_if_changed
-from clipcli.api.examples import ExampleImages, Lesson, add_examples, label_cosines, learn
+from clipcli.answers.classify import ClassifyOptions
+from clipcli.answers.tag import TagOptions
+from clipcli.api.examples import ExampleImages, Lesson, add_examples, learn
 from clipcli.api.inputs import ImageInput, image_sources, listed
+from clipcli.api.judges import classifier, tagger, text_scorer
 from clipcli.api.languages import language_warning
-from clipcli.api.questions import answer, check_for_head, labels_of, no_labels, none_label, parent_groups
+from clipcli.api.questions import answer, labels_of, no_labels
 from clipcli.checkpoints.families import FAMILIES
 from clipcli.compute.checkpoint import Checkpoint
 from clipcli.compute.devices import Placement
@@ -31,7 +30,6 @@ from clipcli.features.labels import LabelEncoder, LabelFeature, name_prompt, war
 from clipcli.features.pipeline import ImagePipeline, Result
 from clipcli.features.reader import Failed, ImageReader
 from clipcli.images.find import ImageSource, Pause
-from clipcli.labels.background import background_of
 from clipcli.labels.expand import expand
 from clipcli.labels.label_set import LabelSet
 from clipcli.labels.templates import templates_of
@@ -215,77 +213,6 @@ class Model:
         space = encoders.image_space if self.cache.usable else None
         return ImageReader(encoders.preparation, encoders.cache, space)
 
-    def classifier(
-        self,
-        label_set: LabelSet | None,
-        options: ClassifyOptions | None = None,
-        *,
-        templates: Sequence[str] | None = None,
-        none_of_these: bool | str = False,
-        depth: int | None = None,
-    ) -> LabelClassifier | HeadClassifier:
-        """Prepare a question: the labels encoded, ready to be compared with features of images.
-
-        Args:
-            label_set: The labels; None for the classes of a checkpoint with a classification head.
-            options: How to score.
-            templates: Take the place of the label set's own.
-            none_of_these: Add a label for images that show none of the others; a text is its prompt.
-            depth: Sum the scores of hierarchical labels into their parents at this depth.
-
-        Raises:
-            UsageError: Options that do not go together.
-            LabelSetError: No labels, and the checkpoint has none of its own.
-        """
-        options = options or ClassifyOptions()
-        if self.class_names is not None:
-            asked = {"templates": templates, "`none_of_these`": none_of_these or None, "`depth`": depth}
-            check_for_head(self.checkpoint.id, len(self.class_names), label_set, options, asked)
-            return HeadClassifier(self.class_names, options)
-        if label_set is None:
-            raise no_labels()
-        templates = self.templates_for(label_set, templates)
-        learned = learned_of(self.encoders, label_set, options, templates)
-        if learned.quantile is not None and (none_of_these or depth is not None):
-            raise UsageError("`coverage` goes with neither `none_of_these` nor `depth`, which ask other questions")
-        none = none_label(label_set, none_of_these)
-        if none is not None:
-            label_set = replace(label_set, labels=(*label_set.labels, none), none=None)
-        return LabelClassifier(
-            label_set.names,
-            label_cosines(self, label_set, templates),
-            self.logits,
-            options,
-            none_label=none.name if none else None,
-            groups=None if depth is None else parent_groups(label_set, none, depth, options),
-            learned=learned,
-        )
-
-    def text_scorer(self, texts: Iterable[str], options: ClassifyOptions | None = None) -> TextScorer:
-        """Prepare a question: whole texts encoded, ready to be compared with features of images."""
-        texts = listed(texts, "texts")
-        return TextScorer(texts, self.encode_texts(texts), self.logits, options or ClassifyOptions())
-
-    def tagger(
-        self, label_set: LabelSet, options: TagOptions | None = None, *, templates: Sequence[str] | None = None
-    ) -> Tagger:
-        """Prepare a question: labels and background encoded, ready to judge each label by itself.
-
-        Args:
-            label_set: The labels.
-            options: Which labels an image is given.
-            templates: Take the place of the label set's own.
-
-        Raises:
-            UsageError: A group is named that the label set does not have.
-            LabelSetError: Its thresholds were fitted for another model.
-        """
-        warn_if_changed(self.encoders, label_set, self.templates_for(label_set, templates))
-        compare = label_cosines(self, label_set, templates)
-        # The default background is ours: whoever named labels alone can fix nothing in it.
-        background = self.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))
-        return Tagger(label_set, compare, background, self.logits, options or TagOptions())
-
     def classify(
         self,
         images: Iterable[ImageInput],
@@ -313,7 +240,7 @@ class Model:
         """
         label_set = add_examples(None if labels is None else labels_of(labels), examples)
         features = self.image_features(image_sources(images))
-        judge = self.classifier(label_set, options, templates=templates, none_of_these=none_of_these)
+        judge = classifier(self, label_set, options, templates=templates, none_of_these=none_of_these)
         return _all(answer(features, judge))
 
     def score(
@@ -334,7 +261,7 @@ class Model:
         if not texts:
             raise UsageError("no text is given", hint="give a list of one text or more")
         features = self.image_features(image_sources(images))
-        return _all(answer(features, self.text_scorer(texts, options)))
+        return _all(answer(features, text_scorer(self, texts, options)))
 
     def tag(
         self,
@@ -359,7 +286,7 @@ class Model:
         """
         label_set = add_examples(labels_of(labels), examples)
         features = self.image_features(image_sources(images))
-        return _all(answer(features, self.tagger(label_set, options, templates=templates)))
+        return _all(answer(features, tagger(self, label_set, options, templates=templates)))
 
     def explain(
         self,

@@ -10,6 +10,7 @@ from clipcli.answers.classify import ClassifyOptions, shortest
 from clipcli.answers.maps import QUALITIES, ExplainOptions, Explanation
 from clipcli.answers.tag import TagOptions
 from clipcli.api.explain import Explainer
+from clipcli.api.judges import classifier, tagger, text_scorer
 from clipcli.api.questions import (
     Judge,
     describe_classify,
@@ -110,7 +111,7 @@ class Questions:
         """
         if self._engine.model.class_names is not None:
             raise UsageError(f"{self._engine.model.checkpoint.id} has classes of its own and takes no label sets")
-        self._engine.model.classifier(label_set)
+        classifier(self._engine.model, label_set)
         self.label_sets[label_set.name] = label_set
 
     async def answer(self, kind: str, body: Body) -> Row:
@@ -173,7 +174,8 @@ class Questions:
         depth = fields.get("depth")
         if depth is not None and (depth < 1 or label_set is None or label_set.depth == 1):
             raise UsageError("depth sums labels of several levels, and these have one", parameter="depth", value=depth)
-        judge = model.classifier(
+        judge = classifier(
+            model,
             label_set,
             options,
             templates=templates,
@@ -186,7 +188,7 @@ class Questions:
         texts = checked_texts(fields.get("text", ()))
         names = ("scoring", "temperature")
         options = ClassifyOptions(**{name: fields[name] for name in names if name in fields})
-        judge = self._engine.model.text_scorer(texts, options)
+        judge = text_scorer(self._engine.model, texts, options)
         return judge, describe_score(texts, judge)
 
     def _tagger(self, fields: Mapping[str, Any]) -> tuple[Judge[Any], Mapping[str, Any]]:
@@ -195,7 +197,7 @@ class Questions:
             raise no_labels()
         options = TagOptions(fields.get("threshold"), fields.get("top"), tuple(fields.get("exclusive", ())))
         options.check_groups(label_set)
-        judge = model.tagger(label_set, options, templates=templates)
+        judge = tagger(model, label_set, options, templates=templates)
         return judge, describe_tag(model, label_set, templates, options)
 
     def _explainer(self, fields: Mapping[str, Any]) -> tuple[Explainer, Mapping[str, Any]]:

@@ -24,6 +24,7 @@ def clipcli(checkpoint: str, dtype: str) -> Run:
     """What `clip classify --no-cache` runs."""
     import clipcli
     from clipcli.answers.classify import ClassifyOptions
+    from clipcli.api.judges import classifier
     from clipcli.api.model import Model
     from clipcli.api.questions import answer
     from clipcli.compute.options import RunOptions
@@ -37,7 +38,7 @@ def clipcli(checkpoint: str, dtype: str) -> Run:
     def run(paths: list[str]) -> object:
         from clipcli.images.find import ImageSource
 
-        classifier = model.classifier(labels, ClassifyOptions())
+        classifier = classifier(model, labels, ClassifyOptions())
         return list(answer(model.image_features(ImageSource(path) for path in paths), classifier))
 
     return run

@@ -11,6 +11,7 @@ from PIL import Image
 
 import clipcli
 from clipcli.answers.classify import ClassifyOptions
+from clipcli.api.judges import classifier
 from clipcli.api.model import Model
 from clipcli.api.questions import NONE_OF_THESE, answer, none_label
 from clipcli.compute import devices
@@ -138,7 +139,7 @@ def test_none_of_these_is_one_more_label_and_no_answer_when_it_wins(model: Model
 @pytest.mark.parametrize(("labels", "expected"), [(("cat", "dog"), "none of these"), (("猫", "狗"), "以上都不是")])
 def test_none_of_these_speaks_the_language_of_the_labels(labels: tuple[str, ...], expected: str, model: Model) -> None:
     label_set = LabelSet("set", tuple(Label(name) for name in labels))
-    assert model.classifier(label_set, ClassifyOptions(), none_of_these=True).names == (*labels, expected)
+    assert classifier(model, label_set, ClassifyOptions(), none_of_these=True).names == (*labels, expected)
 
 
 @pytest.mark.parametrize("language", ["zh-CN", "zh-Hans", "ZH", "zh"])
@@ -165,8 +166,8 @@ def test_scores_of_children_are_summed_at_a_depth(model: Model, images: list[str
     label_set = LabelSet("set", labels)
     sources = [ImageSource(images[0])]
     options = ClassifyOptions()
-    (fine,) = next(answer(model.image_features(sources), model.classifier(label_set, options)))
-    (coarse,) = next(answer(model.image_features(sources), model.classifier(label_set, options, depth=1)))
+    (fine,) = next(answer(model.image_features(sources), classifier(model, label_set, options)))
+    (coarse,) = next(answer(model.image_features(sources), classifier(model, label_set, options, depth=1)))
     scores = {p.label: p.score or 0 for p in fine.predictions}
     summed = {p.label: p for p in coarse.predictions}
     assert summed["animal"].score == pytest.approx(scores["animal/cat"] + scores["animal/dog"], abs=1e-6)
@@ -225,7 +226,7 @@ def test_no_texts(model: Model, images: list[str]) -> None:
 
 def test_depth_goes_with_softmax_only(model: Model) -> None:
     with pytest.raises(UsageError, match="depth"):
-        model.classifier(LabelSet("set", (Label("cat"),)), ClassifyOptions(scoring="cosine"), depth=1)
+        classifier(model, LabelSet("set", (Label("cat"),)), ClassifyOptions(scoring="cosine"), depth=1)
 
 
 def test_a_device_that_is_not_there_names_those_that_are(clip_checkpoint: Path) -> None:

@@ -15,6 +15,7 @@ from clipcli.answers.grouping import grouped_order
 from clipcli.api.evaluation.calibrate import calibrate
 from clipcli.api.evaluation.evaluate import Exam, compare, evaluate_captions
 from clipcli.api.evaluation.truth import read_truth
+from clipcli.api.judges import tagger
 from clipcli.errors import ClipError, LabelSetError, UsageError
 from clipcli.labels.join import join
 from clipcli.labels.label_set import Label, LabelSet
@@ -127,9 +128,9 @@ def test_thresholds_say_when_prompts_are_not_those_that_they_were_fitted_to(
     truth = read_truth(str(labelled))
     learned = calibrate(Exam.take(model, truth.paths), truth)
     with warnings.catch_warnings(action="error", category=clipcli.errors.ClipWarning):
-        model.tagger(learned.label_set)
+        tagger(model, learned.label_set)
     with pytest.warns(clipcli.errors.ClipWarning, match="thresholds"):
-        model.tagger(learned.label_set, templates=["something {}"])
+        tagger(model, learned.label_set, templates=["something {}"])
 
 
 def test_what_was_calibrated_for_one_set_is_not_used_for_several(model: clipcli.Model, labelled: Path) -> None:

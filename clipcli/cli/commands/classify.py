@@ -166,8 +166,15 @@ class ClassifyQuestion:
 
     def prepare(self, model: "Model") -> "LabelClassifier | HeadClassifier":
         """Encode the labels."""
-        self._classifier = model.classifier(
-            self._label_set, self._options, templates=self._templates, none_of_these=self._none, depth=self._depth
+        from clipcli.api.judges import classifier
+
+        self._classifier = classifier(
+            model,
+            self._label_set,
+            self._options,
+            templates=self._templates,
+            none_of_these=self._none,
+            depth=self._depth,
         )
         if not self._classifier.has_scores and not self._quiet:
             say("warning: a softmax over one label means nothing, so there is no score; see cosine, or add labels")

@@ -178,7 +178,9 @@ class ScoreQuestion:
 
     def prepare(self, model: "Model") -> "TextScorer":
         """Encode the texts."""
-        self._scorer = model.text_scorer(self._texts, self._options)
+        from clipcli.api.judges import text_scorer
+
+        self._scorer = text_scorer(model, self._texts, self._options)
         return self._scorer
 
     def describe(self, model: "Model") -> dict[str, Any]:

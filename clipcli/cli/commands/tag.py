@@ -139,7 +139,9 @@ class TagQuestion:
 
     def prepare(self, model: "Model") -> "Tagger":
         """Encode labels and background."""
-        return model.tagger(self.label_set, self._options, templates=self.templates)
+        from clipcli.api.judges import tagger
+
+        return tagger(model, self.label_set, self._options, templates=self.templates)
 
     def describe(self, model: "Model") -> dict[str, Any]:
         """Labels, templates, background and thresholds."""

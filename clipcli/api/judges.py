@@ -1,0 +1,94 @@
+"""Questions prepared for a model: labels and texts encoded, ready to judge the features of images."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from clipcli.answers.classify import ClassifyOptions, HeadClassifier, LabelClassifier, TextScorer
+from clipcli.answers.tag import Tagger, TagOptions
+from clipcli.api.evaluation.calibration import learned_of, warn_if_changed
+from clipcli.api.examples import label_cosines
+from clipcli.api.inputs import listed
+from clipcli.api.questions import check_for_head, no_labels, none_label, parent_groups
+from clipcli.errors import UsageError
+from clipcli.labels.background import background_of
+from clipcli.labels.label_set import LabelSet
+
+if TYPE_CHECKING:
+    from clipcli.api.model import Model
+
+
+def classifier(
+    model: "Model",
+    label_set: LabelSet | None,
+    options: ClassifyOptions | None = None,
+    *,
+    templates: Sequence[str] | None = None,
+    none_of_these: bool | str = False,
+    depth: int | None = None,
+) -> LabelClassifier | HeadClassifier:
+    """Prepare a question: the labels encoded, ready to be compared with features of images.
+
+    Args:
+        model: Answers.
+        label_set: The labels; None for the classes of a checkpoint with a classification head.
+        options: How to score.
+        templates: Take the place of the label set's own.
+        none_of_these: Add a label for images that show none of the others; a text is its prompt.
+        depth: Sum the scores of hierarchical labels into their parents at this depth.
+
+    Raises:
+        UsageError: Options that do not go together.
+        LabelSetError: No labels, and the checkpoint has none of its own.
+    """
+    options = options or ClassifyOptions()
+    if model.class_names is not None:
+        asked = {"templates": templates, "`none_of_these`": none_of_these or None, "`depth`": depth}
+        check_for_head(model.checkpoint.id, len(model.class_names), label_set, options, asked)
+        return HeadClassifier(model.class_names, options)
+    if label_set is None:
+        raise no_labels()
+    templates = model.templates_for(label_set, templates)
+    learned = learned_of(model.encoders, label_set, options, templates)
+    if learned.quantile is not None and (none_of_these or depth is not None):
+        raise UsageError("`coverage` goes with neither `none_of_these` nor `depth`, which ask other questions")
+    none = none_label(label_set, none_of_these)
+    if none is not None:
+        label_set = replace(label_set, labels=(*label_set.labels, none), none=None)
+    return LabelClassifier(
+        label_set.names,
+        label_cosines(model, label_set, templates),
+        model.logits,
+        options,
+        none_label=none.name if none else None,
+        groups=None if depth is None else parent_groups(label_set, none, depth, options),
+        learned=learned,
+    )
+
+
+def text_scorer(model: "Model", texts: Iterable[str], options: ClassifyOptions | None = None) -> TextScorer:
+    """Prepare a question: whole texts encoded, ready to be compared with features of images."""
+    texts = listed(texts, "texts")
+    return TextScorer(texts, model.encode_texts(texts), model.logits, options or ClassifyOptions())
+
+
+def tagger(
+    model: "Model", label_set: LabelSet, options: TagOptions | None = None, *, templates: Sequence[str] | None = None
+) -> Tagger:
+    """Prepare a question: labels and background encoded, ready to judge each label by itmodel.
+
+    Args:
+        model: Answers.
+        label_set: The labels.
+        options: Which labels an image is given.
+        templates: Take the place of the label set's own.
+
+    Raises:
+        UsageError: A group is named that the label set does not have.
+        LabelSetError: Its thresholds were fitted for another model.
+    """
+    warn_if_changed(model.encoders, label_set, model.templates_for(label_set, templates))
+    compare = label_cosines(model, label_set, templates)
+    # The default background is ours: whoever named labels alone can fix nothing in it.
+    background = model.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))
+    return Tagger(label_set, compare, background, model.logits, options or TagOptions())
