@@ -38,8 +38,8 @@ def clipcli(checkpoint: str, dtype: str) -> Run:
     def run(paths: list[str]) -> object:
         from clipcli.images.find import ImageSource
 
-        classifier = classifier(model, labels, ClassifyOptions())
-        return list(answer(model.image_features(ImageSource(path) for path in paths), classifier))
+        judge = classifier(model, labels, ClassifyOptions())
+        return list(answer(model.image_features(ImageSource(path) for path in paths), judge))
 
     return run
 
