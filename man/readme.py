@@ -37,9 +37,9 @@ def main() -> None:
 
 
 def with_models(readme: str) -> str:
-    """The README with today's table of models."""
+    """The README with today's table of the models that are best for something."""
     head = ("`--model`", "on the hub", "download", "languages", "ImageNet", "license", "best for")
-    lines = [_row(head), _row(["---"] * len(head)), *map(_model, hub.CHECKPOINTS)]
+    lines = [_row(head), _row(["---"] * len(head)), *(_model(row) for row in hub.CHECKPOINTS if row.best_for)]
     return _TABLE.sub(lambda found: found[1] + "".join(lines) + found[2], readme)
 
 

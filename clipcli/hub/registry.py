@@ -69,9 +69,19 @@ class Checkpoint:
         return None if self.parameters is None else self.parameters * _FLOAT32_BYTES
 
 
-def _openai(alias: str, name: str, size: int, parameters: int, top1: float, revision: str | None = None) -> Checkpoint:
+def _openai(
+    alias: str,
+    name: str,
+    size: int,
+    parameters: int,
+    top1: float,
+    revision: str | None = None,
+    best_for: str | None = None,
+) -> Checkpoint:
     hub_id = f"openai/clip-vit-{name}"
-    return Checkpoint(alias, hub_id, "clip", ("en",), size, parameters, "MIT", top1, _CLIP_BENCHMARK, revision)
+    return Checkpoint(
+        alias, hub_id, "clip", ("en",), size, parameters, "MIT", top1, _CLIP_BENCHMARK, revision, best_for=best_for
+    )
 
 
 def _laion(alias: str, name: str, parameters: int, top1: float, revision: str | None = None) -> Checkpoint:
@@ -79,9 +89,29 @@ def _laion(alias: str, name: str, parameters: int, top1: float, revision: str | 
     return Checkpoint(alias, hub_id, "clip", ("en",), 224, parameters, "MIT", top1, _OPEN_CLIP, revision)
 
 
-def _chinese(alias: str, name: str, size: int, parameters: int, top1: float, revision: str | None = None) -> Checkpoint:
+def _chinese(
+    alias: str,
+    name: str,
+    size: int,
+    parameters: int,
+    top1: float,
+    revision: str | None = None,
+    best_for: str | None = None,
+) -> Checkpoint:
     hub_id = f"OFA-Sys/chinese-clip-vit-{name}"
-    return Checkpoint(alias, hub_id, "chinese_clip", ("zh",), size, parameters, "MIT", top1, _CHINESE_CLIP, revision)
+    return Checkpoint(
+        alias,
+        hub_id,
+        "chinese_clip",
+        ("zh",),
+        size,
+        parameters,
+        "MIT",
+        top1,
+        _CHINESE_CLIP,
+        revision,
+        best_for=best_for,
+    )
 
 
 def _siglip(
@@ -119,7 +149,15 @@ def _siglip2(
 
 CHECKPOINTS = (
     # turhancan97/krasnal-id AGENTS.md; petrukha-ivan/mlx-swift-vision ModelSelectionView.swift. refs/pr/66.
-    _openai("vit-b32", "base-patch32", 224, 151_277_313, 63.33, "c237dc49a33fc61debc9276459120b7eac67e7ef"),
+    _openai(
+        "vit-b32",
+        "base-patch32",
+        224,
+        151_277_313,
+        63.33,
+        "c237dc49a33fc61debc9276459120b7eac67e7ef",
+        "known everywhere; the default",
+    ),
     # Tiensinh98/kat-vad core/constants.py; petrukha-ivan/mlx-swift-vision ModelSelectionView.swift. refs/pr/17.
     _openai("vit-b16", "base-patch16", 224, 149_620_737, 68.35, "5ef227a78de3f75873f373246dac80def63b0003"),
     # embeddings-benchmark/mteb mteb/models/clip_models.py. main.
@@ -161,7 +199,9 @@ CHECKPOINTS = (
         "bioclip", "imageomics/bioclip", "clip", ("en",), 224, 149_620_737, "MIT", best_for="plants, animals, fungi"
     ),
     # eureka6/Pixhelf README.md.
-    _chinese("chinese-b16", "base-patch16", 224, 188_262_913, 48.3, "f4a64596bbcf9a2a94591b74b9dc39b2e4e77e3e"),
+    _chinese(
+        "chinese-b16", "base-patch16", 224, 188_262_913, 48.3, "f4a64596bbcf9a2a94591b74b9dc39b2e4e77e3e", "Chinese"
+    ),
     _chinese("chinese-l14", "large-patch14", 224, 406_233_089, 54.7),
     _chinese("chinese-l14-336", "large-patch14-336px", 336, 406_560_769, 56.7),
     _chinese("chinese-h14", "huge-patch14", 224, 957_598_209, 59.6),
