@@ -119,6 +119,7 @@ def home(tmp_path: Path, endpoint: str, programs: Path, features: Path) -> Home:
     shutil.copytree(SAMPLES, tmp_path / "photos", ignore=shutil.ignore_patterns("LICENSE"))
     for name in ("inbox", "cats"):
         (tmp_path / name).mkdir()
+    shutil.copy(SAMPLES / "rose.png", tmp_path / "inbox" / "rose (1).png")
     shutil.copy(SAMPLES / "car.jpg", tmp_path / "img.jpg")
     shutil.copy(SAMPLES / "guitar.png", tmp_path / "poster.png")
     formats = ROOT / "tests" / "data" / "formats"
