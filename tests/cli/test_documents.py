@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from tests.helpers.scenes import scene
 from tests.helpers.schemas import check_rows
 
 ROOT = Path(__file__).parents[2]
+HELPERS = ROOT / "tests" / "helpers"
 SAMPLES = Path(demo.__file__).parent / "samples"
 KINDS = sorted(path.name for path in SAMPLES.glob("*.*"))
 DOCUMENTS = {
@@ -95,22 +97,36 @@ def endpoint(clip_checkpoint: Path, chinese_clip_checkpoint: Path, siglip2_check
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def warm_clip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """How a shell calls a `clip` that has been imported already: there are two hundred commands to run."""
+    path = tmp_path_factory.mktemp("warm") / "socket"
+    server = subprocess.Popen(
+        [sys.executable, str(HELPERS / "warm.py"), "serve", str(path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    yield shlex.join([sys.executable, "-I", "-S", str(HELPERS / "warm.py"), "run", str(path)])
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture(scope="module")
+def programs(warm_clip: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PATH with `clip`, and what a machine may lack; ExifTool only where it is really missing."""
     folder = tmp_path_factory.mktemp("bin")
-    python, stand_ins = (
-        shlex.quote(str(path)) for path in (sys.executable, ROOT / "tests" / "helpers" / "stand_ins.py")
-    )
+    stand_ins = shlex.join([sys.executable, str(HELPERS / "stand_ins.py")])
     missing = ("jq", "curl", "inotifywait", *(() if shutil.which("exiftool") else ("exiftool",)))
-    for name, command in {"clip": "-m clipcli", **{name: f"{stand_ins} {name}" for name in missing}}.items():
-        (folder / name).write_text(f'#!/bin/sh\nexec {python} {command} "$@"\n')
+    for name, command in {"clip": warm_clip, **{name: f"{stand_ins} {name}" for name in missing}}.items():
+        (folder / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         (folder / name).chmod(0o755)
     return folder
 
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """CachedFeature from one block to the next, which saves time and changes nothing."""
+    """Cached features from one section to the next, which saves time and changes nothing."""
     return tmp_path_factory.mktemp("features")
 
 
@@ -243,6 +259,11 @@ def test_every_command_runs(name: str, heading: str, home: Home) -> None:
     out = home.script(SCRIPTS[name, heading])
     if name == GUIDE and heading in CHECKS:
         CHECKS[heading](home, out)
+
+
+def test_a_command_that_fails_is_noticed(home: Home) -> None:
+    with pytest.raises(AssertionError, match="no-such-file"):
+        home.script("clip classify no-such-file.jpg --labels cat,dog")
 
 
 def test_recipes_are_checked_for_what_they_do() -> None:
