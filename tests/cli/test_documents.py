@@ -29,6 +29,8 @@ from tests.helpers.documents import Example
 from tests.helpers.hub_server import HubServer
 from tests.helpers.scenes import scene
 from tests.helpers.schemas import check_rows
+from tests.helpers.shards import rows_of as shard_rows
+from tests.helpers.shards import write_tars
 
 ROOT = Path(__file__).parents[2]
 HELPERS = ROOT / "tests" / "helpers"
@@ -105,8 +107,9 @@ def warm_clip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )
     deadline = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < deadline:
+    while not path.exists() and server.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert server.poll() is None, "the server could not start"
     yield shlex.join([sys.executable, "-I", "-S", str(HELPERS / "warm.py"), "run", str(path)])
     server.kill()
     server.wait()
@@ -150,6 +153,8 @@ def home(tmp_path: Path, endpoint: str, programs: Path, features: Path) -> Home:
     for number, place in enumerate(("grades/A", "grades/B", "my-pets/cat", "my-pets/dog")):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         scene(number).save(tmp_path / place / "1.jpg")
+    (tmp_path / "data").mkdir()
+    write_tars(tmp_path / "data", 2, 3)
     (tmp_path / "my-labels.txt").write_text("cat\ndog\ncar\n")
     settings = {
         "HOME": str(tmp_path),
@@ -230,6 +235,11 @@ def check_inbox(home: Home, out: str) -> None:
     assert [row["path"] for row in rows_of(out)] == [f"{home.folder}/inbox/{name}" for name in ("car.jpg", "dog.jpg")]
 
 
+def check_shards(home: Home, out: str) -> None:
+    assert len(shard_rows(home.folder / "features")) == 6
+    assert (home.folder / "kept.parquet").exists()
+
+
 def check_network(home: Home, out: str) -> None:
     document, end = json.JSONDecoder().raw_decode(out)
     assert document["results"][0]["path"] == "-"
@@ -248,6 +258,7 @@ CHECKS: dict[str, Callable[[Home, str], None]] = {
     "Keywords for photo programs": check_sidecars,
     "A large library, in several sittings": check_resumed,
     "Each new image of a folder": check_inbox,
+    "Datasets of shards": check_shards,
     "An image from the network, and labels in Chinese": check_network,
 }
 

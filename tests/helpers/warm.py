@@ -14,18 +14,7 @@ import sys
 
 _LIMIT = 1 << 20
 # What nearly every run needs, and what reads no variable of the environment when it is imported.
-_IMPORTED_ONCE = (
-    "PIL.Image",
-    "numpy",
-    "safetensors",
-    "tokenizers",
-    "clipcli.api.evaluate",
-    "clipcli.api.library",
-    "clipcli.cli.app",
-    "clipcli.compute.numpy_backend.image_encoder",
-    "clipcli.compute.numpy_backend.text_encoder",
-    "clipcli.library.index.update",
-)
+_IMPORTED_ONCE = ("PIL.Image", "numpy", "safetensors", "tokenizers", "clipcli.cli.app")
 
 
 def run(path: str, arguments: list[str]) -> int:
@@ -40,8 +29,12 @@ def run(path: str, arguments: list[str]) -> int:
 
 def serve(path: str) -> None:
     """Take requests until killed."""
+    import clipcli
+
     for module in _IMPORTED_ONCE:
         importlib.import_module(module)
+    for name in clipcli.__all__:
+        getattr(clipcli, name)
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who answer
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
