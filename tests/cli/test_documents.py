@@ -42,7 +42,7 @@ DOCUMENTS = {
 EXAMPLES = {name: list(documents.examples(name, text)) for name, text in DOCUMENTS.items()}
 
 # Not run: they would install, run the tests inside the tests, or measure for minutes.
-NOT_RUN = ("make ", "python -m tests.bench.")
+NOT_RUN = ("make ", "python -m tests.bench.", "clip serve")
 # Named without arguments, to speak of them.
 ONLY_NAMED = ("clip tag", "clip bench", "clip search", "clip library rm")
 
@@ -289,7 +289,9 @@ def test_python_runs(name: str, home: Home) -> None:
 def test_commands_within_sentences_of_the_readme_run(home: Home) -> None:
     inline = dict.fromkeys(re.findall(r"`(clip [^`]+)`", DOCUMENTS["README.md"]))
     assert {tuple(command.split()[1:]) for command in ONLY_NAMED} <= set(generate.commands())
-    home.script("\n".join(command for command in inline if command not in ONLY_NAMED))
+    home.script(
+        "\n".join(command for command in inline if command not in ONLY_NAMED and not command.startswith(NOT_RUN))
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in DOCUMENTS if name.endswith(".7")])

@@ -16,9 +16,8 @@ from types import FrameType
 import pytest
 from typer.testing import CliRunner
 
-from clipcli import demo, hub
+from clipcli import demo
 from clipcli.cli.app import app
-from clipcli.errors import ExitStatus
 from man import generate, readme
 
 ROOT = Path(__file__).parents[2]
@@ -66,16 +65,6 @@ def test_options_in_sentences_exist() -> None:
     options = {option for command in generate.commands().values() for p in command.params for option in p.opts}
     outside = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", outside)) <= options | {"--help", "--no-onnx"}
-
-
-def test_the_table_of_models_is_the_registry() -> None:
-    assert all(f"| `{row.alias}` | {row.hub_id} |" in README for row in hub.CHECKPOINTS)
-    assert README == readme.with_models(README), "run `make readme`"
-
-
-def test_every_exit_status_is_explained() -> None:
-    listed = re.findall(r"^\| (\d+) \|", README, re.MULTILINE)
-    assert [int(status) for status in listed] == sorted(ExitStatus)
 
 
 def words(svg: str) -> list[list[str]]:
