@@ -44,7 +44,7 @@ EXAMPLES = {name: list(documents.examples(name, text)) for name, text in DOCUMEN
 # Not run: they would install, run the tests inside the tests, or measure for minutes.
 NOT_RUN = ("make ", "python -m tests.bench.", "clip serve")
 # Named without arguments, to speak of them.
-ONLY_NAMED = ("clip tag", "clip bench", "clip search", "clip library rm")
+ONLY_NAMED = ("clip tag", "clip bench", "clip search", "clip library rm", "clip eval", "clip labels teach")
 
 
 def sections(name: str) -> dict[str, str]:
