@@ -287,7 +287,7 @@ def test_python_runs(name: str, home: Home) -> None:
 
 
 def test_commands_within_sentences_of_the_readme_run(home: Home) -> None:
-    inline = dict.fromkeys(re.findall(r"`(clip [^`]+)`", DOCUMENTS["README.md"]))
+    inline = dict.fromkeys(" ".join(c.split()) for c in re.findall(r"`(clip [^`]+)`", DOCUMENTS["README.md"]))
     assert {tuple(command.split()[1:]) for command in ONLY_NAMED} <= set(generate.commands())
     home.script(
         "\n".join(command for command in inline if command not in ONLY_NAMED and not command.startswith(NOT_RUN))
