@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from clipcli import hub
 from clipcli.checkpoints.families import FAMILIES
 from clipcli.cli.app import app
 from clipcli.cli.shell.help import first_sentence, option_groups, split_help
@@ -88,6 +89,7 @@ def _fill(words: tuple[str, ...], block: re.Match[str]) -> str:
         "options": _options,
         "commands": _commands,
         "fields": _fields,
+        "models": _models,
     }
     return block[1] + makers[block[2]](words) + block[3]
 
@@ -299,6 +301,23 @@ def _kind(node: dict[str, Any]) -> str:
     kinds = [kinds] if isinstance(kinds, str) else kinds
     of = node.get("items", {}).get("type") if "array" in kinds else None
     return " | ".join(f"array of {of}s" if kind == "array" and of else kind for kind in kinds)
+
+
+def _models(_: tuple[str, ...]) -> str:
+    """Show the registry as a table: what helps to choose, in 78 columns."""
+    rows = [("model", "download", "languages", "ImageNet", "license"), *map(_model, hub.CHECKPOINTS)]
+    return ".TS\nl r l n l.\n" + "".join("\t".join(row) + "\n" for row in rows) + ".TE\n"
+
+
+def _model(checkpoint: hub.Checkpoint) -> tuple[str, ...]:
+    size, top1, languages = checkpoint.download_bytes, checkpoint.imagenet_top1, checkpoint.languages
+    return (
+        checkpoint.alias,
+        "?" if size is None else f"{size / 1e9:.1f} GB",
+        " ".join(languages) if len(languages) < 3 else str(len(languages)),
+        "?" if top1 is None else f"{top1:g}",
+        (checkpoint.license or "?").replace("CreativeML-", ""),
+    )
 
 
 def _field_list(fields: list[tuple[str, str, str]]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,22 @@ def test_sections_come_in_the_usual_order(name: str) -> None:
         "CAVEATS",
     ]
     assert [section for section in found if section in usual] == [section for section in usual if section in found]
-    needed = {"NAME", "DESCRIPTION", "EXIT STATUS", "EXAMPLES", "SEE ALSO"} | (
-        {"SYNOPSIS"} if name[-1] == "1" else set()
-    )
-    assert needed <= set(found)
+    needed = {
+        "1": {"NAME", "SYNOPSIS", "DESCRIPTION", "EXIT STATUS", "EXAMPLES", "SEE ALSO"},
+        "5": {"NAME", "DESCRIPTION", "EXIT STATUS", "EXAMPLES", "SEE ALSO"},
+        "7": {"NAME", "DESCRIPTION", "SEE ALSO"},
+    }
+    assert needed[name[-1]] <= set(found)
+
+
+def test_every_page_is_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    data = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert data == {f"man/{name}": f"share/man/man{name[-1]}/{name}" for name in PAGES}
+
+
+def test_the_programs_page_names_every_guide() -> None:
+    assert [name for name in PAGES if name[-1] == "7" and f".Xr {name[:-2]} 7" not in PAGES["clip.1"]] == []
 
 
 @every_page

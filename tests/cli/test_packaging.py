@@ -116,7 +116,7 @@ def test_man_pages_schemas_and_types_are_in_it(wheel: Path) -> None:
         files = {f"clipcli/{folder}/{path.relative_to(source)}" for path in source.glob(pattern)}
         assert files
         assert files <= set(names)
-    for page in (ROOT / "man").glob("*.[15]"):
+    for page in (ROOT / "man").glob("*.[157]"):
         section = page.suffix[1:]
         assert any(name.endswith(f"/data/share/man/man{section}/{page.name}") for name in names), page.name
 
@@ -164,7 +164,7 @@ def test_a_wheel_without_the_bundled_model_says_so(installed: Path, tmp_path: Pa
 
 def test_man_shows_its_pages(installed: Path) -> None:
     folder = installed / "share" / "man"
-    for page in (ROOT / "man").glob("*.[15]"):
+    for page in (ROOT / "man").glob("*.[157]"):
         assert (folder / f"man{page.suffix[1:]}" / page.name).is_file(), page.name
     for reader in READERS:
         found = run(installed, reader, "-w", "clip-classify", MANPATH=f"{folder}:")

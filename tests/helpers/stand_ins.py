@@ -1,9 +1,10 @@
-"""Programs that the README's recipes call and that not every machine has: `stand_ins.py NAME ARGUMENTS...`.
+"""Programs that the recipes call and that not every machine has: `stand_ins.py NAME ARGUMENTS...`.
 
-jq is the real one, as a library. The others check that they are called as the README calls them, and do what a test can
+jq is the real one, as a library. The others check that they are called as the recipes call them, and do what a test can
 have of them: no network, and no waiting for ever.
 """
 
+import json
 import shutil
 import sys
 import xml.etree.ElementTree as ET
@@ -19,8 +20,8 @@ def jq(arguments: list[str]) -> None:
     option, program = arguments
     assert option in ("-r", "-j"), option
     for text in library.compile(program).input_text(sys.stdin.read()):
-        assert isinstance(text, str), text
-        sys.stdout.write(text if option == "-j" else f"{text}\n")
+        written = text if isinstance(text, str) else json.dumps(text)
+        sys.stdout.write(written if option == "-j" else f"{written}\n")
 
 
 def curl(arguments: list[str]) -> None:
