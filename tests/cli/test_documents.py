@@ -136,8 +136,10 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, endpoint: str, programs: Path, features: Path) -> Home:
     shutil.copytree(SAMPLES, tmp_path / "photos", ignore=shutil.ignore_patterns("LICENSE"))
-    for name in ("inbox", "cats"):
-        (tmp_path / name).mkdir()
+    for name in ("inbox", "cats", ".venv/bin", "clipcli/demo"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / ".venv/bin/activate").touch()  # `clip` is on the PATH already
+    (tmp_path / "clipcli/demo/samples").symlink_to(tmp_path / "photos")
     shutil.copy(SAMPLES / "rose.png", tmp_path / "inbox" / "rose (1).png")
     shutil.copy(SAMPLES / "car.jpg", tmp_path / "img.jpg")
     shutil.copy(SAMPLES / "guitar.png", tmp_path / "poster.png")

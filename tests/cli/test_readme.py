@@ -130,3 +130,7 @@ def test_the_ten_steps_of_classify_are_those_it_takes() -> None:
     assert len(names) > 15
     assert aside <= names
     assert sorted(names - aside - taken) == []
+
+
+def test_the_table_of_models_is_that_of_today() -> None:
+    assert readme.with_models(README) == README
