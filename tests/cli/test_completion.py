@@ -58,7 +58,7 @@ def own_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_commands(shell: str) -> None:
     assert {"classify", "score", "tag", "labels", "models", "cache"} <= set(candidates(shell, "clip "))
     assert candidates(shell, "clip cl") == ["classify"]
-    assert {"list", "show", "check", "new", "import"} == set(candidates(shell, "clip labels "))
+    assert {"list", "show", "check", "new", "import", "teach"} == set(candidates(shell, "clip labels "))
 
 
 @every_shell

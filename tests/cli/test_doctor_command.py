@@ -39,8 +39,9 @@ def test_a_machine_that_is_ready(clip: Clip, clip_checkpoint: Path) -> None:
     }
     assert {row["device"] for row in report["devices"] if row["ok"]} == {"cpu"}
     assert report["hub"]["offline"] and not report["hub"]["reachable"]
+    assert "scale" in report["extras"]  # Ray is large, and the tests do without it
     extras = ("flax", "heif", "openai", "parquet", "sentencepiece", "serve", "tf")
-    assert report["extras"] == dict.fromkeys(extras, True)
+    assert {name: there for name, there in report["extras"].items() if name != "scale"} == dict.fromkeys(extras, True)
     assert report["terminal"]["columns"] == 80
 
 

@@ -77,7 +77,13 @@ def run_without(modules: str, *arguments: object) -> "subprocess.CompletedProces
 
 
 def test_every_extra_is_tried_here() -> None:
-    of_models_and_images = set(DECLARED) - {"test", "openai", "parquet", "serve"}  # tested beside what needs these
+    of_models_and_images = set(DECLARED) - {
+        "test",
+        "openai",
+        "parquet",
+        "scale",
+        "serve",
+    }  # tested beside what needs these
     assert of_models_and_images == set(MODULES) == set(NEEDS)
 
 

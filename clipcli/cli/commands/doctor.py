@@ -33,6 +33,7 @@ _EXTRAS = {
     "heif": ("pillow_heif",),
     "openai": ("ftfy",),
     "parquet": ("pyarrow",),
+    "scale": ("obstore", "pyarrow", "ray"),
     "sentencepiece": ("sentencepiece", "google.protobuf"),
     "serve": ("python_multipart", "starlette", "uvicorn"),
     "tf": ("h5py",),

@@ -17,6 +17,7 @@ _PURPOSES = {
     "heif": "HEIC and AVIF images",
     "openai": "texts cleaned as OpenAI's code does",
     "parquet": "tables in Parquet",
+    "scale": "object stores and clusters of machines",
     "sentencepiece": "tokenizers that are SentencePiece files only",
     "serve": "the page and the API of `clip serve`",
     "tf": "weights of TensorFlow",
