@@ -231,4 +231,4 @@ def test_a_file_of_another_layout(clip: Clip) -> None:
 def test_every_extra_has_a_purpose(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     lines = clip("doctor", "-m", "demo").stdout.splitlines()
-    assert len([line for line in lines if "pip install 'clipcli[" in line]) == 7
+    assert len([line for line in lines if "pip install 'clipcli[" in line]) == 8
