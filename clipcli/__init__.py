@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clipcli.results import Classification, Failure, Hit, ImageTextScores, Prediction, Tag, TaggedImage, TextScore
     from clipcli.scale.batch import BatchEncoder
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # The folders here are rooms that import downwards only; CONTRIBUTING.md has their plan.
 _HOMES = {

@@ -52,7 +52,7 @@ DEFAULT_LIMIT_MB = 2048
 _FEATURES_VERSION = 2
 
 # A file of another layout has another name, so that two versions of the program do not fight over one.
-_FILE_NAME = "features-3.sqlite"
+_FILE_NAME, _EARLIER = "features-3.sqlite", (1, 2)
 
 _SCHEMA = """
 CREATE TABLE space (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL UNIQUE);
@@ -264,11 +264,13 @@ class FeatureCache:
     def clear(self, kinds: Sequence[Kind]) -> int:
         """Forget all features of the kinds given (and with images the digests of files); returns how many.
 
-        A damaged file that was set aside goes too.
+        A damaged file that was set aside goes too, and so do the files of earlier versions.
         """
         removed = self._file.write(lambda db: sum(_clear(db, kind) for kind in kinds))
         self._file.shrink()
         self._file.remove_damaged()
+        for file in _earlier_files(cache_path()):
+            file.unlink(missing_ok=True)
         return removed or 0
 
     def close(self) -> None:
@@ -397,7 +399,13 @@ def _live_bytes(db: sqlite3.Connection) -> int:
 
 
 def _size_on_disk(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+    files = [*path.parent.glob(f"{path.name}*"), *_earlier_files(path)]
+    return sum(file.stat().st_size for file in files)
+
+
+def _earlier_files(path: Path) -> list[Path]:
+    """What earlier versions of this program left, which this one does not read."""
+    return [file for version in _EARLIER for file in path.parent.glob(f"features-{version}.sqlite*")]
 
 
 def _today() -> int:

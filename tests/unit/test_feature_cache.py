@@ -133,6 +133,18 @@ def test_clear_forgets_one_kind_and_leaves_the_other(cache: FeatureCache, tmp_pa
     assert cache.get(SPACE, [key(1)]) == {} and cache.known_digests([str(image)]) == [None]
 
 
+def test_clear_removes_what_earlier_versions_left(cache: FeatureCache) -> None:
+    cache.put(SPACE, entries(1))
+    old = [cache_path().with_name(name) for name in ("features-1.sqlite", "features-2.sqlite-wal")]
+    newer = cache_path().with_name("features-9.sqlite")
+    for file in (*old, newer):
+        file.write_bytes(bytes(10**6))
+    assert cache.info().size_bytes > 2 * 10**6
+    cache.clear(["image", "text"])
+    assert [file.exists() for file in (*old, newer)] == [False, False, True]
+    assert cache.info().size_bytes < 10**6
+
+
 def test_clear_gives_the_room_back(cache: FeatureCache) -> None:
     cache.put(SPACE, entries(*range(2000), width=512))
     before = cache.info().size_bytes
