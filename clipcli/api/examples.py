@@ -9,12 +9,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, overload
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipcli.answers.classify import LabelCosines, by_text
+from clipcli.answers.classify import LabelCosines
 from clipcli.answers.judged import row_blocks
 from clipcli.answers.metrics import Interval, wilson
 from clipcli.answers.taught import Rows, Taught, copies, fewer, same_images, teach
@@ -186,23 +186,13 @@ def _path(image: object, name: str) -> str:
     return os.path.abspath(os.path.expanduser(os.fspath(image)))
 
 
-@overload
-def add_examples(label_set: LabelSet, examples: ExampleImages | None) -> LabelSet: ...
-
-
-@overload
-def add_examples(label_set: LabelSet | None, examples: ExampleImages | None) -> LabelSet | None: ...
-
-
-def add_examples(label_set: LabelSet | None, examples: ExampleImages | None) -> LabelSet | None:
+def add_examples(label_set: LabelSet | None, examples: ExampleImages) -> LabelSet:
     """Add what a Python user gives to labels.
 
     Raises:
         UsageError: The images of a label are a single one.
         TypeError: They are not paths.
     """
-    if examples is None:
-        return label_set
     paths: dict[str, list[str]] = {}
     for name, images in examples.items():
         refuse_single(images, f"examples of {name!r}")
@@ -210,10 +200,8 @@ def add_examples(label_set: LabelSet | None, examples: ExampleImages | None) -> 
     return with_examples(label_set, paths)
 
 
-def label_cosines(model: "ImageModel", label_set: LabelSet, templates: Sequence[str] | None = None) -> LabelCosines:
-    """What compares images with labels: by their texts, and by their examples where they have any; see `learn`."""
-    if not label_set.has_examples:
-        return by_text(model.encode_labels(label_set, templates))
+def by_example(model: "ImageModel", label_set: LabelSet, templates: Sequence[str] | None = None) -> LabelCosines:
+    """Compare images with labels by their texts and their examples; see `learn`."""
     lesson = learn(model, label_set, templates)
     if lesson.failures:
         more = f" (and {len(lesson.failures) - 1:,} more)" if len(lesson.failures) > 1 else ""

@@ -4,10 +4,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from clipcli.answers.classify import ClassifyOptions, HeadClassifier, LabelClassifier, TextScorer
+from clipcli.answers.classify import (
+    ClassifyOptions,
+    HeadClassifier,
+    LabelClassifier,
+    LabelCosines,
+    TextScorer,
+    by_text,
+)
 from clipcli.answers.tag import Tagger, TagOptions
 from clipcli.api.evaluation.calibration import learned_of, warn_if_changed
-from clipcli.api.examples import label_cosines
 from clipcli.api.inputs import listed
 from clipcli.api.questions import check_for_head, no_labels, none_label, parent_groups
 from clipcli.errors import UsageError
@@ -15,6 +21,7 @@ from clipcli.labels.background import background_of
 from clipcli.labels.label_set import LabelSet
 
 if TYPE_CHECKING:
+    from clipcli.api.evaluation.evaluate import ImageModel
     from clipcli.api.model import Model
 
 
@@ -92,3 +99,12 @@ def tagger(
     # The default background is ours: whoever named labels alone can fix nothing in it.
     background = model.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))
     return Tagger(label_set, compare, background, model.logits, options or TagOptions())
+
+
+def label_cosines(model: "ImageModel", label_set: LabelSet, templates: Sequence[str] | None = None) -> LabelCosines:
+    """What compares images with labels: by their texts, and by their examples where they have any."""
+    if not label_set.has_examples:
+        return by_text(model.encode_labels(label_set, templates))
+    from clipcli.api.examples import by_example
+
+    return by_example(model, label_set, templates)

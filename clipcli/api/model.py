@@ -14,11 +14,10 @@ import numpy as np
 from clipcli import hub
 from clipcli.answers.classify import ClassifyOptions
 from clipcli.answers.tag import TagOptions
-from clipcli.api.examples import ExampleImages, Lesson, add_examples, learn
 from clipcli.api.inputs import ImageInput, image_sources, listed
 from clipcli.api.judges import classifier, tagger, text_scorer
 from clipcli.api.languages import language_warning
-from clipcli.api.questions import answer, labels_of, no_labels
+from clipcli.api.questions import answer, labels_of, no_labels, with_examples
 from clipcli.checkpoints.families import FAMILIES
 from clipcli.compute.checkpoint import Checkpoint
 from clipcli.compute.devices import Placement
@@ -40,6 +39,7 @@ from clipcli.scoring import Floats, Logits
 if TYPE_CHECKING:
     from clipcli.answers.maps import ExplainOptions, Explanation
     from clipcli.api.evaluation.evaluate import Evaluated, LabelledImages
+    from clipcli.api.examples import ExampleImages, Lesson
     from clipcli.networks.dual_encoder import DualEncoder
 
 
@@ -221,7 +221,7 @@ class Model:
         templates: Sequence[str] | None = None,
         options: ClassifyOptions | None = None,
         none_of_these: bool | str = False,
-        examples: ExampleImages | None = None,
+        examples: "ExampleImages | None" = None,
     ) -> list[Classification]:
         """Name what is in images. An image that cannot be used becomes a result with `error`.
 
@@ -238,7 +238,7 @@ class Model:
         Raises:
             TypeError: One of `images` is neither a path nor an image.
         """
-        label_set = add_examples(None if labels is None else labels_of(labels), examples)
+        label_set = with_examples(labels, examples)
         features = self.image_features(image_sources(images))
         judge = classifier(self, label_set, options, templates=templates, none_of_these=none_of_these)
         return _all(answer(features, judge))
@@ -270,7 +270,7 @@ class Model:
         *,
         templates: Sequence[str] | None = None,
         options: TagOptions | None = None,
-        examples: ExampleImages | None = None,
+        examples: "ExampleImages | None" = None,
     ) -> list[TaggedImage]:
         """Give each image the labels that apply, several or none. One that cannot be used is a result with `error`.
 
@@ -284,7 +284,7 @@ class Model:
         Raises:
             TypeError: One of `images` is neither a path nor an image.
         """
-        label_set = add_examples(labels_of(labels), examples)
+        label_set = with_examples(labels, examples)
         features = self.image_features(image_sources(images))
         return _all(answer(features, tagger(self, label_set, options, templates=templates)))
 
@@ -332,7 +332,7 @@ class Model:
         mapping: Mapping[str, str] | None = None,
         class_names: Sequence[str] | None = None,
         ignore_unknown: bool = False,
-        examples: ExampleImages | None = None,
+        examples: "ExampleImages | None" = None,
     ) -> "Evaluated":
         """Say how good the answers are on images whose labels are known.
 
@@ -359,7 +359,7 @@ class Model:
         """
         from clipcli.api.evaluation.evaluate import evaluate_images
 
-        label_set = add_examples(None if labels is None else labels_of(labels), examples)
+        label_set = with_examples(labels, examples)
         return evaluate_images(
             self,
             images,
@@ -375,10 +375,10 @@ class Model:
     def teach(
         self,
         labels: Sequence[str] | LabelSet | None = None,
-        examples: ExampleImages | None = None,
+        examples: "ExampleImages | None" = None,
         *,
         templates: Sequence[str] | None = None,
-    ) -> Lesson:
+    ) -> "Lesson":
         """Say what examples do for labels: how often one that was left out would be given its own label.
 
         Args:
@@ -390,9 +390,11 @@ class Model:
             UsageError: Fewer than two labels have examples.
             LabelSetError: A label has no example that can be used, or an image is an example of two labels.
         """
-        label_set = add_examples(None if labels is None else labels_of(labels), examples)
+        label_set = with_examples(labels, examples)
         if label_set is None:
             raise no_labels()
+        from clipcli.api.examples import learn
+
         return learn(self, label_set, templates)
 
     def _stacked(self, encoded: Sequence[LabelFeature]) -> Floats:

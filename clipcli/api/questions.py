@@ -3,10 +3,9 @@
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from clipcli.answers.classify import ClassifyOptions, Groups, HeadClassifier, LabelClassifier, TextScorer
-from clipcli.answers.maps import ExplainOptions
 from clipcli.answers.tag import TagOptions
 from clipcli.api.inputs import refuse_single
 from clipcli.errors import LabelSetError, UsageError
@@ -19,6 +18,8 @@ from clipcli.results import Failure
 from clipcli.scoring import Floats
 
 if TYPE_CHECKING:
+    from clipcli.answers.maps import ExplainOptions
+    from clipcli.api.examples import ExampleImages
     from clipcli.api.model import Model
 
 # What is left when an image shows none of the labels: several wordings, averaged, in the labels' language.
@@ -43,6 +44,24 @@ def labels_of(labels: Sequence[str] | LabelSet) -> LabelSet:
         )
     refuse_single(labels, "labels")
     return LabelSet(name=UNNAMED, labels=tuple(Label(name) for name in labels))
+
+
+@overload
+def with_examples(labels: Sequence[str] | LabelSet, examples: "ExampleImages | None") -> LabelSet: ...
+
+
+@overload
+def with_examples(labels: Sequence[str] | LabelSet | None, examples: "ExampleImages | None") -> LabelSet | None: ...
+
+
+def with_examples(labels: Sequence[str] | LabelSet | None, examples: "ExampleImages | None") -> LabelSet | None:
+    """A label set of plain names and example images; None where neither is given."""
+    label_set = None if labels is None else labels_of(labels)
+    if examples is None:
+        return label_set
+    from clipcli.api.examples import add_examples
+
+    return add_examples(label_set, examples)
 
 
 def none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
@@ -193,7 +212,7 @@ def describe_score(texts: Sequence[str], scorer: TextScorer) -> dict[str, Any]:
 
 
 def describe_explain(
-    model: "Model", label_set: LabelSet, templates: Sequence[str] | None, options: ExplainOptions
+    model: "Model", label_set: LabelSet, templates: Sequence[str] | None, options: "ExplainOptions"
 ) -> dict[str, Any]:
     """What a document of `explain` says of the question."""
     return {

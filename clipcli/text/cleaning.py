@@ -4,7 +4,6 @@ Broken encodings, typographic quotes, wide letters and HTML's entities are repla
 only for a text that may need it.
 """
 
-import html
 import re
 
 from clipcli.errors import UnsupportedModelError, UsageError
@@ -46,6 +45,8 @@ def clean_openai(text: str) -> str:
                 f"the text {text!r} needs the optional package ftfy to be cleaned as this model's authors do",
                 hint="pip install 'clipcli[openai]'; or do not clean texts: `text_cleaning=\"none\"`",
             ) from error
+        import html
+
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(text.split()).lower()
 

@@ -20,7 +20,8 @@ from clipcli.answers.metrics import RESAMPLES, McNemar, Retrieval, mcnemar, pair
 from clipcli.answers.metrics.intervals import Interval
 from clipcli.api.evaluation.calibration import calibration_of
 from clipcli.api.evaluation.truth import read_truth
-from clipcli.api.examples import ByExample, label_cosines
+from clipcli.api.examples import ByExample
+from clipcli.api.judges import label_cosines
 from clipcli.api.questions import labels_of
 from clipcli.errors import ClipError, ImageError, UsageError, warn
 from clipcli.features.pipeline import Result

@@ -230,7 +230,7 @@ class Library:
             labels: Name each group by the label that fits its center best.
             templates: Take the place of the label set's own.
         """
-        from clipcli.api.examples import label_cosines
+        from clipcli.api.judges import label_cosines
         from clipcli.api.libraries.twins import find_clusters
 
         names = None if labels is None else (labels.names, label_cosines(self.model, labels, templates))

@@ -37,7 +37,7 @@ def is_sharded(
     Raises:
         UsageError: Something else is, and the output is not; or options do not go together.
     """
-    from clipcli.scale.inputs.find import kind_of
+    from clipcli.scale.inputs.kinds import kind_of
 
     if names_folder(output):
         given = next((name for name, value in only_files.items() if value), None)
@@ -151,7 +151,7 @@ def _parted(inputs: InputOptions) -> tuple[list[str], Iterator[str]]:
     """Shards by their names, and the paths of single images."""
     from clipcli.images.find import images_of
     from clipcli.scale.inputs.divide import images_under
-    from clipcli.scale.inputs.find import kind_of
+    from clipcli.scale.inputs.kinds import kind_of
     from clipcli.scale.stores import is_uri
 
     given = inputs.images or []

@@ -9,26 +9,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from clipcli.errors import ClipError, UsageError
-from clipcli.scale.inputs.shard import Kind
+from clipcli.scale.inputs.kinds import Kind, kind_of
 from clipcli.scale.stores import Status, is_uri, locate
 
-_KINDS: dict[str, Kind] = {
-    ".tar": "tar",
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _LOOKED_UP_AT_ONCE = 16
 _SHOWN = 3
-
-
-def kind_of(path: str) -> Kind | None:
-    """What kind of shard a file is by its name; None for images, folders, and everything else."""
-    return _KINDS.get(os.path.splitext(path)[1].lower())
 
 
 def expand_braces(pattern: str) -> Iterator[str]:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import BinaryIO
 
+from clipcli.scale.inputs.kinds import Kind
 from clipcli.scale.inputs.parquet import ParquetRows
-from clipcli.scale.inputs.shard import Columns, Kind, Shard, ShardError, ShardRows
+from clipcli.scale.inputs.shard import Columns, Shard, ShardError, ShardRows
 from clipcli.scale.inputs.tables import TableRows
 from clipcli.scale.inputs.tar import TarRows
 from clipcli.scale.stores import locate

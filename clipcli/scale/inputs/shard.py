@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from clipcli.errors import ClipError, ImageError
+from clipcli.scale.inputs.kinds import Kind
 
 if TYPE_CHECKING:
     import pyarrow as arrow
-
-Kind: TypeAlias = Literal["tar", "parquet", "csv", "jsonl"]
 
 
 class ShardError(ClipError):
