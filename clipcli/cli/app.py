@@ -1,31 +1,49 @@
-"""The `clip` command: registers one module a command, and nothing else."""
+"""The `clip` command: which commands there are, and nothing else."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from clipcli.cli.commands.bench import bench
-from clipcli.cli.commands.cache import cache_app
-from clipcli.cli.commands.calibrate import calibrate
-from clipcli.cli.commands.classify import classify
-from clipcli.cli.commands.config import config
-from clipcli.cli.commands.dedupe import dedupe
-from clipcli.cli.commands.doctor import doctor
-from clipcli.cli.commands.embed import embed
-from clipcli.cli.commands.evaluate import evaluate
-from clipcli.cli.commands.explain import explain
-from clipcli.cli.commands.filter import filter_scores
-from clipcli.cli.commands.labels import labels_app
-from clipcli.cli.commands.library import library_app
-from clipcli.cli.commands.models import models_app
-from clipcli.cli.commands.score import score
-from clipcli.cli.commands.search import search
-from clipcli.cli.commands.serve import serve
-from clipcli.cli.commands.tag import tag
-from clipcli.cli.shell.help import FrontPage, GroupedCommand
+from clipcli.cli.shell.help import FrontPage
+from clipcli.cli.shell.lazy import LazyCommands
+
+# Where each command is: a function, or a Typer application with commands of its own.
+COMMANDS = {
+    "Ask": {
+        "classify": "classify.classify",
+        "score": "score.score",
+        "tag": "tag.tag",
+        "explain": "explain.explain",
+    },
+    "Find": {
+        "search": "search.search",
+        "dedupe": "dedupe.dedupe",
+        "embed": "embed.embed",
+        "filter": "filter.filter_scores",
+        "library": "library.library_app",
+    },
+    "Measure": {"eval": "evaluate.evaluate", "calibrate": "calibrate.calibrate", "bench": "bench.bench"},
+    "Serve": {"serve": "serve.serve"},
+    "Manage": {
+        "labels": "labels.labels_app",
+        "models": "models.models_app",
+        "cache": "cache.cache_app",
+        "config": "config.config",
+        "doctor": "doctor.doctor",
+    },
+}
+
+
+class _Program(FrontPage):
+    """The front page over commands that are imported when they are called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = LazyCommands("clipcli.cli.commands", COMMANDS)
+
 
 app = typer.Typer(
-    cls=FrontPage,
+    cls=_Program,
     no_args_is_help=True,
     rich_markup_mode=None,  # the import of rich takes longer than the whole of --help without it
     pretty_exceptions_enable=False,
@@ -36,25 +54,6 @@ app = typer.Typer(
     clip classify img.jpg --labels cat,dog --model demo
     """,
 )
-ASK, FIND, MEASURE, SERVE, MANAGE = "Ask", "Find", "Measure", "Serve", "Manage"
-app.command(cls=GroupedCommand, rich_help_panel=ASK)(classify)
-app.command(cls=GroupedCommand, rich_help_panel=ASK)(score)
-app.command(cls=GroupedCommand, rich_help_panel=ASK)(tag)
-app.command(cls=GroupedCommand, rich_help_panel=ASK)(explain)
-app.command(cls=GroupedCommand, rich_help_panel=FIND)(search)
-app.command(cls=GroupedCommand, rich_help_panel=FIND)(dedupe)
-app.command(cls=GroupedCommand, rich_help_panel=FIND)(embed)
-app.command("filter", cls=GroupedCommand, rich_help_panel=FIND)(filter_scores)
-app.add_typer(library_app, name="library", rich_help_panel=FIND)
-app.command("eval", cls=GroupedCommand, rich_help_panel=MEASURE)(evaluate)
-app.command(cls=GroupedCommand, rich_help_panel=MEASURE)(calibrate)
-app.command(cls=GroupedCommand, rich_help_panel=MEASURE)(bench)
-app.command(cls=GroupedCommand, rich_help_panel=SERVE)(serve)
-app.add_typer(labels_app, name="labels", rich_help_panel=MANAGE)
-app.add_typer(models_app, name="models", rich_help_panel=MANAGE)
-app.add_typer(cache_app, name="cache", rich_help_panel=MANAGE)
-app.command(cls=GroupedCommand, rich_help_panel=MANAGE)(config)
-app.command(cls=GroupedCommand, rich_help_panel=MANAGE)(doctor)
 
 
 def _print_version(wanted: bool) -> None:

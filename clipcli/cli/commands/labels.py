@@ -29,6 +29,7 @@ _SHOWN_EXAMPLES = 3
 
 labels_app = typer.Typer(
     cls=CommandGroup,
+    rich_markup_mode=None,
     no_args_is_help=True,
     help="""List, show, check, start, import and teach label sets.
 

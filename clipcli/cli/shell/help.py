@@ -176,8 +176,6 @@ class FrontPage(CommandGroup):
             (str(getattr(command, "rich_help_panel", "")), name, first_sentence(command.help))
             for name, command in self.commands.items()
         ]
-        order = list(dict.fromkeys(title for title, _, _ in rows))
-        rows.sort(key=lambda row: order.index(row[0]))
         widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
         for i, (title, name, text) in enumerate(rows):
             shown = "" if i and rows[i - 1][0] == title else title
