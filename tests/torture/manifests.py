@@ -13,7 +13,6 @@ from clipcli.errors import ClipError
 from clipcli.images.find import IMAGE_EXTENSIONS
 from clipcli.library.sorting.undo import undo
 from tests.helpers.snapshots import snapshot
-from tests.torture import campaign
 
 PLACES = [
     "{given}/dog/a.jpg", "{given}/dog/b.jpg", "{given}/mine.jpg", "{given}/notes.txt", "{given}/link.jpg",
@@ -96,7 +95,3 @@ def _check(before: dict[str, str], after: dict[str, str]) -> None:
     for name, content in before.items():
         if content not in kept and content != "folder" and not content.startswith("link to"):
             assert name.startswith("given/clip-manifest"), f"the content of {name} is lost"
-
-
-if __name__ == "__main__":
-    campaign.main(trial)
