@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,12 @@ from safetensors.torch import load_file, save_file
 import clipcli
 from clipcli.errors import ClipError, ExitStatus
 from tests.helpers.checkpoints import WRITERS
-from tests.torture import campaign
+from tests.torture import campaign, hostile_json
 
 FORMATS = Path(__file__).parent.parent / "data" / "formats"
 OTHER_LAYOUTS = ("openai-vit.pt", "openai-rn.pt", "chinese-vit.pt", "open_clip-custom.pt")
 OTHER_FOLDERS = ("open_clip", "flax", "tensorflow")
 TEXTS = ["a photo of a cat", "猫 é ½ " * 40, "", "<|endoftext|> [MASK] </s>"]
-HOSTILE: list[Any] = [
-    None, True, False, 0, -1, 1, 2, 7, 3.5, 10**6, 10**9, 10**30, 10**400, 2**63, 1e308, 1e-308, float("inf"),
-    float("nan"), "", "x", "../../etc/passwd", "\0", "\ud800", "9" * 5000, "a" * 10**6, [], {}, [[]], [1, 2, 3],
-    [10**9] * 3, {"a": {"b": []}}, ["x"] * 1000, {"height": 30000, "width": 30000}, {"shortest_edge": 10**9},
-    "CLIPTokenizer", "PreTrainedTokenizerFast", "SiglipImageProcessor", "siglip", "bert", "openai",
-]  # fmt: skip
 DTYPES = [
     torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int8, torch.uint8, torch.bool, torch.complex64,
     torch.float8_e4m3fn,
@@ -122,27 +116,6 @@ def _some(rng: random.Random, folder: Path, *suffixes: str) -> Path | None:
     return rng.choice(found) if found else None
 
 
-def _nodes(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place in a JSON document, as its container and key."""
-    for key in range(len(value)) if isinstance(value, list) else list(value) if isinstance(value, dict) else ():
-        yield value, key
-        yield from _nodes(value[key])
-
-
-def _mutated(rng: random.Random, content: Any) -> Any:
-    places = list(_nodes(content))
-    if not places or rng.random() < 0.03:
-        return rng.choice(HOSTILE)
-    container, key = rng.choice(places)
-    if rng.random() < 0.15:
-        del container[key]
-    elif isinstance(container[key], int) and rng.random() < 0.3:
-        container[key] += rng.choice([-1, 1, 2, 100])
-    else:
-        container[key] = rng.choice(HOSTILE)
-    return content
-
-
 def _config(rng: random.Random, folder: Path) -> None:
     """A value in one of the settings."""
     paths = [p for p in sorted(folder.glob("*config*.json")) if p.is_file()]
@@ -153,7 +126,7 @@ def _config(rng: random.Random, folder: Path) -> None:
         content = json.loads(path.read_text())
     except (ValueError, RecursionError):
         return
-    path.write_text(json.dumps(_mutated(rng, content)))
+    path.write_text(json.dumps(hostile_json.mutated(rng, content)))
 
 
 def _json_text(rng: random.Random, folder: Path) -> None:
@@ -260,7 +233,7 @@ def _header(rng: random.Random, folder: Path) -> None:
         header = json.loads(data[8 : 8 + length])
     except ValueError:
         return
-    text = json.dumps(_mutated(rng, header)).encode()
+    text = json.dumps(hostile_json.mutated(rng, header)).encode()
     claimed = rng.choice([len(text)] * 5 + [0, 2**40, 2**64 - 1])
     path.write_bytes(claimed.to_bytes(8, "little") + text + data[8 + length :])
 
@@ -359,7 +332,7 @@ def _vocabulary(rng: random.Random, folder: Path) -> None:
         content = json.loads(path.read_text())
     except (ValueError, RecursionError):
         return
-    path.write_text(json.dumps(_mutated(rng, content)))
+    path.write_text(json.dumps(hostile_json.mutated(rng, content)))
 
 
 def _pipeline(rng: random.Random, folder: Path) -> None:
