@@ -91,7 +91,9 @@ def _raise_for_status(response: httpx2.Response) -> None:
 
     try:
         hf_raise_for_status(response)
-    except (UnicodeError, RecursionError) as error:
+    except (HfHubHTTPError, httpx2.TransportError):
+        raise
+    except Exception as error:  # it takes the server's word for what is in the page
         raise HfHubHTTPError(f"HTTP {response.status_code}", response=response) from error
 
 

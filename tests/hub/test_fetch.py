@@ -585,8 +585,8 @@ def test_a_listing_that_comes_steadily_but_never_ends_is_given_up(
     stop.set()
 
 
-@pytest.mark.parametrize("page", [b"\xff\xfe\xff", b"[" * 50_000])
-def test_an_error_page_that_is_not_json(page: bytes, hub: HubServer) -> None:
+@pytest.mark.parametrize("page", [b"\xff\xfe\xff", b"[]", b'{"errors": 7}', b'{"errors": [7]}', b"[" * 50_000])
+def test_an_error_page_of_another_kind(page: bytes, hub: HubServer) -> None:
     hub.add(B32, checkpoint_files())
     hub.refuse("/resolve/", 418, body=page)
     with pytest.raises(ModelNotFoundError, match="418"):

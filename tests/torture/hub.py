@@ -217,7 +217,18 @@ def _waits(rng: random.Random, hub: HubServer) -> Callable[[Handler], bool]:
 
 def _statuses(rng: random.Random, hub: HubServer) -> Callable[[Handler], bool]:
     """Refusals of every kind, with pages of every size."""
-    body = rng.choice([b"", b"no", b"x" * 10**6, b'{"error": "' + b"\x1b[2J" * 100 + b'"}', b"[" * 10**5, b"\xff"])
+    body = rng.choice(
+        [
+            b"",
+            b"no",
+            b"x" * 10**6,
+            b'{"error": "' + b"\x1b[2J" * 100 + b'"}',
+            b"[" * 60_000,
+            b"\xff",
+            b"[]",
+            b'{"errors": 7}',
+        ]
+    )
     headers = {"X-Error-Code": rng.choice(ERROR_CODES)} if rng.random() < 0.5 else {}
     headers |= {"X-Error-Message": rng.choice(["no", "\x1b[2J", "x" * 5000])} if rng.random() < 0.5 else {}
     return lambda handler: _send(handler, rng.choice(STATUSES), body, **headers)
