@@ -101,10 +101,10 @@ def trial(rng: random.Random, folder: Path) -> str:
                 if sum(waited) > LONGEST_WAITS_S:
                     raise AssertionError(f"wanted to wait for {sum(waited):,.0f} seconds")
                 waited.clear()
-            hub.trick, hub.swapped, hub.cuts = None, {}, {}
-            if _pull() != ExitStatus.OK:
-                raise AssertionError("an honest hub later is of no use")
-            _check(hub, folder, commit if trick is not _listing else None)
+        hub.trick, hub.swapped, hub.cuts = None, {}, {}
+        if _pull() != ExitStatus.OK:
+            raise AssertionError("an honest hub later is of no use")
+        _check(hub, folder, commit if trick is not _listing else None)
     return f"{trick.__name__.strip('_')}: {status.name.lower()}"
 
 

@@ -18,8 +18,9 @@ from multiprocessing.connection import Connection
 import tests.torture
 from tests.torture import campaign
 
+PACKAGE = "tests.torture."
 # Far above what any trial takes on a busy machine.
-HANGS_AFTER_S = 300
+HANGS_AFTER_S = 300.0
 
 
 @dataclass
@@ -37,14 +38,22 @@ class Outcome:
 def names() -> list[str]:
     """The campaigns, in alphabetical order: the modules of this package that have a `trial`."""
     found = sorted(module.name for module in pkgutil.iter_modules(tests.torture.__path__) if module.name != "__main__")
-    return [name for name in found if hasattr(importlib.import_module(f"tests.torture.{name}"), "trial")]
+    return [name for name in found if hasattr(importlib.import_module(PACKAGE + name), "trial")]
 
 
-def run(name: str, seed: int, *, trials: int | None, seconds: float | None) -> Outcome:
+def run(
+    name: str,
+    seed: int,
+    *,
+    trials: int | None,
+    seconds: float | None,
+    package: str = PACKAGE,
+    hangs_after_s: float = HANGS_AFTER_S,
+) -> Outcome:
     """Run one campaign until its trials are done or its time is over."""
     outcome, ends = Outcome(), None if seconds is None else time.monotonic() + seconds
     while not _is_over(outcome, trials, ends):  # a process that died is followed by another
-        with closing(_told(name, seed + outcome.tried)) as told:
+        with closing(_told(package + name, seed + outcome.tried, hangs_after_s)) as told:
             for number, held, what in told:
                 if held:
                     outcome.held[what] += 1
@@ -60,17 +69,17 @@ def _is_over(outcome: Outcome, trials: int | None, ends: float | None) -> bool:
     return time.monotonic() >= ends if ends is not None else outcome.tried >= (trials or 0)
 
 
-def _told(name: str, seed: int) -> Iterator[tuple[int, bool, str]]:
+def _told(module: str, seed: int, hangs_after_s: float) -> Iterator[tuple[int, bool, str]]:
     """The trials of a process, from a seed on, until it dies or nobody asks: seed, whether it held, what it was."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_try, args=(name, seed, theirs))
+    process = multiprocessing.get_context("spawn").Process(target=_try, args=(module, seed, theirs))
     process.start()
     theirs.close()
     try:
         for number in itertools.count(seed):
-            if not ours.poll(HANGS_AFTER_S):
+            if not ours.poll(hangs_after_s):
                 process.kill()
-                yield number, False, f"no end after {HANGS_AFTER_S} seconds"
+                yield number, False, f"no end after {hangs_after_s:g} seconds"
                 return
             try:
                 held, what = ours.recv()
@@ -81,18 +90,18 @@ def _told(name: str, seed: int) -> Iterator[tuple[int, bool, str]]:
             yield number, held, what
     finally:
         ours.close()  # it notices after the trial at hand, and cleans up
-        process.join(HANGS_AFTER_S)
+        process.join(hangs_after_s)
         process.kill()
 
 
-def _try(name: str, seed: int, parent: Connection) -> None:
+def _try(module: str, seed: int, parent: Connection) -> None:
     """Run trials until nobody asks any more, with the folders of a user who has nothing."""
     for setting in [setting for setting in os.environ if setting.startswith("CLIPCLI_")]:
         del os.environ[setting]
     with tempfile.TemporaryDirectory(prefix="torture-home-") as home, suppress(BrokenPipeError, KeyboardInterrupt):
         folders = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "HF_HOME"), home)
         os.environ.update(folders, HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
-        trial = importlib.import_module(f"tests.torture.{name}").trial
+        trial = importlib.import_module(module).trial
         for number in itertools.count(seed):
             try:
                 told = (True, campaign.one(trial, number))
