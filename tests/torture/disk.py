@@ -40,7 +40,7 @@ COMMANDS = [
     "embed photos -m demo --quiet -o {}/out.npy", "embed photos -m demo --quiet -o {}/out.parquet",
     "embed photos -m demo --quiet -o {}/out.npy --resume", "explain photos {answer} -o {}/maps",
     "dedupe photos -m demo --quiet -o {}/out.jsonl", "dedupe photos -m demo --quiet --report {}/out.html",
-    "search photos cat -m demo --quiet -o {}/out.csv --contact-sheet {}/out.html", "labels new {}/new.yaml",
+    "search cat photos -m demo --quiet -o {}/out.csv --contact-sheet {}/out.html", "labels new {}/new.yaml",
     "labels import prompts.json {}/new.yaml", "library create photos -m demo --quiet --library {}/library",
     "models default demo",
 ]  # fmt: skip

@@ -56,6 +56,7 @@ def _build(home: Path) -> Path:
     for name in ("given/dog", "given/folder.jpg", "photos"):
         (home / name).mkdir(parents=True)
     contents = {"photos/mine.jpg": "mine", "photos/secret.txt": "secret", "given/notes.txt": "notes"}
+    contents |= {"photos/.a.jpg.x1y2.clip-tmp": "not a copy", "photos/.mine.jpg.x1y2.clip-tmp": "mi, not a copy"}
     contents |= {"given/mine.jpg": "mine", "given/dog/a.jpg": "a", "given/dog/b.jpg": "b", "given/dog/a.xmp": "x"}
     for name, text in contents.items():
         (home / name).write_text(text)

@@ -1,4 +1,4 @@
-"""Requests that no client should send, to a real `clip serve`: never a 500, a traceback, a hang, or memory that grows."""
+"""Requests that no client should send, to a real `clip serve`: no 500, no traceback, no hang, no memory that grows."""
 
 import atexit
 import base64
