@@ -40,9 +40,7 @@ INTERRUPTIONS = [b"[", b"]", b"{", b"}", b":", b"- ", b"\t", b"&a ", b"*a ", b"!
 
 def trial(rng: random.Random, folder: Path) -> str:
     """One label set, in one or several files."""
-    kind = rng.choice(
-        [_mutated, _mutated, _values, _values, _characters, _deep, _many, _includes, _special, _list, _json]
-    )
+    kind = rng.choice(KINDS)
     arguments = kind(rng, folder)
     before = set(folder.rglob("*"))
     with campaign.bounded(MOST_SECONDS, MOST_BYTES), campaign.variables(CLIPCLI_CONFIG_DIR=str(folder / "user")):
@@ -212,4 +210,4 @@ def _json(rng: random.Random, folder: Path) -> list[str]:
     return ["labels", "import", str(folder / "prompts.json"), str(folder / "imported.yaml")]
 
 
-KINDS = [_values, _characters, _deep, _many, _includes, _special, _list, _json]
+KINDS = [_mutated, _mutated, _values, _values, _characters, _deep, _many, _includes, _special, _list, _json]

@@ -1,8 +1,8 @@
-"""Sortings that move, killed at any moment, once or again, alone or beside another one; then undone. Most trials
-have a process of their own do what `clip tag --sort-into --move` and `--undo` do; some run the program.
+"""Sortings that move, killed at any moment, alone or beside another one; then undone, and killed again meanwhile.
 
-What is held: whatever was killed when, every content is still there, once; afterwards everything is back under its
-old name, and nothing but empty folders lies about.
+Most trials have a process of their own do what `clip tag --sort-into --move` and `--undo` do; some run the program.
+What is held: whatever was killed when, every content is still there; at the end everything is back under its old name,
+and nothing but empty folders lies about.
 """
 
 import atexit
