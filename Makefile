@@ -4,7 +4,9 @@ BIN := .venv/bin
 KINDS := airplane,apple,bicycle,car,cat,dog,elephant,guitar,house,pizza,rose,umbrella
 DEMO := $(BIN)/clip classify clipcli/demo/samples --model demo --labels $(KINDS)
 
-.PHONY: setup demo test check bench format man messages readme lint-man clean train-demo
+MINUTES ?= 10
+
+.PHONY: setup demo test torture check bench format man messages readme lint-man clean train-demo
 
 setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
@@ -16,6 +18,10 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest -n 2
+
+# Attacks and faults for MINUTES, or TRIALS of each campaign: make torture MINUTES=60 SEED=1000 CAMPAIGNS="images hub".
+torture: setup
+	$(BIN)/python -m tests.torture $(CAMPAIGNS) --minutes $(MINUTES) $(if $(TRIALS),--trials $(TRIALS)) --seed $(or $(SEED),1)
 
 check: setup
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy clipcli && $(BIN)/lint-imports

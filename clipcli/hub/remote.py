@@ -77,6 +77,7 @@ def list_files(hub_id: str, revision: str) -> Listing:
     with bounds.bounded_stream(
         url,
         most=bounds.LARGEST_LISTING,
+        longest_s=bounds.LONGEST_PAGE_S,
         params={"blobs": "true"},
         headers=build_hf_headers(library_name="clipcli"),
         timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
@@ -165,7 +166,7 @@ def why_unreachable(timeout_s: float) -> str | None:
 
     try:
         get_session().head(constants.ENDPOINT, timeout=timeout_s, follow_redirects=False)
-    except (httpx2.RequestError, httpx2.InvalidURL) as error:
+    except (httpx2.RequestError, httpx2.InvalidURL, UnicodeError) as error:  # the last: names that no host can have
         return _reason(error)
     return None
 
@@ -191,7 +192,7 @@ def explained(hub_id: str, revision: str) -> Iterator[None]:
             f"{hub_id} could not be fetched: the proxy does not answer ({_reason(error)})",
             hint="check HTTPS_PROXY and NO_PROXY",
         ) from error
-    except (httpx2.RequestError, httpx2.InvalidURL) as error:
+    except (httpx2.RequestError, httpx2.InvalidURL, UnicodeError) as error:
         raise unavailable(hub_id, f"{constants.ENDPOINT} cannot be reached ({_reason(error)})") from error
 
 

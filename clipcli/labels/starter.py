@@ -93,7 +93,12 @@ def write_new(path: Path, text: str, *, make_folder: bool) -> None:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as stream:  # "x" refuses a file that is there, in one step
-            stream.write(text)
+            try:
+                stream.write(text)
+                stream.flush()
+            except OSError:
+                path.unlink()  # a part of it would read as a label set
+                raise
     except FileExistsError as error:
         raise LabelSetError(f"{path}: already exists", hint="choose another name, or remove the file") from error
     except OSError as error:

@@ -8,11 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from tests.cli.conftest import Clip, Program
 from tests.helpers.apps import app_that_raises
+from tests.helpers.full_disk import full_disk
 
 LABELS = ("-l", "cat,dog")
 LONG = "a" * 300
@@ -141,3 +143,44 @@ def test_nothing_is_imported_before_the_guard() -> None:
     code = "import clipcli, sys; before = set(sys.modules); import clipcli.__main__; print(*set(sys.modules) - before)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.split() == ["clipcli.__main__"]
+
+
+@pytest.mark.parametrize("way", [(), ("--sort-into", "sorted", "--copy")])
+def test_no_room_for_the_rows_of_a_run(
+    way: tuple[str, ...], clip: Clip, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = way or ("--report", "report.html")
+    with full_disk(30):
+        outcome = clip("tag", images, *LABELS, "--no-cache", *more)
+    assert outcome.status == 1 and "  hint: " in outcome.stderr and "Traceback" not in outcome.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["new", "import"])
+def test_half_a_label_set_is_not_left(command: str, clip: Clip, tmp_path: Path) -> None:
+    source = tmp_path / "prompts.json"
+    source.write_text('{"cat": ["a cat"], "dog": ["a dog"]}')
+    path = tmp_path / "mine.yaml"
+    with full_disk(20):
+        outcome = clip("labels", command, *([source] if command == "import" else []), path)
+    assert outcome.status == 1 and outcome.stderr.startswith("clip: error: ")
+    assert not path.exists()
+    assert clip("labels", command, *([source] if command == "import" else []), path).status == 0
+
+
+@pytest.mark.parametrize("room", [0, 30, 127, 128, 200, 300])
+def test_features_that_found_no_room_are_continued(room: int, clip: Clip, images: Path, tmp_path: Path) -> None:
+    command = ("embed", images, "--no-cache", "-o", tmp_path / "x.npy", "--resume")
+    with full_disk(room):
+        assert clip(*command).status == 1
+    assert clip(*command).status == 0
+    assert np.load(tmp_path / "x.npy").shape[0] == 3
+    assert len((tmp_path / "x.paths.jsonl").read_text().splitlines()) == 3
+
+
+def test_another_file_is_not_continued(clip: Clip, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(b"mine")
+    outcome = clip("embed", images, "--no-cache", "-o", tmp_path / "x.npy", "--resume")
+    assert outcome.status == 2
+    assert (tmp_path / "x.npy").read_bytes() == b"mine"

@@ -5,12 +5,19 @@ Large files (weights) are served from a second origin, as the hub does; every re
 
 import hashlib
 import json
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
+from typing import Any
+from unittest.mock import patch
 from urllib.parse import unquote, urlsplit
+
+from huggingface_hub import close_session, constants
 
 from clipcli.hub import find_checkpoint
 
@@ -68,6 +75,8 @@ class HubServer:
         self.swapped: dict[str, bytes] = {}
         self.ignores_ranges = False
         self.page: bytes | None = None
+        self.trick: Callable[[BaseHTTPRequestHandler], bool] | None = None
+        """Answers in place of the real answer, or returns False."""
         self._hub = self._listen(_HubHandler)
         self._cdn = self._listen(_CdnHandler)
         self.endpoint = f"http://127.0.0.1:{self._hub.server_port}"
@@ -99,8 +108,7 @@ class HubServer:
         return [r for r in self.requests if r.method == "GET" and r.path.endswith(name) and "/resolve/" not in r.path]
 
     def _listen(self, handler: type["_Handler"]) -> ThreadingHTTPServer:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type(handler.__name__, (handler,), {"hub": self}))
-        server.daemon_threads = True
+        server = _Server(("127.0.0.1", 0), type(handler.__name__, (handler,), {"hub": self}))
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return server
 
@@ -111,6 +119,32 @@ class HubServer:
         for server in (self._hub, self._cdn):
             server.shutdown()
             server.server_close()
+
+
+@contextmanager
+def pointed_at(server: HubServer, cache_folder: Path, token_file: Path) -> Iterator[None]:
+    """Point the real huggingface_hub client at the stand-in and at folders of the test's own."""
+    template = "/{repo_id}/resolve/{revision}/{filename}"
+    values = {
+        "ENDPOINT": server.endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": server.endpoint + template,
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_CACHE": str(cache_folder),
+        "HF_TOKEN_PATH": str(token_file),
+    }
+    with ExitStack() as stack:
+        stack.callback(close_session)
+        for name, value in values.items():
+            stack.enter_context(patch.object(constants, name, value))
+        yield
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client that has heard enough
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -137,7 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
                 refusal.times -= 1
                 self.send(refusal.status, refusal.body, refusal.headers)
                 return
-        self.answer()
+        if self.hub.trick is None or not self.hub.trick(self):
+            self.answer()
 
     def send(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
         self.send_response(status)

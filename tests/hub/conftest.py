@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import close_session, constants
+from huggingface_hub import constants
 
-from tests.helpers.hub_server import HubServer
+from tests.helpers.hub_server import HubServer, pointed_at
 
 WEIGHTS = bytes(range(256)) * 8192  # 2 MiB
 B32 = "openai/clip-vit-base-patch32"
@@ -32,21 +32,15 @@ def checkpoint_files(weights: bytes = WEIGHTS, **more: bytes) -> dict[str, bytes
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, cache_dir: Path) -> Iterator[HubServer]:
-    with HubServer() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-        template = "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.endpoint + template)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+def hub(cache_dir: Path) -> Iterator[HubServer]:
+    with HubServer() as server, pointed_at(server, cache_dir, cache_dir.parent / "token"):
         yield server
-        close_session()
 
 
 @pytest.fixture
 def cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder = tmp_path / "hub-cache"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     return folder
 

@@ -2,8 +2,11 @@ import errno
 import hashlib
 import json
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from huggingface_hub import constants, scan_cache_dir, try_to_load_from_cache
@@ -560,3 +563,53 @@ def test_a_server_that_trickles_is_given_up(
     with pytest.raises(ModelNotFoundError, match=r"cannot be reached|connection broke"):
         fetch_model(B32)
     assert len(waits) <= 5
+
+
+def test_a_listing_that_comes_steadily_but_never_ends_is_given_up(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "LONGEST_PAGE_S", 0.2)
+    stop = threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> bool:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.close_connection = True
+        while not stop.wait(0.01):
+            handler.wfile.write(b" " * 1000)
+        return True
+
+    hub.trick = drip
+    with pytest.raises(ModelNotFoundError, match="cannot be reached"):
+        fetch_model(B32)
+    stop.set()
+
+
+@pytest.mark.parametrize("page", [b"\xff\xfe\xff", b"[]", b'{"errors": 7}', b'{"errors": [7]}', b"[" * 50_000])
+def test_an_error_page_of_another_kind(page: bytes, hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    hub.refuse("/resolve/", 418, body=page)
+    with pytest.raises(ModelNotFoundError, match="418"):
+        fetch_model(B32)
+
+
+def test_a_redirect_to_a_name_that_no_host_can_have(hub: HubServer) -> None:
+    hub.add(B32, checkpoint_files())
+    hub.refuse("/resolve/", 302, Location=f"http://{'a' * 300}.invalid/")
+    with pytest.raises(ModelNotFoundError, match="cannot be reached"):
+        fetch_model(B32)
+
+
+@pytest.mark.parametrize("path", ["/api/models", "/resolve/"])
+def test_a_redirect_does_not_take_the_token_to_another_host(
+    path: str, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    hub.add(B32, checkpoint_files())
+    other = hub.endpoint.replace("127.0.0.1", "localhost")
+    hub.refuse(path, 307, times=99, Location=f"{other}/elsewhere")
+    with pytest.raises(ModelError):
+        fetch_model(B32)
+    told = {request.headers["Host"] for request in hub.requests if "authorization" in map(str.lower, request.headers)}
+    assert "/elsewhere" in {request.path for request in hub.requests}
+    assert told == {urlsplit(hub.endpoint).netloc}

@@ -27,17 +27,9 @@ Damage = Callable[[random.Random, Path], None]
 
 def trial(rng: random.Random, folder: Path) -> str:
     """One cache."""
-    before = os.environ.get("CLIPCLI_CACHE_DIR")
-    os.environ["CLIPCLI_CACHE_DIR"] = str(folder / "cache")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ClipWarning)
-            return _damage_and_use(rng, folder)
-    finally:
-        if before is None:
-            del os.environ["CLIPCLI_CACHE_DIR"]
-        else:
-            os.environ["CLIPCLI_CACHE_DIR"] = before
+    with campaign.variables(CLIPCLI_CACHE_DIR=str(folder / "cache")), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClipWarning)
+        return _damage_and_use(rng, folder)
 
 
 def _damage_and_use(rng: random.Random, folder: Path) -> str:
@@ -170,7 +162,3 @@ def _schema(rng: random.Random, path: Path) -> None:
     ]  # fmt: skip
     with sqlite3.connect(path) as db:
         db.execute(rng.choice(statements))
-
-
-if __name__ == "__main__":
-    campaign.main(trial)

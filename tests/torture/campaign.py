@@ -1,16 +1,26 @@
-"""Runs a campaign: so many trials, each from its own seed, so that one that falls can be repeated alone."""
+"""What every campaign has: trials, each from its own seed, so that one that falls can be repeated alone.
 
-import argparse
+A campaign is a module of this package with a function `trial`; `python -m tests.torture` finds it by that.
+"""
+
+import os
 import random
-import sys
+import resource
+import signal
 import tempfile
-import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Gets randomness and an empty folder; returns what was tried, in a word, or raises when the program did not hold.
 Trial = Callable[[random.Random, Path], str]
+
+
+def one(trial: Trial, seed: int) -> str:
+    """Run one trial, in an empty folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+        return trial(random.Random(seed), Path(folder).resolve())
 
 
 def run(trial: Trial, *, trials: int, seed: int) -> Counter[str]:
@@ -21,29 +31,50 @@ def run(trial: Trial, *, trials: int, seed: int) -> Counter[str]:
     """
     tried: Counter[str] = Counter()
     for number in range(seed, seed + trials):
-        with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-            try:
-                tried[trial(random.Random(number), Path(folder).resolve())] += 1
-            except Exception as error:
-                raise AssertionError(f"fell at --seed {number} --trials 1: {error!r}") from error
+        try:
+            tried[one(trial, number)] += 1
+        except Exception as error:
+            raise AssertionError(f"fell at --seed {number} --trials 1: {error!r}") from error
     return tried
 
 
-def main(trial: Trial) -> None:
-    """Run a campaign from the command line, to its end, and print what was tried and what held."""
-    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
-    parser.add_argument("--trials", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    tried: Counter[str] = Counter()
-    fallen = 0
-    for number in range(options.seed, options.seed + options.trials):
-        try:
-            tried += run(trial, trials=1, seed=number)
-        except AssertionError:
-            fallen += 1
-            traceback.print_exc()
-    for what, count in tried.most_common():
-        sys.stdout.write(f"{count:6}  {what}\n")
-    sys.stdout.write(f"tried {options.trials}, held {options.trials - fallen}\n")
-    sys.exit(bool(fallen))
+@contextmanager
+def bounded(seconds: int, byte_count: int) -> Iterator[None]:
+    """Hold a block to a time, and to what the memory of this process may grow by.
+
+    Raises:
+        AssertionError: It took more.
+    """
+
+    def too_long(*_: object) -> None:
+        raise AssertionError(f"took {seconds} seconds")
+
+    before, memory = signal.signal(signal.SIGALRM, too_long), _most_memory()
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    grown = _most_memory() - memory
+    if grown > byte_count:
+        raise AssertionError(f"took {grown:,} bytes of memory")
+
+
+@contextmanager
+def variables(**values: str) -> Iterator[None]:
+    """Set variables of the environment for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _most_memory() -> int:
+    """The most that this process ever took, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

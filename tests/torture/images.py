@@ -23,7 +23,6 @@ from clipcli.images.header import read_header
 from clipcli.images.prepare import Preparation
 from clipcli.images.preprocess import Preprocessing
 from tests.helpers.image_files import VARIANTS, tiff, variant
-from tests.torture import campaign
 
 # What a reader believes of a file's numbers; 4 megapixels keep a long campaign quick.
 OPTIONS = [
@@ -171,7 +170,3 @@ def _repeated(rng: random.Random) -> bytes:
     data = rng.choice(_seeds())
     at = rng.randrange(len(data))
     return data[:at] + data[at : at + rng.randint(1, 64)] * rng.randint(1, 500) + data[at:]
-
-
-if __name__ == "__main__":
-    campaign.main(trial)

@@ -1,4 +1,4 @@
-"""Libraries, killed at any moment while they are written: `python -m tests.torture.library --trials 200`.
+"""Libraries, killed at any moment while they are written.
 
 A process of its own adds images, replaces, removes and compacts, and says after each step what it has done. It is
 killed (SIGKILL) at a random moment, sometimes while a second writer adds images of its own. Afterwards the library must
@@ -104,8 +104,8 @@ def check(place: Path, outputs: list[bytes]) -> None:
 
 
 def _start(place: Path, who: str, seed: int) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", __name__ if __name__ != "__main__" else "tests.torture.library"]
-    return subprocess.Popen([*command, "--write", str(place), who, str(seed)], stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", __name__, str(place), who, str(seed)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
 def _said(outputs: list[bytes]) -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
@@ -147,9 +147,4 @@ def _numbers(store: Store, names: list[str]) -> list[int]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--write"]:
-        write(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
-    else:
-        from tests.torture.campaign import main
-
-        main(trial)
+    write(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -13,7 +13,6 @@ from clipcli.errors import ClipError
 from clipcli.images.find import IMAGE_EXTENSIONS
 from clipcli.library.sorting.undo import undo
 from tests.helpers.snapshots import snapshot
-from tests.torture import campaign
 
 PLACES = [
     "{given}/dog/a.jpg", "{given}/dog/b.jpg", "{given}/mine.jpg", "{given}/notes.txt", "{given}/link.jpg",
@@ -57,6 +56,7 @@ def _build(home: Path) -> Path:
     for name in ("given/dog", "given/folder.jpg", "photos"):
         (home / name).mkdir(parents=True)
     contents = {"photos/mine.jpg": "mine", "photos/secret.txt": "secret", "given/notes.txt": "notes"}
+    contents |= {"photos/.a.jpg.x1y2.clip-tmp": "not a copy", "photos/.mine.jpg.x1y2.clip-tmp": "mi, not a copy"}
     contents |= {"given/mine.jpg": "mine", "given/dog/a.jpg": "a", "given/dog/b.jpg": "b", "given/dog/a.xmp": "x"}
     for name, text in contents.items():
         (home / name).write_text(text)
@@ -96,7 +96,3 @@ def _check(before: dict[str, str], after: dict[str, str]) -> None:
     for name, content in before.items():
         if content not in kept and content != "folder" and not content.startswith("link to"):
             assert name.startswith("given/clip-manifest"), f"the content of {name} is lost"
-
-
-if __name__ == "__main__":
-    campaign.main(trial)

@@ -1,7 +1,4 @@
-"""Requests that no client should send, to a real `clip serve`: never a 500, a traceback, a hang, or memory that grows.
-
-`python -m tests.torture.server --trials 20000` runs a long campaign.
-"""
+"""Requests that no client should send, to a real `clip serve`: no 500, no traceback, no hang, no memory that grows."""
 
 import atexit
 import base64
@@ -15,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.served import Served, form, sample, served
-from tests.torture.campaign import main
 
 _TIMEOUT_S = 30
 _MOST_GROWN_KB = 200_000
@@ -194,7 +190,3 @@ def _page(random_: random.Random) -> bytes:
 def _resident_kb() -> int:
     status = Path(f"/proc/{server().process.pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-
-
-if __name__ == "__main__":
-    main(trial)

@@ -17,7 +17,6 @@ from clipcli.errors import UsageError
 from clipcli.scale.inputs.shard import Shard
 from clipcli.scale.ledger import Counts, Ledger
 from clipcli.scale.worker import attempt
-from tests.torture import campaign
 
 _TRIES = 3
 
@@ -201,7 +200,3 @@ def trial(chance: random.Random, folder: Path) -> str:
     except UsageError:
         return "weak " * memory.weak + ("+".join(sorted(accidents)) or "nothing")
     raise AssertionError("a run with other settings was not refused")
-
-
-if __name__ == "__main__":
-    campaign.main(trial)

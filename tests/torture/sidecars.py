@@ -12,7 +12,6 @@ from clipcli.images.find import IMAGE_EXTENSIONS
 from clipcli.library.sidecars.files import SidecarError, SidecarWriter
 from clipcli.library.sidecars.keywords import Owner, keywords
 from clipcli.library.sidecars.xmp import NAMESPACE
-from tests.torture import campaign
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 SUBJECT = "{http://purl.org/dc/elements/1.1/}subject"
@@ -201,7 +200,3 @@ def _rest(sidecar: Path) -> str | None:
             if child.tag in OURS or child.tag.startswith(f"{{{NAMESPACE}}}"):
                 parent.remove(child)
     return ET.canonicalize(ET.tostring(root, encoding="unicode"), strip_text=True)
-
-
-if __name__ == "__main__":
-    campaign.main(trial)

@@ -2,9 +2,6 @@
 
 import json
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from clipcli.errors import ClipError, UsageError
 from clipcli.library.events import LeftAlone, Sorted, TakenBack, Way
 from clipcli.library.sorting.sorter import Sorter
 from clipcli.library.sorting.undo import undo
+from tests.helpers.full_disk import full_disk
 from tests.helpers.snapshots import snapshot
 
 LEVELS = {"dog": ("dog",)}
@@ -190,6 +188,42 @@ def test_a_copy_that_was_killed_leaves_no_temporary_file(photos: Path) -> None:
     assert not (photos.parent / "sorted").exists()
 
 
+def test_an_undoing_that_was_killed_leaves_no_temporary_file(photos: Path) -> None:
+    before = snapshot(photos)
+    sort(photos.parent, "move", "a.jpg", "b.jpg")
+    whole = (photos.parent / "sorted" / "dog" / "a.jpg").read_text()
+    (photos / ".a.jpg.x1y2.clip-tmp").write_text(whole[:2])
+    list(undo(str(photos.parent / "sorted")))
+    assert snapshot(photos) == before
+
+
+def test_a_temporary_file_of_somebody_else_stays(photos: Path) -> None:
+    sort(photos.parent, "move", "a.jpg")
+    other = photos / ".a.jpg.x1y2.clip-tmp"
+    other.write_text("not a copy of it")
+    list(undo(str(photos.parent / "sorted")))
+    assert other.read_text() == "not a copy of it"
+
+
+@pytest.mark.parametrize("size", [0, 7, None])
+def test_a_sorting_that_was_killed_before_its_first_step(size: int | None, photos: Path) -> None:
+    before = snapshot(photos)
+    sort(photos.parent, "move", "a.jpg")
+    folder = photos.parent / "sorted"
+    header = (folder / "clip-manifest.jsonl").read_bytes().splitlines(keepends=True)[0]
+    (folder / "clip-manifest-2.jsonl").write_bytes(header[:size])
+    list(undo(str(folder)))
+    assert snapshot(photos) == before
+    assert not folder.exists()
+
+
+def test_an_empty_file_of_another_name_is_not_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError):
+        list(undo(str(tmp_path / "notes.txt")))
+    assert (tmp_path / "notes.txt").exists()
+
+
 def test_a_name_that_is_taken_meanwhile_is_not_replaced(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the choice of a name and the move, another run moves its image there."""
     real, target = os.link, photos.parent / "sorted" / "dog" / "a.jpg"
@@ -244,17 +278,6 @@ def test_a_file_where_the_folder_of_a_label_should_be(photos: Path) -> None:
     (photos.parent / "sorted" / "dog").write_text("mine")
     (event,) = sort(photos.parent, "link", "a.jpg")
     assert isinstance(event, LeftAlone)
-
-
-@contextmanager
-def full_disk(largest_bytes: int) -> Iterator[None]:
-    """Files that cannot grow beyond a size."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_bytes, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize("room", [0, 10, 40, 300, 500])

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import IO, Any, Generic, TypeVar
@@ -21,7 +21,7 @@ from clipcli.cli.shell.interrupt import undisturbed
 from clipcli.cli.shell.progress import is_terminal_shared
 from clipcli.cli.shell.run_progress import RunProgress
 from clipcli.cli.shell.wording import counted
-from clipcli.errors import ExitStatus
+from clipcli.errors import ClipError, ExitStatus
 from clipcli.files import dump
 from clipcli.library.journal.rows import Journal
 from clipcli.results import Record
@@ -116,7 +116,7 @@ class Run(Generic[R]):
                     sink.write(batch)
                 self.tally.add(batch)
                 if spool is not None:
-                    spool.writelines(dump(record.to_dict()) + "\n" for record in batch)
+                    _keep(spool, batch)
             self.progress.advance(len(batch))
             if self.output.fail_fast and self.tally.failed:
                 return End.failed
@@ -165,9 +165,35 @@ def _until_failure(batch: Sequence[R]) -> Sequence[R]:
 
 @contextmanager
 def _spool(*, wanted: bool) -> Iterator[IO[str] | None]:
-    """Rows on disk for the steps at the end, so that memory stays that of a batch."""
+    """Rows on disk for the steps at the end, so that memory stays that of a batch.
+
+    Raises:
+        ClipError: There is no room for a temporary file.
+    """
     if not wanted:
         yield None
         return
-    with closing(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace")) as file:
+    try:
+        file = tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise _no_room(error) from error
+    try:
         yield file
+    finally:
+        with suppress(OSError):  # what could not be written was said
+            file.close()
+
+
+def _keep(spool: IO[str], batch: Iterable[R]) -> None:
+    try:
+        spool.writelines(dump(record.to_dict()) + "\n" for record in batch)
+        spool.flush()
+    except OSError as error:
+        raise _no_room(error) from error
+
+
+def _no_room(error: OSError) -> ClipError:
+    return ClipError(
+        f"the rows of this run cannot be kept in a temporary file: {error.strerror or error}",
+        hint="make room, or set TMPDIR to a folder on another disk",
+    )

@@ -17,7 +17,7 @@ from clipcli.files import dump, lock, read_regular, replacing
 from clipcli.library.events import Way
 
 _NAME = re.compile(r"clip-manifest(?:-(\d{1,9}))?\.jsonl")
-_SCHEMA = "clipcli.sorted/1"
+_HEADER = {"schema": "clipcli.sorted/1"}
 _WAYS: dict[str, Way] = {"link": "link", "copy": "copy", "move": "move"}
 _WHICH = "a sorting leaves clip-manifest.jsonl in its folder"
 # Five million images with paths of 200 characters.
@@ -52,7 +52,7 @@ class Manifest:
         try:
             if self._file is None:
                 self._file = self._create()
-                self._write({"schema": _SCHEMA})
+                self._write(_HEADER)
             self._write(asdict(move))
         except OSError as error:
             self._give_up()
@@ -102,7 +102,7 @@ class Manifest:
         if self._file is not None and self.path is not None:
             self._file.truncate(self._end)
             self.close()
-        if self._end <= len(_line({"schema": _SCHEMA})):
+        if self._end <= len(_line(_HEADER)):
             if self.path is not None:
                 Path(self.path).unlink(missing_ok=True)
             self.path = None
@@ -123,17 +123,19 @@ def manifests_of(path: str) -> list[str]:
 
 
 def read_manifest(path: str) -> list[Move]:
-    """Read the steps of a sorting, first step first.
+    """Read the steps of a sorting, first step first; none if it was killed before the first.
 
     Raises:
         UsageError: This is not a manifest, or it is damaged.
     """
     try:
-        lines = read_regular(path, _LARGEST_BYTES).splitlines(keepends=True)
+        data = read_regular(path, _LARGEST_BYTES)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}", hint=_WHICH) from error
-    rows = list(_parsed(lines))
-    if not rows or rows[0] != {"schema": _SCHEMA}:
+    if _NAME.fullmatch(os.path.basename(path)) and _line(_HEADER).startswith(data):
+        return []
+    rows = list(_parsed(data.splitlines(keepends=True)))
+    if not rows or rows[0] != _HEADER:
         raise UsageError(f"{path}: this is not the manifest of a sorting", hint=_WHICH)
     moves = [_move(row) for row in rows[1:]]
     sound = [move for move in moves if move is not None]
@@ -147,7 +149,7 @@ def read_manifest(path: str) -> list[Move]:
 def write_manifest(path: Path, moves: Sequence[Move]) -> None:
     """Write a manifest anew."""
     with replacing(path) as stream:
-        stream.write(_line({"schema": _SCHEMA}))
+        stream.write(_line(_HEADER))
         stream.writelines(_line(asdict(move)) for move in moves)
 
 

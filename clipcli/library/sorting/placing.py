@@ -105,6 +105,21 @@ def temporaries_of(target: str) -> Iterator[str]:
                 yield path
 
 
+def is_beginning(part: str, whole: str) -> bool:
+    """Whether a file holds nothing but what another one begins with.
+
+    Raises:
+        OSError: One of the two cannot be read.
+    """
+    if not is_regular(whole):
+        return False
+    with open(part, "rb") as one, open(whole, "rb") as other:
+        while piece := one.read(2**20):
+            if other.read(len(piece)) != piece:
+                return False
+    return True
+
+
 def reason(error: Exception) -> str:
     """What to say of an error while a file was put into its place."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -17,6 +17,7 @@ from clipcli.library.events import LeftAlone, TakenBack
 from clipcli.library.sorting.manifest import Move, manifests_of, read_manifest, write_manifest
 from clipcli.library.sorting.placing import (
     ERRORS,
+    is_beginning,
     is_regular,
     is_there,
     location,
@@ -109,7 +110,7 @@ def _refuse_foreign(move: Move, root: str) -> None:
 
 def _take_back(move: Move, *, dry_run: bool) -> bool:
     """Undo one step; False if it was never done, or is undone already."""
-    leftovers = list(temporaries_of(move.target))
+    leftovers = [*temporaries_of(move.target), *_torn_copies_back(move)]
     if not dry_run:
         for temporary in leftovers:
             os.unlink(temporary)
@@ -129,6 +130,12 @@ def _take_back(move: Move, *, dry_run: bool) -> bool:
     if not dry_run:
         os.unlink(move.target)
     return True
+
+
+def _torn_copies_back(move: Move) -> list[str]:
+    """What an undoing across file systems that was killed has left where an image comes from; copies, and no more."""
+    whole = move.target if os.path.lexists(move.target) else move.source
+    return [path for path in temporaries_of(move.source) if move.way == "move" and is_beginning(path, whole)]
 
 
 def _has_twin(move: Move) -> bool:

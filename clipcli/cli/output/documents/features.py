@@ -119,12 +119,13 @@ class NpyFeatures:
     def _recover(self, path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(_HEADER_BYTES)
-        expected = npy_header(self._dtype.str, 0, self._dimensions)
-        if start.partition(b"(")[0] != expected.partition(b"(")[0] or f", {self._dimensions}),".encode() not in start:
+        beginning = npy_header(self._dtype.str, 0, self._dimensions).partition(b"(")[0]
+        has_begun = len(start) == _HEADER_BYTES or not beginning.startswith(start[: len(beginning)])
+        if has_begun and (not start.startswith(beginning) or f", {self._dimensions}),".encode() not in start):
             raise UsageError(
                 f"{path} was not started with this model and --dtype", hint="leave --resume out to start over"
             )
-        whole = (path.stat().st_size - _HEADER_BYTES) // self._row_bytes
+        whole = max(0, (path.stat().st_size - _HEADER_BYTES) // self._row_bytes)
         lines = self._list_path.read_bytes().splitlines(keepends=True) if self._list_path.exists() else []
         lines = [line for line in lines if line.endswith(b"\n")][:whole]
         self.done = {row.get("path", row.get("text")) for row in map(json.loads, lines)}
