@@ -83,6 +83,15 @@ def test_blocks_change_nothing() -> None:
     assert whole.support.sum() == 2500
 
 
+def test_no_share_has_an_interval_beyond_one() -> None:
+    truth = np.repeat([0, 1], 10)
+    logits = np.eye(2, dtype=np.float32)[truth]
+    logits[[0, 10, 11]] = logits[[0, 10, 11], ::-1]
+    found = evaluate("ab", lambda rows: logits[rows], [(int(i),) for i in truth])
+    assert found.mean_per_class.high <= 1
+    assert found.macro_f1.value < found.macro_f1.high <= 1
+
+
 def test_a_comparison_on_the_same_images(model: clipcli.Model, labelled: Path) -> None:
     truth = read_truth(str(labelled))
     exam = Exam.take(model, truth.paths)
