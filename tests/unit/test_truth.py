@@ -131,6 +131,13 @@ def test_splits_are_not_mixed(tmp_path: Path) -> None:
         read(tmp_path, split="dev2")
 
 
+def test_splits_beside_another_folder_are_not_mixed_either(tmp_path: Path) -> None:
+    images(tmp_path, "train/cat/1.jpg", "val/cat/2.jpg", "more/cat/3.jpg")
+    with pytest.raises(UsageError, match="train, val"):
+        read(tmp_path)
+    assert list(read(tmp_path, split="val")) == ["val/cat/2.jpg"]
+
+
 def test_a_single_split_needs_no_option_and_a_label_may_be_called_test(tmp_path: Path) -> None:
     assert list(read(images(tmp_path / "one", "test/cat/1.jpg"))) == ["test/cat/1.jpg"]
     folder = images(tmp_path / "two", "test/1.jpg", "cat/1.jpg")
@@ -245,6 +252,15 @@ def test_splits_of_a_table(tmp_path: Path, text: str) -> None:
         read(path)
     (only,) = read(path, split="test")
     assert only.endswith("2.jpg")
+
+
+@pytest.mark.parametrize("other", ["holdout", "fold 2", ""])
+def test_a_column_of_splits_holds_splits_whatever_they_are_called(tmp_path: Path, other: str) -> None:
+    path = table(tmp_path, f"path,label,split\n1.jpg,cat,train\n2.jpg,cat,{other}\n")
+    with pytest.raises(UsageError, match="not to be mixed"):
+        read(path)
+    (only,) = read(path, split="train")
+    assert only.endswith("1.jpg")
 
 
 @pytest.mark.parametrize(
