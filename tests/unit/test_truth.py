@@ -272,6 +272,7 @@ def test_a_column_of_splits_holds_splits_whatever_they_are_called(tmp_path: Path
         ("name,label\n1.jpg,cat\n", "path"),
         ("name,what\n", "path"),
         ("\0\0\0\0", ""),
+        ("path,label\n1.jpg,cat\n2.jpg,cat, small\n", "line 3"),
         (b"path,label\n\xff\xfe,cat\n", "UTF-8"),
         ("path,label\n" + "x" * 300_000 + ",cat\n", "CSV"),
     ],

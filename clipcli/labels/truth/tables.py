@@ -132,6 +132,11 @@ def _csv_rows(file: str) -> Iterator[_Row]:
         reader = csv.DictReader(stream, delimiter=_delimiter(header))
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
         for row in reader:
+            if any(row.pop(reader.restkey, ())):  # an unquoted comma would cut the label short
+                raise UsageError(
+                    f"{file}, line {reader.line_num}: more cells than columns",
+                    hint='put a cell with a delimiter in it into quotes: a.jpg,"fish, large"',
+                )
             yield _Row(row, f"line {reader.line_num}")
         if not reader.line_num or reader.line_num == 1:
             yield from _header_alone(reader.fieldnames)
