@@ -224,6 +224,28 @@ def test_numbers_need_the_names_of_the_classes(tmp_path: Path) -> None:
         read(path, class_names=["cat"])
 
 
+@pytest.mark.parametrize("spelled", ["1", "1.0", "01"])
+def test_numbers_as_spreadsheets_write_them_need_names_too(tmp_path: Path, spelled: str) -> None:
+    path = table(tmp_path, f"path,label\n1.jpg,{spelled}\n2.jpg,0\n")
+    with pytest.raises(UsageError, match="numbers"):
+        read(path, None)
+    assert list(read(path, None, class_names=["cat", "fox"]).values()) == [("fox",), ("cat",)]
+
+
+def test_a_number_below_zero_is_no_class(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,label\n1.jpg,-1\n2.jpg,0\n")
+    with pytest.raises(UsageError, match="numbers"):
+        read(path, None)
+    with pytest.raises(UsageError, match="'-1'"):
+        read(path, None, class_names=["cat", "fox"])
+    assert len(read(path, None, class_names=["cat", "fox"], ignore_unknown=True)) == 1
+
+
+def test_what_a_map_makes_of_a_name_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'wolf', which `mapping` makes of 'dog'"):
+        read(images(tmp_path, "dog/1.jpg"), mapping={"dog": "wolf"})
+
+
 def test_numbers_may_be_labels(tmp_path: Path) -> None:
     digits = LabelSet("digits", (Label("0"), Label("1")))
     assert list(read(table(tmp_path, "path,label\n1.jpg,1\n"), digits).values()) == [("1",)]
@@ -318,7 +340,9 @@ def test_maps_that_are_none(tmp_path: Path, text: str | bytes) -> None:
 
 
 def test_class_names(tmp_path: Path) -> None:
-    assert read_class_names(str(table(tmp_path, "cat\n\nhot dog\n"))) == ("cat", "hot dog")
+    assert read_class_names(str(table(tmp_path, "cat\n hot dog\n\n"))) == ("cat", "hot dog")
+    with pytest.raises(UsageError, match="line 2"):  # dog would be 1 in place of 2
+        read_class_names(str(table(tmp_path, "cat\n\ndog\n")))
     with pytest.raises(UsageError):
         read_class_names(str(table(tmp_path, "\n")))
 
