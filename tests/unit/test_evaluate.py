@@ -16,6 +16,7 @@ from clipcli.api.evaluation.calibrate import calibrate
 from clipcli.api.evaluation.evaluate import Exam, compare, evaluate_captions
 from clipcli.api.evaluation.truth import read_truth
 from clipcli.api.judges import tagger
+from clipcli.cli.output.shapes import CLASSIFIED
 from clipcli.errors import ClipError, LabelSetError, UsageError
 from clipcli.labels.join import join
 from clipcli.labels.label_set import Label, LabelSet
@@ -234,6 +235,18 @@ def test_a_learned_temperature_belongs_to_the_softmax() -> None:
     assert classifier().answer("x", near).label == "b"
     answer = classifier().answer("x", far)
     assert answer.label is None and len(answer.predictions) == 2
+
+
+def test_an_image_below_the_limit_for_none_has_no_line_that_looks_like_a_label() -> None:
+    features, options = np.eye(2, dtype=np.float32), ClassifyOptions()
+
+    def lines(learned: Learned) -> list[object]:
+        classifier = LabelClassifier(("a", "b"), features, Logits(10.0), options, learned=learned)
+        return [line[2] for line in CLASSIFIED.lines(classifier.answer("x", np.float32([0.3, 0.2])))]
+
+    assert lines(Learned(none_below=0.5)) == [None]
+    assert lines(Learned(none_below=0.1)) == ["a", "b"]
+    assert lines(Learned(none_below=0.5, quantile=0.5)) == ["a"]  # the set is promised whatever the cosine
 
 
 # The order of the report's matrix
