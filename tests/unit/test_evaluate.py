@@ -132,6 +132,14 @@ def test_everything_is_learned_and_used(model: clipcli.Model, labelled: Path) ->
             assert prediction.score is not None and prediction.score >= 1 - quantile - 1e-6
 
 
+def test_one_label_that_every_image_has_teaches_nothing(model: clipcli.Model, labelled: Path) -> None:
+    truth = read_truth(str(labelled), LabelSet("one", (Label("red"),)), ignore_unknown=True)
+    exam = Exam.take(model, truth.paths)
+    assert calibrate(exam, truth).none is not None  # the folder none shows what it is not
+    with pytest.raises(UsageError, match="'red'"):
+        calibrate(exam, truth.only([i for i, found in enumerate(truth.labels) if found]))
+
+
 def test_thresholds_say_when_prompts_are_not_those_that_they_were_fitted_to(
     model: clipcli.Model, labelled: Path
 ) -> None:
