@@ -136,13 +136,25 @@ def test_captions(clip: Clip, labelled: Path, tmp_path: Path) -> None:
     rows = [f"labelled/{label}/{k}.png,a {label} toy {k}" for label in LABELS for k in range(2)]
     table.write_text("\n".join(["path,caption", *rows, "labelled/red/0.png,a house", "labelled/red/1.png,a house"]))
     outcome = clip("eval", "--captions", table)
-    check_rows("clipcli.retrieval-1", outcome.rows)
+    check_rows("clipcli.retrieval-2", outcome.rows)
     images, captions = outcome.rows
     assert (images["queries"], images["candidates"]) == (6, 7)
     assert (captions["queries"], captions["candidates"]) == (7, 6)
     assert captions["hit_at_10"] == 1 and 1 <= captions["median_rank"] <= 6
-    check_document("clipcli.retrieval-1", json.loads(clip("eval", "--captions", table, "--json").stdout))
-    for option in (["--labels", "cat"], ["--report", tmp_path / "x.html"], ["--compare", "--no-template"]):
+    check_document("clipcli.retrieval-2", json.loads(clip("eval", "--captions", table, "--json").stdout))
+    assert images["hit_at_1_low"] < images["hit_at_1_high"]
+    assert captions["hit_at_10_low"] == pytest.approx(metrics.wilson(7, 7).low) and captions["hit_at_10_high"] == 1
+    shown = clip("eval", "--captions", table, "--format", "table").stdout
+    assert f"100.0%  ({100 * captions['hit_at_10_low']:.1f} to 100.0)" in shown
+    for option in (
+        ["--labels", "cat"],
+        ["--report", tmp_path / "x.html"],
+        ["--compare", "--no-template"],
+        ["--no-template"],
+        ["--examples", labelled],
+        ["--split", "test"],
+        ["--ignore-unknown"],
+    ):
         refused = clip("eval", "--captions", table, *option)
         assert refused.status == 2 and "--captions" in refused.stderr
 
