@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from clipcli.api.evaluation.truth import read_labelling, read_truth
-from clipcli.errors import ClipError, UsageError
+from clipcli.errors import ClipError, ClipWarning, UsageError
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.labels.truth import captions_from_table, label_set_of, read_map
 from clipcli.labels.truth.names import read_class_names
@@ -142,6 +142,13 @@ def test_a_single_split_needs_no_option_and_a_label_may_be_called_test(tmp_path:
     assert list(read(images(tmp_path / "one", "test/cat/1.jpg"))) == ["test/cat/1.jpg"]
     folder = images(tmp_path / "two", "test/1.jpg", "cat/1.jpg")
     assert read_truth(str(folder)).label_set.names == ("cat", "test")
+
+
+def test_a_folder_of_a_label_without_images_is_named(tmp_path: Path) -> None:
+    images(tmp_path, "cat/1.jpg", "wild/fox/1.jpg")
+    (tmp_path / "hot dog").mkdir()
+    with pytest.warns(ClipWarning, match="no image in hot dog$"):
+        assert len(read(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("paths", [[], ["stray.jpg"]])
