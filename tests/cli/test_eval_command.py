@@ -120,6 +120,14 @@ def test_comparisons_that_cannot_be_made(clip: Clip, labelled: Path, text: str) 
     assert outcome.status == 2 and "--compare" in outcome.stderr
 
 
+def test_a_comparison_fits_a_terminal(clip: Clip, labelled: Path) -> None:
+    (labelled / "none").mkdir()
+    Image.new("RGB", (24, 24), "white").save(labelled / "none" / "white.png")
+    shown = clip("eval", labelled, "--compare", "--no-template", "--format", "table", COLUMNS="80").stdout
+    assert "McNemar" in shown and "AUROC" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_several_labels_of_an_image(clip: Clip, labelled: Path, tmp_path: Path) -> None:
     table = tmp_path / "truth.csv"
     rows = [f"labelled/{label}/{k}.png,{label}" for label in LABELS for k in range(4)]

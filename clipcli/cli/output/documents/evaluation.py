@@ -135,8 +135,8 @@ def write_table(destination: Destination, document: dict[str, Any]) -> None:
     none = document["figures"]["none"]
     if none is not None:
         destination.write(
-            f"\nnone of the labels: AUROC {_spread(none['auroc'], 1)}, "
-            f"{none['false_positives_at_95_recall']:.1%} of {counted(none['images'], 'such image')} pass "
+            f"\nnone of the labels: AUROC {_spread(none['auroc'], 1)}\n"
+            f"  {none['false_positives_at_95_recall']:.1%} of {counted(none['images'], 'such image')} pass "
             "where 95% of the others do\n"
         )
     if other is not None:
@@ -193,7 +193,7 @@ def _pairs(rows: Sequence[Row]) -> list[Column]:
 
 
 def _verdict(other: Row) -> str:
-    """The comparison in a sentence."""
+    """The comparison in words, on lines that a terminal need not break."""
     difference = other["difference"]
     points = (
         f"{100 * difference['value']:+.1f} points ({100 * difference['low']:+.1f} to {100 * difference['high']:+.1f})"
@@ -201,7 +201,7 @@ def _verdict(other: Row) -> str:
     flips = f"{other['only_first']:,} right only with the first, {other['only_second']:,} only with the second"
     sure = "no difference that these images could show" if other["p"] > 0.05 else "more than luck"
     test = f"McNemar p = {other['p']:.2g}: {sure}"
-    return f"second minus first: {points} on {counted(other['images'], 'image')}; {flips}; {test}"
+    return f"second minus first: {points} on {counted(other['images'], 'image')}\n  {flips}\n  {test}"
 
 
 def retrieval_rows(result: "RetrievalResult") -> list[Row]:
