@@ -66,7 +66,8 @@ class Prediction:
 class Classification:
     """The best labels of one image, best first, or why there are none.
 
-    `label` is None when the image failed, when no label reached the threshold, or when none of the labels won.
+    `label` is None when the image failed, when no label reached the threshold or a calibrated set's limit for none, or
+    when none of the labels won. Below that limit `predictions` are what the image would be if it were any of them.
     """
 
     path: str
@@ -74,6 +75,7 @@ class Classification:
     score: float | None = None
     predictions: tuple[Prediction, ...] = ()
     error: Failure | None = None
+    below_limit: bool = False
 
     def to_dict(self) -> Row:
         """The classification as JSON has it."""

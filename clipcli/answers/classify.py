@@ -212,7 +212,8 @@ class LabelClassifier:
             for i in (_shown(scores, options) if self._learned.quantile is None else self._set(scores))
         )
         if is_none:
-            return Classification(path, predictions=predictions)
+            # A set keeps its promise for images that show a label and are below the limit all the same.
+            return Classification(path, predictions=predictions, below_limit=self._learned.quantile is None)
         return _classification(path, predictions, self._none_label)
 
     def _set(self, scores: Floats) -> list[np.intp]:

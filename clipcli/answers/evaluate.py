@@ -1,5 +1,6 @@
 """From labelled images to figures with intervals: what `clip eval` prints. numpy only."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -147,9 +148,9 @@ def evaluate(
 
 def _bootstrapped(judged: Judged, labels: int, *, with_losses: bool, resamples: int) -> dict[str, Interval]:
     """Figures that are not shares, all from the same samples."""
-    names = ["mean_per_class", "macro_f1"]
+    greatest = {"mean_per_class": 1.0, "macro_f1": 1.0}
     if with_losses:
-        names += ["log_loss", "brier", "calibration_error", "calibration_error_mass"]
+        greatest |= {"log_loss": math.inf, "brier": 2.0, "calibration_error": 1.0, "calibration_error_mass": 1.0}
     bins = [bins_of(judged.confidence, DEFAULT_BINS, by) for by in ("width", "mass")]
     right, confidence = judged.right, judged.confidence
 
@@ -163,7 +164,8 @@ def _bootstrapped(judged: Judged, labels: int, *, with_losses: bool, resamples: 
             found += [float(np.abs(np.bincount(binned[which], weights=gap)).sum() / len(which)) for binned in bins]
         return found
 
-    found = dict(zip(names, metrics.bootstrap_all(figures, len(right), resamples=resamples), strict=False))
+    intervals = metrics.bootstrap_all(figures, len(right), resamples=resamples, most=list(greatest.values()))
+    found = dict(zip(greatest, intervals, strict=False))
     if right.all() or not right.any():  # then all samples are the same, which is no reason to be sure
         share = metrics.wilson(int(right.sum()), len(right))
         for name in ("mean_per_class", "macro_f1"):
@@ -182,7 +184,10 @@ def _ranking(
     auroc = np.array([metrics.auroc(logits[:, i], right[:, i]) for i in range(labels)])
     resamples = max(min(resamples, _MULTI_WORK // max(logits.size, 1)), _FEWEST_RESAMPLES)
     interval = metrics.bootstrap(
-        lambda which: metrics.mean_average_precision(logits[which], right[which]), len(truth), resamples=resamples
+        lambda which: metrics.mean_average_precision(logits[which], right[which]),
+        len(truth),
+        resamples=resamples,
+        most=1.0,
     )
     return interval, precision, auroc
 
@@ -193,5 +198,7 @@ def _detection(logits_of: LogitsOf, images: int, none: Floats | None, resamples:
     labelled = np.concatenate([logits_of(rows).max(axis=1) for rows in row_blocks(images)])
     best = np.concatenate([labelled, none])
     known = np.arange(len(best)) < images
-    auroc = metrics.bootstrap(lambda which: metrics.auroc(best[which], known[which]), len(best), resamples=resamples)
+    auroc = metrics.bootstrap(
+        lambda which: metrics.auroc(best[which], known[which]), len(best), resamples=resamples, most=1.0
+    )
     return Detection(len(none), auroc, metrics.false_positives_at_recall(best, known))

@@ -229,8 +229,13 @@ def learn(
     Raises:
         LabelSetError: The set was taught with another model, a label has no example that can be used, or one image is
             an example of two labels.
-        UsageError: Only one label has examples.
+        UsageError: Only one label has examples, or the checkpoint has classes of its own.
     """
+    if model.class_names is not None:
+        raise UsageError(
+            f"{model.checkpoint.id} has classes of its own and cannot be taught others",
+            hint="use a checkpoint with both towers",
+        )
     if label_set.teaching is not None and not again:
         label_set.teaching.check_model(model.encoders.digest, model.checkpoint.id, label_set.name)
     taught = [index for index, label in enumerate(label_set.labels) if label.examples]

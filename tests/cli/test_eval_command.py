@@ -120,6 +120,14 @@ def test_comparisons_that_cannot_be_made(clip: Clip, labelled: Path, text: str) 
     assert outcome.status == 2 and "--compare" in outcome.stderr
 
 
+def test_a_comparison_fits_a_terminal(clip: Clip, labelled: Path) -> None:
+    (labelled / "none").mkdir()
+    Image.new("RGB", (24, 24), "white").save(labelled / "none" / "white.png")
+    shown = clip("eval", labelled, "--compare", "--no-template", "--format", "table", COLUMNS="80").stdout
+    assert "McNemar" in shown and "AUROC" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_several_labels_of_an_image(clip: Clip, labelled: Path, tmp_path: Path) -> None:
     table = tmp_path / "truth.csv"
     rows = [f"labelled/{label}/{k}.png,{label}" for label in LABELS for k in range(4)]
@@ -136,13 +144,25 @@ def test_captions(clip: Clip, labelled: Path, tmp_path: Path) -> None:
     rows = [f"labelled/{label}/{k}.png,a {label} toy {k}" for label in LABELS for k in range(2)]
     table.write_text("\n".join(["path,caption", *rows, "labelled/red/0.png,a house", "labelled/red/1.png,a house"]))
     outcome = clip("eval", "--captions", table)
-    check_rows("clipcli.retrieval-1", outcome.rows)
+    check_rows("clipcli.retrieval-2", outcome.rows)
     images, captions = outcome.rows
     assert (images["queries"], images["candidates"]) == (6, 7)
     assert (captions["queries"], captions["candidates"]) == (7, 6)
     assert captions["hit_at_10"] == 1 and 1 <= captions["median_rank"] <= 6
-    check_document("clipcli.retrieval-1", json.loads(clip("eval", "--captions", table, "--json").stdout))
-    for option in (["--labels", "cat"], ["--report", tmp_path / "x.html"], ["--compare", "--no-template"]):
+    check_document("clipcli.retrieval-2", json.loads(clip("eval", "--captions", table, "--json").stdout))
+    assert images["hit_at_1_low"] < images["hit_at_1_high"]
+    assert captions["hit_at_10_low"] == pytest.approx(metrics.wilson(7, 7).low) and captions["hit_at_10_high"] == 1
+    shown = clip("eval", "--captions", table, "--format", "table").stdout
+    assert f"100.0%  ({100 * captions['hit_at_10_low']:.1f} to 100.0)" in shown
+    for option in (
+        ["--labels", "cat"],
+        ["--report", tmp_path / "x.html"],
+        ["--compare", "--no-template"],
+        ["--no-template"],
+        ["--examples", labelled],
+        ["--split", "test"],
+        ["--ignore-unknown"],
+    ):
         refused = clip("eval", "--captions", table, *option)
         assert refused.status == 2 and "--captions" in refused.stderr
 

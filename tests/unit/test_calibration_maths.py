@@ -15,7 +15,7 @@ from clipcli.answers.calibration.conformal import (
     shortfalls,
 )
 from clipcli.answers.calibration.folds import folds
-from clipcli.answers.calibration.none_of_them import fit_none
+from clipcli.answers.calibration.none_of_them import fit_and_judge_none, fit_none
 from clipcli.answers.calibration.temperature import LEAST, MOST, fit_temperature, mean_log_loss
 
 
@@ -128,6 +128,22 @@ def test_the_limit_for_none_does_what_it_says() -> None:
     assert found.refused == pytest.approx(np.mean(others < found.below))
     best = max(np.mean(labelled >= x) + np.mean(others < x) for x in np.concatenate([labelled, others]))
     assert found.kept + found.refused == pytest.approx(best)
+
+
+def test_the_limit_for_none_is_judged_by_images_that_it_was_not_fitted_to() -> None:
+    rng = np.random.default_rng(1)
+    fitted, judged = [], []
+    for _ in range(200):  # both kinds alike: no limit parts them, however well it does where it was fitted
+        cosines = rng.normal(0.3, 0.05, (2, 10))
+        for shares, found in ((fitted, fit_none(*cosines)), (judged, fit_and_judge_none(*cosines))):
+            shares.append(found.kept + found.refused)
+    assert np.mean(fitted) > 1.2
+    assert np.mean(judged) == pytest.approx(1, abs=0.05)
+
+
+def test_a_limit_for_none_of_few_images_is_that_of_all() -> None:
+    few = np.array([0.3, 0.4, 0.35]), np.array([0.1])
+    assert fit_and_judge_none(*few) == fit_none(*few)
 
 
 def test_equal_cosines_cannot_be_parted() -> None:

@@ -16,6 +16,7 @@ from clipcli.api.evaluation.calibrate import calibrate
 from clipcli.api.evaluation.evaluate import Exam, compare, evaluate_captions
 from clipcli.api.evaluation.truth import read_truth
 from clipcli.api.judges import tagger
+from clipcli.cli.output.shapes import CLASSIFIED
 from clipcli.errors import ClipError, LabelSetError, UsageError
 from clipcli.labels.join import join
 from clipcli.labels.label_set import Label, LabelSet
@@ -83,6 +84,15 @@ def test_blocks_change_nothing() -> None:
     assert whole.support.sum() == 2500
 
 
+def test_no_share_has_an_interval_beyond_one() -> None:
+    truth = np.repeat([0, 1], 10)
+    logits = np.eye(2, dtype=np.float32)[truth]
+    logits[[0, 10, 11]] = logits[[0, 10, 11], ::-1]
+    found = evaluate("ab", lambda rows: logits[rows], [(int(i),) for i in truth])
+    assert found.mean_per_class.high <= 1
+    assert found.macro_f1.value < found.macro_f1.high <= 1
+
+
 def test_a_comparison_on_the_same_images(model: clipcli.Model, labelled: Path) -> None:
     truth = read_truth(str(labelled))
     exam = Exam.take(model, truth.paths)
@@ -120,6 +130,14 @@ def test_everything_is_learned_and_used(model: clipcli.Model, labelled: Path) ->
     for result in sets:
         for prediction in result.predictions:
             assert prediction.score is not None and prediction.score >= 1 - quantile - 1e-6
+
+
+def test_one_label_that_every_image_has_teaches_nothing(model: clipcli.Model, labelled: Path) -> None:
+    truth = read_truth(str(labelled), LabelSet("one", (Label("red"),)), ignore_unknown=True)
+    exam = Exam.take(model, truth.paths)
+    assert calibrate(exam, truth).none is not None  # the folder none shows what it is not
+    with pytest.raises(UsageError, match="'red'"):
+        calibrate(exam, truth.only([i for i, found in enumerate(truth.labels) if found]))
 
 
 def test_thresholds_say_when_prompts_are_not_those_that_they_were_fitted_to(
@@ -225,6 +243,18 @@ def test_a_learned_temperature_belongs_to_the_softmax() -> None:
     assert classifier().answer("x", near).label == "b"
     answer = classifier().answer("x", far)
     assert answer.label is None and len(answer.predictions) == 2
+
+
+def test_an_image_below_the_limit_for_none_has_no_line_that_looks_like_a_label() -> None:
+    features, options = np.eye(2, dtype=np.float32), ClassifyOptions()
+
+    def lines(learned: Learned) -> list[object]:
+        classifier = LabelClassifier(("a", "b"), features, Logits(10.0), options, learned=learned)
+        return [line[2] for line in CLASSIFIED.lines(classifier.answer("x", np.float32([0.3, 0.2])))]
+
+    assert lines(Learned(none_below=0.5)) == [None]
+    assert lines(Learned(none_below=0.1)) == ["a", "b"]
+    assert lines(Learned(none_below=0.5, quantile=0.5)) == ["a"]  # the set is promised whatever the cosine
 
 
 # The order of the report's matrix

@@ -369,3 +369,5 @@ def test_a_classification_head_takes_no_examples(clip_checkpoint: Path, graded: 
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UsageError, match="classes of its own"):
         clipcli.load(folder).classify(new_images(graded)[0], examples=by_label(graded))
+    with pytest.raises(UsageError, match="classes of its own"):
+        learn(clipcli.load(folder), read_examples(str(graded / "examples"), None))

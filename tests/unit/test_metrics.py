@@ -221,6 +221,17 @@ def test_an_interval_holds_its_figure_even_where_samples_are_biased() -> None:
     assert 0 <= found.low <= found.value <= found.high
 
 
+def test_no_interval_goes_beyond_what_a_figure_can_be() -> None:
+    truth, predicted = np.repeat([0, 1], 10), np.repeat([0, 1], 10)
+    predicted[[0, 10, 11]] = 1 - predicted[[0, 10, 11]]
+
+    def f1(which: np.ndarray) -> float:
+        return metrics.macro_f1(truth[which], predicted[which], 2)
+
+    assert metrics.bootstrap(f1, 20).high > 1
+    assert metrics.bootstrap(f1, 20, most=1.0).high == 1
+
+
 def test_mcnemar_by_hand() -> None:
     first = np.array([True] * 10 + [False] * 6 + [True] * 0)
     second = np.array([True] * 8 + [False] * 2 + [True] * 6)

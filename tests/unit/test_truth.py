@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from clipcli.api.evaluation.truth import read_labelling, read_truth
-from clipcli.errors import ClipError, UsageError
+from clipcli.errors import ClipError, ClipWarning, UsageError
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.labels.truth import captions_from_table, label_set_of, read_map
 from clipcli.labels.truth.names import read_class_names
@@ -131,10 +131,24 @@ def test_splits_are_not_mixed(tmp_path: Path) -> None:
         read(tmp_path, split="dev2")
 
 
+def test_splits_beside_another_folder_are_not_mixed_either(tmp_path: Path) -> None:
+    images(tmp_path, "train/cat/1.jpg", "val/cat/2.jpg", "more/cat/3.jpg")
+    with pytest.raises(UsageError, match="train, val"):
+        read(tmp_path)
+    assert list(read(tmp_path, split="val")) == ["val/cat/2.jpg"]
+
+
 def test_a_single_split_needs_no_option_and_a_label_may_be_called_test(tmp_path: Path) -> None:
     assert list(read(images(tmp_path / "one", "test/cat/1.jpg"))) == ["test/cat/1.jpg"]
     folder = images(tmp_path / "two", "test/1.jpg", "cat/1.jpg")
     assert read_truth(str(folder)).label_set.names == ("cat", "test")
+
+
+def test_a_folder_of_a_label_without_images_is_named(tmp_path: Path) -> None:
+    images(tmp_path, "cat/1.jpg", "wild/fox/1.jpg")
+    (tmp_path / "hot dog").mkdir()
+    with pytest.warns(ClipWarning, match="no image in hot dog$"):
+        assert len(read(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("paths", [[], ["stray.jpg"]])
@@ -217,6 +231,28 @@ def test_numbers_need_the_names_of_the_classes(tmp_path: Path) -> None:
         read(path, class_names=["cat"])
 
 
+@pytest.mark.parametrize("spelled", ["1", "1.0", "01"])
+def test_numbers_as_spreadsheets_write_them_need_names_too(tmp_path: Path, spelled: str) -> None:
+    path = table(tmp_path, f"path,label\n1.jpg,{spelled}\n2.jpg,0\n")
+    with pytest.raises(UsageError, match="numbers"):
+        read(path, None)
+    assert list(read(path, None, class_names=["cat", "fox"]).values()) == [("fox",), ("cat",)]
+
+
+def test_a_number_below_zero_is_no_class(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,label\n1.jpg,-1\n2.jpg,0\n")
+    with pytest.raises(UsageError, match="numbers"):
+        read(path, None)
+    with pytest.raises(UsageError, match="'-1'"):
+        read(path, None, class_names=["cat", "fox"])
+    assert len(read(path, None, class_names=["cat", "fox"], ignore_unknown=True)) == 1
+
+
+def test_what_a_map_makes_of_a_name_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'wolf', which `mapping` makes of 'dog'"):
+        read(images(tmp_path, "dog/1.jpg"), mapping={"dog": "wolf"})
+
+
 def test_numbers_may_be_labels(tmp_path: Path) -> None:
     digits = LabelSet("digits", (Label("0"), Label("1")))
     assert list(read(table(tmp_path, "path,label\n1.jpg,1\n"), digits).values()) == [("1",)]
@@ -247,6 +283,15 @@ def test_splits_of_a_table(tmp_path: Path, text: str) -> None:
     assert only.endswith("2.jpg")
 
 
+@pytest.mark.parametrize("other", ["holdout", "fold 2", ""])
+def test_a_column_of_splits_holds_splits_whatever_they_are_called(tmp_path: Path, other: str) -> None:
+    path = table(tmp_path, f"path,label,split\n1.jpg,cat,train\n2.jpg,cat,{other}\n")
+    with pytest.raises(UsageError, match="not to be mixed"):
+        read(path)
+    (only,) = read(path, split="train")
+    assert only.endswith("1.jpg")
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -256,6 +301,7 @@ def test_splits_of_a_table(tmp_path: Path, text: str) -> None:
         ("name,label\n1.jpg,cat\n", "path"),
         ("name,what\n", "path"),
         ("\0\0\0\0", ""),
+        ("path,label\n1.jpg,cat\n2.jpg,cat, small\n", "line 3"),
         (b"path,label\n\xff\xfe,cat\n", "UTF-8"),
         ("path,label\n" + "x" * 300_000 + ",cat\n", "CSV"),
     ],
@@ -301,7 +347,9 @@ def test_maps_that_are_none(tmp_path: Path, text: str | bytes) -> None:
 
 
 def test_class_names(tmp_path: Path) -> None:
-    assert read_class_names(str(table(tmp_path, "cat\n\nhot dog\n"))) == ("cat", "hot dog")
+    assert read_class_names(str(table(tmp_path, "cat\n hot dog\n\n"))) == ("cat", "hot dog")
+    with pytest.raises(UsageError, match="line 2"):  # dog would be 1 in place of 2
+        read_class_names(str(table(tmp_path, "cat\n\ndog\n")))
     with pytest.raises(UsageError):
         read_class_names(str(table(tmp_path, "\n")))
 

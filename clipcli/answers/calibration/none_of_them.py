@@ -1,9 +1,11 @@
 """The best cosine below which an image shows none of the labels, learned from images that do not. numpy only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clipcli.answers.calibration.folds import FOLDS, folds
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,8 +14,8 @@ class NoneFit:
 
     Attributes:
         below: Images whose best cosine is less show none of the labels.
-        kept: Share of the images with a label that reach it.
-        refused: Share of the others that do not.
+        kept: Share of the images with a label that reach it; see `fit_and_judge_none` for whose.
+        refused: Share of the others that do not; likewise.
     """
 
     below: float
@@ -39,3 +41,20 @@ def fit_none(labelled: NDArray[np.floating], others: NDArray[np.floating]) -> No
     best = np.flatnonzero(np.isclose(total, total.max(), rtol=0, atol=1e-12))
     chosen = best[np.argmax(gaps[best])]
     return NoneFit(float(limits[chosen]), float(kept[chosen]), float(refused[chosen]))
+
+
+def fit_and_judge_none(labelled: NDArray[np.floating], others: NDArray[np.floating]) -> NoneFit:
+    """`fit_none` of all images, judged by limits that were fitted without the image that is judged.
+
+    Every fifth of both kinds is judged by what the other four say. With fewer images of a kind than that, the shares
+    are those of the images that the limit was fitted to.
+    """
+    found = fit_none(labelled, others)
+    if min(len(labelled), len(others)) < FOLDS:
+        return found
+    kept = refused = 0
+    for (known, held), (known_others, held_others) in zip(folds(len(labelled)), folds(len(others)), strict=True):
+        below = fit_none(labelled[known], others[known_others]).below
+        kept += int((labelled[held] >= below).sum())
+        refused += int((others[held_others] < below).sum())
+    return replace(found, kept=kept / len(labelled), refused=refused / len(others))

@@ -54,7 +54,12 @@ def wilson(hits: int, images: int, level: float = LEVEL) -> Interval:
 
 
 def bootstrap(
-    figure: Callable[[NDArray[np.intp]], float], images: int, *, resamples: int = RESAMPLES, seed: int = _SEED
+    figure: Callable[[NDArray[np.intp]], float],
+    images: int,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = _SEED,
+    most: float = math.inf,
 ) -> Interval:
     """Interval of a figure that is not a share, see `bootstrap_all`.
 
@@ -63,8 +68,9 @@ def bootstrap(
         images: N.
         resamples: How many samples.
         seed: Makes the answer the same every time.
+        most: The greatest value that the figure can have.
     """
-    return bootstrap_all(lambda which: [figure(which)], images, resamples=resamples, seed=seed)[0]
+    return bootstrap_all(lambda which: [figure(which)], images, resamples=resamples, seed=seed, most=[most])[0]
 
 
 def bootstrap_all(
@@ -73,6 +79,7 @@ def bootstrap_all(
     *,
     resamples: int = RESAMPLES,
     seed: int = _SEED,
+    most: Sequence[float] | None = None,
 ) -> list[Interval]:
     """Intervals of several figures: the middle 95% of what samples of the images say, drawn with replacement.
 
@@ -83,6 +90,7 @@ def bootstrap_all(
         images: N.
         resamples: How many samples.
         seed: Makes the answer the same every time.
+        most: The greatest value that each figure can have, which no interval goes beyond; None for no such value.
 
     Source: the percentile interval; Efron, Annals of Statistics 7 (1979); bias as in Efron and Tibshirani, An
     Introduction to the Bootstrap (1993), chapter 10.
@@ -90,17 +98,18 @@ def bootstrap_all(
     values = figures(np.arange(images))
     rng = np.random.default_rng(seed)
     drawn = [figures(rng.integers(0, images, images)) for _ in range(resamples if images else 0)]
-    return [_middle(value, [sample[i] for sample in drawn]) for i, value in enumerate(values)]
+    limits = most or [math.inf] * len(values)
+    return [_middle(value, [sample[i] for sample in drawn], limits[i]) for i, value in enumerate(values)]
 
 
-def _middle(value: float, drawn: Sequence[float]) -> Interval:
+def _middle(value: float, drawn: Sequence[float], most: float) -> Interval:
     found = [sample for sample in drawn if not math.isnan(sample)]
     if not found or math.isnan(value):
         return Interval(value, math.nan, math.nan)
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     # Some figures of a sample are larger than that of the whole (a calibration error is): the ends move by as much.
     bias = float(np.mean(found)) - value
-    return Interval(value, max(min(float(low) - bias, value), 0.0), max(float(high) - bias, value))
+    return Interval(value, max(min(float(low) - bias, value), 0.0), min(max(float(high) - bias, value), most))
 
 
 def mcnemar(first: Mask, second: Mask) -> McNemar:

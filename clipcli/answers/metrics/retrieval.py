@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clipcli.answers.metrics.intervals import Interval, wilson
 from clipcli.scoring import Floats
 
 DEFAULT_KS = (1, 5, 10)
@@ -34,6 +35,10 @@ class Retrieval:
     recall_at: dict[int, float]
     median_rank: float
     ranks: NDArray[np.intp]
+
+    def hit_interval(self, k: int) -> Interval:
+        """`hit_at` with its interval, as of any share."""
+        return wilson(round(self.hit_at[k] * self.queries) if self.queries else 0, self.queries)
 
 
 def retrieval(

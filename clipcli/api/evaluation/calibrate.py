@@ -15,7 +15,7 @@ from clipcli.answers.calibration.conformal import (
     shortfalls,
 )
 from clipcli.answers.calibration.folds import folds
-from clipcli.answers.calibration.none_of_them import NoneFit, fit_none
+from clipcli.answers.calibration.none_of_them import NoneFit, fit_and_judge_none
 from clipcli.answers.calibration.temperature import TemperatureFit, fit_temperature
 from clipcli.answers.calibration.thresholds import Fit, fit_thresholds
 from clipcli.answers.classify import by_text
@@ -36,6 +36,8 @@ FEW_IMAGES = 50
 FEW_FOR_A_THRESHOLD = 10
 """With fewer images of a label, its threshold says more about these than about the label."""
 REPORTED_COVERAGE = 0.95
+LEAST_KEPT = 0.8
+"""Where the limit for none leaves fewer of the labelled images their label, it harms more than it helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +106,25 @@ def calibrate(exam: Exam, truth: Truth, templates: Sequence[str] | None = None) 
         templates: Take the place of the label set's own.
 
     Raises:
-        UsageError: The checkpoint has classes of its own, or no image that can be used has a label.
+        UsageError: The checkpoint has classes of its own, no image that can be used has a label, or all have the only
+            one.
     """
     model, truth = exam.model, exam.usable(truth)
     if model.class_names is not None:
         raise UsageError(f"{model.checkpoint.id} has classes of its own, which no label set can hold")
     if not any(truth.labels):
         raise UsageError("no image that could be used has a label", hint="images that show none are not enough")
+    if len(truth.label_set.labels) == 1 and all(truth.labels):
+        raise UsageError(
+            f"every image shows {truth.label_set.names[0]!r}, the only label, which says nothing about scores",
+            hint="add images that show something else: of other labels, or in a folder called none",
+        )
     truth, compare = exam.question(truth, templates)
     cosines = exam.compared(truth, compare)
     labelled = np.array([len(found) > 0 for found in truth.labels])
     fits = _thresholds(exam, truth, cosines)
-    none = fit_none(cosines[labelled].max(axis=1), cosines[~labelled].max(axis=1)) if not labelled.all() else None
+    best = cosines.max(axis=1)
+    none = fit_and_judge_none(best[labelled], best[~labelled]) if not labelled.all() else None
     temperature, quality, sets, quantiles = None, None, None, dict[int, float]()
     if not truth.is_multi_label and len(truth.label_set.labels) > 1:
         logits = model.logits.of(cosines[labelled])

@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from clipcli.errors import UsageError
+from clipcli.errors import UsageError, warn
 from clipcli.images.find import FindOptions, find_images, images_of
 from clipcli.labels.label_set import LabelSet
 from clipcli.labels.truth import Labelling, Truth, choose_split, from_folder, from_table, label_set_of, match
 from clipcli.labels.truth.folders import metadata_file, subfolders
+
+_SHOWN_FOLDERS = 5
 
 
 def read_labelling(location: str, *, split: str | None = None, find: FindOptions | None = None) -> Labelling:
@@ -66,7 +68,18 @@ def _read_folder(folder: str, split: str | None, find: FindOptions | None) -> La
     metadata = metadata or metadata_file(inside)
     if metadata is not None:
         return from_table(metadata, split=split if inside == folder else None)
-    return from_folder(inside, _images(inside, find))
+    labelling = from_folder(inside, _images(inside, find))
+    _warn_of_empty_folders(inside, labelling)
+    return labelling
+
+
+def _warn_of_empty_folders(folder: str, labelling: Labelling) -> None:
+    """Say which folders hold no image: without a label set, they would be one label less and pass unseen."""
+    filled = {name.partition("/")[0] for name in labelling.names}
+    empty = [name for name in subfolders(folder) if name not in filled]
+    if filled and empty:
+        more = f" and {len(empty) - _SHOWN_FOLDERS} more" if len(empty) > _SHOWN_FOLDERS else ""
+        warn(f"{folder}: no image in {', '.join(empty[:_SHOWN_FOLDERS])}{more}")
 
 
 def _images(folder: str, find: FindOptions | None) -> Iterator[str]:

@@ -80,7 +80,7 @@ def run_calibration(
 
 def _details(learned: "Calibrated") -> list[str]:
     """What there is to know of it, a line each."""
-    from clipcli.api.evaluation.calibrate import FEW_FOR_A_THRESHOLD, FEW_IMAGES, REPORTED_COVERAGE
+    from clipcli.api.evaluation.calibrate import FEW_FOR_A_THRESHOLD, FEW_IMAGES, LEAST_KEPT, REPORTED_COVERAGE
 
     found: list[str] = []
     unfitted = sum(fit.threshold is None for fit in learned.thresholds)
@@ -90,6 +90,11 @@ def _details(learned: "Calibrated") -> list[str]:
     if few:
         found.append(
             f"thresholds fitted to fewer than {FEW_FOR_A_THRESHOLD} images, which may not hold: {counted(few, 'label')}"
+        )
+    if learned.none is not None and learned.none.kept < LEAST_KEPT:
+        found.append(
+            f"the limit for none takes the label from {1 - learned.none.kept:.0%} of the images that have one: their "
+            "cosines are no higher than those of the folder none; remove none_below from the file to do without it"
         )
     if learned.temperature is None:
         found.append(f"no temperature: {_why_none(learned)}")

@@ -49,7 +49,7 @@ def evaluate(
     clip eval --captions captions.csv --model demo
     """  # noqa: D301 - \b keeps lines apart
     if question.captions is not None:
-        _refuse_with_captions(labels, question, output)
+        _refuse_with_captions(inputs, labels, question, output)
         _evaluate_captions(question.captions, inputs, model, output)
         return
     labelling = inputs.labelling()
@@ -215,11 +215,19 @@ def _finish(exam: "Exam", summary: Mapping[str, Any], output: EvaluationOutputOp
         raise typer.Exit(ExitStatus.PARTIAL)
 
 
-def _refuse_with_captions(labels: LabelOptions, question: EvaluationOptions, output: EvaluationOutputOptions) -> None:
+def _refuse_with_captions(
+    inputs: LabelledOptions, labels: LabelOptions, question: EvaluationOptions, output: EvaluationOutputOptions
+) -> None:
     given = {
+        "--split": inputs.split,
+        "--map": inputs.mapping,
+        "--class-names": inputs.class_names,
+        "--ignore-unknown": inputs.ignore_unknown or None,
         "--labels": labels.labels,
         "--label-set": labels.label_set,
         "--template": labels.template,
+        "--no-template": labels.no_template or None,
+        "--examples": labels.examples,
         "--compare": question.compare,
         "--temperature": question.temperature,
         "--predictions": output.predictions,
@@ -243,7 +251,7 @@ def _evaluate_captions(
     with image_progress(shown=not (output.quiet or output.no_progress)) as on_progress:
         result = evaluate_captions(engine, captioned, on_progress)
     rows = retrieval_rows(result)
-    print_rows("clipcli.retrieval/1", rows, retrieval_columns(rows), output)
+    print_rows("clipcli.retrieval/2", rows, retrieval_columns(rows), output)
     if not output.quiet:
         for _, error in result.failures:
             say(f"left out: {error}")

@@ -87,6 +87,11 @@ class Shape(Generic[R]):
         ]
 
 
+def _answers(record: Classification) -> Sequence[Any]:
+    """What people are shown: an image below the limit for none has no label, and so no line that looks like one."""
+    return () if record.below_limit else record.predictions
+
+
 def _top_label(row: Row) -> Sequence[Row]:
     """The best label with its score, or its cosine where a score would mean nothing; none where none applies."""
     if row["label"] is None:
@@ -113,7 +118,7 @@ CLASSIFIED: Shape[Classification] = Shape(
     schema="clipcli.classify/2",
     title="label",
     numbers=(SCORE, COSINE, LOGIT),
-    entries=lambda record: record.predictions,
+    entries=_answers,
     tags=_top_label,
     given=lambda record: record.label is not None,
 )

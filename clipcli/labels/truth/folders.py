@@ -8,6 +8,7 @@ from clipcli.errors import UsageError
 from clipcli.labels.truth.labelling import Labelled, Labelling
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_SHOWN_SPLITS = 8
 _SPLITS = {
     "train": "train",
     "training": "train",
@@ -40,13 +41,14 @@ def metadata_file(folder: str) -> str | None:
     return next((path for name in METADATA if os.path.isfile(path := os.path.join(folder, name))), None)
 
 
-def choose_split(splits: Iterable[str], split: str | None, source: str) -> str | None:
+def choose_split(splits: Iterable[str], split: str | None, source: str, *, are_splits: bool = False) -> str | None:
     """Decide which of the splits that there are is meant, so that they are never mixed by accident.
 
     Args:
         splits: Names of folders, or the values of a column.
         split: What the user asked for, in any of its spellings ("val", "validation"); None for nothing.
         source: Names the folder or file in errors.
+        are_splits: Whether they are splits whatever they are called, as in a column `split`.
 
     Returns:
         One of `splits`, or None where they are no splits.
@@ -61,17 +63,16 @@ def choose_split(splits: Iterable[str], split: str | None, source: str) -> str |
         exact = next((name for name in found if name.lower() == wanted), None)
         chosen = exact or next((n for n in known if _SPLITS[n.lower()] == _SPLITS.get(wanted)), None)
         if chosen is None:
-            there = f"there are: {', '.join(sorted(found)[:8])}" if found else "there are none"
+            there = f"there are: {', '.join(sorted(found)[:_SHOWN_SPLITS])}" if found else "there are none"
             raise UsageError(f"{source} has no split {split!r}", hint=there)
         return chosen
-    if not known or len(known) < len(found):
-        return None  # at least one is a label
-    if len(known) > 1:
+    mixed = found if are_splits else known
+    if len(mixed) > 1:
         raise UsageError(
-            f"{source} holds the splits {', '.join(sorted(known))}, which are not to be mixed",
-            hint=f"choose one: `split={sorted(known)[0]!r}`",
+            f"{source} holds the splits {', '.join(sorted(mixed)[:_SHOWN_SPLITS])}, which are not to be mixed",
+            hint=f"choose one: `split={sorted(mixed)[0]!r}`",
         )
-    return known[0]
+    return None if not mixed or len(mixed) < len(found) else mixed[0]  # a single one beside others may be a label
 
 
 def subfolders(folder: str) -> list[str]:

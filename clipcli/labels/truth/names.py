@@ -16,6 +16,7 @@ from clipcli.labels.truth.labelling import Labelling
 NONE_NAMES = ("none", "none of these")
 NONE = -1
 _SEPARATORS = re.compile(r"[\s_\-]+")
+_NUMBER = re.compile(r"-?\d+(\.0+)?")
 _SHOWN_NAMES = 5
 
 
@@ -105,7 +106,7 @@ def label_set_of(labelling: Labelling, class_names: Sequence[str] | None = None)
     """
     names = list(class_names) if class_names else sorted(labelling.names, key=natural)
     names = [name for name in names if _folded(name) not in NONE_NAMES]
-    if not class_names and names and all(name.isdecimal() for name in names):
+    if not class_names and names and all(_NUMBER.fullmatch(name) for name in names):
         raise _numbers(labelling)
     if not names:
         raise UsageError(
@@ -163,7 +164,7 @@ class Matcher:
     def __init__(
         self, label_set: LabelSet, mapping: Mapping[str, str] | None = None, class_names: Sequence[str] | None = None
     ) -> None:
-        self._mapping, self._class_names, self.names = mapping or {}, class_names, label_set.names
+        self.mapping, self._class_names, self.names = mapping or {}, class_names, label_set.names
         labels = list(enumerate(label_set.labels))
         self._tables = (
             _unique((label.name, i) for i, label in labels),
@@ -174,11 +175,16 @@ class Matcher:
         none = [*NONE_NAMES, *([label_set.none.name] if label_set.none else [])]
         self._none = {_folded(name) for name in none}
 
+    @property
+    def has_class_names(self) -> bool:
+        """Whether it is known what numbers mean."""
+        return self._class_names is not None
+
     def find(self, name: str) -> int | None:
         """Index of the label that a name means, `NONE` for none of them, None if it is unknown."""
-        name = self._mapping.get(name, name)
-        if self._class_names and name.isdecimal() and int(name) < len(self._class_names):
-            name = self._class_names[int(name)]
+        name = self.mapping.get(name, name)
+        if self._class_names and _NUMBER.fullmatch(name) and 0 <= float(name) < len(self._class_names):
+            name = self._class_names[int(float(name))]
         if not name:
             return None
         levels = name.rpartition("/")[2]
@@ -212,13 +218,15 @@ def _folded(name: str) -> str:
 
 
 def _unknown_names(labelling: Labelling, unknown: Mapping[str, int], matcher: Matcher) -> UsageError:
-    if all(name.isdecimal() for name in unknown):
+    if all(_NUMBER.fullmatch(name) for name in unknown) and not matcher.has_class_names:
         return _numbers(labelling)
     by_fold = {_folded(name): name for name in matcher.names}
     shown = []
     for name in list(unknown)[:_SHOWN_NAMES]:
-        nearest = [by_fold[fold] for fold in get_close_matches(_folded(name), by_fold, n=2, cutoff=0.6)]
-        shown.append(f"{name!r}" + (f" (did you mean {' or '.join(map(repr, nearest))}?)" if nearest else ""))
+        meant = matcher.mapping.get(name, name)
+        nearest = [by_fold[fold] for fold in get_close_matches(_folded(meant), by_fold, n=2, cutoff=0.6)]
+        mapped = "" if meant == name else f", which `mapping` makes of {name!r}"
+        shown.append(f"{meant!r}{mapped}" + (f" (did you mean {' or '.join(map(repr, nearest))}?)" if nearest else ""))
     more = f" and {len(unknown) - _SHOWN_NAMES} more" if len(unknown) > _SHOWN_NAMES else ""
     first = next(image for image in labelling.images if next(iter(unknown)) in image.names)
     return UsageError(
@@ -258,11 +266,17 @@ def read_class_names(file: str) -> tuple[str, ...]:
     """
     try:
         with open(os.fspath(file), encoding="utf-8-sig") as stream:
-            names = tuple(line.strip() for line in stream if line.strip())
+            names = tuple(stream.read().rstrip().split("\n"))
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{file}: not UTF-8 text", hint="one name per line, in UTF-8") from error
-    if not names:
+    names = tuple(name.strip() for name in names)
+    if not any(names):
         raise UsageError(f"{file}: no name in it", hint="one name per line, in the order of their numbers")
+    if "" in names:  # left out, it would give every later number another name
+        raise UsageError(
+            f"{file}: line {names.index('') + 1} is empty, so that the numbers after it are not certain",
+            hint="one name per line, in the order of their numbers",
+        )
     return names

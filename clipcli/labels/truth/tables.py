@@ -16,6 +16,7 @@ from clipcli.labels.truth.labelling import Labelled, Labelling
 PATH_COLUMNS = ("path", "file_name", "filename", "file", "image")
 LABEL_COLUMNS = ("label", "labels", "class", "category")
 CAPTION_COLUMNS = ("caption", "captions", "text")
+_NO_SPLIT = "(empty)"
 _DELIMITERS = ",;\t|"
 _SHOWN_COLUMNS, _SHOWN_LETTERS = 8, 40
 
@@ -97,14 +98,15 @@ def _rows(file: str, wanted: Iterable[tuple[str, ...]]) -> list[_Row]:
 
 def _of_split(rows: list[_Row], split: str | None, file: str) -> list[_Row]:
     """The rows of one split; all of them where there are none."""
-    if "split" in rows[0].cells:
-        splits = [_text(row.cells["split"]) for row in rows]
+    is_column = "split" in rows[0].cells
+    if is_column:
+        splits = [_text(row.cells.get("split")) or _NO_SPLIT for row in rows]
     else:
         folders = [_local(_text(_cell(row, PATH_COLUMNS))).partition("/") for row in rows]
         splits = [folder if slash else "" for folder, slash, _ in folders]
         if not all(splits):
             splits = []
-    chosen = choose_split(splits, split, file)
+    chosen = choose_split(splits, split, file, are_splits=is_column)
     return rows if chosen is None else [row for row, name in zip(rows, splits, strict=True) if name == chosen]
 
 
@@ -130,6 +132,11 @@ def _csv_rows(file: str) -> Iterator[_Row]:
         reader = csv.DictReader(stream, delimiter=_delimiter(header))
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
         for row in reader:
+            if any(row.pop(reader.restkey, ())):  # an unquoted comma would cut the label short
+                raise UsageError(
+                    f"{file}, line {reader.line_num}: more cells than columns",
+                    hint='put a cell with a delimiter in it into quotes: a.jpg,"fish, large"',
+                )
             yield _Row(row, f"line {reader.line_num}")
         if not reader.line_num or reader.line_num == 1:
             yield from _header_alone(reader.fieldnames)

@@ -135,8 +135,8 @@ def write_table(destination: Destination, document: dict[str, Any]) -> None:
     none = document["figures"]["none"]
     if none is not None:
         destination.write(
-            f"\nnone of the labels: AUROC {_spread(none['auroc'], 1)}, "
-            f"{none['false_positives_at_95_recall']:.1%} of {counted(none['images'], 'such image')} pass "
+            f"\nnone of the labels: AUROC {_spread(none['auroc'], 1)}\n"
+            f"  {none['false_positives_at_95_recall']:.1%} of {counted(none['images'], 'such image')} pass "
             "where 95% of the others do\n"
         )
     if other is not None:
@@ -193,7 +193,7 @@ def _pairs(rows: Sequence[Row]) -> list[Column]:
 
 
 def _verdict(other: Row) -> str:
-    """The comparison in a sentence."""
+    """The comparison in words, on lines that a terminal need not break."""
     difference = other["difference"]
     points = (
         f"{100 * difference['value']:+.1f} points ({100 * difference['low']:+.1f} to {100 * difference['high']:+.1f})"
@@ -201,7 +201,7 @@ def _verdict(other: Row) -> str:
     flips = f"{other['only_first']:,} right only with the first, {other['only_second']:,} only with the second"
     sure = "no difference that these images could show" if other["p"] > 0.05 else "more than luck"
     test = f"McNemar p = {other['p']:.2g}: {sure}"
-    return f"second minus first: {points} on {counted(other['images'], 'image')}; {flips}; {test}"
+    return f"second minus first: {points} on {counted(other['images'], 'image')}\n  {flips}\n  {test}"
 
 
 def retrieval_rows(result: "RetrievalResult") -> list[Row]:
@@ -211,7 +211,7 @@ def retrieval_rows(result: "RetrievalResult") -> list[Row]:
             "direction": direction,
             "queries": found.queries,
             "candidates": candidates,
-            **{f"hit_at_{k}": share for k, share in found.hit_at.items()},
+            **{name: value for k in found.hit_at for name, value in _hits(k, found.hit_interval(k)).items()},
             **{f"recall_at_{k}": share for k, share in found.recall_at.items()},
             "median_rank": found.median_rank,
         }
@@ -224,13 +224,23 @@ def retrieval_rows(result: "RetrievalResult") -> list[Row]:
 
 def retrieval_columns(rows: Sequence[Row]) -> list[Column]:
     """The same for people."""
-    shares = [name for name in rows[0] if name.startswith(("hit", "recall"))]
+    hits = [name for name in rows[0] if f"{name}_low" in rows[0]]
+    recalls = [name for name in rows[0] if name.startswith("recall")]
     return [
         Column("", [row["direction"] for row in rows]),
         Column("queries", [f"{row['queries']:,}" for row in rows], right=True),
-        *(Column(_share_name(name), [f"{row[name]:.1%}" for row in rows], right=True) for name in shares),
+        *(Column(_share_name(name), [_hit(row, name) for row in rows], right=True) for name in hits),
+        *(Column(_share_name(name), [f"{row[name]:.1%}" for row in rows], right=True) for name in recalls),
         Column("median rank", [f"{row['median_rank']:g}" for row in rows], right=True),
     ]
+
+
+def _hits(k: int, share: Interval) -> Row:
+    return {f"hit_at_{k}": share.value, f"hit_at_{k}_low": share.low, f"hit_at_{k}_high": share.high}
+
+
+def _hit(row: Row, name: str) -> str:
+    return _shown(name, {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
 
 
 def _share_name(name: str) -> str:
