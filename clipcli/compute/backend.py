@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from clipcli.checkpoints.config import ModelConfig
+from clipcli.checkpoints.sizes import TransformerConfig
 from clipcli.checkpoints.towers import (
     BertTextConfig,
     ClipTextConfig,
-    TransformerConfig,
     VisionConfig,
     XlmRobertaTextConfig,
 )

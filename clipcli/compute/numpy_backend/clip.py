@@ -18,7 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clipcli.checkpoints.towers import ClipTextConfig, TransformerConfig, VisionConfig
+from clipcli.checkpoints.sizes import TransformerConfig
+from clipcli.checkpoints.towers import ClipTextConfig, VisionConfig
 from clipcli.compute.numpy_backend.activations import ACTIVATIONS
 from clipcli.compute.prefix_tree import Pack
 from clipcli.scoring import Floats

@@ -6,10 +6,10 @@ The torch networks find the same out by building themselves without data; a test
 from collections.abc import Iterator
 
 from clipcli.checkpoints.config import ModelConfig
+from clipcli.checkpoints.sizes import TransformerConfig
 from clipcli.checkpoints.towers import (
     BertTextConfig,
     ClipTextConfig,
-    TransformerConfig,
     VisionConfig,
     XlmRobertaTextConfig,
 )
