@@ -49,6 +49,18 @@ class VisionConfig(VitConfig):
 
 
 @dataclass(frozen=True, slots=True)
+class PlainVisionConfig(VisionConfig):
+    """BiomedCLIP's ViT (arXiv:2303.00915): that of arXiv:2010.11929, with a class token and no norm before the layers.
+
+    The bias of its patches is part of their positions, which come to the same.
+    """
+
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-6
+    patch_size: int = 16
+
+
+@dataclass(frozen=True, slots=True)
 class SiglipVisionConfig(VitConfig):
     """SigLIP's ViT, read by an attention pool in place of a class token (arXiv:2303.15343, section 3)."""
 
@@ -280,7 +292,96 @@ class XlmRobertaTextConfig(TransformerConfig):
         return self.project_dim
 
 
-TextConfig = ClipTextConfig | SiglipTextConfig | BertTextConfig | XlmRobertaTextConfig
+POOLINGS = ("mean", "first")
+"""How the states of a text's tokens become one: the mean of all but padding, or that of the first token."""
+
+
+@dataclass(frozen=True, slots=True)
+class PooledTextConfig(TransformerConfig):
+    """A BERT or XLM-RoBERTa as open_clip runs it: its states are pooled, and projected in one step or in two.
+
+    `hidden_projection` is the width between two steps, and 0 where there is one. What cuts a text is `context_length`,
+    not the positions, of which there are more.
+    """
+
+    vocab_size: int
+    max_position_embeddings: int
+    type_vocab_size: int
+    pad_token_id: int
+    pooling: str
+    hidden_projection: int
+    context_length: int
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that there are positions for."""
+        return self.max_position_embeddings
+
+    @property
+    def output_size(self) -> int:
+        """Width of the state that the text projection takes."""
+        return self.hidden_projection or self.hidden_size
+
+    def check(self, where: str) -> None:
+        """Refuse another pooling, and texts that are longer than there are positions."""
+        if self.pooling not in POOLINGS:
+            raise UnsupportedModelError(
+                f"{where}.pooling is {self.pooling!r}, which this program does not know",
+                hint=f"known poolings: {', '.join(POOLINGS)}",
+            )
+        if self.context_length > self.max_length:
+            raise DamagedModelError(
+                f"{where}: context_length {self.context_length} exceeds {self.max_length} positions"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class PooledXlmRobertaTextConfig(PooledTextConfig):
+    """The text tower of open_clip's multilingual CLIP (arXiv:1911.02116)."""
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-5
+    vocab_size: int = 250002
+    max_position_embeddings: int = 514
+    type_vocab_size: int = 1
+    pad_token_id: int = 1
+    pooling: str = "mean"
+    hidden_projection: int = 0
+    context_length: int = 77
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that there are positions for: they count from the padding id + 1."""
+        return self.max_position_embeddings - self.pad_token_id - 1
+
+
+@dataclass(frozen=True, slots=True)
+class PooledBertTextConfig(PooledTextConfig):
+    """BiomedCLIP's text tower, PubMedBERT (arXiv:2007.15779)."""
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    vocab_size: int = 30522
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    pad_token_id: int = 0
+    pooling: str = "first"
+    hidden_projection: int = 0
+    context_length: int = 256
+
+
+BertStyleConfig = BertTextConfig | XlmRobertaTextConfig | PooledTextConfig
+TextConfig = ClipTextConfig | SiglipTextConfig | BertStyleConfig
+COUNTED_FROM_PADDING = (XlmRobertaTextConfig, PooledXlmRobertaTextConfig)
+"""The BERT-style towers whose positions count up from the padding id + 1, as RoBERTa's do (arXiv:1907.11692)."""
 
 
 def _check_channels(channels: int, where: str) -> None:

@@ -30,7 +30,16 @@ def check_text_cleaning(name: str) -> None:
 
 
 def clean_openai(text: str) -> str:
-    """Repair a text, replace HTML's entities, make runs of white space one blank, and lower-case it.
+    """Clean and lower-case a text.
+
+    Raises:
+        UnsupportedModelError: As `repaired`.
+    """
+    return repaired(text).lower()
+
+
+def repaired(text: str) -> str:
+    """Repair a text, replace HTML's entities, and make runs of white space one blank.
 
     Source: `basic_clean` and `whitespace_clean` in `clip/simple_tokenizer.py` of openai/CLIP (arXiv:2103.00020).
 
@@ -48,7 +57,7 @@ def clean_openai(text: str) -> str:
         import html
 
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(text.split()).lower()
+    return " ".join(text.split())
 
 
 def cleaning_version() -> str:
