@@ -30,9 +30,10 @@ _HARMLESS = frozenset(
     "layers width head_width mlp_ratio patch_size image_size context_length vocab_size heads output_tokens "
     "patch_dropout attn_pooler_queries attn_pooler_heads timm_model_name timm_model_pretrained timm_pool timm_proj "
     "hf_model_name hf_model_pretrained hf_tokenizer_name tokenizer_mode tokenizer_kwargs hf_proj_type hf_pooler_type "
-    "pad_id eos_id".split()
+    "proj pooler_type pad_id eos_id".split()
 )
 _HEAD_WIDTH = 64
+_KNOWN_MODELS = "`clip models list` names models that are known to work"
 
 # What people call the networks of a key that is not run, by how its value begins.
 _NETWORKS = {
@@ -135,9 +136,16 @@ def _family(vision: Mapping[str, Any], text: Mapping[str, Any], path: Path) -> s
     for (plain_vit, hub_network), family in _FAMILIES.items():
         if _is_built_of(image_network, plain_vit) and _is_built_of(text_network, hub_network):
             return family
-    if (image_network and not _is_built_of(image_network, _PLAIN_VIT)) or not text_network:
-        raise _unsupported(f"{path}: vision_cfg", "timm_model_name", image_network)
-    raise _unsupported(f"{path}: text_cfg", "hf_model_name", text_network)
+    for section, key, name, column in (
+        ("vision_cfg", "timm_model_name", image_network, 0),
+        ("text_cfg", "hf_model_name", text_network, 1),
+    ):
+        if not any(_is_built_of(name, networks[column]) for networks in _FAMILIES):
+            raise _unsupported(f"{path}: {section}", key, name)
+    raise UnsupportedModelError(
+        f"{path}: this program does not run timm_model_name {image_network!r} beside hf_model_name {text_network!r}",
+        hint=_KNOWN_MODELS,
+    )
 
 
 def _is_built_of(name: Any, network: re.Pattern[str] | None) -> bool:
@@ -160,12 +168,13 @@ def _vision_heads(vision: Mapping[str, Any], path: Path) -> int | None:
 
 
 def _pooling(text: Mapping[str, Any], path: Path) -> str:
-    """How a text tower of the hub's is read.
+    """How a text tower of the hub's is read; older versions of open_clip wrote the keys without `hf_` and `_type`.
 
     Raises:
         UnsupportedModelError: In a way that is not run, or it is projected in such a way.
     """
-    pooler, projection = text.get("hf_pooler_type", "mean_pooler"), text.get("hf_proj_type", "mlp")
+    pooler = text.get("hf_pooler_type", text.get("pooler_type", "mean_pooler"))
+    projection = text.get("hf_proj_type", text.get("proj", "mlp"))
     if pooler not in _POOLINGS:
         raise _unsupported(f"{path}: text_cfg", "hf_pooler_type", pooler)
     if projection not in _PROJECTIONS:
@@ -229,7 +238,7 @@ def _unsupported(where: object, key: str, value: object) -> UnsupportedModelErro
     if key == "timm_model_name" and "siglip" in str(value):
         hint = "SigLIP is run in the hub's own layout: `clip models list` names it"
     else:
-        title = next((title for start, title in _NETWORKS.items() if str(value).startswith(start)), None)
-        known = f"networks of {title} are not supported yet; " if title else ""
-        hint = f"{known}`clip models list` names models that are known to work"
+        name = str(value).rpartition("/")[2]
+        title = next((title for start, title in _NETWORKS.items() if name.startswith(start)), None)
+        hint = f"networks of {title} are not supported yet; {_KNOWN_MODELS}" if title else _KNOWN_MODELS
     return UnsupportedModelError(f"{where}: {key} is {value!r}, which this program does not run", hint=hint)

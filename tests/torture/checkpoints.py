@@ -34,7 +34,8 @@ from tests.torture import campaign
 
 FORMATS = Path(__file__).parent.parent / "data" / "formats"
 OTHER_LAYOUTS = ("openai-vit.pt", "openai-rn.pt", "chinese-vit.pt", "open_clip-custom.pt")
-OTHER_FOLDERS = ("open_clip", "flax", "tensorflow")
+OTHER_FOLDERS = ("open_clip", "open_clip-xlm-roberta", "open_clip-biomed", "flax", "tensorflow")
+OTHER_TOKENIZERS = {"open_clip-xlm-roberta": "unigram-tokenizer", "open_clip-biomed": "chinese-tokenizer"}
 TEXTS = ["a photo of a cat", "猫 é ½ " * 40, "", "<|endoftext|> [MASK] </s>"]
 HOSTILE: list[Any] = [
     None, True, False, 0, -1, 1, 2, 7, 3.5, 10**6, 10**9, 10**30, 10**400, 2**63, 1e308, 1e-308, float("inf"),
@@ -117,8 +118,8 @@ def _copy(kind: str, target: Path) -> None:
         shutil.copy(FORMATS / kind, target)
     else:
         shutil.copytree(FORMATS / kind, target, dirs_exist_ok=True)
-    tokenizer = "chinese-tokenizer" if kind.startswith("chinese") else "clip-tokenizer"
-    shutil.copytree(FORMATS / tokenizer, target, dirs_exist_ok=True)
+    usual = "chinese-tokenizer" if kind.startswith("chinese") else "clip-tokenizer"
+    shutil.copytree(FORMATS / OTHER_TOKENIZERS.get(kind, usual), target, dirs_exist_ok=True)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Writes the fixtures beside it with the libraries whose files clipcli reads: openai-clip, open_clip, cn_clip.
 
-Run it where those three are installed (openai-clip 1.0.1, open_clip_torch 3.3.0 and cn_clip 1.6.0 wrote what is
-committed): `python make.py`. torchvision is not needed: what the networks use of it is nothing, so it is replaced by
-an empty stand-in where it is missing. Each `*.expected.safetensors` holds inputs and what the library itself makes of
-them in float32.
+Run it where those three are installed (openai-clip 1.0.1, open_clip_torch 3.3.0 with timm 1.0.31, and cn_clip 1.6.0
+wrote what is committed): `python make.py`. torchvision is not needed: what the networks use of it is nothing, so it is
+replaced by an empty stand-in where it is missing. Each `*.expected.safetensors` holds inputs and what the library
+itself makes of them in float32.
 """
 
 import functools
@@ -130,7 +130,13 @@ def write_one_of_the_hub(name: str, trunk: dict[str, Any], vision: dict[str, Any
     generator = torch.Generator().manual_seed(2)
     ids = torch.randint(5, trunk["vocab_size"], (4, 12), generator=generator)
     ids[:, 0], ids[1, 7:], ids[2, 3:], ids[3, 4:6], ids[3, 10:] = 0 if "xlm" in name else 2, pad, pad, pad, pad
-    expect(name, model, inputs(IMAGE)[0], ids)
+    pixels = inputs(IMAGE)[0]
+    with torch.no_grad():
+        output = model.text.transformer(ids, attention_mask=(ids != pad).long())
+        states = {"text_states": output.last_hidden_state, "text_pooled": model.text.pooler(output, ids != pad)}
+        if "timm_model_name" in vision:
+            states["image_states"] = model.visual.trunk.forward_features(pixels)
+    expect(name, model, pixels, ids, **states)
     folder = HERE / name
     folder.mkdir(exist_ok=True)
     state = {key: value.half() for key, value in model.state_dict().items()}
@@ -170,10 +176,10 @@ def write_chinese_clip() -> None:
         torch.save({"epoch": 3, "name": "a run", "state_dict": state}, HERE / f"chinese-{name}.pt")
 
 
-def expect(name: str, model: Any, pixels: Tensor, ids: Tensor) -> None:
+def expect(name: str, model: Any, pixels: Tensor, ids: Tensor, **states: Tensor) -> None:
     """Keep inputs, and what the library makes of them."""
     with torch.no_grad():
-        features = {"image_features": model.encode_image(pixels), "text_features": model.encode_text(ids)}
+        features = states | {"image_features": model.encode_image(pixels), "text_features": model.encode_text(ids)}
     save_file(
         {"pixel_values": pixels, "input_ids": ids} | {key: value.contiguous() for key, value in features.items()},
         HERE / f"{name}.expected.safetensors",
