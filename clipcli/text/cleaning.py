@@ -11,8 +11,12 @@ from clipcli.errors import UnsupportedModelError, UsageError
 TEXT_CLEANINGS = ("auto", "openai", "none")
 """How a text is cleaned: `auto` means as the checkpoint's files say, which is `none` where they say nothing."""
 
-# White space and visible ASCII without an ampersand: `ftfy` and `html.unescape` leave such a text as it is.
-_PLAIN = re.compile(r"[\t\n\r\x20-\x25\x27-\x7e]*")
+# White space, visible ASCII without an ampersand, and letters of scripts that no encoding of one byte a character has
+# and that do not combine (Hebrew, Arabic, kana, Han, Hangul): `ftfy` and `html.unescape` leave these as they are.
+_PLAIN = re.compile(
+    r"[\t\n\r\x20-\x25\x27-\x7e\u05d0-\u05ea\u0621-\u063a\u0641-\u064a"
+    r"\u3001\u3002\u3041-\u3096\u30a1-\u30fa\u30fc\u4e00-\u9fff\uac00-\ud7a3]*"
+)
 
 
 def check_text_cleaning(name: str) -> None:
