@@ -37,7 +37,8 @@ _KNOWN_MODELS = "`clip models list` names models that are known to work"
 
 # What people call the networks of a key that is not run, by how its value begins.
 _NETWORKS = {
-    "fastvit": "MobileCLIP",
+    "fastvit": "MobileCLIP and MobileCLIP 2",
+    "vit_base_mci": "MobileCLIP and MobileCLIP 2",
     "eva": "EVA02-CLIP",
     "vit_pe": "PE-core",
     "convnext": "ConvNeXt CLIP",

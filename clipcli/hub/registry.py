@@ -204,7 +204,7 @@ CHECKPOINTS = (
         "biomed_clip",
         ("en",),
         224,
-        195_901_953,
+        195_902_721,
         "MIT",
         best_for="medicine: scans, tissue, figures",
     ),

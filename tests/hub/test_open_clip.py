@@ -76,6 +76,7 @@ def test_it_is_listed_and_checked_as_any_model(hub: HubServer, name: str, tokeni
     ("model", "part", "network"),
     [
         ({"vision_cfg": {"timm_model_name": "fastvit_mci2"}}, "timm_model_name is 'fastvit_mci2'", "MobileCLIP"),
+        ({"vision_cfg": {"timm_model_name": "vit_base_mci_224"}}, "'vit_base_mci_224'", "MobileCLIP 2"),
         ({"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224"}}, "eva02_base", "EVA02-CLIP"),
         ({"vision_cfg": {"timm_model_name": "vit_pe_core_base_patch16_224"}}, "vit_pe_core", "PE-core"),
         ({"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224"}}, "siglip_224", "SigLIP is run in"),
