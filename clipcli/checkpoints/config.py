@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from clipcli.checkpoints.families import FAMILIES, IMAGE_TOWERS, MODEL_TYPES, TEXT_TOWERS, Family
+from clipcli.checkpoints.sizes import typed
 from clipcli.checkpoints.towers import (
     ClipTextConfig,
     ImageTowerConfig,
     ResNetConfig,
     SiglipTextConfig,
     TextConfig,
-    typed,
 )
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 from clipcli.files import read_json

@@ -12,6 +12,9 @@ from clipcli.checkpoints.towers import (
     ClipTextConfig,
     MetaClip2TextConfig,
     NaflexVisionConfig,
+    PlainVisionConfig,
+    PooledBertTextConfig,
+    PooledXlmRobertaTextConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
     TextConfig,
@@ -32,8 +35,8 @@ class Family:
         projection_dim: Width of the space that images and texts share, where `config.json` does not say; None for the
             image tower's own width.
         tokenizer: The class of its published checkpoints, for those whose files name none.
-        image_tower: The `model_type` of a checkpoint of the image tower alone.
-        text_tower: The `model_type` of a checkpoint of the text tower alone.
+        image_tower: The `model_type` of a checkpoint of the image tower alone; None where nobody writes one.
+        text_tower: The `model_type` of a checkpoint of the text tower alone; None where nobody writes one.
         templates: English templates of its authors, where a bare photo is not what they recommend.
     """
 
@@ -42,8 +45,8 @@ class Family:
     text_config: type[TextConfig]
     projection_dim: int | None
     tokenizer: str
-    image_tower: str
-    text_tower: str
+    image_tower: str | None = None
+    text_tower: str | None = None
     templates: tuple[str, ...] | None = None
 
 
@@ -107,10 +110,24 @@ FAMILIES: dict[str, Family] = {
         text_tower="siglip2_text_model",
         templates=_SIGLIP_TEMPLATES,
     ),
+    "xlm_roberta_clip": Family(
+        title="XLM-RoBERTa CLIP",
+        vision_config=VisionConfig,
+        text_config=PooledXlmRobertaTextConfig,
+        projection_dim=512,
+        tokenizer="XLMRobertaTokenizer",
+    ),
+    "biomed_clip": Family(
+        title="BiomedCLIP",
+        vision_config=PlainVisionConfig,
+        text_config=PooledBertTextConfig,
+        projection_dim=512,
+        tokenizer="BertTokenizer",
+    ),
 }
 
-IMAGE_TOWERS = {row.image_tower: name for name, row in FAMILIES.items()}
-TEXT_TOWERS = {row.text_tower: name for name, row in FAMILIES.items()}
+IMAGE_TOWERS = {row.image_tower: name for name, row in FAMILIES.items() if row.image_tower}
+TEXT_TOWERS = {row.text_tower: name for name, row in FAMILIES.items() if row.text_tower}
 
 MODEL_TYPES = (*FAMILIES, *IMAGE_TOWERS, *TEXT_TOWERS)
 """Every `model_type` that this program runs."""

@@ -4,86 +4,13 @@ The defaults are those of the family's published configuration, because the file
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
+from clipcli.checkpoints.sizes import LARGEST, TransformerConfig, typed
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 
-ACTIVATIONS = (
-    "quick_gelu",
-    "gelu",
-    "gelu_python",
-    "gelu_new",
-    "gelu_fast",
-    "gelu_pytorch_tanh",
-    "gelu_python_tanh",
-    "relu",
-    "silu",
-    "swish",
-)
-
 _RGB = 3
-
-# The largest published towers have 48 layers, images of 1,024 pixels, patches of 32, and vocabularies of 900,000.
-_LARGEST_SIZE = 2**22
-LARGEST_IMAGE = 4096
-"""The largest height and width in pixels that a checkpoint may ask for."""
-_LARGEST = {
-    "num_hidden_layers": 512,
-    "num_attention_heads": 1024,
-    "hidden_size": 2**16,
-    "image_size": LARGEST_IMAGE,
-    "patch_size": 256,
-    "max_position_embeddings": 2**14,
-    "num_patches": 2**16,
-    "width": 2**12,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class TransformerConfig:
-    """The sizes that every tower has."""
-
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    hidden_act: str
-    layer_norm_eps: float
-
-    @classmethod
-    def from_section(cls, section: Mapping[str, Any], where: str) -> Self:
-        """Read the fields of this record from one section of a `config.json`.
-
-        Args:
-            section: The JSON object.
-            where: How to name the section in an error, such as `config.json: vision_config`.
-
-        Raises:
-            DamagedModelError: A value has the wrong type, or the heads do not divide the width.
-            UnsupportedModelError: `hidden_act` is not one of `ACTIVATIONS`, or images have other channels than RGB.
-        """
-        given = {f.name: typed(section, f.name, f.type, f"{where}.{f.name}") for f in fields(cls)}
-        config = cls(**{name: value for name, value in given.items() if value is not None})
-        if config.hidden_act not in ACTIVATIONS:
-            raise UnsupportedModelError(
-                f"{where}.hidden_act is {config.hidden_act!r}, which this program does not know",
-                hint=f"known activations: {', '.join(ACTIVATIONS)}",
-            )
-        if config.hidden_size % config.num_attention_heads:
-            raise DamagedModelError(
-                f"{where}: hidden_size {config.hidden_size} is not a multiple of "
-                f"num_attention_heads {config.num_attention_heads}"
-            )
-        config.check(where)
-        return config
-
-    def check(self, where: str) -> None:
-        """Check what the fields of one kind of tower mean together; `where` as in `from_section`.
-
-        Raises:
-            ModelError: They do not fit each other, or this program.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +46,18 @@ class VisionConfig(VitConfig):
     num_channels: int = 3
     image_size: int = 224
     patch_size: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PlainVisionConfig(VisionConfig):
+    """BiomedCLIP's ViT (arXiv:2303.00915): that of arXiv:2010.11929, with a class token and no norm before the layers.
+
+    The bias of its patches is part of their positions, which come to the same.
+    """
+
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-6
+    patch_size: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +133,7 @@ class ResNetConfig:
             DamagedModelError: A value is missing or has the wrong type, or the heads do not divide the width.
         """
         layers = section["num_hidden_layers"]
-        most = _LARGEST["num_hidden_layers"]
+        most = LARGEST["num_hidden_layers"]
         if len(layers) != 4 or not all(type(blocks) is int and 0 < blocks <= most for blocks in layers):
             raise DamagedModelError(f"{where}.num_hidden_layers is {layers!r}, expected four numbers of blocks")
         names = ("width", "num_attention_heads", "image_size")
@@ -353,26 +292,96 @@ class XlmRobertaTextConfig(TransformerConfig):
         return self.project_dim
 
 
-TextConfig = ClipTextConfig | SiglipTextConfig | BertTextConfig | XlmRobertaTextConfig
+POOLINGS = ("mean", "first")
+"""How the states of a text's tokens become one: the mean of all but padding, or that of the first token."""
 
 
-def typed(section: Mapping[str, Any], key: str, kind: Any, where: str) -> Any:
-    """A value checked against the type of its field, None if it is absent or null.
+@dataclass(frozen=True, slots=True)
+class PooledTextConfig(TransformerConfig):
+    """A BERT or XLM-RoBERTa as open_clip runs it: its states are pooled, and projected in one step or in two.
 
-    Numbers may be whole where floats are meant. All whole numbers but token ids are sizes or counts, so at least 1, and
-    bounded far above what any published checkpoint has: nothing is built of a size that no machine has room for. All
-    floats are the small constants of norms.
+    `hidden_projection` is the width between two steps, and 0 where there is one. What cuts a text is `context_length`,
+    not the positions, of which there are more.
     """
-    value = section.get(key)
-    if value is None or (kind is str and isinstance(value, str)):
-        return value
-    least, most = 0 if key.endswith("_token_id") else 1, _LARGEST.get(key, _LARGEST_SIZE)
-    if kind is int and isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
-        return value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
-        return float(value)
-    expected = {int: f"a whole number from {least} to {most:,}", float: "a number from 0 to 1", str: "a string"}[kind]
-    raise DamagedModelError(f"{where} is {value!r}, expected {expected}")
+
+    vocab_size: int
+    max_position_embeddings: int
+    type_vocab_size: int
+    pad_token_id: int
+    pooling: str
+    hidden_projection: int
+    context_length: int
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that there are positions for."""
+        return self.max_position_embeddings
+
+    @property
+    def output_size(self) -> int:
+        """Width of the state that the text projection takes."""
+        return self.hidden_projection or self.hidden_size
+
+    def check(self, where: str) -> None:
+        """Refuse another pooling, and texts that are longer than there are positions."""
+        if self.pooling not in POOLINGS:
+            raise UnsupportedModelError(
+                f"{where}.pooling is {self.pooling!r}, which this program does not know",
+                hint=f"known poolings: {', '.join(POOLINGS)}",
+            )
+        if self.context_length > self.max_length:
+            raise DamagedModelError(
+                f"{where}: context_length {self.context_length} exceeds {self.max_length} positions"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class PooledXlmRobertaTextConfig(PooledTextConfig):
+    """The text tower of open_clip's multilingual CLIP (arXiv:1911.02116)."""
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-5
+    vocab_size: int = 250002
+    max_position_embeddings: int = 514
+    type_vocab_size: int = 1
+    pad_token_id: int = 1
+    pooling: str = "mean"
+    hidden_projection: int = 0
+    context_length: int = 77
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that there are positions for: they count from the padding id + 1."""
+        return self.max_position_embeddings - self.pad_token_id - 1
+
+
+@dataclass(frozen=True, slots=True)
+class PooledBertTextConfig(PooledTextConfig):
+    """BiomedCLIP's text tower, PubMedBERT (arXiv:2007.15779)."""
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    vocab_size: int = 30522
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    pad_token_id: int = 0
+    pooling: str = "first"
+    hidden_projection: int = 0
+    context_length: int = 256
+
+
+BertStyleConfig = BertTextConfig | XlmRobertaTextConfig | PooledTextConfig
+TextConfig = ClipTextConfig | SiglipTextConfig | BertStyleConfig
+COUNTED_FROM_PADDING = (XlmRobertaTextConfig, PooledXlmRobertaTextConfig)
+"""The BERT-style towers whose positions count up from the padding id + 1, as RoBERTa's do (arXiv:1907.11692)."""
 
 
 def _check_channels(channels: int, where: str) -> None:

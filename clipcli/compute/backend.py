@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Literal
 
 from clipcli.checkpoints.config import ModelConfig
+from clipcli.checkpoints.sizes import TransformerConfig
 from clipcli.checkpoints.towers import (
-    BertTextConfig,
+    BertStyleConfig,
     ClipTextConfig,
-    TransformerConfig,
     VisionConfig,
-    XlmRobertaTextConfig,
 )
 from clipcli.compute.devices import Placement
 
 Backend = Literal["numpy", "torch"]
 
 # Families whose towers are written in numpy, and the towers.
-_FAMILIES = ("clip", "chinese_clip", "altclip")
-_TOWERS = (VisionConfig, ClipTextConfig, BertTextConfig, XlmRobertaTextConfig, type(None))
+_FAMILIES = ("clip", "chinese_clip", "altclip", "xlm_roberta_clip", "biomed_clip")
+_TOWERS = (VisionConfig, ClipTextConfig, BertStyleConfig, type(None))
 
 # Multiplications of the largest job for numpy. Measured on two cores with ViT-B/32, in processor time: torch takes
 # 2.4 s to be imported and to rearrange the weights, and then 40 ms an image where numpy takes 59. So it would gain from
@@ -65,7 +64,7 @@ def why_torch(config: ModelConfig, weight_files: Sequence[Path], placement: Plac
     """
     if (placement.device, placement.dtype) != ("cpu", "float32"):
         return f"computing on {placement.device} in {placement.dtype}"
-    if config.family not in _FAMILIES or type(config.vision) not in _TOWERS or type(config.text) not in _TOWERS:
+    if config.family not in _FAMILIES or not (isinstance(config.vision, _TOWERS) and isinstance(config.text, _TOWERS)):
         return "a checkpoint of this kind"
     if config.id2label is not None:
         return "a classification head"

@@ -28,7 +28,7 @@ _IN_A_LAYER = (
     (r"\.attn\.", ".self_attn."),
 )
 _FUSED = re.compile(r"\.in_proj_(weight|bias)$")
-_TRANSPOSED = ("visual_projection.weight", "text_projection.weight")
+_PROJECTIONS = ("visual_projection.weight", "text_projection.weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class HubCheckpoint:
 def renamed(tensors: Mapping[str, Tensor], rules: Rules, source: str) -> Tensors:
     """Give tensors the hub's names: the first rule that fits, then the names within a layer.
 
-    Fused projections of attention are split in three, and projections that were stored as (in, out) are transposed.
+    Fused projections of attention are split in three. Projections that are stored as bare matrices, (in, out), are
+    transposed; as weights of a layer they are (out, in) already.
 
     Raises:
         UnsupportedModelError: No rule fits a name.
@@ -66,20 +67,20 @@ def renamed(tensors: Mapping[str, Tensor], rules: Rules, source: str) -> Tensors
                 f"{source} holds {name}, which no network that this program runs has",
                 hint="it is a checkpoint of another architecture, or of a variant that is not supported",
             )
-        for part, value in _parts(new, tensor):
+        for part, value in _parts(new, tensor, is_layer=name.endswith(".weight")):
             if part in result:
                 raise DamagedModelError(f"{source} holds {name} a second time under another name")
             result[part] = value
     return result
 
 
-def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _parts(name: str, tensor: Tensor, *, is_layer: bool) -> Iterator[tuple[str, Tensor]]:
     """What one stored tensor becomes; one of a shape that cannot be is left to the check against the config."""
     fused = _FUSED.search(name)
     if fused and tensor.ndim and tensor.shape[0] % 3 == 0:
         for part, third in zip("qkv", tensor.chunk(3), strict=True):
             yield f"{name[: fused.start()]}.{part}_proj.{fused[1]}", third.clone()
-    elif name in _TRANSPOSED and tensor.ndim == 2:
+    elif name in _PROJECTIONS and tensor.ndim == 2 and not is_layer:
         yield name, tensor.T.contiguous()
     elif name == "logit_scale" and tensor.numel() == 1:
         yield name, tensor.reshape(())

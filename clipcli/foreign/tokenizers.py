@@ -13,7 +13,12 @@ from clipcli.text.tokenizer import load_tokenizer
 _ENOUGH = 16  # tokens of a text, for a tokenizer that is only counted
 _OPENAI_MERGES = "bpe_simple_vocab_16e6.txt.gz"
 _PACKAGES = ("clip", "open_clip")  # carry it
-_PUBLISHED = {"clip": "openai/clip-vit-base-patch32", "chinese_clip": "OFA-Sys/chinese-clip-vit-base-patch16"}
+_PUBLISHED = {
+    "clip": "openai/clip-vit-base-patch32",
+    "chinese_clip": "OFA-Sys/chinese-clip-vit-base-patch16",
+    "xlm_roberta_clip": "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k",
+    "biomed_clip": "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+}
 
 
 def find_tokenizer(config: ModelConfig, source: Path, given: Path | None) -> Path | None:

@@ -198,6 +198,16 @@ CHECKPOINTS = (
     Checkpoint(
         "bioclip", "imageomics/bioclip", "clip", ("en",), 224, 149_620_737, "MIT", best_for="plants, animals, fungi"
     ),
+    Checkpoint(
+        "biomedclip",
+        "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+        "biomed_clip",
+        ("en",),
+        224,
+        195_902_721,
+        "MIT",
+        best_for="medicine: scans, tissue, figures",
+    ),
     # eureka6/Pixhelf README.md.
     _chinese(
         "chinese-b16", "base-patch16", 224, 188_262_913, 48.3, "f4a64596bbcf9a2a94591b74b9dc39b2e4e77e3e", "Chinese"
@@ -219,6 +229,29 @@ CHECKPOINTS = (
         81.3,
         _META_CLIP,
         best_for="many languages, non-commercial",
+    ),
+    Checkpoint(
+        "xlm-b32",
+        "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k",
+        "xlm_roberta_clip",
+        _XM3600,
+        224,
+        366_121_473,
+        "MIT",
+        62.4,
+        _OPEN_CLIP,
+    ),
+    Checkpoint(
+        "xlm-h14",
+        "laion/CLIP-ViT-H-14-frozen-xlm-roberta-large-laion5B-s13B-b90k",
+        "xlm_roberta_clip",
+        _XM3600,
+        224,
+        1_193_014_785,
+        "MIT",
+        77.0,
+        _OPEN_CLIP,
+        best_for="languages that SigLIP 2 is weak in",
     ),
     _siglip("siglip-b16", "siglip-base-patch16-224", 224, 203_155_970, 76.0),
     _siglip("siglip-b16-i18n", "siglip-base-patch16-256-multilingual", 256, 370_626_050, 75.1, languages=_XM3600),

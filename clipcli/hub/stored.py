@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from clipcli.checkpoints.families import MODEL_TYPES
-from clipcli.checkpoints.open_clip import is_open_clip
-from clipcli.errors import DamagedModelError, ModelNotFoundError
+from clipcli.checkpoints.open_clip import CONFIG, is_open_clip, read_settings
+from clipcli.errors import DamagedModelError, ModelError, ModelNotFoundError
 from clipcli.files import bytes_under, read_json, remove_folder
 from clipcli.hub import cache, fetch
 from clipcli.hub.registry import find_checkpoint, usual_revisions
@@ -149,11 +149,11 @@ def _family(hub_id: str, snapshot: Path) -> str | None:
     row = find_checkpoint(hub_id)
     if row is not None:
         return row.family
-    if is_open_clip(snapshot):
-        return "clip"
     try:
+        if is_open_clip(snapshot):
+            return read_settings(snapshot / CONFIG).family
         model_type = read_json(snapshot / cache.CONFIG).get("model_type")
-    except (DamagedModelError, OSError):
+    except (ModelError, OSError):
         return None
     return str(model_type) if model_type in MODEL_TYPES else None
 

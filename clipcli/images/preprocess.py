@@ -12,7 +12,8 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from clipcli.checkpoints.towers import LARGEST_IMAGE, ImageTowerConfig, NaflexVisionConfig
+from clipcli.checkpoints.sizes import LARGEST_IMAGE
+from clipcli.checkpoints.towers import ImageTowerConfig, NaflexVisionConfig
 from clipcli.errors import DamagedModelError, UnsupportedModelError
 
 if TYPE_CHECKING:

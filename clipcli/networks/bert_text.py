@@ -1,39 +1,32 @@
-"""The BERT-style text tower of Chinese-CLIP and AltCLIP: post-norm, bidirectional (arXiv:1810.04805, section 3).
+"""BERT-style text towers: post-norm, bidirectional (arXiv:1810.04805, section 3).
 
-What the two families do differently stands in `POSITIONS` and in the two tower classes at the end. Names are the
+What families do differently stands in `positions_of` and in the tower classes at the end. Names are the
 checkpoints'. Axes: B batch, L tokens, D width.
 """
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from clipcli.checkpoints.towers import BertTextConfig, TextConfig, XlmRobertaTextConfig
+from clipcli.checkpoints.towers import (
+    COUNTED_FROM_PADDING,
+    BertStyleConfig,
+    PooledTextConfig,
+    XlmRobertaTextConfig,
+)
 from clipcli.networks.activations import ACTIVATION_FUNCTIONS
 from clipcli.networks.transformer import Recorder, TowerOutput, attend, merge_heads, split_heads
 
-BertStyleConfig = BertTextConfig | XlmRobertaTextConfig
 
+def positions_of(input_ids: Tensor, config: BertStyleConfig) -> Tensor:
+    """BERT: 0, 1, 2, ... RoBERTa: tokens count up from `pad_token_id` + 1, and padding stays at `pad_token_id`.
 
-def positions_in_order(input_ids: Tensor, pad_token_id: int) -> Tensor:
-    """BERT: 0, 1, 2, ... Shapes: (B, L) -> (L,)."""
-    return torch.arange(input_ids.shape[1], device=input_ids.device)
-
-
-def positions_after_padding(input_ids: Tensor, pad_token_id: int) -> Tensor:
-    """RoBERTa: tokens count up from `pad_token_id` + 1 and padding stays at `pad_token_id`, as in fairseq.
-
-    Shapes: (B, L) -> (B, L). Source: arXiv:1907.11692, whose code counts so; the paper does not say.
+    Shapes: (B, L) -> (L,) or (B, L). Source of the latter: arXiv:1907.11692, whose code counts so; the paper does not
+    say.
     """
-    tokens = (input_ids != pad_token_id).long()
-    return tokens.cumsum(dim=1) * tokens + pad_token_id
-
-
-POSITIONS: dict[type[TextConfig], Callable[[Tensor, int], Tensor]] = {
-    BertTextConfig: positions_in_order,
-    XlmRobertaTextConfig: positions_after_padding,
-}
+    if not isinstance(config, COUNTED_FROM_PADDING):
+        return torch.arange(input_ids.shape[1], device=input_ids.device)
+    tokens = (input_ids != config.pad_token_id).long()
+    return tokens.cumsum(dim=1) * tokens + config.pad_token_id
 
 
 class BertEmbeddings(nn.Module):
@@ -42,8 +35,7 @@ class BertEmbeddings(nn.Module):
     def __init__(self, config: BertStyleConfig) -> None:
         super().__init__()
         width = config.hidden_size
-        self.pad_token_id = config.pad_token_id
-        self.positions = POSITIONS[type(config)]
+        self.config = config
         self.word_embeddings = nn.Embedding(config.vocab_size, width)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
@@ -52,7 +44,7 @@ class BertEmbeddings(nn.Module):
     def forward(self, input_ids: Tensor) -> Tensor:
         """Shapes: (B, L) -> (B, L, D)."""
         x = self.word_embeddings(input_ids) + self.token_type_embeddings.weight[0]
-        x = x + self.position_embeddings(self.positions(input_ids, self.pad_token_id))
+        x = x + self.position_embeddings(positions_of(input_ids, self.config))
         return self.LayerNorm(x)
 
 
@@ -201,3 +193,38 @@ class AltTextTransformer(nn.Module):
         )
         x = self.transformation(self.pre_LN(output.last_hidden_state))  # (B, L, project_dim)
         return TowerOutput(x, x[:, 0], output.hidden_states, output.attentions)
+
+
+class PooledTextTransformer(BertTextTransformer):
+    """open_clip's text tower: the states of all tokens or of the first one, and the first of two steps of projection.
+
+    As there, a token with the padding's id is padding wherever it stands.
+    """
+
+    def __init__(self, config: PooledTextConfig) -> None:
+        super().__init__(config)
+        self.pad_token_id, self.pooling = config.pad_token_id, config.pooling
+        self.hidden_projection: nn.Module = nn.Identity()
+        if config.hidden_projection:
+            self.hidden_projection = nn.Linear(config.hidden_size, config.hidden_projection, bias=False)
+        self.activation = ACTIVATION_FUNCTIONS["gelu"] if config.hidden_projection else nn.Identity()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> TowerOutput:
+        """Encode token ids: as `BertTextTransformer`, with the mask that the ids make; pooled to (B, `output_size`)."""
+        real = input_ids != self.pad_token_id
+        output = super().forward(
+            input_ids, real, output_hidden_states=output_hidden_states, output_attentions=output_attentions
+        )
+        pooled = output.pooler_output
+        if self.pooling == "mean":
+            kept = real[..., None].to(pooled.dtype)  # (B, L, 1)
+            pooled = (output.last_hidden_state * kept).sum(dim=1) / kept.sum(dim=1)
+        pooled = self.activation(self.hidden_projection(pooled))
+        return TowerOutput(output.last_hidden_state, pooled, output.hidden_states, output.attentions)

@@ -13,6 +13,8 @@ from clipcli.checkpoints.towers import (
     ClipTextConfig,
     MetaClip2TextConfig,
     NaflexVisionConfig,
+    PooledBertTextConfig,
+    PooledXlmRobertaTextConfig,
     ResNetConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
@@ -21,7 +23,7 @@ from clipcli.checkpoints.towers import (
     XlmRobertaTextConfig,
 )
 from clipcli.errors import UnsupportedModelError
-from clipcli.networks.bert_text import AltTextTransformer, BertTextTransformer
+from clipcli.networks.bert_text import AltTextTransformer, BertTextTransformer, PooledTextTransformer
 from clipcli.networks.clip_text import CausalTextTransformer
 from clipcli.networks.resnet import ModifiedResNet
 from clipcli.networks.siglip import SiglipTextTransformer, SiglipVisionTransformer
@@ -34,6 +36,8 @@ TEXT_TOWERS: dict[type[TextConfig], Callable[..., nn.Module]] = {
     SiglipTextConfig: SiglipTextTransformer,
     BertTextConfig: BertTextTransformer,
     XlmRobertaTextConfig: AltTextTransformer,
+    PooledXlmRobertaTextConfig: PooledTextTransformer,
+    PooledBertTextConfig: PooledTextTransformer,
 }
 
 

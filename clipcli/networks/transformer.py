@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipcli.checkpoints.towers import TransformerConfig
+from clipcli.checkpoints.sizes import TransformerConfig
 from clipcli.networks.activations import ACTIVATION_FUNCTIONS
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipcli.checkpoints.towers import VisionConfig
+from clipcli.checkpoints.towers import PlainVisionConfig, VisionConfig
 from clipcli.networks.transformer import Encoder, Recorder, TowerOutput
 
 
@@ -58,13 +58,15 @@ class VisionEmbeddings(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Image tower: embeddings, a norm, the encoder, and a norm over the class token's state."""
+    """Image tower: embeddings, a norm but in a plain ViT, the encoder, and a norm over the class token's state."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config
         self.embeddings = VisionEmbeddings(config)
-        self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.pre_layrnorm: nn.Module = nn.Identity()
+        if not isinstance(config, PlainVisionConfig):
+            self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.encoder = Encoder(config)
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 

@@ -11,8 +11,12 @@ from clipcli.errors import UnsupportedModelError, UsageError
 TEXT_CLEANINGS = ("auto", "openai", "none")
 """How a text is cleaned: `auto` means as the checkpoint's files say, which is `none` where they say nothing."""
 
-# White space and visible ASCII without an ampersand: `ftfy` and `html.unescape` leave such a text as it is.
-_PLAIN = re.compile(r"[\t\n\r\x20-\x25\x27-\x7e]*")
+# White space, visible ASCII without an ampersand, and letters of scripts that no encoding of one byte a character has
+# and that do not combine (Hebrew, Arabic, kana, Han, Hangul): `ftfy` and `html.unescape` leave these as they are.
+_PLAIN = re.compile(
+    r"[\t\n\r\x20-\x25\x27-\x7e\u05d0-\u05ea\u0621-\u063a\u0641-\u064a"
+    r"\u3001\u3002\u3041-\u3096\u30a1-\u30fa\u30fc\u4e00-\u9fff\uac00-\ud7a3]*"
+)
 
 
 def check_text_cleaning(name: str) -> None:
@@ -30,7 +34,16 @@ def check_text_cleaning(name: str) -> None:
 
 
 def clean_openai(text: str) -> str:
-    """Repair a text, replace HTML's entities, make runs of white space one blank, and lower-case it.
+    """Clean and lower-case a text.
+
+    Raises:
+        UnsupportedModelError: As `repaired`.
+    """
+    return repaired(text).lower()
+
+
+def repaired(text: str) -> str:
+    """Repair a text, replace HTML's entities, and make runs of white space one blank.
 
     Source: `basic_clean` and `whitespace_clean` in `clip/simple_tokenizer.py` of openai/CLIP (arXiv:2103.00020).
 
@@ -48,7 +61,7 @@ def clean_openai(text: str) -> str:
         import html
 
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(text.split()).lower()
+    return " ".join(text.split())
 
 
 def cleaning_version() -> str:

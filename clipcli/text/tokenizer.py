@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from clipcli.checkpoints.families import FAMILIES
 from clipcli.errors import DamagedModelError, ModelError, UnsupportedModelError, UsageError
 from clipcli.text.classes import GENERIC_CLASSES, TOKENIZER_CLASSES, TokenizerClass
-from clipcli.text.cleaning import clean_openai, cleaning_version
+from clipcli.text.cleaning import clean_openai, cleaning_version, repaired
 from clipcli.text.special_tokens import SpecialTokens, read_special_tokens
 from clipcli.text.vocabulary import (
     CONFIG_FILE,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CLEANING_KEY = "text_cleaning"
 """What of `tokenizer_config.json` names the cleaning that a checkpoint's authors do; written by a conversion."""
 
-_CLEANED_CLASS = "CLIPTokenizer"
+_LOWER_CASED_CLASS = "CLIPTokenizer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,9 @@ def load_tokenizer(folder: Path, family: str, *, context_length: int, cleaning: 
         backend, special = _load_class(folder, settings, row)
         clean = _cleaner(row, settings)
     if _is_cleaned(cleaning, settings, name):
-        clean, backend.normalizer = clean_openai, None  # which has lower-cased it, and composed its letters
+        clean = repaired
+        if name == _LOWER_CASED_CLASS:
+            clean, backend.normalizer = clean_openai, None  # which has lower-cased it, and composed its letters
     _check_room(backend, context_length, folder)
     return TextTokenizer(
         backend,
@@ -146,21 +148,23 @@ def _cleaner(row: TokenizerClass, settings: Mapping[str, Any]) -> Callable[[str]
 def _is_cleaned(cleaning: str, settings: Mapping[str, Any], name: str) -> bool:
     """Whether texts are cleaned as OpenAI's code does, for a tokenizer class of this name.
 
+    open_clip does the same before CLIP's own tokenizer, and all but lower-casing before those of the hub.
+
     Raises:
-        UsageError: They are asked to be, but the tokenizer is another than CLIP's.
+        UsageError: They are asked to be, but the tokenizer is another than CLIP's, and no file says that they are.
         DamagedModelError: The checkpoint asks for a cleaning that there is not.
     """
     stated = settings.get(CLEANING_KEY, "none")
     if stated not in ("openai", "none"):
         raise DamagedModelError(f"{CONFIG_FILE}: {CLEANING_KEY} is {stated!r}, expected openai or none")
-    if cleaning == "openai" and name != _CLEANED_CLASS:
+    if cleaning == "openai" and name != _LOWER_CASED_CLASS and stated != "openai":
         raise UsageError(
             f"text_cleaning openai is for CLIP's own tokenizer, and this checkpoint has {name}",
             hint="leave it out",
             parameter="text_cleaning",
             value=cleaning,
         )
-    return name == _CLEANED_CLASS and (stated if cleaning == "auto" else cleaning) == "openai"
+    return (stated if cleaning == "auto" else cleaning) == "openai"
 
 
 def tokenizer_digest(folder: Path, family: str, *, context_length: int, cleaning: str = "auto") -> str:

@@ -15,6 +15,9 @@ from clipcli.hub import find_model, stored_models, verify_files
 from tests.helpers.hub_server import HubServer
 
 DATA = Path(__file__).parents[1] / "data" / "formats"
+XLM_ROBERTA = {"hf_model_name": "xlm-roberta-base"}
+PUBMEDBERT = {"hf_model_name": "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"}
+PLAIN_VIT = {"timm_model_name": "vit_base_patch16_224", "timm_pool": ""}
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
 
@@ -50,11 +53,21 @@ def test_a_local_folder_by_open_clips_name_for_it(hub: HubServer, tmp_path: Path
     np.testing.assert_array_equal(ours, clipcli.load("me/open", cache=False).encode_texts(texts))
 
 
-def test_it_is_listed_and_checked_as_any_model(hub: HubServer) -> None:
-    hub.add("me/open", repository())
-    clipcli.load("me/open")
+@pytest.mark.parametrize(
+    ("name", "tokenizer", "family"),
+    [
+        ("open_clip", "clip-tokenizer", "clip"),
+        ("open_clip-xlm-roberta", "unigram-tokenizer", "xlm_roberta_clip"),
+        ("open_clip-biomed", "chinese-tokenizer", "biomed_clip"),
+    ],
+)
+def test_it_is_listed_and_checked_as_any_model(hub: HubServer, name: str, tokenizer: str, family: str) -> None:
+    files = [path for folder in (name, tokenizer) for path in (DATA / folder).iterdir()]
+    hub.add("me/open", {path.name: path.read_bytes() for path in files})
+    model = clipcli.load("me/open")
+    assert model.checkpoint.config.family == family and model.encode_texts(["a cat"]).shape == (1, 16)
     (stored,) = stored_models()
-    assert (stored.hub_id, stored.family, stored.missing) == ("me/open", "clip", ())
+    assert (stored.hub_id, stored.family, stored.missing) == ("me/open", family, ())
     assert {check.status for check in verify_files(stored.folder)} == {"ok"}
     assert (find_model("me/open").folder / WEIGHTS).is_file()
 
@@ -63,10 +76,23 @@ def test_it_is_listed_and_checked_as_any_model(hub: HubServer) -> None:
     ("model", "part", "network"),
     [
         ({"vision_cfg": {"timm_model_name": "fastvit_mci2"}}, "timm_model_name is 'fastvit_mci2'", "MobileCLIP"),
+        ({"vision_cfg": {"timm_model_name": "vit_base_mci_224"}}, "'vit_base_mci_224'", "MobileCLIP 2"),
         ({"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224"}}, "eva02_base", "EVA02-CLIP"),
         ({"vision_cfg": {"timm_model_name": "vit_pe_core_base_patch16_224"}}, "vit_pe_core", "PE-core"),
         ({"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224"}}, "siglip_224", "SigLIP is run in"),
-        ({"text_cfg": {"hf_model_name": "xlm-roberta-base"}}, "hf_model_name is 'xlm-roberta-base'", "XLM-RoBERTa"),
+        ({"text_cfg": {"hf_model_name": "roberta-base"}}, "hf_model_name is 'roberta-base'", "English RoBERTa"),
+        ({"text_cfg": {"hf_model_name": "google/mt5-base"}}, "hf_model_name is 'google/mt5-base'", "mT5"),
+        ({"text_cfg": XLM_ROBERTA | {"hf_pooler_type": "max_pooler"}}, "hf_pooler_type is 'max_pooler'", "clip models"),
+        ({"text_cfg": XLM_ROBERTA | {"hf_proj_type": "none"}}, "hf_proj_type is 'none'", "clip models list"),
+        ({"text_cfg": XLM_ROBERTA | {"tokenizer_mode": "clips"}}, "tokenizer_mode is 'clips'", "clip models list"),
+        ({"text_cfg": XLM_ROBERTA, "vision_cfg": PLAIN_VIT}, "'xlm-roberta-base'", "clip models list"),
+        ({"vision_cfg": PLAIN_VIT}, "timm_model_name 'vit_base_patch16_224' beside", "clip models list"),
+        ({"text_cfg": PUBMEDBERT}, "beside hf_model_name 'microsoft/BiomedNLP", "clip models list"),
+        (
+            {"text_cfg": PUBMEDBERT, "vision_cfg": PLAIN_VIT | {"timm_pool": "avg"}},
+            "timm_pool is 'avg'",
+            "clip models list",
+        ),
         ({"text_cfg": {"no_causal_mask": True}}, "no_causal_mask is True", "clip models list"),
         ({"multimodal_cfg": {"width": 8}}, "multimodal_cfg", "clip models list"),
     ],

@@ -31,7 +31,8 @@ from tests.torture import campaign, hostile_json
 
 FORMATS = Path(__file__).parent.parent / "data" / "formats"
 OTHER_LAYOUTS = ("openai-vit.pt", "openai-rn.pt", "chinese-vit.pt", "open_clip-custom.pt")
-OTHER_FOLDERS = ("open_clip", "flax", "tensorflow")
+OTHER_FOLDERS = ("open_clip", "open_clip-xlm-roberta", "open_clip-biomed", "flax", "tensorflow")
+OTHER_TOKENIZERS = {"open_clip-xlm-roberta": "unigram-tokenizer", "open_clip-biomed": "chinese-tokenizer"}
 TEXTS = ["a photo of a cat", "猫 é ½ " * 40, "", "<|endoftext|> [MASK] </s>"]
 DTYPES = [
     torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int8, torch.uint8, torch.bool, torch.complex64,
@@ -107,8 +108,8 @@ def _copy(kind: str, target: Path) -> None:
         shutil.copy(FORMATS / kind, target)
     else:
         shutil.copytree(FORMATS / kind, target, dirs_exist_ok=True)
-    tokenizer = "chinese-tokenizer" if kind.startswith("chinese") else "clip-tokenizer"
-    shutil.copytree(FORMATS / tokenizer, target, dirs_exist_ok=True)
+    usual = "chinese-tokenizer" if kind.startswith("chinese") else "clip-tokenizer"
+    shutil.copytree(FORMATS / OTHER_TOKENIZERS.get(kind, usual), target, dirs_exist_ok=True)
 
 
 def _some(rng: random.Random, folder: Path, *suffixes: str) -> Path | None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clipcli.checkpoints.config import ModelConfig, read_config
-from clipcli.checkpoints.towers import ACTIVATIONS as NAMES
+from clipcli.checkpoints.sizes import ACTIVATIONS as NAMES
 from clipcli.checkpoints.towers import ClipTextConfig, VisionConfig
 from clipcli.compute.numpy_backend.activations import ACTIVATIONS
 from clipcli.compute.numpy_backend.cores import _thread_count, on_all_cores, single_threaded_products

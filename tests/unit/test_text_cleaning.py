@@ -68,7 +68,8 @@ def test_the_key_of_cached_features_knows_the_cleaning(folder: Path) -> None:
 def test_what_may_stay_as_it_is_needs_no_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ftfy", None)
     assert clean_openai("A photo  of\n a cat's tail, 100 % <b>.") == "a photo of a cat's tail, 100 % <b>."
-    for text in (TYPOGRAPHIC, "cats &amp; dogs", "cat\x07"):
+    assert clean_openai("猫と犬、 고양이\tقطة חתול") == "猫と犬、 고양이 قطة חתול"
+    for text in (TYPOGRAPHIC, "ｃａｔ", "cats &amp; dogs", "cat\x07"):
         with pytest.raises(UnsupportedModelError, match="needs the optional package ftfy") as caught:
             load(folder, "openai").encode([text])
         assert "clipcli[openai]" in str(caught.value.hint)
@@ -80,9 +81,11 @@ def test_what_is_left_to_no_package_would_not_change() -> None:
     import ftfy
 
     rng = random.Random(0)
-    letters = "".join(map(chr, (*range(32, 38), *range(39, 127), 9, 10, 13)))
-    for _ in range(300):
-        text = "".join(rng.choices(letters, k=rng.randrange(30)))
+    latin = [*range(32, 38), *range(39, 127), 9, 10, 13]
+    others = [*range(0x5D0, 0x5EB), *range(0x621, 0x63B), *range(0x641, 0x64B), *range(0x3041, 0x3097)]
+    others += [0x3001, 0x3002, *range(0x30A1, 0x30FB), 0x30FC, *range(0x4E00, 0xA000, 50), *range(0xAC00, 0xD7A4, 50)]
+    for i in range(600):
+        text = "".join(map(chr, rng.choices(latin if i % 2 else latin + others, k=rng.randrange(30))))
         cleaned = html.unescape(html.unescape(ftfy.fix_text(text)))
         assert clean_openai(text) == " ".join(cleaned.split()).lower()
 
@@ -98,10 +101,11 @@ def test_a_name_that_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "cleaning"), [("openai-vit.pt", "openai"), ("open_clip", "openai"), ("chinese-vit.pt", None)]
+    ("name", "cleaning"),
+    [("openai-vit.pt", "openai"), ("open_clip", "openai"), ("open_clip-biomed", "openai"), ("chinese-vit.pt", None)],
 )
 def test_a_conversion_says_what_the_authors_do(name: str, cleaning: str | None, tmp_path: Path) -> None:
-    tokenizer = DATA / ("chinese-tokenizer" if cleaning is None else "clip-tokenizer")
+    tokenizer = DATA / ("clip-tokenizer" if name in ("openai-vit.pt", "open_clip") else "chinese-tokenizer")
     convert(DATA / name, tmp_path / "converted", tokenizer=tokenizer)
     settings = json.loads((tmp_path / "converted" / "tokenizer_config.json").read_text())
     assert settings.get("text_cleaning") == cleaning

@@ -41,8 +41,9 @@ def convert(
 ) -> None:
     """Write a checkpoint of another layout as a folder in the hub's layout, weights as safetensors.
 
-    Programs made for that layout load the folder as they load a model of the hub, and --model takes it. (--model takes
-    SRC too, where the file says all that is needed.) Nothing in SRC is run: it is read as tensors only.
+    Programs made for that layout load the folder as they load a model of the hub, but for towers that open_clip alone
+    has (XLM-RoBERTa CLIP, BiomedCLIP), and --model takes it. (--model takes SRC too, where the file says all that is
+    needed.) Nothing in SRC is run: it is read as tensors only.
 
     \b
     clip models convert ViT-B-32.pt vit-b32

@@ -1,8 +1,8 @@
-"""The text towers of Chinese-CLIP and AltCLIP in numpy: BERT and XLM-RoBERTa.
+"""BERT-style text towers in numpy: those of Chinese-CLIP, AltCLIP, and open_clip's XLM-RoBERTa and BERT.
 
 They differ from CLIP's in two ways. Every token sees all others, so texts share no states, and the first token stands
-for the text. And the layers are post-norm: what is normed is the sum of what went into attention or perceptron and what
-came out of it, not what goes in. Axes as in `clip`. Source: arXiv:1810.04805, section 3.
+for the text, or the mean of all. And the layers are post-norm: what is normed is the sum of what went into attention or
+perceptron and what came out of it, not what goes in. Axes as in `clip`. Source: arXiv:1810.04805, section 3.
 """
 
 from functools import partial
@@ -11,21 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipcli.checkpoints.towers import BertTextConfig, XlmRobertaTextConfig
+from clipcli.checkpoints.towers import COUNTED_FROM_PADDING, BertStyleConfig, PooledTextConfig, XlmRobertaTextConfig
 from clipcli.compute.numpy_backend.activations import ACTIVATIONS
 from clipcli.compute.numpy_backend.clip import Attention, Indices, Weights, attend, linear, norm, project
 from clipcli.scoring import Floats
-
-BertStyleConfig = BertTextConfig | XlmRobertaTextConfig
 
 
 def text_features(tokens: Indices, real: NDArray[np.bool_], weights: Weights, config: BertStyleConfig) -> Floats:
     """Encode texts, padded to one length.
 
     AltCLIP maps the first token's state to its teacher's width before it is projected (arXiv:2211.06679, section 3.1).
+    open_clip takes every token with the padding's id for padding, and may pool and project otherwise.
 
     Shapes: tokens (B, L); real, False for padding, (B, L) -> (B, P), of any length.
     """
+    if isinstance(config, PooledTextConfig):
+        real = tokens != config.pad_token_id
+    is_mean = isinstance(config, PooledTextConfig) and config.pooling == "mean"
     is_alt = isinstance(config, XlmRobertaTextConfig)
     tower = "text_model.roberta" if is_alt else "text_model"
     x = _embed(tokens, weights, f"{tower}.embeddings", config)
@@ -33,10 +35,19 @@ def text_features(tokens: Indices, real: NDArray[np.bool_], weights: Weights, co
     for i in range(config.num_hidden_layers - 1):
         x = _layer(x, weights, f"{tower}.encoder.layer.{i}", config, attention)
     last = f"{tower}.encoder.layer.{config.num_hidden_layers - 1}"
-    x = _layer(x, weights, last, config, attention, np.s_[:, :1])[:, 0]  # (B, D), the first token
+    x = _layer(x, weights, last, config, attention, np.s_[:, :] if is_mean else np.s_[:, :1])
+    x = _mean(x, real) if is_mean else x[:, 0]  # (B, D)
     if is_alt:
         x = linear(norm(x, weights, "text_model.pre_LN", config.layer_norm_eps), weights, "text_model.transformation")
+    if isinstance(config, PooledTextConfig) and config.hidden_projection:
+        x = ACTIVATIONS["gelu"](project(x, weights, "text_model.hidden_projection"))
     return project(x, weights, "text_projection")
+
+
+def _mean(x: Floats, real: NDArray[np.bool_]) -> Floats:
+    """Shapes: (B, L, D) -> (B, D), over those tokens that are no padding."""
+    mean: Floats = (x * real[..., None]).sum(axis=1) / real.sum(axis=1, keepdims=True, dtype=np.float32)
+    return mean
 
 
 def _embed(tokens: Indices, weights: Weights, name: str, config: BertStyleConfig) -> Floats:
@@ -47,7 +58,7 @@ def _embed(tokens: Indices, weights: Weights, name: str, config: BertStyleConfig
     Shapes: (B, L) -> (B, L, D).
     """
     places = np.arange(tokens.shape[1])
-    if isinstance(config, XlmRobertaTextConfig):
+    if isinstance(config, COUNTED_FROM_PADDING):
         counted = tokens != config.pad_token_id
         places = counted.cumsum(axis=1) * counted + config.pad_token_id
     x = weights.rows(f"{name}.word_embeddings.weight", tokens)

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clipcli.checkpoints.towers import ClipTextConfig, TransformerConfig, VisionConfig
+from clipcli.checkpoints.sizes import TransformerConfig
+from clipcli.checkpoints.towers import ClipTextConfig, PlainVisionConfig, VisionConfig
 from clipcli.compute.numpy_backend.activations import ACTIVATIONS
 from clipcli.compute.prefix_tree import Pack
 from clipcli.scoring import Floats
@@ -127,7 +128,8 @@ def image_features(pixels: Floats, weights: Weights, config: VisionConfig) -> Fl
     class_token = np.broadcast_to(weights[f"{embeddings}.class_embedding"], (len(x), 1, x.shape[-1]))
     x = np.concatenate([class_token, x], axis=1)  # (B, L, D)
     x += weights[f"{embeddings}.position_embedding.weight"]
-    x = norm(x, weights, f"{tower}.pre_layrnorm", config.layer_norm_eps)
+    if not isinstance(config, PlainVisionConfig):
+        x = norm(x, weights, f"{tower}.pre_layrnorm", config.layer_norm_eps)
     attention = partial(attend, heads=config.num_attention_heads)
     for i in range(config.num_hidden_layers - 1):
         x = layer(x, weights, f"{tower}.encoder.layers.{i}", config, attention)

@@ -6,10 +6,12 @@ The torch networks find the same out by building themselves without data; a test
 from collections.abc import Iterator
 
 from clipcli.checkpoints.config import ModelConfig
+from clipcli.checkpoints.sizes import TransformerConfig
 from clipcli.checkpoints.towers import (
-    BertTextConfig,
+    BertStyleConfig,
     ClipTextConfig,
-    TransformerConfig,
+    PlainVisionConfig,
+    PooledTextConfig,
     VisionConfig,
     XlmRobertaTextConfig,
 )
@@ -24,7 +26,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if isinstance(config.vision, VisionConfig):
         shapes |= dict(_image_tower(config.vision))
         shapes["visual_projection.weight"] = (config.projection_dim, config.vision.hidden_size)
-    if isinstance(config.text, ClipTextConfig | BertTextConfig | XlmRobertaTextConfig):
+    if isinstance(config.text, ClipTextConfig | BertStyleConfig):
         shapes |= dict(_causal_tower(config.text) if isinstance(config.text, ClipTextConfig) else _bert(config.text))
         shapes["text_projection.weight"] = (config.projection_dim, config.text.output_size)
     if config.vision is not None and config.text is not None:
@@ -37,7 +39,8 @@ def _image_tower(config: VisionConfig) -> _Shapes:
     yield "vision_model.embeddings.class_embedding", (width,)
     yield "vision_model.embeddings.patch_embedding.weight", (width, config.num_channels, patch, patch)
     yield "vision_model.embeddings.position_embedding.weight", ((config.image_size // patch) ** 2 + 1, width)
-    yield from _norm("vision_model.pre_layrnorm", width)
+    if not isinstance(config, PlainVisionConfig):
+        yield from _norm("vision_model.pre_layrnorm", width)
     yield from _encoder("vision_model.encoder.layers", config)
     yield from _norm("vision_model.post_layernorm", width)
 
@@ -61,7 +64,7 @@ def _encoder(name: str, config: TransformerConfig) -> _Shapes:
         yield from _norm(f"{name}.{i}.layer_norm2", width)
 
 
-def _bert(config: BertTextConfig | XlmRobertaTextConfig) -> _Shapes:
+def _bert(config: BertStyleConfig) -> _Shapes:
     is_alt = isinstance(config, XlmRobertaTextConfig)
     tower, width, inner = "text_model.roberta" if is_alt else "text_model", config.hidden_size, config.intermediate_size
     yield f"{tower}.embeddings.word_embeddings.weight", (config.vocab_size, width)
@@ -79,6 +82,8 @@ def _bert(config: BertTextConfig | XlmRobertaTextConfig) -> _Shapes:
     if isinstance(config, XlmRobertaTextConfig):
         yield from _norm("text_model.pre_LN", width)
         yield from _linear("text_model.transformation", width, config.project_dim)
+    if isinstance(config, PooledTextConfig) and config.hidden_projection:
+        yield "text_model.hidden_projection.weight", (config.hidden_projection, width)
 
 
 def _linear(name: str, width_in: int, width_out: int) -> _Shapes:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from clipcli.checkpoints.towers import BertTextConfig, ClipTextConfig, XlmRobertaTextConfig
+from clipcli.checkpoints.towers import BertStyleConfig, ClipTextConfig
 from clipcli.compute.numpy_backend import bert, clip
 from clipcli.compute.numpy_backend.cores import on_all_cores
 from clipcli.compute.prefix_tree import Pack, packs
@@ -20,7 +20,7 @@ class NumpyTextEncoder:
 
     def __init__(
         self,
-        config: ClipTextConfig | BertTextConfig | XlmRobertaTextConfig,
+        config: ClipTextConfig | BertStyleConfig,
         width: int,
         weights: clip.Weights,
         *,
@@ -60,7 +60,7 @@ class NumpyTextEncoder:
 
         return on_all_cores(encode, packs(until_end(sequences, config), self._tokens_at_once, multiple=clip.BLOCK))
 
-    def _encode_batches(self, config: bert.BertStyleConfig, sequences: Sequence[Sequence[int]]) -> Iterator[Encoded]:
+    def _encode_batches(self, config: BertStyleConfig, sequences: Sequence[Sequence[int]]) -> Iterator[Encoded]:
         def encode(batch: PaddedBatch) -> Encoded:
             return batch.rows, bert.text_features(batch.tokens, batch.real, self._weights, config)
 

@@ -12,7 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipcli.checkpoints.config import ModelConfig
-from clipcli.checkpoints.towers import ImageTowerConfig, NaflexVisionConfig, SiglipVisionConfig, VisionConfig, VitConfig
+from clipcli.checkpoints.towers import (
+    ImageTowerConfig,
+    NaflexVisionConfig,
+    PlainVisionConfig,
+    SiglipVisionConfig,
+    VisionConfig,
+    VitConfig,
+)
 from clipcli.compute.torch_backend.fused import FusedImageTower
 from clipcli.compute.torch_backend.fused_siglip import FusedSiglipImageTower
 from clipcli.compute.torch_backend.heap import separate_large_blocks
@@ -28,6 +35,7 @@ Tower = Callable[[Tensor], Tensor]
 # The rearranged tower of each kind of ViT.
 _FUSED_TOWERS: dict[type[ImageTowerConfig] | type[None], Callable[..., Tower]] = {
     VisionConfig: FusedImageTower,
+    PlainVisionConfig: FusedImageTower,
     SiglipVisionConfig: FusedSiglipImageTower,
     NaflexVisionConfig: FusedSiglipImageTower,
 }

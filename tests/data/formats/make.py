@@ -1,15 +1,17 @@
 """Writes the fixtures beside it with the libraries whose files clipcli reads: openai-clip, open_clip, cn_clip.
 
-Run it where those three are installed (openai-clip 1.0.1, open_clip_torch 3.3.0 and cn_clip 1.6.0 wrote what is
-committed): `python make.py`. torchvision is not needed: what the networks use of it is nothing, so it is replaced by
-an empty stand-in where it is missing. Each `*.expected.safetensors` holds inputs and what the library itself makes of
-them in float32.
+Run it where those three are installed (openai-clip 1.0.1, open_clip_torch 3.3.0 with timm 1.0.31, and cn_clip 1.6.0
+wrote what is committed): `python make.py`. torchvision is not needed: what the networks use of it is nothing, so it is
+replaced by an empty stand-in where it is missing. Each `*.expected.safetensors` holds inputs and what the library
+itself makes of them in float32.
 """
 
+import functools
 import gzip
 import importlib
 import importlib.util
 import json
+import string
 import sys
 import types
 from pathlib import Path
@@ -45,6 +47,7 @@ def main() -> None:
     write_openai_bpe()
     write_openai()
     write_open_clip()
+    write_open_clip_bert()
     write_chinese_clip()
 
 
@@ -92,6 +95,58 @@ def write_open_clip() -> None:
     torch.save({"epoch": 3, "name": "a run", "state_dict": state}, HERE / "open_clip-custom.pt")
 
 
+def write_open_clip_bert() -> None:
+    """open_clip's towers of other libraries: XLM-RoBERTa of the hub beside its own ViT, BERT beside timm's."""
+    hub = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 96}
+    hub_roberta = {"layer_norm_eps": 1e-5, "type_vocab_size": 1}  # as published; the class has other defaults
+    xlm_roberta = {**hub, **hub_roberta, "vocab_size": len(unigram_pieces()), "max_position_embeddings": 80}
+    bert = {**hub, "vocab_size": len(chinese_vocabulary()), "max_position_embeddings": 40}
+    own = {"image_size": IMAGE, "layers": 2, "width": 32, "head_width": 16, "patch_size": 16}
+    timms = {"image_size": IMAGE, "timm_model_name": "vit_tiny_patch16_224", "timm_pool": "", "timm_proj": "linear"}
+    mean = {"hf_model_name": "xlm-roberta-base", "hf_tokenizer_name": "xlm-roberta-base"}
+    biomed_bert = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"
+    first = {"hf_model_name": biomed_bert, "hf_tokenizer_name": biomed_bert, "hf_proj_type": "mlp"}
+    write_one_of_the_hub("open_clip-xlm-roberta", xlm_roberta, own, {**mean, "hf_pooler_type": "mean_pooler"})
+    first |= {"hf_pooler_type": "cls_last_hidden_state_pooler", "context_length": 24}
+    write_one_of_the_hub("open_clip-biomed", bert, timms, first)
+
+
+def write_one_of_the_hub(name: str, trunk: dict[str, Any], vision: dict[str, Any], text: dict[str, Any]) -> None:
+    """A folder as open_clip publishes it, its text tower of these sizes; padding in the middle of a text, too."""
+    import timm
+    import transformers
+
+    open_clip = importlib.import_module("open_clip")
+    config_class = transformers.XLMRobertaConfig if "xlm" in name else transformers.BertConfig
+    sized = config_class(**trunk)
+    tiny = functools.partial(timm.create_model, img_size=IMAGE, embed_dim=64, depth=1, num_heads=1)
+    with (
+        mock.patch("timm.create_model", tiny),
+        mock.patch.object(transformers.AutoConfig, "from_pretrained", return_value=sized),
+    ):
+        model = open_clip.CustomTextCLIP(16, vision, {**text, "hf_model_pretrained": False})
+    model = randomised(model)
+    pad = sized.pad_token_id
+    generator = torch.Generator().manual_seed(2)
+    ids = torch.randint(5, trunk["vocab_size"], (4, 12), generator=generator)
+    ids[:, 0], ids[1, 7:], ids[2, 3:], ids[3, 4:6], ids[3, 10:] = 0 if "xlm" in name else 2, pad, pad, pad, pad
+    pixels = inputs(IMAGE)[0]
+    with torch.no_grad():
+        output = model.text.transformer(ids, attention_mask=(ids != pad).long())
+        states = {"text_states": output.last_hidden_state, "text_pooled": model.text.pooler(output, ids != pad)}
+        if "timm_model_name" in vision:
+            states["image_states"] = model.visual.trunk.forward_features(pixels)
+    expect(name, model, pixels, ids, **states)
+    folder = HERE / name
+    folder.mkdir(exist_ok=True)
+    state = {key: value.half() for key, value in model.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    config = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+    preprocess = {"mean": mean, "std": std, "interpolation": "bicubic", "resize_mode": "shortest"}
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
+
+
 def write_chinese_clip() -> None:
     """Chinese-CLIP's own files: `module.` in front, a state dict among other things, in float16."""
     cn_clip = importlib.import_module("cn_clip.clip.model")
@@ -121,10 +176,10 @@ def write_chinese_clip() -> None:
         torch.save({"epoch": 3, "name": "a run", "state_dict": state}, HERE / f"chinese-{name}.pt")
 
 
-def expect(name: str, model: Any, pixels: Tensor, ids: Tensor) -> None:
+def expect(name: str, model: Any, pixels: Tensor, ids: Tensor, **states: Tensor) -> None:
     """Keep inputs, and what the library makes of them."""
     with torch.no_grad():
-        features = {"image_features": model.encode_image(pixels), "text_features": model.encode_text(ids)}
+        features = states | {"image_features": model.encode_image(pixels), "text_features": model.encode_text(ids)}
     save_file(
         {"pixel_values": pixels, "input_ids": ids} | {key: value.contiguous() for key, value in features.items()},
         HERE / f"{name}.expected.safetensors",
@@ -156,7 +211,7 @@ def randomised(model: nn.Module) -> Any:
 
 
 def write_tokenizers() -> None:
-    """A byte-level BPE without merges, and a WordPiece of a few characters."""
+    """A byte-level BPE without merges, a WordPiece of a few characters, and a Unigram of letters."""
     from tokenizers.pre_tokenizers import ByteLevel
 
     alphabet = sorted(ByteLevel.alphabet())
@@ -168,6 +223,26 @@ def write_tokenizers() -> None:
     (HERE / "chinese-tokenizer").mkdir(exist_ok=True)
     (HERE / "chinese-tokenizer" / "vocab.txt").write_text("\n".join(chinese_vocabulary()) + "\n", encoding="utf-8")
     write_json(HERE / "chinese-tokenizer" / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
+    write_unigram()
+
+
+def write_unigram() -> None:
+    """XLM-RoBERTa's kind of tokenizer."""
+    from tokenizers import Tokenizer, models
+
+    folder = HERE / "unigram-tokenizer"
+    folder.mkdir(exist_ok=True)
+    tokenizer = Tokenizer(models.Unigram(unigram_pieces(), unk_id=3))
+    tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "XLMRobertaTokenizer"})
+
+
+def unigram_pieces() -> list[tuple[str, float]]:
+    """Pieces with the fairseq ids: special tokens, letters, some of them after a blank, and `<mask>` at the end."""
+    letters = [*string.ascii_letters, *CHINESE, "▁", *(f"▁{letter}" for letter in "abcdehpt")]
+    scores = [(piece, -float(i + 3)) for i, piece in enumerate(letters)]
+    return [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *scores, ("<mask>", 0.0)]
 
 
 def write_openai_bpe() -> None:
@@ -214,7 +289,8 @@ def stand_in_for_torchvision() -> None:
     """Let modules import names of torchvision that they do not use here."""
     importlib.import_module("transformers")  # looks for torchvision too, and minds a stand-in
     if importlib.util.find_spec("torchvision") is None:
-        names = ("", ".transforms", ".transforms.functional", ".ops", ".ops.misc")
+        names = ("", ".datasets", ".models", ".models.feature_extraction", ".transforms", ".transforms.functional")
+        names += (".transforms.transforms", ".ops", ".ops.misc")
         for name in names:
             sys.modules[f"torchvision{name}"] = mock.MagicMock()
         sys.modules["torchvision.ops.misc"].FrozenBatchNorm2d = nn.BatchNorm2d
