@@ -230,6 +230,14 @@ def test_wrong_usage(clip: Clip, folder: Path, arguments: list[str], status: int
     assert not Path("out").exists()
 
 
+def test_names_with_line_ends_of_every_kind(clip: Clip, folder: Path) -> None:
+    write_tars(folder, 1, 1)
+    for name in ("a\u2028b.tar", "a\x85b.tar", "a\nb.tar"):
+        os.link("00.tar", name)
+    assert clip("embed", *(path.name for path in folder.glob("a*")), "-o", "out/").status == 0
+    assert len(rows_of(Path("out"))) == 3
+
+
 def test_what_only_files_have(clip: Clip, folder: Path) -> None:
     write_tars(folder, 1, 1)
     for option in (["--format", "csv"], ["--json"], ["--report", "r.html"], ["--sort-into", "s"], ["--fail-fast"]):
