@@ -195,6 +195,42 @@ def test_a_run_with_other_settings_is_refused(clip: Clip, folder: Path) -> None:
     assert files_of("out") == before
 
 
+def test_the_same_words_in_another_folder_are_another_run(
+    clip: Clip, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tars(folder, 1, 2)
+    clip("embed", "00.tar", "-o", "out/")
+    (folder / "other").mkdir()
+    write_tars(folder / "other", 1, 1)
+    monkeypatch.chdir(folder / "other")
+    done = clip("embed", "00.tar", "-o", "../out/")
+    assert done.status == 2 and "inputs" in done.stderr
+    assert clip("embed", "../00.tar", "-o", "../out/").status == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "layout", "kept"),
+    [
+        (("embed",), "parquet", "status"),
+        (("embed",), "parquet", "embedding"),
+        (("embed",), "clip-retrieval", "image_path"),
+        (("score", "--pairs"), "parquet", "text"),
+        (("score", "--pairs", "--score-column", "s"), "parquet", "s"),
+        (("score", "--pairs"), "datacomp", "uid"),
+        (("score", "--pairs"), "laion", "similarity"),
+        (("tag", "-l", "a,b"), "parquet", "tags"),
+    ],
+)
+def test_a_copied_column_takes_no_name_of_the_output(
+    clip: Clip, folder: Path, command: tuple[str, ...], layout: str, kept: str
+) -> None:
+    write_tars(folder, 1, 1)
+    layouts = [] if layout == "parquet" else ["--layout", layout]
+    done = clip(*command, "00.tar", "-o", "out/", "--keep-columns", f"width,{kept}", *layouts)
+    assert done.status == 2 and "--keep-columns" in done.stderr and repr(kept) in done.stderr, done.stderr
+    assert not Path("out").exists()
+
+
 def test_a_folder_of_something_else_is_left_alone(clip: Clip, folder: Path) -> None:
     write_tars(folder, 1, 1)
     (folder / "mine").mkdir()
@@ -255,7 +291,7 @@ def test_columns_that_do_not_exist(clip: Clip, folder: Path) -> None:
     for name in ("00.tar", "p.parquet", "t.csv"):
         for option in ("--image-column", "--text-column"):
             done = clip("score", "--pairs", name, option, "nope", "-o", f"of-{name}{option}/")
-            assert done.status == 3 and "'nope'" in done.stderr, done.stderr
+            assert done.status == 3 and "'nope'" in done.stderr and "there are: " in done.stderr, done.stderr
             assert not Path(f"of-{name}{option}/_SUCCESS").exists()
 
 

@@ -1,6 +1,8 @@
 """Runs over shards: from options to a run's folder, with how far it is, and the exit status."""
 
+import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from clipcli.cli.options import InputOptions, ModelOptions, RunOutputOptions, Sh
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.run_progress import RunProgress, duration, run_progress
 from clipcli.cli.shell.wording import counted
-from clipcli.errors import ExitStatus, UsageError
+from clipcli.errors import ClipWarning, ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from clipcli.api.model import Model
@@ -103,7 +105,7 @@ def run_shards(
         shards.rows_per_shard,
         shards.tries,
         shards.retry_failed,
-        [*(inputs.images or []), *([] if inputs.from_file is None else [f"list {inputs.from_file}"])],
+        _named(inputs),
     )
     share = Share() if shards.shards is None else Share.parse(shards.shards)
     with run_progress(shown=not (quiet or no_progress)) as progress:
@@ -144,7 +146,7 @@ class _Watcher:
             self.told.add(report.shard)
             with self._progress.writing():
                 ends = "is tried again" if report.state == "again" else "was given up"
-                say(f"warning: shard {report.shard} {ends}: {report.error}")
+                warnings.warn(f"shard {report.shard} {ends}: {report.error}", ClipWarning, stacklevel=2)
 
 
 def _parted(inputs: InputOptions) -> tuple[list[str], Iterator[str]]:
@@ -170,6 +172,18 @@ def _parted(inputs: InputOptions) -> tuple[list[str], Iterator[str]]:
     return shards, images()
 
 
+def _named(inputs: InputOptions) -> list[str]:
+    """What was typed for the inputs, so that the same words in another folder are other inputs."""
+    from clipcli.scale.stores import is_uri
+
+    def whole(path: str) -> str:
+        return path if is_uri(path) else os.path.abspath(os.path.expanduser(path))
+
+    list_file = inputs.from_file
+    lists = [] if list_file is None else [f"list {list_file if list_file == '-' else whole(list_file)}"]
+    return [*map(whole, inputs.images or []), *lists]
+
+
 def _say_summary(outcome: "Outcome", output: str, seconds: float, *, is_share: bool, told: set[str]) -> None:
     counts = outcome.counts
     parts = [f"{counted(outcome.done, 'shard')} with {counted(counts.rows, 'image')} in {_time(seconds)}"]
@@ -185,14 +199,14 @@ def _say_summary(outcome: "Outcome", output: str, seconds: float, *, is_share: b
         say(f"{counted(sum(counts.errors.values()), 'image')} failed: {kinds}; the rows say why")
     earlier = [(shard, error) for shard, error in outcome.failed.items() if shard not in told]
     for shard, error in earlier[:_SHOWN_FAILURES]:
-        say(f"warning: shard {shard} was given up: {error}")
+        warnings.warn(f"shard {shard} was given up: {error}", ClipWarning, stacklevel=2)
     if outcome.failed:
         say(
             f"{counted(len(outcome.failed), 'shard')} of {outcome.shards:,} given up",
             hint="when the cause is gone, give the same command with --retry-failed",
         )
     elif outcome.is_whole:
-        say(f"all {counted(outcome.shards, 'shard')} are done: {output}")
+        say(f"{'the shard is' if outcome.shards == 1 else f'all {outcome.shards:,} shards are'} done: {output}")
     elif is_share:
         say("this share is done; others are not yet")
 
