@@ -208,6 +208,17 @@ def test_the_same_words_in_another_folder_are_another_run(
     assert clip("embed", "../00.tar", "-o", "../out/").status == 0
 
 
+def test_shards_in_a_folder_of_images_are_not_left_out_without_a_word(clip: Clip, folder: Path) -> None:
+    write_tars(folder, 2, 1)
+    (folder / "a.png").write_bytes(png(0))
+    done = clip("embed", ".", "-o", "out/")
+    assert done.status == 0 and len(rows_of(Path("out"))) == 1
+    assert "2 shards" in done.stderr and "*.tar" in done.stderr
+    (folder / "a.png").unlink()
+    done = clip("embed", ".", "-o", "none/")
+    assert done.status == 1 and "2 shards" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "layout", "kept"),
     [

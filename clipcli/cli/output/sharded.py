@@ -162,6 +162,8 @@ def _parted(inputs: InputOptions) -> tuple[list[str], Iterator[str]]:
     shards = [path for path in given if kind_of(path) is not None]
     others = [path for path in given if kind_of(path) is None]
     local, remote = [path for path in others if not is_uri(path)], [path for path in others if is_uri(path)]
+    for folder in filter(os.path.isdir, local):
+        _warn_of_shards_in(folder)
 
     def images() -> Iterator[str]:
         if local or inputs.from_file is not None or not given:
@@ -170,6 +172,21 @@ def _parted(inputs: InputOptions) -> tuple[list[str], Iterator[str]]:
             yield from images_under(path)
 
     return shards, images()
+
+
+def _warn_of_shards_in(folder: str) -> None:
+    """Say that a folder stands for its images, where tars or Parquet files lie in it."""
+    from clipcli.scale.inputs.find import kind_of
+
+    names = sorted(name for name in os.listdir(folder) if kind_of(name) in ("tar", "parquet"))
+    if names:
+        pattern = os.path.join(folder, f"*{os.path.splitext(names[0])[1]}")
+        warnings.warn(
+            f"{folder}: only images are taken from a folder, and {counted(len(names), 'shard')} in it left out; "
+            f"name shards themselves: '{pattern}'",
+            ClipWarning,
+            stacklevel=2,
+        )
 
 
 def _named(inputs: InputOptions) -> list[str]:
