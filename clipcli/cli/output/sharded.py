@@ -1,5 +1,6 @@
 """Runs over shards: from options to a run's folder, with how far it is, and the exit status."""
 
+import glob
 import os
 import time
 import warnings
@@ -176,9 +177,10 @@ def _parted(inputs: InputOptions) -> tuple[list[str], Iterator[str]]:
 
 def _warn_of_shards_in(folder: str) -> None:
     """Say that a folder stands for its images, where tars or Parquet files lie in it."""
-    from clipcli.scale.inputs.find import kind_of
+    from clipcli.scale.inputs.kinds import kind_of
 
-    names = sorted(name for name in os.listdir(folder) if kind_of(name) in ("tar", "parquet"))
+    inside = glob.glob("*", root_dir=folder)  # nothing where the folder cannot be read, which is said elsewhere
+    names = sorted(name for name in inside if kind_of(name) in ("tar", "parquet"))
     if names:
         pattern = os.path.join(folder, f"*{os.path.splitext(names[0])[1]}")
         warnings.warn(
