@@ -4,6 +4,7 @@ A share is a quantile over the whole dataset. It is found exactly in two passes 
 histogram of 65,536 counts each, however many rows there are.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from clipcli.errors import ClipError, UsageError
-from clipcli.scale.inputs.find import find_shards, is_pattern
+from clipcli.scale.inputs.find import find_shards, is_pattern, refuse_doubled
 from clipcli.scale.inputs.parquet import open_parquet
-from clipcli.scale.stores import PRIVATE, locate
+from clipcli.scale.stores import PRIVATE, is_uri, locate
 from clipcli.scoring import Floats
 
 if TYPE_CHECKING:
@@ -54,16 +55,18 @@ class Scores:
 
     Raises:
         ClipError: There is no such file, or a run is not finished.
-        UsageError: A column is missing.
+        UsageError: A column is missing, or it is not clear which is meant; a file is named twice.
     """
 
     def __init__(self, inputs: Sequence[str], score_column: str | None = None, key_column: str | None = None) -> None:
         self.files = [file for path in inputs for file in _files(path)]
         if not self.files:
             raise ClipError(f"{', '.join(inputs)}: no Parquet file in it", hint="name the output of `clip score`")
+        refuse_doubled([path if is_uri(path) else os.path.realpath(path) for path in self.files])
         schema = self._read_schema()
         numbers = [name for name in schema.names if _is_float(schema.field(name).type)]
-        self.score = _chosen("score_column", score_column, (*SCORE_COLUMNS, *numbers), numbers)
+        only = numbers if len(numbers) == 1 else []
+        self.score = _chosen("score_column", score_column, (*SCORE_COLUMNS, *only), numbers)
         self.key = _chosen("key_column", key_column, KEY_COLUMNS, schema.names)
 
     def least_of_best(self, share: float) -> float:
@@ -168,7 +171,10 @@ def _files(path: str) -> Iterator[str]:
     store, root = locate(path.rstrip("/") + "/")
     names = [key[len(root) :] for key, _ in store.find(root)]
     if f"{PRIVATE}/run.json" in names and "_SUCCESS" not in names:
-        raise ClipError(f"{path}: the run is not finished", hint="finish it first: some shards have no scores yet")
+        raise ClipError(
+            f"{path}: the run is not finished",
+            hint=f"finish it first: some shards have no scores; {path.rstrip('/')}/data/*.parquet are those that have",
+        )
     for name in names:
         if name.endswith(".parquet") and not any(part in f"/{name}" for part in _NOT_SCORES):
             yield f"{path.rstrip('/')}/{name}"

@@ -5,8 +5,8 @@ were copied from the input.
 """
 
 import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -21,6 +21,9 @@ Files: TypeAlias = dict[str, bytes]
 
 _GROUP_ROWS = 32_768
 _COMMON = ("key", "shard", "status", "error_type", "error")
+_CLIP_RETRIEVAL = {"key": "image_path", "text": "caption"}
+_DATACOMP = {"key": "uid"}
+_LAION = {"text": "caption", "cosine": "similarity", "error": "error_message"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +33,28 @@ class Layout:
     Attributes:
         write: Makes the files of a shard: given its table, the shard, and how many shards there are.
         needs: A column that answers must have.
-        says: What it is, for help and errors.
+        renamed: What it calls columns that have another name elsewhere.
     """
 
     write: "Callable[[arrow.Table, Shard, int], Files]"
     needs: str | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def refuse_taken(self, kept: Sequence[str], answer: Sequence[str]) -> None:
+        """Refuse to copy a column of the input whose name the output needs.
+
+        Raises:
+            UsageError: The name means something else in the output.
+        """
+        own = {*_COMMON, *answer, *self.renamed.values()}
+        taken = next((name for name in kept if name in own), None)
+        if taken is not None:
+            raise UsageError(
+                f"keep_columns cannot copy {taken!r}: the output has a column of this name already",
+                hint="leave it out, or name it with `key_column` or `text_column` if it names rows or is the caption",
+                parameter="keep_columns",
+                value=taken,
+            )
 
 
 def _write_parquet(table: "arrow.Table", shard: Shard, shards: int) -> Files:
@@ -48,9 +68,7 @@ def _write_clip_retrieval(table: "arrow.Table", shard: Shard, shards: int) -> Fi
     """
     number = _padded(shard, shards)
     good, bad = _parted(table)
-    columns = {"image_path": good["key"]}
-    if "text" in table.column_names:
-        columns["caption"] = good["text"]
+    columns = {new: good[name] for name, new in _CLIP_RETRIEVAL.items() if name in table.column_names}
     files = {}
     for column, folder in (("embedding", "img_emb"), ("text_embedding", "text_emb")):
         if column in table.column_names:
@@ -66,7 +84,7 @@ def _write_datacomp(table: "arrow.Table", shard: Shard, shards: int) -> Files:
     """
     number = _padded(shard, shards)
     good, bad = _parted(table)
-    columns = {"uid": good["key"]}
+    columns = {new: good[name] for name, new in _DATACOMP.items()}
     return {f"{number}.parquet": parquet_bytes(_with(columns, good, {"uid"})), **_errors(bad, number)}
 
 
@@ -74,8 +92,7 @@ def _write_laion(table: "arrow.Table", shard: Shard, shards: int) -> Files:
     """A table as LAION's: `key`, `caption`, `similarity`, `status` and `error_message` as img2dataset has them."""
     import pyarrow as arrow
 
-    names = {"text": "caption", "cosine": "similarity", "error": "error_message"}
-    table = table.rename_columns([names.get(name, name) for name in table.column_names])
+    table = table.rename_columns([_LAION.get(name, name) for name in table.column_names])
     status = arrow.array(["success" if value == "ok" else "failed" for value in table["status"].to_pylist()])
     table = table.set_column(table.column_names.index("status"), "status", status)
     return {f"data/{shard.id}.parquet": parquet_bytes(table)}
@@ -83,9 +100,9 @@ def _write_laion(table: "arrow.Table", shard: Shard, shards: int) -> Files:
 
 LAYOUTS: Mapping[str, Layout] = {
     "parquet": Layout(_write_parquet),
-    "clip-retrieval": Layout(_write_clip_retrieval, "embedding"),
-    "datacomp": Layout(_write_datacomp, "text"),
-    "laion": Layout(_write_laion, "text"),
+    "clip-retrieval": Layout(_write_clip_retrieval, "embedding", _CLIP_RETRIEVAL),
+    "datacomp": Layout(_write_datacomp, "text", _DATACOMP),
+    "laion": Layout(_write_laion, "text", _LAION),
 }
 
 

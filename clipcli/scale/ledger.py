@@ -104,7 +104,7 @@ class Ledger:
             if not self._folder.create(_RUN, dump(run, indent=1).encode("utf-8", "surrogatepass")):
                 run = self._read(_RUN) or run  # another worker was faster
         self._compare(run, now)
-        lines = self._folder.read(run["shards"]).decode("utf-8", "surrogatepass").splitlines()
+        lines = self._folder.read(run["shards"]).decode("utf-8", "surrogatepass").strip("\n").split("\n")
         return [Shard.from_dict(json.loads(line)) for line in lines]
 
     def done(self) -> set[str]:

@@ -80,6 +80,10 @@ class ScaleQuestion(Protocol):
     def with_text(self) -> bool:
         """Whether captions are needed."""
 
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of the answer's columns."""
+
     def settings(self, model: "Model") -> Mapping[str, Any]:
         """What an answer depends on besides the image, the model, and how images are read."""
 
@@ -99,6 +103,11 @@ class Embed:
     stored: Literal["float32", "float16"] = "float32"
     with_text: bool = False
     command: str = "embed"
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Of images, and of captions."""
+        return ("embedding", "text", "text_embedding") if self.with_text else ("embedding",)
 
     def settings(self, model: "Model") -> Mapping[str, Any]:
         """The numbers."""
@@ -149,6 +158,11 @@ class ScorePairs:
                 f"metric must be cosine or clipscore, not {self.metric}", parameter="metric", value=self.metric
             )
 
+    @property
+    def columns(self) -> Sequence[str]:
+        """The caption, and its score."""
+        return ("text", self.score_column or self.metric)
+
     def settings(self, model: "Model") -> Mapping[str, Any]:
         """The metric, and the name of its column."""
         return {"metric": self.metric, "score_column": self.score_column}
@@ -176,8 +190,8 @@ class ScorePairs:
             scores = np.asarray(_CLIPSCORE_WEIGHT * np.maximum(scores, 0), dtype=np.float32)
         column = np.zeros(len(encodings.rows), dtype=np.float32)
         column[encodings.is_good] = scores
-        name = self.score_column or self.metric
-        return Answers({"text": _captions(encodings), name: arrow.array(column, mask=~encodings.is_good)}, cut)
+        text, name = self.columns
+        return Answers({text: _captions(encodings), name: arrow.array(column, mask=~encodings.is_good)}, cut)
 
 
 class ImageQuestion(Protocol):
@@ -202,6 +216,11 @@ class Ask:
     command: Literal["classify", "tag", "score"]
     question: ImageQuestion
     with_text: bool = False
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The fields of its records."""
+        return tuple(_answer_types(self.command))
 
     def settings(self, model: "Model") -> Mapping[str, Any]:
         """What the question says."""

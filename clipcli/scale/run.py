@@ -107,6 +107,7 @@ class Plan:
             raise UsageError(
                 f"layout {self.layout} is for scores of pairs alone", parameter="layout", value=self.layout
             )
+        layout.refuse_taken(self.columns.kept, self.question.columns)
         for name, value in (("rows_per_shard", self.rows_per_shard), ("tries", self.tries)):
             if value < 1:
                 raise UsageError(f"{name} must be 1 or more, not {value}", parameter=name, value=value)

@@ -93,8 +93,9 @@ def attempt(shard: Shard, ledger: Ledger, answer: Answering) -> Report:
         files, counts = answer(shard)
         ledger.commit(shard, files, counts, is_whole)
     except ShardError as error:
-        ledger.give_up(shard, str(error))
-        return Report(shard.id, "failed", error=str(error))
+        why = f"{error} ({error.hint})" if error.hint else str(error)
+        ledger.give_up(shard, why)
+        return Report(shard.id, "failed", error=why)
     except OSError as error:
         if ledger.is_last(number):
             ledger.give_up(shard, str(error))
@@ -211,9 +212,8 @@ def _table(
         **columns,
     }
     for name, type in kept_types.items():
-        if name not in named:
-            values = (row.kept[name] for row in encodings.rows)
-            named[name] = arrow.array([_plain(value) if isinstance(value, str) else value for value in values], type)
+        values = (row.kept[name] for row in encodings.rows)
+        named[name] = arrow.array([_plain(value) if isinstance(value, str) else value for value in values], type)
     return arrow.table(named)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clipcli.api.languages import spoken_languages
@@ -18,7 +18,7 @@ from clipcli.serve import metrics as prometheus
 from clipcli.serve.bodies import Body, Intake, parse_body
 from clipcli.serve.engine import Engine
 from clipcli.serve.errors import BadRequest
-from clipcli.serve.gate import Gate, Log, error_response, json_response
+from clipcli.serve.gate import Address, Gate, Log, error_response, json_response
 from clipcli.serve.library import EDGES_PX, ServedLibrary
 from clipcli.serve.metrics import Metrics
 from clipcli.serve.openapi import document
@@ -113,7 +113,7 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def make_app(service: Service, log: Log, others: Sequence[Route] = ()) -> ASGIApp:
+def make_app(service: Service, log: Log, others: Sequence[Address] = ()) -> ASGIApp:
     """Make the application.
 
     Args:
@@ -146,7 +146,7 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     await error_response(BadRequest("there is nothing at this address", status=404))(scope, receive, send)
 
 
-def _own_routes(service: Service) -> list[Route]:
+def _own_routes(service: Service) -> list[Address]:
     async def health(request: Request) -> Response:
         await asyncio.wait_for(service.engine.check(), _HEALTH_TIMEOUT_S)
         return json_response({"status": "ok"})
@@ -163,12 +163,12 @@ def _own_routes(service: Service) -> list[Route]:
         return json_response(_info(service, rows))
 
     fixed = [
-        Route("/health", health),
-        Route("/metrics", metrics),
-        Route("/openapi.json", openapi),
-        Route("/api/info", info),
+        Address("/health", health),
+        Address("/metrics", metrics),
+        Address("/openapi.json", openapi),
+        Address("/api/info", info),
     ]
-    answered = [Route(f"/api/{kind}", _question(service, kind), methods=["POST"]) for kind in FIELDS]
+    answered = [Address(f"/api/{kind}", _question(service, kind), methods=["POST"]) for kind in FIELDS]
     return [*fixed, *answered, *_library_routes(service)]
 
 
@@ -180,7 +180,7 @@ def _question(service: Service, kind: str) -> Endpoint:
     return answer
 
 
-def _library_routes(service: Service) -> list[Route]:
+def _library_routes(service: Service) -> list[Address]:
     library = service.library
 
     async def search(request: Request) -> Response:
@@ -196,12 +196,12 @@ def _library_routes(service: Service) -> list[Route]:
         return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=300"})
 
     return [
-        Route("/api/search", search, methods=["POST"]),
-        Route("/api/{size}/{number:int}", image),
+        Address("/api/search", search, methods=["POST"]),
+        Address("/api/{size}/{number:int}", image),
     ]
 
 
-def _page_routes() -> list[Route]:
+def _page_routes() -> list[Address]:
     """The page: read once, and only what lies in its folder can be asked for."""
     folder = resources.files("clipcli.serve").joinpath("page")
     files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
@@ -213,7 +213,7 @@ def _page_routes() -> list[Route]:
         kind = _PAGE_TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")
         return Response(files[name], media_type=kind, headers={"cache-control": "no-cache"})
 
-    return [Route("/", page), Route("/page/{name}", page)]
+    return [Address("/", page), Address("/page/{name}", page)]
 
 
 def _info(service: Service, rows: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from h11 import LocalProtocolError
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipcli.errors import ClipError, ModelError
@@ -129,6 +130,21 @@ class Gate:
                 "bytes": length,
             }
         )
+
+
+class Address(Route):
+    """A route that says as all errors are said which methods it has."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse the method."""
+        methods = sorted(self.methods or ())
+        if not methods or scope["method"] in methods:
+            await super().handle(scope, receive, send)
+            return
+        error = BadRequest(f"{scope['method']} has no meaning here", f"use {' or '.join(methods)}", status=405)
+        answer = error_response(error)
+        answer.headers["allow"] = ", ".join(methods)
+        await answer(scope, receive, send)
 
 
 def error_response(error: Exception) -> Response:

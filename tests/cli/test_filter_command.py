@@ -65,6 +65,10 @@ def test_a_run_is_filtered_by_its_folder(clip: Clip, tmp_path: Path, monkeypatch
         (["0.parquet"], 2, "--keep"),
         (["0.parquet", "--keep", "0.3", "--min", "0.2"], 2, "--keep"),
         (["0.parquet", "--keep", "0"], 2, "--keep"),
+        (["0.parquet", "--min", "nan"], 2, "--min"),
+        (["0.parquet", "./0.parquet", "--keep", "0.3"], 2, "more than once"),
+        ([".", "0.parquet", "--keep", "0.3"], 2, "more than once"),
+        (["two.parquet", "--keep", "0.3"], 2, "width, b32"),
         (["0.parquet", "--keep", "1.5"], 2, "--keep"),
         (["9.parquet", "--keep", "0.3"], 1, "9.parquet"),
         (["nowhere/", "--keep", "0.3"], 1, "nowhere"),
@@ -79,6 +83,7 @@ def test_wrong_usage(
     clip: Clip, scores: "np.typing.NDArray[np.float32]", arguments: list[str], status: int, says: str
 ) -> None:
     Path("bad.parquet").write_bytes(Path("0.parquet").read_bytes()[:-20])
+    write_parquet(Path("two.parquet"), {"uid": ["abc"], "width": [300.0], "b32": [0.3]})
     write_parquet(Path("short.parquet"), {"uid": ["abc"], "cosine": [0.5]})
     write_parquet(Path("empty.parquet"), {"uid": ["abc"], "cosine": [float("nan")]})
     done = clip("filter", *arguments)

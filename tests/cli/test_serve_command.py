@@ -197,6 +197,13 @@ def test_what_is_wrong_is_said(server: Served, path: str, body: object, status: 
     assert "Traceback" not in "".join(server.said)
 
 
+def test_a_method_that_an_address_has_not_is_said(server: Served) -> None:
+    for path in ("/api/classify", "/api/search", "/v1/embeddings", "/predict", "/hf/zero-shot-image-classification"):
+        answer = server.ask(path)
+        assert (answer.status, answer.headers["allow"]) == (405, "POST")
+        assert "GET" in answer.json["error"]["message"] and "POST" in answer.json["error"]["hint"]
+
+
 def test_labels_that_name_a_file_are_labels(server: Served) -> None:
     answer = server.send("/api/classify", {"cat.png": CAT}, [("labels", "@/etc/passwd,cat")])
     assert answer.json["run"]["labels"] == ["@/etc/passwd", "cat"]

@@ -195,6 +195,53 @@ def test_a_run_with_other_settings_is_refused(clip: Clip, folder: Path) -> None:
     assert files_of("out") == before
 
 
+def test_the_same_words_in_another_folder_are_another_run(
+    clip: Clip, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tars(folder, 1, 2)
+    clip("embed", "00.tar", "-o", "out/")
+    (folder / "other").mkdir()
+    write_tars(folder / "other", 1, 1)
+    monkeypatch.chdir(folder / "other")
+    done = clip("embed", "00.tar", "-o", "../out/")
+    assert done.status == 2 and "inputs" in done.stderr
+    assert clip("embed", "../00.tar", "-o", "../out/").status == 0
+
+
+def test_shards_in_a_folder_of_images_are_not_left_out_without_a_word(clip: Clip, folder: Path) -> None:
+    write_tars(folder, 2, 1)
+    (folder / "a.png").write_bytes(png(0))
+    done = clip("embed", ".", "-o", "out/")
+    assert done.status == 0 and len(rows_of(Path("out"))) == 1
+    assert "2 shards" in done.stderr and "*.tar" in done.stderr
+    (folder / "a.png").unlink()
+    done = clip("embed", ".", "-o", "none/")
+    assert done.status == 1 and "2 shards" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "layout", "kept"),
+    [
+        (("embed",), "parquet", "status"),
+        (("embed",), "parquet", "embedding"),
+        (("embed",), "clip-retrieval", "image_path"),
+        (("score", "--pairs"), "parquet", "text"),
+        (("score", "--pairs", "--score-column", "s"), "parquet", "s"),
+        (("score", "--pairs"), "datacomp", "uid"),
+        (("score", "--pairs"), "laion", "similarity"),
+        (("tag", "-l", "a,b"), "parquet", "tags"),
+    ],
+)
+def test_a_copied_column_takes_no_name_of_the_output(
+    clip: Clip, folder: Path, command: tuple[str, ...], layout: str, kept: str
+) -> None:
+    write_tars(folder, 1, 1)
+    layouts = [] if layout == "parquet" else ["--layout", layout]
+    done = clip(*command, "00.tar", "-o", "out/", "--keep-columns", f"width,{kept}", *layouts)
+    assert done.status == 2 and "--keep-columns" in done.stderr and repr(kept) in done.stderr, done.stderr
+    assert not Path("out").exists()
+
+
 def test_a_folder_of_something_else_is_left_alone(clip: Clip, folder: Path) -> None:
     write_tars(folder, 1, 1)
     (folder / "mine").mkdir()
@@ -230,6 +277,14 @@ def test_wrong_usage(clip: Clip, folder: Path, arguments: list[str], status: int
     assert not Path("out").exists()
 
 
+def test_names_with_line_ends_of_every_kind(clip: Clip, folder: Path) -> None:
+    write_tars(folder, 1, 1)
+    for name in ("a\u2028b.tar", "a\x85b.tar", "a\nb.tar"):
+        os.link("00.tar", name)
+    assert clip("embed", *(path.name for path in folder.glob("a*")), "-o", "out/").status == 0
+    assert len(rows_of(Path("out"))) == 3
+
+
 def test_what_only_files_have(clip: Clip, folder: Path) -> None:
     write_tars(folder, 1, 1)
     for option in (["--format", "csv"], ["--json"], ["--report", "r.html"], ["--sort-into", "s"], ["--fail-fast"]):
@@ -247,7 +302,7 @@ def test_columns_that_do_not_exist(clip: Clip, folder: Path) -> None:
     for name in ("00.tar", "p.parquet", "t.csv"):
         for option in ("--image-column", "--text-column"):
             done = clip("score", "--pairs", name, option, "nope", "-o", f"of-{name}{option}/")
-            assert done.status == 3 and "'nope'" in done.stderr, done.stderr
+            assert done.status == 3 and "'nope'" in done.stderr and "there are: " in done.stderr, done.stderr
             assert not Path(f"of-{name}{option}/_SUCCESS").exists()
 
 

@@ -6,9 +6,11 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as arrow
+import pyarrow.parquet as parquet
 import pytest
 
-from clipcli.errors import ClipError, ImageError, MissingFile
+from clipcli.errors import ClipError, ImageError, MissingFile, UnreadableImage
 from clipcli.scale.inputs.divide import divide
 from clipcli.scale.inputs.find import expand_braces, find_shards
 from clipcli.scale.inputs.open import open_shard
@@ -38,7 +40,8 @@ def tar(folder: Path, files: list[tuple[str, bytes]] | bytes) -> Path:
 def test_the_files_of_a_sample_are_one_row(tmp_path: Path) -> None:
     files = [
         ("x/a.jpg", b"1"), ("x/a.cls", b"3\n"), ("x/a.seg.png", b"2"), ("x/a.json", b'{"n": [1, 2], "t": "u"}'),
-        ("README", b"skipped"), ("__meta.txt__", b"skipped"), ("x/b.JPG", b"4"), ("y.z/c.jpg", b"5"),
+        ("README", b"skipped"), ("__meta.txt__", b"skipped"), (".DS_Store", b"skipped"), ("x/._b.JPG", b"skipped"),
+        ("x/.DS_Store", b"skipped"), ("x/b.JPG", b"4"), ("y.z/c.jpg", b"5"),
         ("d.pkl", b"\x80\x04never read"), ("d.jpg", b"6"),
     ]  # fmt: skip
     rows = rows_of(tar(tmp_path, files), Columns(kept=("cls", "n", "t", "seg.png")))
@@ -128,8 +131,6 @@ def test_captions(tmp_path: Path) -> None:
 
 
 def test_parquet_of_every_kind(tmp_path: Path) -> None:
-    import pyarrow as arrow
-
     struct = [{"bytes": b"1", "path": "a.png"}, {"bytes": None, "path": "b.png"}, None, {"bytes": None, "path": None}]
     write_parquet(tmp_path / "s.parquet", {"image": struct})
     rows = rows_of(tmp_path / "s.parquet")
@@ -148,9 +149,10 @@ def test_images_that_rows_name_are_fetched(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"A")
     (tmp_path / "folder.png").mkdir()
     lines = ["path,note", "a.png,1", f"{tmp_path}/a.png,2", "no.png,3", "folder.png,4", ",5", "memory://none/x.png,6"]
+    lines += ["http://a.example/x.png,7", "nope://x.png,8"]
     (tmp_path / "t.csv").write_text("\r\n".join(lines))
     rows = list(fetched(iter(rows_of(tmp_path / "t.csv", Columns(kept=("note",))))))
-    assert [row.kept["note"] for row in rows] == list("123456")
+    assert [row.kept["note"] for row in rows] == list("12345678")
     assert [row.image for row in rows[:2]] == [b"A", b"A"]
     assert all(isinstance(row.image, ImageError) for row in rows[2:])
 
@@ -162,6 +164,8 @@ def test_images_that_rows_name_are_fetched(tmp_path: Path) -> None:
         ("t.csv", b"name,size\nx,1\n", "image_column"),
         ("t.csv", b'path\n"a.png\n', "CSV"),
         ("t.csv", b"path\n\xff\xfe\n", "UTF-8"),
+        ("t.csv", b"path,note\ra.png,1\r", "first row"),
+        ("t.csv", b"path,text, text\na.png,1,2\n", "two columns are called 'text'"),
         ("t.jsonl", b"{\n", "JSON Lines"),
         ("t.jsonl", b"[1]\n", "object"),
         ("t.parquet", b"", "Parquet"),
@@ -173,6 +177,33 @@ def test_damaged_tables(tmp_path: Path, name: str, data: bytes, says: str) -> No
     with pytest.raises(ShardError) as caught:
         rows_of(tmp_path / name)
     assert says in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_csv_row_with_too_many_cells_is_an_error_and_not_half_a_caption(tmp_path: Path) -> None:
+    lines = ["uid,path,text", "1,a.png,a cat, asleep", '2,a.png,"a cat, asleep"', "3,a.png,a cat,,", "4,a.png"]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    rows = rows_of(tmp_path / "t.csv", Columns(with_text=True))
+    assert [row.key for row in rows] == list("1234")
+    assert [row.text for row in rows] == [None, "a cat, asleep", "a cat", None]
+    assert isinstance(rows[0].image, UnreadableImage) and isinstance(rows[3].image, MissingText)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    columns = [arrow.array([b"1"]), arrow.array(["one"]), arrow.array(["two"])]
+    parquet.write_table(arrow.Table.from_arrays(columns, names=["image", "text", "text"]), tmp_path / "t.parquet")
+    with pytest.raises(ShardError, match="two columns are called 'text'"):
+        rows_of(tmp_path / "t.parquet")
+
+
+def test_a_page_that_does_not_match_its_checksum_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    images = {"image": [bytes([number]) * 500 for number in range(9)]}
+    write_parquet(path, images, write_page_checksum=True, compression="none", use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    data[data.index(bytes([4]) * 500) + 100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(OSError, match="integrity"):  # which is tried again: the store's copy may be whole
+        rows_of(path)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`clip filter`: the best rows of a scored dataset."""
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,6 +75,8 @@ def filter_scores(
 
     if (keep is None) == (least is None):
         raise UsageError("give either --keep or --min", hint="--keep 0.3 keeps the best 30 %, --min 0.28 a score")
+    if least is not None and math.isnan(least):
+        raise UsageError("--min must be a number", hint="--min 0.28 keeps scores of 0.28 and above")
     check_destination(output)
     require_pyarrow()
     try:

@@ -1,6 +1,9 @@
 """Runs over shards: from options to a run's folder, with how far it is, and the exit status."""
 
+import glob
+import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +14,7 @@ from clipcli.cli.options import InputOptions, ModelOptions, RunOutputOptions, Sh
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.run_progress import RunProgress, duration, run_progress
 from clipcli.cli.shell.wording import counted
-from clipcli.errors import ExitStatus, UsageError
+from clipcli.errors import ClipWarning, ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from clipcli.api.model import Model
@@ -103,7 +106,7 @@ def run_shards(
         shards.rows_per_shard,
         shards.tries,
         shards.retry_failed,
-        [*(inputs.images or []), *([] if inputs.from_file is None else [f"list {inputs.from_file}"])],
+        _named(inputs),
     )
     share = Share() if shards.shards is None else Share.parse(shards.shards)
     with run_progress(shown=not (quiet or no_progress)) as progress:
@@ -144,7 +147,7 @@ class _Watcher:
             self.told.add(report.shard)
             with self._progress.writing():
                 ends = "is tried again" if report.state == "again" else "was given up"
-                say(f"warning: shard {report.shard} {ends}: {report.error}")
+                warnings.warn(f"shard {report.shard} {ends}: {report.error}", ClipWarning, stacklevel=2)
 
 
 def _parted(inputs: InputOptions) -> tuple[list[str], Iterator[str]]:
@@ -160,6 +163,8 @@ def _parted(inputs: InputOptions) -> tuple[list[str], Iterator[str]]:
     shards = [path for path in given if kind_of(path) is not None]
     others = [path for path in given if kind_of(path) is None]
     local, remote = [path for path in others if not is_uri(path)], [path for path in others if is_uri(path)]
+    for folder in filter(os.path.isdir, local):
+        _warn_of_shards_in(folder)
 
     def images() -> Iterator[str]:
         if local or inputs.from_file is not None or not given:
@@ -168,6 +173,34 @@ def _parted(inputs: InputOptions) -> tuple[list[str], Iterator[str]]:
             yield from images_under(path)
 
     return shards, images()
+
+
+def _warn_of_shards_in(folder: str) -> None:
+    """Say that a folder stands for its images, where tars or Parquet files lie in it."""
+    from clipcli.scale.inputs.kinds import kind_of
+
+    inside = glob.glob("*", root_dir=folder)  # nothing where the folder cannot be read, which is said elsewhere
+    names = sorted(name for name in inside if kind_of(name) in ("tar", "parquet"))
+    if names:
+        pattern = os.path.join(folder, f"*{os.path.splitext(names[0])[1]}")
+        warnings.warn(
+            f"{folder}: only images are taken from a folder, and {counted(len(names), 'shard')} in it left out; "
+            f"name shards themselves: '{pattern}'",
+            ClipWarning,
+            stacklevel=2,
+        )
+
+
+def _named(inputs: InputOptions) -> list[str]:
+    """What was typed for the inputs, so that the same words in another folder are other inputs."""
+    from clipcli.scale.stores import is_uri
+
+    def whole(path: str) -> str:
+        return path if is_uri(path) else os.path.abspath(os.path.expanduser(path))
+
+    list_file = inputs.from_file
+    lists = [] if list_file is None else [f"list {list_file if list_file == '-' else whole(list_file)}"]
+    return [*map(whole, inputs.images or []), *lists]
 
 
 def _say_summary(outcome: "Outcome", output: str, seconds: float, *, is_share: bool, told: set[str]) -> None:
@@ -185,14 +218,14 @@ def _say_summary(outcome: "Outcome", output: str, seconds: float, *, is_share: b
         say(f"{counted(sum(counts.errors.values()), 'image')} failed: {kinds}; the rows say why")
     earlier = [(shard, error) for shard, error in outcome.failed.items() if shard not in told]
     for shard, error in earlier[:_SHOWN_FAILURES]:
-        say(f"warning: shard {shard} was given up: {error}")
+        warnings.warn(f"shard {shard} was given up: {error}", ClipWarning, stacklevel=2)
     if outcome.failed:
         say(
             f"{counted(len(outcome.failed), 'shard')} of {outcome.shards:,} given up",
             hint="when the cause is gone, give the same command with --retry-failed",
         )
     elif outcome.is_whole:
-        say(f"all {counted(outcome.shards, 'shard')} are done: {output}")
+        say(f"{'the shard is' if outcome.shards == 1 else f'all {outcome.shards:,} shards are'} done: {output}")
     elif is_share:
         say("this share is done; others are not yet")
 

@@ -48,9 +48,7 @@ def find_shards(patterns: Sequence[str]) -> list[tuple[str, Kind, Status]]:
         UsageError: One is named twice.
     """
     paths = [path for pattern in patterns for path in _matching(pattern)]
-    twice = [path for path, count in Counter(map(_whole, paths)).items() if count > 1]
-    if twice:
-        raise UsageError(f"{_some(twice)} named more than once", hint="name each shard once")
+    refuse_doubled(list(map(_whole, paths)))
     with ThreadPoolExecutor(_LOOKED_UP_AT_ONCE) as pool:
         found = list(pool.map(_status, paths))
     missing = [path for path, status in zip(paths, found, strict=True) if status is None]
@@ -64,6 +62,17 @@ def find_shards(patterns: Sequence[str]) -> list[tuple[str, Kind, Status]]:
         for path, status in zip(map(_whole, paths), found, strict=True)
         if status is not None
     ]
+
+
+def refuse_doubled(paths: Sequence[str]) -> None:
+    """Refuse files whose rows would count twice.
+
+    Raises:
+        UsageError: One is named twice.
+    """
+    twice = [path for path, count in Counter(paths).items() if count > 1]
+    if twice:
+        raise UsageError(f"{_some(twice)} named more than once", hint="name each shard once")
 
 
 def is_pattern(path: str) -> bool:

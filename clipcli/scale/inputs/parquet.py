@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from clipcli.errors import MissingFile, UsageError
 from clipcli.labels.truth.tables import CAPTION_COLUMNS, PATH_COLUMNS
 from clipcli.scale.inputs.references import resolve
-from clipcli.scale.inputs.shard import Columns, InputRow, Shard, ShardError, missing_column, row_of, text_of
+from clipcli.scale.inputs.shard import (
+    Columns,
+    InputRow,
+    Shard,
+    ShardError,
+    missing_column,
+    refuse_doubled,
+    row_of,
+    text_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow as arrow
@@ -31,7 +40,7 @@ def open_parquet(stream: BinaryIO, name: str) -> Any:
     except ImportError as error:
         raise UsageError("a Parquet file needs pyarrow", hint="pip install 'clipcli[parquet]'") from error
     try:
-        return parquet.ParquetFile(stream)
+        return parquet.ParquetFile(stream, page_checksum_verification=True)
     except arrow.ArrowInvalid as error:
         raise ShardError(f"{name} is not a whole Parquet file: {error}", hint="copy or write it again") from error
 
@@ -43,6 +52,7 @@ class ParquetRows:
         self._file = open_parquet(stream, shard.uri)
         self._shard, self._columns = shard, columns
         self._there: list[str] = self._file.schema_arrow.names
+        refuse_doubled(shard, self._there)
         self._image = self._chosen("image_column", columns.image, _IMAGE_COLUMNS)
         self._text = self._chosen("text_column", columns.text, CAPTION_COLUMNS) if columns.with_text else None
         if columns.key is not None:

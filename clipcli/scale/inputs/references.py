@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
-from clipcli.errors import ImageError, UnreadableImage
+from clipcli.errors import ImageError, MissingFile, UnreadableImage
 from clipcli.images.find import MAX_FILE_BYTES, file_error
 from clipcli.scale.inputs.shard import InputRow
-from clipcli.scale.stores import is_uri, locate
+from clipcli.scale.stores import NoStore, is_uri, locate
 
 # Reads wait for disks and networks, not for cores.
 _AT_ONCE, _AHEAD = 16, 64
@@ -64,6 +64,8 @@ def _fetch(row: InputRow, path: str) -> InputRow:
         if error.errno not in _LASTING and not isinstance(error, FileNotFoundError):
             raise
         image = file_error(path, error)
+    except NoStore as error:
+        image = MissingFile(str(error))
     except ValueError as error:  # a null character in the name
         image = file_error(path, error)
     return replace(row, image=image)

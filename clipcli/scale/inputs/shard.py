@@ -1,6 +1,7 @@
 """What shards and their rows are."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -139,3 +140,14 @@ def missing_column(shard: Shard, what: str, name: str | None, there: "list[str]"
             parameter=what,
         )
     return ShardError(f"{shard.uri}: no column {name!r}", hint=f"there are: {shown}", parameter=what, value=name)
+
+
+def refuse_doubled(shard: Shard, names: Sequence[str]) -> None:
+    """Refuse a table in which a name could mean either of two columns.
+
+    Raises:
+        ShardError: Two columns have one name.
+    """
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ShardError(f"{shard.uri}: two columns are called {twice!r}", hint="rename or remove one of them")

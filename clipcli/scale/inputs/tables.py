@@ -7,10 +7,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from clipcli.errors import ImageError, MissingFile
+from clipcli.errors import ImageError, MissingFile, UnreadableImage
 from clipcli.labels.truth.tables import CAPTION_COLUMNS, PATH_COLUMNS
 from clipcli.scale.inputs.references import resolve
-from clipcli.scale.inputs.shard import Columns, InputRow, Shard, ShardError, missing_column, row_of, text_of
+from clipcli.scale.inputs.shard import (
+    Columns,
+    InputRow,
+    Shard,
+    ShardError,
+    missing_column,
+    refuse_doubled,
+    row_of,
+    text_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow as arrow
@@ -19,6 +28,8 @@ _DELIMITERS = ",;\t|"
 _KEY_COLUMNS = ("key", "uid", "id")
 # A line of a file that is no table may be all of it.
 _LONGEST_LINE_BYTES = 64 * 2**20
+# Holds the cells of a CSV row for which there is no column; names are stripped, so none is called so.
+_BEYOND = "\n"
 
 
 class TableRows:
@@ -49,11 +60,15 @@ class TableRows:
         path = cells.get(names.image)
         key = _text(cells.get(names.key)) if names.key is not None else None
         key = key or (path if isinstance(path, str) and path else str(number))
+        kept = {name: _text(cells.get(name)) for name in self._columns.kept}
+        if self._shard.kind == "csv" and _BEYOND in cells:  # an unquoted comma has moved or cut what is read
+            error = UnreadableImage(f"{key}: the row has more cells than there are columns; quote those with commas")
+            return row_of(key, error, error, kept)
         image: str | ImageError = MissingFile(f"{key}: the row names no image")
         if isinstance(path, str) and path:
             image = resolve(path, self._shard.uri)
         text = text_of(cells.get(names.text), key) if names.text is not None else None
-        return row_of(key, image, text, {name: _text(cells.get(name)) for name in self._columns.kept})
+        return row_of(key, image, text, kept)
 
 
 class _Names:
@@ -87,10 +102,14 @@ def read_header(stream: BinaryIO, shard: Shard) -> Header:
     start = len(line)
     text = _decoded(line.removeprefix(codecs.BOM_UTF8), shard).rstrip("\r\n")
     delimiter = max(_DELIMITERS, key=text.count)
-    names = next(csv.reader(io.StringIO(text), delimiter=delimiter), [])
+    try:
+        names = [name.strip() for name in next(csv.reader(io.StringIO(text), delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise ShardError(f"{shard.uri}, first row: {error}", hint="write it again as CSV") from error
     if not names:
         raise ShardError(f"{shard.uri} is empty", hint="its first row names the columns")
-    return delimiter, [name.strip() for name in names], start
+    refuse_doubled(shard, [name for name in names if name])
+    return delimiter, names, start
 
 
 def row_ends(stream: BinaryIO, shard: Shard) -> Iterator[int]:
@@ -115,7 +134,10 @@ def _parsed(stream: BinaryIO, shard: Shard, header: Header | None) -> Iterator[t
     try:
         for cells in csv.reader(lines, delimiter=delimiter, strict=True):
             if cells:
-                yield dict(zip(names, cells, strict=False)), lines.at
+                row: dict[str, Any] = dict(zip(names, cells, strict=False))
+                if any(cells[len(names) :]):
+                    row[_BEYOND] = cells[len(names) :]
+                yield row, lines.at
     except csv.Error as error:
         raise ShardError(f"{shard.uri} near byte {lines.at:,}: {error}", hint="write it again as CSV") from error
 

@@ -62,7 +62,8 @@ class TarRows:
         name = columns.image or next((field for field in sample if f".{field}" in IMAGE_EXTENSIONS), None)
         image = sample.get(name) if name is not None else None
         if image is None:
-            image = MissingFile(f"{key}: the sample has no {f'field {columns.image}' if columns.image else 'image'}")
+            lacking = f"field {columns.image}" if columns.image else "image"
+            image = MissingFile(f"{key}: the sample has no {lacking}, but {', '.join(sample)}")
         text = None
         if columns.with_text:
             names = _TEXT_FIELDS if columns.text is None else (columns.text,)
@@ -114,7 +115,8 @@ def _samples(files: Iterator[tuple[str, bytes | ImageError]], shard: Shard) -> I
     for name, data in files:
         folder, base = os.path.split(name)
         stem, dot, field = base.partition(".")
-        if not dot or (base.startswith("__") and base.endswith("__")):
+        # Nor are what operating systems leave (`.DS_Store`, `._cat.jpg`) samples: their names begin with the dot.
+        if not stem or not dot or (base.startswith("__") and base.endswith("__")):
             continue
         key, field = os.path.join(folder, stem), field.lower()
         if key != current:

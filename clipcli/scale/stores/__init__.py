@@ -28,6 +28,10 @@ class Status:
     etag: str
 
 
+class NoStore(UsageError):
+    """An address that no store could have."""
+
+
 class Store(Protocol):
     """A place that holds objects.
 
@@ -67,7 +71,8 @@ def locate(path: str) -> tuple[Store, str]:
     """Find the store and the key of a path or URI.
 
     Raises:
-        UsageError: There is no such kind of store, or its package is not installed.
+        NoStore: There is no such kind of store.
+        UsageError: Its package is not installed.
     """
     match = _SCHEME.match(path)
     if match is None or match[1].lower() == "file":
@@ -77,10 +82,10 @@ def locate(path: str) -> tuple[Store, str]:
     if scheme in _OBJECT_SCHEMES:
         bucket, _, key = rest.partition("/")
         if not bucket:
-            raise UsageError(f"{path} names no bucket", hint=f"write {scheme}://BUCKET/FOLDER/")
+            raise NoStore(f"{path} names no bucket", hint=f"write {scheme}://BUCKET/FOLDER/")
         return _objects(_OBJECT_SCHEMES[scheme], bucket), key
     if scheme in ("http", "https"):
-        raise UsageError(
+        raise NoStore(
             f"{path} is a web address, and shards are read from disks and object stores",
             hint="download it first, or name the store itself (s3://, gs://, az://, hf://)",
         )

@@ -5,21 +5,23 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 from clipcli.errors import ClipError, UsageError
-from clipcli.scale.stores import Status
+from clipcli.scale.stores import NoStore, Status
 
 
 def open_filesystem(scheme: str) -> "GenericStore":
     """Open a file system by the scheme of its URIs.
 
     Raises:
-        UsageError: There is none of that name, or its package is not installed.
+        NoStore: There is none of that name.
+        UsageError: Its package is not installed.
     """
     import fsspec
 
     try:
         return GenericStore(scheme, fsspec.filesystem(scheme))
     except (ImportError, ValueError) as error:
-        raise UsageError(f"{scheme}:// cannot be used: {error}", hint="use s3://, gs://, az:// or hf://") from error
+        kind = UsageError if isinstance(error, ImportError) else NoStore
+        raise kind(f"{scheme}:// cannot be used: {error}", hint="use s3://, gs://, az:// or hf://") from error
 
 
 class GenericStore:

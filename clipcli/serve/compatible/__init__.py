@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from starlette.routing import Route
+from clipcli.serve.gate import Address
 
 if TYPE_CHECKING:
     from clipcli.serve.app import Service
 
 
-def routes(service: "Service") -> list[Route]:
+def routes(service: "Service") -> list[Address]:
     """Every address of other dialects."""
     from clipcli.serve.compatible import hugging_face, immich, openai
 

@@ -4,26 +4,26 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from clipcli.features.reader import Failed
 from clipcli.images.find import ImageSource
 from clipcli.results import Classification
 from clipcli.serve.bodies import Body, decode_image
 from clipcli.serve.errors import BadRequest
+from clipcli.serve.gate import Address
 from clipcli.serve.questions import judged
 
 if TYPE_CHECKING:
     from clipcli.serve.app import Service
 
 
-def routes(service: "Service") -> list[Route]:
+def routes(service: "Service") -> list[Address]:
     """The address of this dialect."""
 
     async def zero_shot(request: Request) -> Response:
         return await service.answer(request, lambda body: _classify(service, body))
 
-    return [Route("/hf/zero-shot-image-classification", zero_shot, methods=["POST"])]
+    return [Address("/hf/zero-shot-image-classification", zero_shot, methods=["POST"])]
 
 
 async def _classify(service: "Service", body: Body) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from clipcli.files import dump
 from clipcli.images.header import read_header
@@ -18,6 +17,7 @@ from clipcli.results import Row
 from clipcli.serve.bodies import Body
 from clipcli.serve.engine import rows_of
 from clipcli.serve.errors import BadRequest, UpstreamError
+from clipcli.serve.gate import Address
 from clipcli.serve.questions import numbers
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _NAMES = {
 _UPSTREAM_TIMEOUT_S = 120.0
 
 
-def routes(service: "Service") -> list[Route]:
+def routes(service: "Service") -> list[Address]:
     """The addresses of this dialect."""
 
     async def ping(request: Request) -> Response:
@@ -45,7 +45,7 @@ def routes(service: "Service") -> list[Route]:
     async def predict(request: Request) -> Response:
         return await service.answer(request, lambda body: _predict(service, body))
 
-    return [Route("/ping", ping), Route("/predict", predict, methods=["POST"])]
+    return [Address("/ping", ping), Address("/predict", predict, methods=["POST"])]
 
 
 async def _predict(service: "Service", body: Body) -> Row:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from clipcli.images.find import ImageSource
 from clipcli.results import Row
@@ -20,7 +19,7 @@ from clipcli.scoring import Floats
 from clipcli.serve.bodies import Body, decode_image
 from clipcli.serve.engine import rows_of
 from clipcli.serve.errors import BadRequest
-from clipcli.serve.gate import json_response
+from clipcli.serve.gate import Address, json_response
 from clipcli.serve.questions import numbers
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _MOST_TEXTS = 2048
 _DATA = "data:"
 
 
-def routes(service: "Service") -> list[Route]:
+def routes(service: "Service") -> list[Address]:
     """The addresses of this dialect."""
 
     async def embeddings(request: Request) -> Response:
@@ -40,7 +39,7 @@ def routes(service: "Service") -> list[Route]:
         model = {"id": _name(service), "object": "model", "created": 0, "owned_by": "clipcli"}
         return json_response({"object": "list", "data": [model]})
 
-    return [Route("/v1/embeddings", embeddings, methods=["POST"]), Route("/v1/models", models)]
+    return [Address("/v1/embeddings", embeddings, methods=["POST"]), Address("/v1/models", models)]
 
 
 def _name(service: "Service") -> str:
