@@ -20,7 +20,7 @@ _LONG_QUOTES = (
     re.compile(r"'((?:[^'\\]|\\.){100})(?:[^'\\]|\\.){200,}+'", re.DOTALL),
     re.compile(r'"((?:[^"\\]|\\.){100})(?:[^"\\]|\\.){200,}+"', re.DOTALL),
 )
-_LONGEST = 2000
+_LONGEST = 5_000  # a path may have 4,096
 
 
 class ExitStatus(IntEnum):

@@ -74,8 +74,8 @@ def test_config_of_rn50() -> None:
         ({"num_hidden_layers": [3, 4, 6]}, "expected four numbers"),
         ({"num_hidden_layers": [3, 4, 6, "3"]}, "expected four numbers"),
         ({"num_hidden_layers": [3, 4, 6, 0]}, "expected four numbers"),
-        ({"width": 64.5}, "width is 64.5, expected a whole number, at least 1"),
-        ({"num_attention_heads": 0}, "num_attention_heads is 0, expected a whole number, at least 1"),
+        ({"width": 64.5}, "width is 64.5"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0"),
         ({"num_attention_heads": 7}, "not a multiple of num_attention_heads 7"),
     ],
 )
