@@ -82,7 +82,10 @@ def _operation(kind: str, fields: Sequence[Field], schema: str) -> dict[str, Any
             },
         },
         "responses": {
-            "200": {"description": f"What `clip {kind}` prints as a JSON document.", "content": {"application/json": reference}},
+            "200": {
+                "description": f"What `clip {kind}` prints as a JSON document.",
+                "content": {"application/json": reference},
+            },
             **{status: {"description": about, "content": failed} for status, about in _STATUSES.items()},
         },
     }

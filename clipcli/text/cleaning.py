@@ -6,7 +6,7 @@ only for a text that may need it.
 
 import re
 
-from clipcli.errors import UnsupportedModelError, UsageError
+from clipcli.errors import UsageError
 
 TEXT_CLEANINGS = ("auto", "openai", "none")
 """How a text is cleaned: `auto` means as the checkpoint's files say, which is `none` where they say nothing."""
@@ -34,11 +34,7 @@ def check_text_cleaning(name: str) -> None:
 
 
 def clean_openai(text: str) -> str:
-    """Clean and lower-case a text.
-
-    Raises:
-        UnsupportedModelError: As `repaired`.
-    """
+    """Clean and lower-case a text; see `repaired`."""
     return repaired(text).lower()
 
 
@@ -46,29 +42,18 @@ def repaired(text: str) -> str:
     """Repair a text, replace HTML's entities, and make runs of white space one blank.
 
     Source: `basic_clean` and `whitespace_clean` in `clip/simple_tokenizer.py` of openai/CLIP (arXiv:2103.00020).
-
-    Raises:
-        UnsupportedModelError: The text may need `ftfy`, which is not installed.
     """
     if not _PLAIN.fullmatch(text):
-        try:
-            import ftfy
-        except ImportError as error:
-            raise UnsupportedModelError(
-                f"the text {text!r} needs the optional package ftfy to be cleaned as this model's authors do",
-                hint="pip install 'clipcli[openai]'; or do not clean texts: `text_cleaning=\"none\"`",
-            ) from error
         import html
+
+        import ftfy
 
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(text.split())
 
 
 def cleaning_version() -> str:
-    """What decides the outcome beside the text: which `ftfy` is installed, if any."""
-    from importlib.metadata import PackageNotFoundError, version
+    """What decides the outcome beside the text: which `ftfy` is installed."""
+    from importlib.metadata import version
 
-    try:
-        return version("ftfy")
-    except PackageNotFoundError:
-        return "none"
+    return version("ftfy")

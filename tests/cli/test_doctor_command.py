@@ -40,7 +40,7 @@ def test_a_machine_that_is_ready(clip: Clip, clip_checkpoint: Path) -> None:
     assert {row["device"] for row in report["devices"] if row["ok"]} == {"cpu"}
     assert report["hub"]["offline"] and not report["hub"]["reachable"]
     assert "scale" in report["extras"]  # Ray is large, and the tests do without it
-    extras = ("flax", "heif", "openai", "parquet", "sentencepiece", "serve", "tf")
+    extras = ("flax", "heif", "parquet", "sentencepiece", "serve", "tf")
     assert {name: there for name, there in report["extras"].items() if name != "scale"} == dict.fromkeys(extras, True)
     assert report["terminal"]["columns"] == 80
 
@@ -231,4 +231,4 @@ def test_a_file_of_another_layout(clip: Clip) -> None:
 def test_every_extra_has_a_purpose(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     lines = clip("doctor", "-m", "demo").stdout.splitlines()
-    assert len([line for line in lines if "pip install 'clipcli[" in line]) == 8
+    assert len([line for line in lines if "pip install 'clipcli[" in line]) == 7

@@ -83,7 +83,7 @@ def _use(name: Path) -> str:
     except ClipError as error:
         if error.exit_status not in (ExitStatus.MODEL, ExitStatus.USAGE):
             raise AssertionError(f"status {error.exit_status}") from error
-        if not str(error) or "\n" in str(error) or len(str(error)) > 2000:
+        if not str(error) or "\n" in str(error) or len(str(error)) > 6000:
             raise AssertionError(f"not a sentence: {str(error)[:300]!r}") from error
         return "unforeseen" if "hold what no such file should" in str(error) else "refused"
     return "works"

@@ -31,7 +31,6 @@ _PACKAGES = ("torch", "numpy", "pillow", "tokenizers", "safetensors", "huggingfa
 _EXTRAS = {
     "flax": ("msgpack",),
     "heif": ("pillow_heif",),
-    "openai": ("ftfy",),
     "parquet": ("pyarrow",),
     "scale": ("obstore", "pyarrow", "ray"),
     "sentencepiece": ("sentencepiece", "google.protobuf"),

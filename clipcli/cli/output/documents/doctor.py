@@ -15,7 +15,6 @@ _ASCII = {"✓": "+", "✗": "x"}
 _PURPOSES = {
     "flax": "weights of Flax",
     "heif": "HEIC and AVIF images",
-    "openai": "texts cleaned as OpenAI's code does",
     "parquet": "tables in Parquet",
     "scale": "object stores and clusters of machines",
     "sentencepiece": "tokenizers that are SentencePiece files only",
