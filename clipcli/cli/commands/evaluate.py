@@ -15,7 +15,7 @@ from clipcli.cli.options import (
     ModelOptions,
     expand_options,
 )
-from clipcli.cli.options.alternative import Setting
+from clipcli.cli.options.measuring.alternative import Setting
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.output.rows import print_rows
 from clipcli.cli.shell.boundary import say

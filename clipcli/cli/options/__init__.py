@@ -10,12 +10,12 @@ Each group is a frozen dataclass whose fields are Typer options. A command takes
 Imports no room that needs numpy, PIL or torch: `clip --help` reads these modules.
 """
 
-from clipcli.cli.options.calibration import CalibrationOptions
-from clipcli.cli.options.evaluation import CalibrateOutputOptions, EvaluationOptions, EvaluationOutputOptions
 from clipcli.cli.options.explanation import MapOptions, MapOutputOptions
 from clipcli.cli.options.inputs import InputOptions, ReadingOptions
-from clipcli.cli.options.labelled import LabelledOptions
 from clipcli.cli.options.labels import LabelOptions
+from clipcli.cli.options.measuring.calibration import CalibrationOptions
+from clipcli.cli.options.measuring.evaluation import CalibrateOutputOptions, EvaluationOptions, EvaluationOutputOptions
+from clipcli.cli.options.measuring.labelled import LabelledOptions
 from clipcli.cli.options.model import DeviceName, DtypeName, ModelName, ModelOptions, Profile, Revision
 from clipcli.cli.options.output import (
     Format,

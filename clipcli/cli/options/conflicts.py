@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from clipcli.cli.options.calibration import CalibrationOptions
 from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.measuring.calibration import CalibrationOptions
 from clipcli.cli.options.output import RunOutputOptions, TagOutputOptions
 from clipcli.cli.options.scoring import ThresholdOptions
 from clipcli.cli.options.sidecars import SidecarName, SidecarOptions

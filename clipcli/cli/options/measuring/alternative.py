@@ -5,8 +5,8 @@ from argparse import SUPPRESS, ArgumentParser
 from dataclasses import dataclass, fields, replace
 from typing import Any, NoReturn
 
-from clipcli.cli.options.labelled import LabelledOptions
 from clipcli.cli.options.labels import LabelOptions
+from clipcli.cli.options.measuring.labelled import LabelledOptions
 from clipcli.cli.options.model import ModelOptions
 from clipcli.errors import UsageError
 
