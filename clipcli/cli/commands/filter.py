@@ -74,7 +74,7 @@ def filter_scores(
     from clipcli.scale.layouts import require_pyarrow
 
     if (keep is None) == (least is None):
-        raise UsageError("give either --keep or --min", hint="--keep 0.3 keeps the best 30 %, --min 0.28 a score")
+        raise UsageError("give either --keep or --min", hint="--keep 0.3 keeps the best 30%, --min 0.28 a score")
     if least is not None and math.isnan(least):
         raise UsageError("--min must be a number", hint="--min 0.28 keeps scores of 0.28 and above")
     check_destination(output)
