@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.main import get_command, get_group
 
+from clipcli.cli.shell.boundary import reported
 from clipcli.cli.shell.help import GroupedCommand
 
 
@@ -52,7 +53,8 @@ class LazyCommands(MutableMapping[str, Any]):
 
     def _make(self, name: str, group: str, place: str) -> Any:
         module, _, attribute = place.partition(".")
-        found = getattr(import_module(f"{self._package}.{module}"), attribute)
+        with reported():  # Ctrl-C, or a compiled file that is cut short
+            found = getattr(import_module(f"{self._package}.{module}"), attribute)
         if isinstance(found, typer.Typer):
             command: Any = get_group(found)
             command.name = name
