@@ -30,7 +30,7 @@ class Detection:
 
     images: int
     auroc: Interval
-    false_positives: float
+    false_positives: Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,4 +201,10 @@ def _detection(logits_of: LogitsOf, images: int, none: Floats | None, resamples:
     auroc = metrics.bootstrap(
         lambda which: metrics.auroc(best[which], known[which]), len(best), resamples=resamples, most=1.0
     )
-    return Detection(len(none), auroc, metrics.false_positives_at_recall(best, known))
+    passed = metrics.bootstrap(
+        lambda which: metrics.false_positives_at_recall(best[which], known[which]),
+        len(best),
+        resamples=resamples,
+        most=1.0,
+    )
+    return Detection(len(none), auroc, passed)

@@ -276,6 +276,9 @@ def test_retrieval_by_hand() -> None:
     assert found.ranks.tolist() == [2, 1] and found.median_rank == 1.5
     assert found.hit_at == {1: 0.5, 2: 1.0, 3: 1.0}
     assert found.recall_at == {1: 0.5, 2: 0.75, 3: 1.0}
+    recall, rank = found.recall_interval(2), found.median_rank_interval
+    assert recall.value == 0.75 and 0 <= recall.low <= 0.75 <= recall.high <= 1
+    assert rank.value == 1.5 and 1 <= rank.low <= 1.5 <= rank.high <= 2
 
 
 def test_retrieval_among_equals_finds_the_right_one_last() -> None:

@@ -5,13 +5,14 @@ An image may have several captions and a caption several images. Two figures tha
 the right ones is.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipcli.answers.metrics.intervals import Interval, wilson
+from clipcli.answers.metrics.intervals import Interval, bootstrap, wilson
 from clipcli.scoring import Floats
 
 DEFAULT_KS = (1, 5, 10)
@@ -28,6 +29,7 @@ class Retrieval:
         recall_at: Mean share of a query's right answers that are among the k best, by k.
         median_rank: Of the first right answer; 1 is the best.
         ranks: Rank of the first right answer of each query, (queries,).
+        recalls: For each k, the share of each query's right answers that are among the k best, (queries,).
     """
 
     queries: int
@@ -35,10 +37,25 @@ class Retrieval:
     recall_at: dict[int, float]
     median_rank: float
     ranks: NDArray[np.intp]
+    recalls: dict[int, NDArray[np.float64]]
 
     def hit_interval(self, k: int) -> Interval:
         """`hit_at` with its interval, as of any share."""
         return wilson(round(self.hit_at[k] * self.queries) if self.queries else 0, self.queries)
+
+    def recall_interval(self, k: int) -> Interval:
+        """`recall_at` with its interval, that of means over samples of the queries."""
+        shares = self.recalls[k]
+        return bootstrap(lambda which: float(shares[which].mean()) if len(which) else math.nan, len(shares), most=1.0)
+
+    @property
+    def median_rank_interval(self) -> Interval:
+        """`median_rank` with its interval, that of medians over samples of the queries."""
+        ranks, last = self.ranks, float(self.ranks.max(initial=1))
+        found = bootstrap(
+            lambda which: float(np.median(ranks[which])) if len(which) else math.nan, len(ranks), most=last
+        )
+        return Interval(found.value, max(found.low, 1.0), found.high)
 
 
 def retrieval(
@@ -57,7 +74,7 @@ def retrieval(
     Source: hit@k as Recall@K of Karpathy and Fei-Fei, arXiv:1412.2306, section 4.1; recall@k of information retrieval.
     """
     first: list[NDArray[np.intp]] = []
-    recalled = {k: 0.0 for k in ks}
+    recalled: dict[int, list[float]] = {k: [] for k in ks}
     kept = [i for i, found in enumerate(right) if len(found)]
     for begin in range(0, len(kept), _ROWS_AT_ONCE):
         block = kept[begin : begin + _ROWS_AT_ONCE]
@@ -66,15 +83,16 @@ def retrieval(
             ranks = _ranks(scores[row], np.asarray(sorted(set(right[query])), dtype=np.intp))
             first.append(ranks[:1])
             for k in ks:
-                recalled[k] += float(np.mean(ranks <= k))
+                recalled[k].append(float(np.mean(ranks <= k)))
     ranks = np.concatenate(first) if first else np.empty(0, dtype=np.intp)
     count = len(kept)
     return Retrieval(
         count,
         {k: float(np.mean(ranks <= k)) if count else float("nan") for k in ks},
-        {k: recalled[k] / count if count else float("nan") for k in ks},
+        {k: float(np.mean(recalled[k])) if count else float("nan") for k in ks},
         float(np.median(ranks)) if count else float("nan"),
         ranks,
+        {k: np.array(recalled[k]) for k in ks},
     )
 
 

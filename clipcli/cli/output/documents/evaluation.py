@@ -1,7 +1,7 @@
 """An evaluation as JSON, as rows, and as a table for people."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clipcli.answers.metrics import Interval, f1_per_label
@@ -45,7 +45,7 @@ def figures(evaluation: "Evaluation") -> dict[str, Any]:
         else {
             "images": none.images,
             "auroc": _interval(none.auroc),
-            "false_positives_at_95_recall": none.false_positives,
+            "false_positives_at_95_recall": _interval(none.false_positives),
         },
     }
 
@@ -136,7 +136,7 @@ def write_table(destination: Destination, document: dict[str, Any]) -> None:
     if none is not None:
         destination.write(
             f"\nnone of the labels: AUROC {_spread(none['auroc'], 1)}\n"
-            f"  {none['false_positives_at_95_recall']:.1%} of {counted(none['images'], 'such image')} pass "
+            f"  {none['false_positives_at_95_recall']['value']:.1%} of {counted(none['images'], 'such image')} pass "
             "where 95% of the others do\n"
         )
     if other is not None:
@@ -211,9 +211,9 @@ def retrieval_rows(result: "RetrievalResult") -> list[Row]:
             "direction": direction,
             "queries": found.queries,
             "candidates": candidates,
-            **{name: value for k in found.hit_at for name, value in _hits(k, found.hit_interval(k)).items()},
-            **{f"recall_at_{k}": share for k, share in found.recall_at.items()},
-            "median_rank": found.median_rank,
+            **_all(_ends(f"hit_at_{k}", found.hit_interval(k)) for k in found.hit_at),
+            **_all(_ends(f"recall_at_{k}", found.recall_interval(k)) for k in found.recall_at),
+            **_ends("median_rank", found.median_rank_interval),
         }
         for direction, found, candidates in (
             ("image to caption", result.image_to_text, result.captions),
@@ -224,8 +224,8 @@ def retrieval_rows(result: "RetrievalResult") -> list[Row]:
 
 def retrieval_columns(rows: Sequence[Row]) -> list[Column]:
     """The same for people."""
-    hits = [name for name in rows[0] if f"{name}_low" in rows[0]]
-    recalls = [name for name in rows[0] if name.startswith("recall")]
+    hits = [name for name in rows[0] if name.startswith("hit") and f"{name}_low" in rows[0]]
+    recalls = [name for name in rows[0] if name.startswith("recall") and f"{name}_low" in rows[0]]
     return [
         Column("", [row["direction"] for row in rows]),
         Column("queries", [f"{row['queries']:,}" for row in rows], right=True),
@@ -235,8 +235,12 @@ def retrieval_columns(rows: Sequence[Row]) -> list[Column]:
     ]
 
 
-def _hits(k: int, share: Interval) -> Row:
-    return {f"hit_at_{k}": share.value, f"hit_at_{k}_low": share.low, f"hit_at_{k}_high": share.high}
+def _all(parts: Iterable[Row]) -> Row:
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def _ends(name: str, figure: Interval) -> Row:
+    return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
 
 
 def _hit(row: Row, name: str) -> str:
