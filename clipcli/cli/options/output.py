@@ -221,7 +221,7 @@ class HitFormat(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class HitOutputOptions(FormatOptions):
+class HitOutputOptions(TalkOptions):
     """What `clip search` prints where, and what else it does with its hits."""
 
     format: Annotated[
@@ -249,12 +249,6 @@ class HitOutputOptions(FormatOptions):
     link: Annotated[
         str | None, typer.Option(metavar="DIR", help="Link the images into a folder.", rich_help_panel=OUTPUT)
     ] = None
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
-        False
-    )
-    no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
-    ] = False
 
     def __post_init__(self) -> None:
         """Check what goes together, and where things shall go, before anything slow begins.
@@ -265,7 +259,7 @@ class HitOutputOptions(FormatOptions):
         """
         from clipcli.cli.output.destination import check_destination, check_folder
 
-        FormatOptions.__post_init__(self)
+        TalkOptions.__post_init__(self)
         check_destination(self.contact_sheet, "--contact-sheet")
         check_folder(self.copy, "--copy")
         check_folder(self.link, "--link")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli.options.output import FormatOptions
+from clipcli.cli.options.output import TalkOptions
 from clipcli.cli.options.panels import OUTPUT, SCORING
 
 
@@ -40,7 +40,7 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationOutputOptions(FormatOptions):
+class EvaluationOutputOptions(TalkOptions):
     """What `clip eval` writes where."""
 
     predictions: Annotated[
@@ -52,29 +52,23 @@ class EvaluationOutputOptions(FormatOptions):
     report: Annotated[
         str | None, typer.Option(metavar="FILE.html", help="Write a page to look at.", rich_help_panel=OUTPUT)
     ] = None
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
-        False
-    )
-    no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
-    ] = False
 
     def __post_init__(self) -> None:
         """Check where results shall go, before anything slow begins.
 
         Raises:
-            UsageError: See `FormatOptions`.
+            UsageError: See `TalkOptions`.
             ClipError: A file cannot be written.
         """
         from clipcli.cli.output.destination import check_destination
 
-        FormatOptions.__post_init__(self)
+        TalkOptions.__post_init__(self)
         check_destination(self.predictions, "--predictions")
         check_destination(self.report, "--report")
 
 
 @dataclass(frozen=True, slots=True)
-class CalibrateOutputOptions(FormatOptions):
+class CalibrateOutputOptions(TalkOptions):
     """What `clip calibrate` writes where."""
 
     into: Annotated[
@@ -83,21 +77,15 @@ class CalibrateOutputOptions(FormatOptions):
             metavar="FILE.yaml", help="Write the label set with what was learned. Needed.", rich_help_panel=OUTPUT
         ),
     ] = None
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
-        False
-    )
-    no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
-    ] = False
 
     def __post_init__(self) -> None:
         """Check where results shall go, before anything slow begins.
 
         Raises:
-            UsageError: See `FormatOptions`.
+            UsageError: See `TalkOptions`.
             ClipError: A file cannot be written.
         """
         from clipcli.cli.output.destination import check_destination
 
-        FormatOptions.__post_init__(self)
+        TalkOptions.__post_init__(self)
         check_destination(self.into, "--into")
