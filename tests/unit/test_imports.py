@@ -85,3 +85,19 @@ def test_a_mistake_is_found_before_torch_is_imported() -> None:
     _, status, modules = run(RUN, "classify", "a.jpg", "-l", "cat,cat")
     assert status == 2
     assert "torch" not in modules
+
+
+def test_a_command_imports_neither_pydantic_nor_other_commands() -> None:
+    code = RUN.replace(
+        "for name in sys.modules}", 'for name in sys.modules} | {name for name in sys.modules if "commands" in name}'
+    )
+    _, status, modules = run(code, "models", "list")
+    assert status == 0
+    assert "pydantic" not in modules  # Typer reads values with it, where there is something to read
+    assert {name for name in modules if name.startswith("clipcli.cli.commands.")} == {"clipcli.cli.commands.models"}
+
+
+def test_a_number_is_read_by_typer() -> None:
+    _, status, modules = run(RUN, "classify", "a.jpg", "-l", "cat,dog", "--top", "x")
+    assert status == 2
+    assert "pydantic" in modules

@@ -10,7 +10,10 @@ import typer
 from typer.testing import CliRunner
 
 from clipcli.cli.app import app
-from clipcli.cli.options import Format, InputOptions, LabelOptions, OutputOptions, expand_options
+from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.labels import LabelOptions
+from clipcli.cli.options.output import Format, OutputOptions
+from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.help import GroupedCommand
 from clipcli.errors import UsageError
 

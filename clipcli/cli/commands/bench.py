@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcli.cli.options import InputOptions, ModelOptions, expand_options
+from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.model import ModelOptions
 from clipcli.cli.output.destination import print_text
+from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.terminal import printable
 from clipcli.files import dump
 

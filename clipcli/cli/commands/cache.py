@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli.options import FormatOptions, expand_options
+from clipcli.cli.options.output import FormatOptions
 from clipcli.cli.output.destination import print_path
 from clipcli.cli.output.rows import Column, print_rows
 from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.help import CommandGroup, GroupedCommand
 from clipcli.cli.shell.wording import counted, size_text
 

@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from clipcli.cli.options import (
-    CalibrateOutputOptions,
-    LabelledOptions,
-    LabelOptions,
-    ModelOptions,
-    OutputOptions,
-    expand_options,
-)
+from clipcli.cli.options.labels import LabelOptions
+from clipcli.cli.options.measuring.evaluation import CalibrateOutputOptions
+from clipcli.cli.options.measuring.labelled import LabelledOptions
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import OutputOptions
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus, UsageError
 

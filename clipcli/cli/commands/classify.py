@@ -6,23 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcli.cli.options import (
-    LABELS,
-    SCORING,
-    InputOptions,
-    LabelOptions,
-    ModelOptions,
-    RunOutputOptions,
-    Scoring,
-    ScoringName,
-    ShardOptions,
-    SortOptions,
-    Temperature,
-    expand_options,
-)
-from clipcli.cli.options.labels import examples_of
+from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.labels import LabelOptions, examples_of
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import RunOutputOptions
+from clipcli.cli.options.panels import LABELS, SCORING
+from clipcli.cli.options.scoring import Scoring, ScoringName, Temperature
+from clipcli.cli.options.shards import ShardOptions
+from clipcli.cli.options.sorting import SortOptions
 from clipcli.cli.output.shapes import CLASSIFIED
 from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.expand import expand_options
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,10 +4,12 @@ from dataclasses import asdict
 
 import typer
 
-from clipcli.cli.options import FormatOptions, Profile, expand_options
+from clipcli.cli.options.model import Profile
+from clipcli.cli.options.output import FormatOptions
 from clipcli.cli.output.rows import Column, print_rows
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.defaults import all_defaults
+from clipcli.cli.shell.expand import expand_options
 from clipcli.settings import config_file
 
 

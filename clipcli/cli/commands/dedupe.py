@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcli.cli.options import (
-    ACTIONS,
-    LIBRARY,
-    FormatOptions,
-    LabelOptions,
-    LibraryName,
-    ModelOptions,
-    NoUpdate,
-    OutputOptions,
-    expand_options,
-)
+from clipcli.cli.options.labels import LabelOptions
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import FormatOptions, OutputOptions
+from clipcli.cli.options.panels import ACTIONS, LIBRARY
+from clipcli.cli.options.query import LibraryName, NoUpdate
 from clipcli.cli.output.rows import Column, print_rows
 from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.wording import counted, size_text
 from clipcli.errors import ExitStatus, UsageError
 

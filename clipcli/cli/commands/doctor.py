@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcli.cli.options import DeviceName, DtypeName, ModelName, Profile, Revision
+from clipcli.cli.options.model import DeviceName, DtypeName, ModelName, Profile, Revision
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.output.documents.doctor import doctor_text, error_text
 from clipcli.cli.shell.boundary import worded

@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcli.cli.options import (
-    LABELS,
-    OUTPUT,
-    InputOptions,
-    ModelOptions,
-    ShardOptions,
-    TextColumn,
-    expand_options,
-    names_folder,
-)
+from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import names_folder
+from clipcli.cli.options.panels import LABELS, OUTPUT
+from clipcli.cli.options.shards import ShardOptions, TextColumn
 from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus, UsageError
 

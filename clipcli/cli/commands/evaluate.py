@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from clipcli.cli.options import (
-    EvaluationOptions,
-    EvaluationOutputOptions,
-    Format,
-    LabelledOptions,
-    LabelOptions,
-    ModelOptions,
-    expand_options,
-)
+from clipcli.cli.options.labels import LabelOptions
 from clipcli.cli.options.measuring.alternative import Setting
+from clipcli.cli.options.measuring.evaluation import EvaluationOptions, EvaluationOutputOptions
+from clipcli.cli.options.measuring.labelled import LabelledOptions
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import Format
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.output.rows import print_rows
 from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus, UsageError
 from clipcli.files import dump

@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from clipcli.cli.options import (
-    Format,
-    InputOptions,
-    LabelOptions,
-    MapOptions,
-    MapOutputOptions,
-    ModelOptions,
-    expand_options,
-)
+from clipcli.cli.options.explanation import MapOptions, MapOutputOptions
+from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.labels import LabelOptions
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import Format
 from clipcli.cli.output.shapes import EXPLAINED
 from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.wording import counted
 
 if TYPE_CHECKING:

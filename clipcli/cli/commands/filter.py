@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcli.cli.options import INPUTS, OUTPUT, SCORING
+from clipcli.cli.options.panels import INPUTS, OUTPUT, SCORING
 from clipcli.cli.shell.boundary import say
 from clipcli.errors import UsageError
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from clipcli.cli.commands.teach import teach
-from clipcli.cli.options import Format, FormatOptions, expand_options
+from clipcli.cli.options.output import Format, FormatOptions
 from clipcli.cli.output.destination import open_destination, print_path, print_text
 from clipcli.cli.output.rows import Column, Row, print_rows
 from clipcli.cli.shell import completion
 from clipcli.cli.shell.boundary import say, tell
+from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.help import CommandGroup, GroupedCommand
 from clipcli.cli.shell.terminal import printable
 from clipcli.cli.shell.wording import counted, listed

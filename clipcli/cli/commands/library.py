@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcli.cli.options import LIBRARY, FormatOptions, LibraryName, ModelOptions, OutputOptions, expand_options
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import FormatOptions, OutputOptions
+from clipcli.cli.options.panels import LIBRARY
+from clipcli.cli.options.query import LibraryName
 from clipcli.cli.output.rows import Column, print_rows
 from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.help import CommandGroup, GroupedCommand
 from clipcli.cli.shell.wording import counted, size_text
 from clipcli.errors import ClipError, ExitStatus, UsageError

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipcli.cli.commands.convert import convert
-from clipcli.cli.options import FormatOptions, Revision, expand_options
+from clipcli.cli.options.model import Revision
+from clipcli.cli.options.output import FormatOptions
 from clipcli.cli.output.destination import print_path
 from clipcli.cli.output.documents.model_rows import describe_model, info_table, list_table, model_rows
 from clipcli.cli.output.rows import Column, print_rows
 from clipcli.cli.shell import completion
 from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.help import CommandGroup, GroupedCommand
 from clipcli.cli.shell.terminal import printable
 from clipcli.cli.shell.wording import size_text

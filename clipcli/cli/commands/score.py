@@ -7,21 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcli.cli.options import (
-    LABELS,
-    SHARDS,
-    InputOptions,
-    ModelOptions,
-    RunOutputOptions,
-    Scoring,
-    ScoringName,
-    ShardOptions,
-    SortOptions,
-    Temperature,
-    TextColumn,
-    expand_options,
-)
+from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import RunOutputOptions
+from clipcli.cli.options.panels import LABELS, SHARDS
+from clipcli.cli.options.scoring import Scoring, ScoringName, Temperature
+from clipcli.cli.options.shards import ShardOptions, TextColumn
+from clipcli.cli.options.sorting import SortOptions
 from clipcli.cli.output.shapes import SCORED
+from clipcli.cli.shell.expand import expand_options
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,16 +6,11 @@ from typing import Annotated
 
 import typer
 
-from clipcli.cli.options import (
-    FilterOptions,
-    HitOutputOptions,
-    LibraryName,
-    ModelOptions,
-    NoUpdate,
-    QueryOptions,
-    expand_options,
-)
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import HitOutputOptions
+from clipcli.cli.options.query import FilterOptions, LibraryName, NoUpdate, QueryOptions
 from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.expand import expand_options
 from clipcli.errors import ExitStatus, UsageError
 
 

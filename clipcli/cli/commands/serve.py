@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipcli.cli.options import (
-    LABELS,
-    LIBRARY,
-    OUTPUT,
-    ModelOptions,
-    NoUpdate,
-    ReadingOptions,
-    ServeOptions,
-    expand_options,
-)
+from clipcli.cli.options.inputs import ReadingOptions
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.panels import LABELS, LIBRARY, OUTPUT
+from clipcli.cli.options.query import NoUpdate
+from clipcli.cli.options.serving import ServeOptions
 from clipcli.cli.shell import completion
 from clipcli.cli.shell.boundary import say, tell
+from clipcli.cli.shell.expand import expand_options
 from clipcli.errors import UsageError
 from clipcli.files import dump
 

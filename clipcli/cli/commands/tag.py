@@ -5,22 +5,18 @@ from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cli.options import (
-    CalibrationOptions,
-    InputOptions,
-    LabelOptions,
-    ModelOptions,
-    ShardOptions,
-    SidecarOptions,
-    SortOptions,
-    TagOutputOptions,
-    ThresholdOptions,
-    Undo,
-    expand_options,
-)
-from clipcli.cli.options.labels import examples_of
+from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.labels import LabelOptions, examples_of
+from clipcli.cli.options.measuring.calibration import CalibrationOptions
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import TagOutputOptions
+from clipcli.cli.options.scoring import ThresholdOptions
+from clipcli.cli.options.shards import ShardOptions
+from clipcli.cli.options.sidecars import SidecarOptions
+from clipcli.cli.options.sorting import SortOptions, Undo
 from clipcli.cli.output.shapes import TAGGED
 from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.expand import expand_options
 
 if TYPE_CHECKING:
     from clipcli.answers.tag import Tagger
@@ -208,7 +204,8 @@ def _calibrate(
 ) -> None:
     """Do what `clip calibrate` does: this is how it was spelled before it had a command of its own."""
     from clipcli.cli.commands.calibrate import run_calibration
-    from clipcli.cli.options import LabelledOptions, ReadingOptions
+    from clipcli.cli.options.inputs import ReadingOptions
+    from clipcli.cli.options.measuring.labelled import LabelledOptions
 
     if not output.quiet:
         say("warning: --calibrate is deprecated", hint="use `clip calibrate IMAGES --label-set NAME --into FILE`")

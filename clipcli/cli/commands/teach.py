@@ -4,16 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipcli.cli.options import (
-    LABELS,
-    LabelOptions,
-    ModelOptions,
-    ReadingOptions,
-    TalkOptions,
-    expand_options,
-)
+from clipcli.cli.options.inputs import ReadingOptions
+from clipcli.cli.options.labels import LabelOptions
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import TalkOptions
+from clipcli.cli.options.panels import LABELS
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.shell.boundary import say
+from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus, LabelSetError
 

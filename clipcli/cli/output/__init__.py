@@ -7,7 +7,7 @@ record is shown is said by its `Shape`.
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from clipcli.cli.options import Format
+from clipcli.cli.options.output import Format
 from clipcli.cli.output.destination import Destination
 from clipcli.cli.output.shapes import Shape
 from clipcli.results import Record

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from clipcli.cli.options import InputOptions
+from clipcli.cli.options.inputs import InputOptions
 from clipcli.cli.output.summary import skipped_text
 from clipcli.cli.shell.wording import counted
 

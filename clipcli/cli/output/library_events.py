@@ -8,7 +8,9 @@ from typing import Any
 
 import typer
 
-from clipcli.cli.options import InputOptions, LabelOptions, SidecarOptions
+from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.labels import LabelOptions
+from clipcli.cli.options.sidecars import SidecarOptions
 from clipcli.cli.output.summary import counts_text
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.wording import counted

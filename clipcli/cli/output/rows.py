@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cli.options import Format, FormatOptions
+from clipcli.cli.options.output import Format, FormatOptions
 from clipcli.cli.output.csv import separated
 from clipcli.cli.output.destination import Destination, open_destination
 from clipcli.cli.shell.terminal import held_in_place, printable

@@ -10,7 +10,7 @@ from typing import IO, Any, Generic, TypeVar
 
 import typer
 
-from clipcli.cli.options import RunOutputOptions
+from clipcli.cli.options.output import RunOutputOptions
 from clipcli.cli.output import Renderer
 from clipcli.cli.output.destination import Destination
 from clipcli.cli.output.shapes import Row

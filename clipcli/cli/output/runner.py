@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import typer
 
-from clipcli.cli.options import InputOptions, ModelOptions, RunOutputOptions, SortOptions
+from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import RunOutputOptions
+from clipcli.cli.options.sorting import SortOptions
 from clipcli.cli.output import Renderer, make_renderer
 from clipcli.cli.output.destination import Destination, open_destination
 from clipcli.cli.output.inputs import WatchedInputs

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from clipcli.cli.options import InputOptions, ModelOptions, RunOutputOptions, ShardOptions, SortOptions, names_folder
+from clipcli.cli.options.inputs import InputOptions
+from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import RunOutputOptions, names_folder
+from clipcli.cli.options.shards import ShardOptions
+from clipcli.cli.options.sorting import SortOptions
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.run_progress import RunProgress, duration, run_progress
 from clipcli.cli.shell.wording import counted

@@ -42,16 +42,15 @@ def reported(ctx: typer.Context | None = None) -> Iterator[None]:
     Raises:
         typer.Exit: With the documented status, where the block raised what is not a bug.
     """
-    options = {} if ctx is None else _options(ctx.find_root().command)
     with warnings.catch_warnings():
         quiet = ctx is not None and ctx.params.get("quiet")
         warnings.simplefilter("ignore" if quiet else "always", ClipWarning)
-        warnings.showwarning = lambda message, category, *_, **__: _show_warning(message, category, options)
+        warnings.showwarning = lambda message, category, *_, **__: _show_warning(message, category, ctx)
         try:
             yield
         except ClipError as error:
             message, hint = worded(error, ctx)
-            say(f"error: {message}", hint, _variables_behind(error, options, ctx))
+            say(f"error: {message}", hint, _variables_behind(error, ctx))
             if os.environ.get(_DEBUG):
                 tell(traceback.format_exc().splitlines())
             raise typer.Exit(error.exit_status) from error
@@ -130,8 +129,7 @@ def _has_working_folder() -> bool:
 
 def worded(error: ClipError, ctx: typer.Context | None) -> tuple[str, str | None]:
     """The message and the hint of an error, with the program's options in place of parameters."""
-    options = {} if ctx is None else _options(ctx.find_root().command)
-    return _in_options(_marked(error), options), error.hint and _in_options(error.hint, options)
+    return _in_options(_marked(error), ctx), error.hint and _in_options(error.hint, ctx)
 
 
 def _marked(error: ClipError) -> str:
@@ -149,13 +147,19 @@ def options_of(command: Any, path: str = "clip") -> Iterator[tuple[str, Any]]:
         yield from options_of(child, f"{path} {name}")
 
 
-def _options(root: Any) -> dict[str, str]:
-    """Every option of the program by the name of its parameter; an option is spelled the same in every command."""
-    return {option.name: max(option.opts, key=len) for _, option in options_of(root)}
+def _options(ctx: typer.Context | None) -> dict[str, str]:
+    """Every option of the program by the name of its parameter; an option is spelled the same in every command.
+
+    This imports every command, so ask only where something is said.
+    """
+    if ctx is None:
+        return {}
+    return {option.name: max(option.opts, key=len) for _, option in options_of(ctx.find_root().command)}
 
 
-def _in_options(text: str, options: Mapping[str, str]) -> str:
+def _in_options(text: str, ctx: typer.Context | None) -> str:
     """Turn the parameters that stand in backticks into options, as one would type them."""
+    options = _options(ctx) if _PARAMETER.search(text) else {}
     return _PARAMETER.sub(lambda match: _typed(match[1], match[2], options) or match[0], text)
 
 
@@ -175,8 +179,9 @@ def _typed(name: str, value: str | None, options: Mapping[str, str]) -> str | No
     return f"{options[name]} {shlex.quote(','.join(given) if isinstance(given, list) else str(given))}"
 
 
-def _variables_behind(error: ClipError, options: Mapping[str, str], ctx: typer.Context | None) -> Iterator[str]:
+def _variables_behind(error: ClipError, ctx: typer.Context | None) -> Iterator[str]:
     """Name the variables and settings that gave an error's parameters their values: nobody need have typed those."""
+    options = _options(ctx)
     names = {error.parameter, *(match[1] for match in _PARAMETER.finditer(_marked(error)))}
     for parameter in () if ctx is None else ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "") if ctx and parameter.name in names else None
@@ -187,6 +192,6 @@ def _variables_behind(error: ClipError, options: Mapping[str, str], ctx: typer.C
             yield f"{options[str(parameter.name)]} is set in {config_file()}; `clip config` shows all of it"
 
 
-def _show_warning(message: Warning | str, category: type[Warning], options: Mapping[str, str]) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], ctx: typer.Context | None) -> None:
     if issubclass(category, ClipWarning):
-        say(f"warning: {_in_options(str(message), options)}")
+        say(f"warning: {_in_options(str(message), ctx)}")

@@ -21,6 +21,7 @@ from clipcli.cli.options.panels import EXPERT, LABELS
 from clipcli.cli.output.destination import print_text
 from clipcli.cli.shell.boundary import options_of, reported, say, tell
 from clipcli.cli.shell.defaults import heed_what_is_typed, use_defaults
+from clipcli.cli.shell.reading import read_quickly
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ClipError, ExitStatus
 
@@ -77,6 +78,10 @@ def _is_option(parameter: Any) -> bool:
 
 class _Readable:
     """How help is laid out and mistakes are said, for commands and groups of commands alike."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All parameters, `--help` among them."""
+        return read_quickly(super().get_params(ctx))  # type: ignore[misc]
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Read the arguments. What is printed meanwhile is a page: help, the version, completion's script."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cli.options import Format
+from clipcli.cli.options.output import Format
 from clipcli.cli.output.destination import Destination, open_destination
 from clipcli.cli.output.documents.libraries import shown_as
 from clipcli.cli.output.rows import Column, print_rows
@@ -15,7 +15,7 @@ from clipcli.cli.shell.wording import counted
 if TYPE_CHECKING:
     from clipcli.api.libraries.library import Library
     from clipcli.api.libraries.query import Query
-    from clipcli.cli.options import HitOutputOptions
+    from clipcli.cli.options.output import HitOutputOptions
     from clipcli.results import Hit
 
 _SHOWN_ROWS = 10

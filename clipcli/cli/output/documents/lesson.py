@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cli.options import Format, FormatOptions
+from clipcli.cli.options.output import Format, FormatOptions
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.output.rows import Column, Row, print_rows, print_table
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipcli.cli.options import ModelOptions, ReadingOptions
+from clipcli.cli.options.inputs import ReadingOptions
+from clipcli.cli.options.model import ModelOptions
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.progress import can_show_bars, make_progress
 from clipcli.cli.shell.wording import counted
