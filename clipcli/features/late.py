@@ -6,6 +6,7 @@ are held in memory; a process that is killed before loses only these.
 """
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -24,6 +25,26 @@ _SMALL_BYTES = 64 * 2**20
 
 # Of more features than these the weights are hashed in the midst of a run, so that memory stays that of a few batches.
 _MOST_HELD = 1024
+
+_GLANCE_S = 0.05
+
+
+def hash_new_weights(
+    cache: FeatureCache, folder: Path, weights: Sequence[Path], *, small_bytes: int = _SMALL_BYTES
+) -> None:
+    """Hash weights that have just been fetched, so that no later run need do it; small ones never keep anybody waiting.
+
+    Their digests are kept only once a later change to the files is sure to show, which is two seconds after the last.
+
+    Raises:
+        DamagedModelError: A file cannot be read.
+    """
+    stamps = [FileStamp.of(path) for path in weights]
+    if sum(stamp.size for stamp in stamps) <= small_bytes:
+        return
+    while not all(stamp.settled for stamp in stamps):
+        time.sleep(_GLANCE_S)
+    checkpoint_digest(folder, weights, cache)
 
 
 class LateCache(FeatureCache):

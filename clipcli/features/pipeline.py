@@ -3,12 +3,14 @@
 Threads find out what is cached, decode and scale; once a batch of pixels is complete, it is encoded by a thread of the
 same pool, on one core, while the others continue to decode or encode batches of their own. So cores never wait for each
 other: measured on two cores, a batch on each is as fast as the two together on one, and decoding fits in between
-without a core idling at a barrier. Only the last batch, when nothing else is left to do, takes all cores at once.
+without a core idling at a barrier. Where the number of images is known, each core gets as many batches as the others;
+what is left at the end is shared out, and images fewer than cores take all cores at once.
 
 Reading begins at once, before anybody asks for the first result: torch is imported and labels are encoded while the
 first images are decoded. Results come in input order. Closing the generator early drops what was not begun.
 """
 
+import math
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -84,10 +86,20 @@ class _Batch:
         self.items.append(item)
         self.pixels += isinstance(item, Decoded)
 
-    def is_full(self, encoder: Encoder | None) -> bool:
-        if encoder is not None and self.pixels >= encoder.batch_size:
+    def is_full(self, sizes: "_Sizes | None") -> bool:
+        if sizes is not None and sizes.is_full(self.pixels):
             return True
         return len(self.items) - self.pixels >= _CACHED_AT_ONCE
+
+    def split(self, parts: int) -> "list[_Batch]":
+        """Batches of as many pixels each, at most so many."""
+        size = max(1, math.ceil(self.pixels / parts))
+        batches = [_Batch()]
+        for item in self.items:
+            if batches[-1].pixels >= size:
+                batches.append(_Batch())
+            batches[-1].add(item)
+        return batches
 
 
 class ImagePipeline:
@@ -113,38 +125,47 @@ class ImagePipeline:
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="image")
         try:
             reading = _Reading(self._reader, sources, pool, ahead=2 * self._workers)
-            self._encoders.expect_images(reading.count_new() if at_hand else None)
+            new = reading.count_new() if at_hand else None
+            self._encoders.expect_images(new)
             reading.fill()
             yield []  # reading has begun; `batches` takes this one
-            yield from self._encode(reading, pool)
+            yield from self._encode(reading, pool, new)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _encode(self, reading: "_Reading", pool: ThreadPoolExecutor) -> Iterator[list[Result]]:
+    def _encode(self, reading: "_Reading", pool: ThreadPoolExecutor, new: int | None) -> Iterator[list[Result]]:
         encoder: Encoder | None = None
+        sizes: _Sizes | None = None
         encoding: deque[Future[list[Result]]] = deque()
         batch = _Batch()
         for item in reading:
             if isinstance(item, Pause):
-                if batch.items:
-                    encoding.append(pool.submit(self._finish, batch, encoder))
-                    batch = _Batch()
-                while encoding:
-                    yield encoding.popleft().result()
+                yield from self._finish_all(batch, encoder, encoding, pool)
+                batch = _Batch()
                 continue
             batch.add(item)
             if batch.pixels and encoder is None:
                 encoder = self._encoders.image
+                sizes = _Sizes(encoder, new)
                 reading.ahead = 2 * self._workers + encoder.batch_size * (encoder.concurrency + 1)
-            if batch.is_full(encoder):
+            if batch.is_full(sizes):
                 encoding.append(pool.submit(self._finish, batch, encoder))
                 batch = _Batch()
             while encoding and (encoding[0].done() or len(encoding) > 2 * (encoder.concurrency if encoder else 1)):
                 yield encoding.popleft().result()
+        yield from self._finish_all(batch, encoder, encoding, pool)
+
+    def _finish_all(
+        self, left: _Batch, encoder: Encoder | None, encoding: deque[Future[list[Result]]], pool: ThreadPoolExecutor
+    ) -> Iterator[list[Result]]:
+        """Share out what is left, and wait for all; fewer images than cores then have all of them."""
+        if encoder is not None and left.pixels >= encoder.concurrency:
+            encoding.extend(pool.submit(self._finish, part, encoder) for part in left.split(encoder.concurrency))
+            left = _Batch()
         while encoding:
             yield encoding.popleft().result()
-        if batch.items:
-            yield self._finish(batch, encoder, alone=True)
+        if left.items:
+            yield self._finish(left, encoder, alone=True)
 
     def _finish(self, batch: _Batch, encoder: Encoder | None, *, alone: bool = False) -> list[Result]:
         """Encode what has pixels, and put everything in its place."""
@@ -157,6 +178,27 @@ class ImagePipeline:
         return [
             Encoded(item.source, next(rows), item.mark) if isinstance(item, Decoded) else item for item in batch.items
         ]
+
+
+class _Sizes:
+    """How many images make the next batch: as many as the encoder takes, or an even share of so many new ones."""
+
+    def __init__(self, encoder: Encoder, new: int | None) -> None:
+        self._encoder = encoder
+        self._shares: deque[int] = deque()
+        if new is not None and new >= encoder.concurrency:
+            rounds = math.ceil(new / (encoder.batch_size * encoder.concurrency))
+            share, more = divmod(new, rounds * encoder.concurrency)
+            self._shares.extend(share + (i < more) for i in range(rounds * encoder.concurrency))
+
+    def is_full(self, pixels: int) -> bool:
+        """Whether so many images are enough; if they are, the next batch begins."""
+        most = self._encoder.batch_size
+        if pixels < (min(most, self._shares[0]) if self._shares else most):
+            return False
+        if self._shares:
+            self._shares.popleft()
+        return True
 
 
 def encode_by_shape(encoder: Encoder, pixels: Sequence[Pixels], alone: bool) -> Floats:

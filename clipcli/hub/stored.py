@@ -2,7 +2,6 @@
 
 import os
 import re
-import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -160,6 +159,8 @@ def _family(hub_id: str, snapshot: Path) -> str | None:
 
 def _is_readable(path: Path) -> bool:
     """Whether a file without a known hash holds what its name says, as far as its structure tells."""
+    import zipfile  # every run imports this module, and hardly one comes here
+
     from safetensors import SafetensorError, safe_open
 
     try:

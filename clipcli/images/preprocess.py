@@ -47,6 +47,8 @@ _PROCESSORS = {
 # Older files use the second key, the oldest neither, which are CLIP's.
 _PROCESSOR_KEYS = ("image_processor_type", "feature_extractor_type")
 _LARGEST_NUMBER = 1e6
+FILTERS = range(6)
+"""The filters that every PIL has, `PIL.Image.Resampling` by number; importing that would hold a cached answer up."""
 _STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
 
 
@@ -313,12 +315,9 @@ def _patches(settings: Mapping[str, int]) -> Patches:
 
 
 def _filter(value: Any) -> int:
-    from PIL.Image import Resampling
-
-    numbers = {filter_.value for filter_ in Resampling}
-    if isinstance(value, bool) or not isinstance(value, int) or value not in numbers:
-        raise ValueError(f"one of PIL's filter numbers ({min(numbers)} to {max(numbers)})")
-    return int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value not in FILTERS:
+        raise ValueError(f"one of PIL's filter numbers ({FILTERS[0]} to {FILTERS[-1]})")
+    return value
 
 
 def _height_width(value: Any) -> tuple[int, int]:

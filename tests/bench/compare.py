@@ -1,4 +1,4 @@
-"""This tool, `transformers` and ONNX Runtime on the same images and checkpoint: alternating, medians, ratios.
+"""This tool beside `transformers`, and open_clip and ONNX Runtime where installed: alternating, medians, ratios.
 
     python -m tests.bench.compare [--size b32] [--rounds 3] [--images 64] [--photos DIR] [--work DIR] [--cold]
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.bench.material import SIZES, write_checkpoint, write_images
@@ -23,6 +24,7 @@ CONTENDERS = (
     ("transformers", "float32"),
     ("clipcli", "float32"),
     ("clipcli", "int8"),
+    ("open_clip", "float32"),
     ("onnxruntime", "float32"),
     ("onnxruntime", "int8"),
 )
@@ -42,10 +44,10 @@ def measure(contender: str, dtype: str, checkpoint: Path, images: Path) -> dict[
     return result
 
 
-def compare_throughput(kind: str, checkpoint: Path, images: Path, rounds: int, peers: list[str]) -> None:
+def compare_throughput(kind: str, checkpoint: Path, images: Path, rounds: int) -> None:
     results: dict[tuple[str, str], list[dict[str, float]]] = {}
     for _ in range(rounds):
-        for contender in (c for c in CONTENDERS if c[0] in ("clipcli", "transformers", *peers)):
+        for contender in (each for each in CONTENDERS if find_spec(each[0])):
             results.setdefault(contender, []).append(measure(*contender, checkpoint, images))
     medians = {
         contender: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
@@ -88,13 +90,12 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", choices=[*SIZES], default=[*SIZES])
     parser.add_argument("--photos", type=Path, help="cut images from these instead of drawing them")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "clipcli-bench")
-    parser.add_argument("--no-onnx", action="store_true", help="leave ONNX Runtime out")
     parser.add_argument("--cold", action="store_true", help="time one image from the start of the process, too")
     args = parser.parse_args()
     checkpoint = write_checkpoint(args.work / f"clip-{args.size}", args.size)
     for kind in args.kinds:
         images = write_images(args.work / f"{kind}-{args.images}", kind, args.images, args.photos)
-        compare_throughput(kind, checkpoint, images, args.rounds, [] if args.no_onnx else ["onnxruntime"])
+        compare_throughput(kind, checkpoint, images, args.rounds)
     if args.cold:
         image = write_images(args.work / "web-1", "web", 1, args.photos) / "00000.jpg"
         compare_cold(checkpoint, image, args.rounds)

@@ -1,6 +1,6 @@
 """One contender, in a process of its own: prints how long it took to get ready and to run, as one JSON object.
 
-    python -m tests.bench.contenders clipcli|transformers|onnxruntime CHECKPOINT IMAGES [--dtype float32]
+    python -m tests.bench.contenders clipcli|transformers|open_clip|onnxruntime CHECKPOINT IMAGES [--dtype float32]
 
 All are warm when the clock starts: imported, weights loaded, one batch done.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 LABELS = ["cat", "dog", "bird", "car", "tree"]
 BATCH = 16
+OPEN_CLIP_NAMES = {"b32": "ViT-B-32-quickgelu", "b16": "ViT-B-16-quickgelu", "l14": "ViT-L-14-quickgelu"}
 Run = Callable[[list[str]], object]
 
 
@@ -54,6 +55,32 @@ def transformers(checkpoint: str, dtype: str) -> Run:
     return lambda paths: pipe(paths, candidate_labels=LABELS, hypothesis_template="a photo of a {}.", batch_size=BATCH)
 
 
+def open_clip(checkpoint: str, dtype: str) -> Run:
+    """The loop of its README over batches, with a network of the same sizes and random weights of its own."""
+    import open_clip
+    import torch
+    from PIL import Image
+
+    size = OPEN_CLIP_NAMES[Path(checkpoint).name.rpartition("-")[2]]
+    model, _, preprocess = open_clip.create_model_and_transforms(size, precision=dtype.replace("float", "fp"))
+    model.eval()
+    with torch.inference_mode():
+        texts = model.encode_text(open_clip.get_tokenizer(size)([f"a photo of a {label}." for label in LABELS]))
+        texts /= texts.norm(dim=-1, keepdim=True)
+
+    @torch.inference_mode()
+    def run(paths: list[str]) -> object:
+        scores = []
+        for start in range(0, len(paths), BATCH):
+            batch = torch.stack([preprocess(Image.open(path)) for path in paths[start : start + BATCH]])
+            images = model.encode_image(batch)
+            images /= images.norm(dim=-1, keepdim=True)
+            scores.append((100 * images @ texts.T).softmax(dim=-1))
+        return scores
+
+    return run
+
+
 def onnxruntime(checkpoint: str, dtype: str) -> Run:
     """The image tower in ONNX Runtime, images decoded and scaled one after the other as `transformers` does it."""
     import numpy as np
@@ -75,9 +102,12 @@ def onnxruntime(checkpoint: str, dtype: str) -> Run:
     return run
 
 
+CONTENDERS = {each.__name__: each for each in (clipcli, transformers, open_clip, onnxruntime)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("contender", choices=["clipcli", "transformers", "onnxruntime"])
+    parser.add_argument("contender", choices=[*CONTENDERS])
     parser.add_argument("checkpoint")
     parser.add_argument("images", type=Path)
     parser.add_argument("--dtype", default="float32")
@@ -85,9 +115,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     paths = sorted(str(path) for path in args.images.iterdir())
     begin = time.perf_counter()
-    run = {"clipcli": clipcli, "transformers": transformers, "onnxruntime": onnxruntime}[args.contender](
-        args.checkpoint, args.dtype
-    )
+    run = CONTENDERS[args.contender](args.checkpoint, args.dtype)
     run(paths[:BATCH])
     ready, ready_cpu = time.perf_counter(), time.process_time()
     run(paths)

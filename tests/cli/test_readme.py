@@ -64,7 +64,7 @@ def test_contributing_names_commands_and_options_that_exist() -> None:
 def test_options_in_sentences_exist() -> None:
     options = {option for command in generate.commands().values() for p in command.params for option in p.opts}
     outside = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", outside)) <= options | {"--help", "--no-onnx"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", outside)) <= options | {"--help"}
 
 
 def words(svg: str) -> list[list[str]]:

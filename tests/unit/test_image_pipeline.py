@@ -90,10 +90,36 @@ def test_bad_and_remembered_images_keep_their_place() -> None:
     ]
 
 
-def test_batches_are_full_and_only_the_last_one_has_all_cores() -> None:
+def test_batches_are_full_and_what_is_left_is_shared_out() -> None:
     encoder = FakeEncoder(batch_size=4)
-    run([str(i) for i in range(10)], encoder)
-    assert sorted(encoder.batches) == [(2, True), (4, False), (4, False)]
+    assert values(run([str(i) for i in range(11)], encoder)) == [*range(11)]
+    assert sorted(encoder.batches) == [(1, False), (2, False), (4, False), (4, False)]
+
+
+def test_fewer_images_than_cores_have_all_of_them() -> None:
+    encoder = FakeEncoder(batch_size=4)
+    run([str(i) for i in range(9)], encoder)
+    assert sorted(encoder.batches) == [(1, True), (4, False), (4, False)]
+
+
+@pytest.mark.parametrize(
+    ("images", "batches"),
+    [
+        (1, [(1, True)]),
+        (2, [(1, False)] * 2),
+        (7, [(3, False), (4, False)]),
+        (9, [(3, False), *[(2, False)] * 3]),
+        (10, [(3, False)] * 2 + [(2, False)] * 2),
+        (16, [(4, False)] * 4),
+    ],
+)
+def test_where_the_number_is_known_all_cores_have_as_much_to_do(images: int, batches: list[tuple[int, bool]]) -> None:
+    encoder = FakeEncoder(batch_size=4)
+    pipeline = ImagePipeline(FakeReader(), Encoders(encoder), workers=2)
+    sources = [ImageSource(str(i)) for i in range(images)]
+    results = [item for batch in pipeline.batches(sources, at_hand=True) for item in batch]
+    assert values(results) == [*range(images)]
+    assert sorted(encoder.batches) == sorted(batches)
 
 
 def test_batches_may_shrink_in_the_middle_of_a_run() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from clipcli.features.cache import CachedFeature, FeatureCache, FeatureSpace, open_cache
-from clipcli.features.digests import checkpoint_digest
-from clipcli.features.late import UNIDENTIFIED, LateCache
+from clipcli.features.digests import checkpoint_digest, known_checkpoint_digest
+from clipcli.features.late import UNIDENTIFIED, LateCache, hash_new_weights
 
 ENTRY = {b"key": CachedFeature(np.ones(4, dtype=np.float32), b"note")}
 
@@ -95,6 +95,14 @@ def test_young_or_small_weights_are_hashed_at_once(folder: Path) -> None:
     assert late(folder, open_cache(), small_bytes=10**6).identity == digest_of(folder)
     (folder / "model.safetensors").write_text("just now")
     assert late(folder, open_cache()).identity == digest_of(folder)
+
+
+def test_fetched_weights_are_known_before_they_are_used(folder: Path) -> None:
+    weights = [folder / "model.safetensors"]
+    hash_new_weights(open_cache(), folder, weights)  # few bytes: nobody waits for these
+    assert known_checkpoint_digest(folder, weights, open_cache()) is None
+    hash_new_weights(open_cache(), folder, weights, small_bytes=0)
+    assert known_checkpoint_digest(folder, weights, open_cache()) == digest_of(folder)
 
 
 def test_many_features_are_not_held(folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from clipcli.errors import DamagedModelError, UnsupportedModelError
-from clipcli.images.preprocess import Preprocessing
+from clipcli.images.preprocess import FILTERS, Preprocessing
 from tests.helpers.image_files import gradient
 
 SOURCE = "model/preprocessor_config.json"
@@ -25,6 +25,10 @@ def test_an_empty_config_has_the_defaults_of_clip() -> None:
     assert preprocessing.output_size == (224, 224)
     assert preprocessing.size == 224
     assert preprocessing.resample == Image.Resampling.BICUBIC
+
+
+def test_every_filter_is_one_of_pils() -> None:
+    assert {each.value for each in Image.Resampling}.issuperset(FILTERS)
 
 
 def test_null_means_the_default() -> None:

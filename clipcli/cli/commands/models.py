@@ -83,12 +83,16 @@ def pull(name: _HubName, revision: Revision = None, quiet: _Quiet = False) -> No
     """  # noqa: D301 - \b keeps lines apart
     from clipcli import hub
     from clipcli.cli.shell.progress import download_bar
+    from clipcli.features.cache import open_cache
+    from clipcli.features.late import hash_new_weights
 
     known = hub.find_checkpoint(name)
     if known is not None and known.license is not None and not quiet and not hub.is_here(name, revision=revision):
         say(f"{known.hub_id}: license {known.license}")
     with download_bar(name, quiet=quiet) as on_progress:
         model = hub.pull_model(name, revision=revision, on_progress=on_progress)
+    if (model.folder / "config.json").is_file():  # other layouts are converted when they are first used
+        hash_new_weights(open_cache(), model.folder, hub.weight_files(model.folder))
     if not quiet:
         say(f"{model.id} is ready (commit {model.revision})")
     print_path(model.folder)

@@ -1,13 +1,15 @@
 """Where images go by their best label."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipcli.cli.options.panels import SORTING
 from clipcli.errors import UsageError
-from clipcli.library.events import Way
+
+if TYPE_CHECKING:
+    from clipcli.library.events import Way
 
 Undo = Annotated[
     str | None,
@@ -50,6 +52,6 @@ class SortOptions:
         check_folder(self.sort_into, "--sort-into")
 
     @property
-    def way(self) -> Way:
+    def way(self) -> "Way":
         """How images get into their folders."""
         return "copy" if self.copy else "move" if self.move else "link"
