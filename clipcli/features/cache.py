@@ -48,9 +48,6 @@ Kind = Literal["image", "text"]
 
 DEFAULT_LIMIT_MB = 2048
 
-# Part of every space. Raise it when a change of the code changes features.
-_FEATURES_VERSION = 2
-
 # A file of another layout has another name, so that two versions of the program do not fight over one.
 _FILE_NAME, _EARLIER = "features-3.sqlite", (1, 2)
 
@@ -95,17 +92,19 @@ class FeatureSpace:
         checkpoint: Digest of config and weights (`digests.checkpoint_digest`).
         preparation: Digest of what turns the input into numbers: the tokenizer's, or preprocessing and decoding.
         numerics: Device type and dtype, such as `cpu float32`.
+        version: Of the code; raise it when a change of the code changes features.
     """
 
     kind: Kind
     checkpoint: str
     preparation: str
     numerics: str
+    version: int = 2
 
     @property
     def name(self) -> str:
         """The space as one text, unique."""
-        return "\n".join((self.kind, str(_FEATURES_VERSION), self.checkpoint, self.preparation, self.numerics))
+        return "\n".join((self.kind, str(self.version), self.checkpoint, self.preparation, self.numerics))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from clipcli.cli.shell import progress
 from clipcli.features.cache import CachedFeature, FeatureCache, FeatureSpace, cache_path, open_cache
+from clipcli.features.labels import LabelEncoder
 from tests.cli.conftest import SUMMARY, Clip
 from tests.helpers.schemas import check_document, check_rows
 
@@ -238,7 +240,7 @@ class TestPromptBar:
 def test_interrupted_encoding_keeps_what_is_finished(
     clip: Clip, old_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clipcli.features.labels._PROMPTS_AT_ONCE", 2)
+    monkeypatch.setattr("clipcli.api.model.LabelEncoder", partial(LabelEncoder, prompts_at_once=2))
     calls = []
 
     def interrupted(self: FeatureCache, space: FeatureSpace, entries: dict[bytes, CachedFeature]) -> None:

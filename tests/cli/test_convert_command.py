@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,15 @@ def vit(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not look into whatever other packages are installed here."""
-    monkeypatch.setattr("clipcli.foreign.tokenizers._PACKAGES", ())
+def site(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages that stands before whatever is installed here: both that carry OpenAI's merges, without."""
+    folder = tmp_path_factory.mktemp("site")
+    for name in ("clip", "open_clip"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise SystemExit('imported')")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
 
 
 def stored_model(hub_id: str, tokenizer: Path, model_type: str) -> None:
@@ -135,15 +142,8 @@ def test_openais_own_vocabulary(clip: Clip, tmp_path: Path) -> None:
     assert "is a file of CLIP's, but the text tower is chinese_clip's" in outcome.stderr
 
 
-def test_openais_vocabulary_in_an_installed_package(
-    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "site" / "open_clip"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("raise SystemExit('imported')")
-    shutil.copy(DATA / "openai-bpe.txt.gz", package / "bpe_simple_vocab_16e6.txt.gz")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setattr("clipcli.foreign.tokenizers._PACKAGES", ("open_clip",))
+def test_openais_vocabulary_in_an_installed_package(clip: Clip, tmp_path: Path, site: Path) -> None:
+    shutil.copy(DATA / "openai-bpe.txt.gz", site / "open_clip" / "bpe_simple_vocab_16e6.txt.gz")
     assert clip("models", "convert", DATA / "openai-vit.pt", tmp_path / "out").status == 0
 
 

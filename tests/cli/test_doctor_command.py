@@ -2,13 +2,15 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import constants
 
-from clipcli.api import diagnose as doctor
+from clipcli.api import diagnose
+from clipcli.api.diagnose import DeviceCheck, check_devices
 from tests.cli.conftest import Clip, Outcome
 from tests.helpers.hub_server import HubServer, commit_of
 from tests.helpers.schemas import check_document
@@ -200,7 +202,11 @@ def test_a_device_that_is_not_there(clip: Clip, monkeypatch: pytest.MonkeyPatch)
 def test_wrong_numbers_matter_where_the_job_needs_them(
     dtype: str, status: int, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(doctor._TOLERANCES, "float32", 0.0)
+    def wrong_in_float32() -> list[DeviceCheck]:
+        wrong = {"ok": False, "errors": {"attention": 0.5}}
+        return [replace(check, **(wrong if check.dtype == "float32" else {})) for check in check_devices()]
+
+    monkeypatch.setattr(diagnose, "check_devices", wrong_in_float32)
     outcome = clip("doctor", "--json", "--dtype", dtype)
     assert outcome.status == status
     assert [row["dtype"] for row in report_of(outcome)["devices"] if not row["ok"]] == ["float32"]

@@ -61,8 +61,8 @@ def cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
-def invoke(*arguments: str, answer: str | None = None) -> Result:
-    return CliRunner().invoke(app, ["models", *arguments], input=answer)
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["models", *arguments])
 
 
 def test_pull_path_verify_rm(hub: HubServer, clip: Run, tmp_path: Path) -> None:
@@ -193,15 +193,20 @@ def test_info_without_and_with_files(clip_checkpoint: Path) -> None:
     assert "clip models pull me/none" in unknown.stderr
 
 
+def type_on_a_terminal(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    keyboard = io.StringIO(text)
+    monkeypatch.setattr(keyboard, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", keyboard)
+
+
 def test_rm_asks_on_a_terminal(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_model(cache_dir, B32)
-    monkeypatch.setattr("clipcli.cli.commands.models._somebody_is_there", lambda: True)
 
-    declined = invoke("rm", "vit-b32", answer="n\n")
-    assert declined.exit_code == 1 and folder.exists()
+    type_on_a_terminal(monkeypatch, "n\n")
+    assert models_app(["rm", "vit-b32"], standalone_mode=False) == 1 and folder.exists()
 
-    accepted = invoke("rm", "vit-b32", answer="y\n")
-    assert accepted.exit_code == 0 and not folder.exists()
+    type_on_a_terminal(monkeypatch, "y\n")
+    assert not models_app(["rm", "vit-b32"], standalone_mode=False) and not folder.exists()
 
 
 @pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr"])
@@ -209,9 +214,7 @@ def test_rm_asks_nobody_where_a_stream_is_closed(
     closed: str, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_model(cache_dir, B32)
-    keyboard = io.StringIO("y\n")
-    monkeypatch.setattr(keyboard, "isatty", lambda: True)
-    monkeypatch.setattr(sys, "stdin", keyboard)
+    type_on_a_terminal(monkeypatch, "y\n")
     monkeypatch.setattr(sys, closed, None)
     assert models_app(["rm", "vit-b32"], standalone_mode=False) == 2
     assert ("nobody to ask" in capsys.readouterr().err) == (closed != "stderr")

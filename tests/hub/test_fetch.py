@@ -3,7 +3,9 @@ import hashlib
 import json
 import shutil
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,7 +22,7 @@ from clipcli.errors import (
     UnsupportedModelError,
     UsageError,
 )
-from clipcli.hub import bounds, fetch, fetch_model, pull_model
+from clipcli.hub import bounds, fetch_model, pull_model, remote
 from clipcli.hub.registry import usual_revisions
 from clipcli.hub.remote import Listing, RemoteFile
 from tests.helpers.hub_server import HubServer
@@ -341,10 +343,10 @@ def test_offline_without_a_cache_says_every_way_on(
     hub: HubServer, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     hub.add(B32, checkpoint_files())
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", how == "environment")
-
-    with pytest.raises(ModelNotFoundError) as caught:
-        fetch_model("vit-b32", offline=how == "option")
+    with monkeypatch.context() as patch:  # undone before `hub` puts back what it found
+        patch.setattr(constants, "HF_HUB_OFFLINE", how == "environment")
+        with pytest.raises(ModelNotFoundError) as caught:
+            fetch_model("vit-b32", offline=how == "option")
 
     assert B32 in str(caught.value)
     assert str(cache_dir / "models--openai--clip-vit-base-patch32") in str(caught.value)
@@ -475,16 +477,18 @@ def test_too_small_a_disk_is_seen_before_the_download(hub: HubServer, monkeypatc
 def test_a_disk_that_fills_up_while_downloading(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add(B32, checkpoint_files())
     hub.cut("model.safetensors", 1 << 20)
-    append, started = fetch._append, []
+    open_stream, started = remote.open_stream, []
 
-    def until_full(listing: Listing, file: RemoteFile, partial: Path, progress: fetch._Shown) -> None:
+    def until_full(
+        listing: Listing, file: RemoteFile, start: int
+    ) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
         started.append(file.name)
         if started.count("model.safetensors") == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        append(listing, file, partial, progress)
+        return open_stream(listing, file, start)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetch, "_append", until_full)
+        patch.setattr(remote, "open_stream", until_full)
         with pytest.raises(ClipError, match="the disk is full") as caught:
             fetch_model(B32)
     assert caught.value.exit_status == 1

@@ -20,6 +20,7 @@ from clipcli.compute.devices import Placement
 from clipcli.compute.encoders import OpenImageEncoder
 from clipcli.compute.image_processes import ImageProcesses, _Process, _serve
 from clipcli.errors import DamagedModelError, DeviceError
+from tests.helpers.encoders import Shrinking
 
 CPU = torch.device("cpu")
 IMAGE = np.zeros((1, 32, 32, 3), np.uint8)
@@ -171,19 +172,8 @@ def test_a_bug_in_a_process_is_told_with_its_traceback(
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_batches_shrink_to_what_a_device_turned_out_to_hold(
-    clip_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Smaller:
-        def __init__(self, opener: object) -> None:
-            self.receive = lambda: (64, 2)
-
-        def ask(self, request: tuple[np.ndarray, bool]) -> tuple[np.ndarray, int]:
-            return request[0][:, 0, 0], 16
-
-    monkeypatch.setattr("clipcli.compute.image_processes._Process", Smaller)
-    model = clipcli.load(str(clip_checkpoint))
-    encoder = ImageProcesses([OpenImageEncoder(model.spec)] * 3)
+def test_batches_shrink_to_what_a_device_turned_out_to_hold() -> None:
+    encoder = ImageProcesses([Shrinking()])
     assert encoder.batch_size == 64
     encoder.encode(np.zeros((64, 1, 1, 3), np.uint8))
     assert encoder.batch_size == 16

@@ -16,6 +16,7 @@ from PIL import Image
 
 from clipcli.errors import ImageError, ImageTooLarge, MissingFile, UnreadableImage
 from clipcli.images.budget import MemoryBudget
+from clipcli.images.color import Alpha, to_rgb
 from clipcli.images.cost import memory_limit
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
@@ -239,7 +240,7 @@ class TestMemoryOfDecoding:
 
     @pytest.mark.parametrize("alpha", ["white", "drop"])
     @pytest.mark.parametrize("mode", ["P", "LA", "RGBA", "CMYK", "I;16", "F", "I", "1", "LAB"])
-    def test_strips_are_what_the_whole_is(self, mode: str, alpha: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_strips_are_what_the_whole_is(self, mode: str, alpha: Alpha) -> None:
         image = gradient(97, 61)
         if mode in ("I;16", "F", "I"):
             image = Image.fromarray(np.asarray(image)[..., 0].astype({"I;16": "u2", "F": "f4", "I": "i4"}[mode]) * 99)
@@ -249,10 +250,8 @@ class TestMemoryOfDecoding:
             image.putalpha(Image.linear_gradient("L").resize(image.size))
         if mode == "P":
             image.info["transparency"] = 7
-        options = DecodeOptions(alpha=alpha)  # type: ignore[arg-type]
-        whole = np.asarray(decode(ImageSource("x", image=image), options))
-        monkeypatch.setattr("clipcli.images.color._STRIP_PIXELS", 500)
-        assert np.array_equal(np.asarray(decode(ImageSource("x", image=image), options)), whole)
+        whole = np.asarray(to_rgb(image, alpha))
+        assert np.array_equal(np.asarray(to_rgb(image, alpha, strip_pixels=500)), whole)
 
 
 def test_heic_cut_anywhere_is_truncated() -> None:

@@ -1,0 +1,17 @@
+"""Encoders for processes of their own, which import this module: it must stay light."""
+
+import numpy as np
+
+
+class Shrinking:
+    """An encoder whose batches turn out to be too large, and what opens it."""
+
+    device = "cpu"
+    batch_size, concurrency = 64, 2
+
+    def __call__(self) -> "Shrinking":
+        return self
+
+    def encode(self, pixels: np.ndarray, *, alone: bool) -> np.ndarray:
+        self.batch_size = 16
+        return pixels[:, 0, 0]
