@@ -262,7 +262,7 @@ def test_heic_cut_anywhere_is_truncated() -> None:
             decode_bytes(data[: len(data) * part // 24])
     padding = struct.pack(">I4s", 100, b"free") + bytes(92)
     assert decode_bytes(data + padding[:50]).size == (300, 200)
-    with pytest.raises(UnreadableImage, match="truncated HEIF"):
+    with pytest.raises(UnreadableImage, match="HEIF"):
         decode_bytes(data[:-1])
 
 

