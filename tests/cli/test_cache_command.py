@@ -240,7 +240,7 @@ class TestPromptBar:
 def test_interrupted_encoding_keeps_what_is_finished(
     clip: Clip, old_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clipcli.api.model.LabelEncoder", partial(LabelEncoder, prompts_at_once=2))
+    monkeypatch.setattr("clipcli.api.texts.LabelEncoder", partial(LabelEncoder, prompts_at_once=2))
     calls = []
 
     def interrupted(self: FeatureCache, space: FeatureSpace, entries: dict[bytes, CachedFeature]) -> None:

@@ -106,7 +106,7 @@ def test_an_open_clip_folder_runs_directly(clip: Clip, images: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["flax", "tensorflow"])
-def test_older_hub_folders_run_directly(name: str, clip: Clip, images: Path, tmp_path: Path) -> None:
+def test_flax_and_tensorflow_folders_run_directly(name: str, clip: Clip, images: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(DATA / name, tmp_path / name))
     shutil.copytree(CLIP_TOKENIZER, folder, dirs_exist_ok=True)
     outcome = clip("classify", images, "-l", "cat,dog", "-m", folder)
