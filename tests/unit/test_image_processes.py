@@ -17,10 +17,9 @@ from PIL import Image
 import clipcli
 from clipcli.api.model import Model
 from clipcli.compute.devices import Placement
-from clipcli.compute.encoders import OpenImageEncoder
 from clipcli.compute.image_processes import ImageProcesses, _Process, _serve
 from clipcli.errors import DamagedModelError, DeviceError
-from tests.helpers.encoders import Shrinking
+from tests.helpers.encoders import Means, Shrinking
 
 CPU = torch.device("cpu")
 IMAGE = np.zeros((1, 32, 32, 3), np.uint8)
@@ -63,9 +62,8 @@ def test_an_error_in_a_process_is_the_users(clip_checkpoint: Path, paths: list[P
         load_twice(folder).encode_images(paths)
 
 
-def test_a_process_that_dies_is_an_error_now_and_later(clip_checkpoint: Path) -> None:
-    encoder = load_twice(clip_checkpoint).encoders.image
-    assert isinstance(encoder, ImageProcesses)
+def test_a_process_that_dies_is_an_error_now_and_later() -> None:
+    encoder = ImageProcesses([Means(), Means()])
     for process in processes_of(encoder):
         process._process.kill()
     for _ in range(5):
@@ -104,9 +102,8 @@ def test_a_process_computes_as_many_batches_at_once_as_it_takes() -> None:
         assert serving.result(60) == 0
 
 
-def test_each_who_asks_gets_what_is_theirs(clip_checkpoint: Path) -> None:
-    model = clipcli.load(str(clip_checkpoint), workers=2)
-    encoder = ImageProcesses([OpenImageEncoder(model.spec)])
+def test_each_who_asks_gets_what_is_theirs() -> None:
+    encoder = ImageProcesses([Means()])
     assert len(processes_of(encoder)) == 1
     assert encoder.concurrency == 2
     generator = np.random.default_rng(0)
@@ -114,12 +111,11 @@ def test_each_who_asks_gets_what_is_theirs(clip_checkpoint: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(encoder.encode, batches))
     for batch, features in zip(batches, answers, strict=True):
-        np.testing.assert_allclose(features, model.encoders.image.encode(batch), atol=1e-6)
+        np.testing.assert_array_equal(features, Means().encode(batch, alone=True))
 
 
-def test_who_asks_while_a_failure_is_told_hears_it_too(clip_checkpoint: Path) -> None:
-    model = clipcli.load(str(clip_checkpoint), workers=2)
-    (process,) = processes_of(ImageProcesses([OpenImageEncoder(model.spec)]))
+def test_who_asks_while_a_failure_is_told_hears_it_too() -> None:
+    (process,) = processes_of(ImageProcesses([Means()]))
     process._process.kill()
     waiting, heard = [process._expect_answer()[1] for _ in range(2)], []
     with ThreadPoolExecutor(1) as pool:
@@ -129,9 +125,8 @@ def test_who_asks_while_a_failure_is_told_hears_it_too(clip_checkpoint: Path) ->
     assert all(isinstance(error, DeviceError) for error in (heard[0], *(answer.exception(0) for answer in waiting)))
 
 
-def test_an_error_reaches_all_who_wait(clip_checkpoint: Path) -> None:
-    model = clipcli.load(str(clip_checkpoint), workers=2)
-    encoder = ImageProcesses([OpenImageEncoder(model.spec)])
+def test_an_error_reaches_all_who_wait() -> None:
+    encoder = ImageProcesses([Means()])
     (process,) = processes_of(encoder)
     process._process.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(2) as pool:
@@ -145,10 +140,9 @@ def test_an_error_reaches_all_who_wait(clip_checkpoint: Path) -> None:
 
 
 def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(
-    clip_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = clipcli.load(str(clip_checkpoint))
-    encoder = ImageProcesses([OpenImageEncoder(model.spec)])
+    encoder = ImageProcesses([Means()])
     (process,) = processes_of(encoder)
 
     def interrupted() -> object:
@@ -162,11 +156,8 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(
         encoder.encode(IMAGE)
 
 
-def test_a_bug_in_a_process_is_told_with_its_traceback(
-    clip_checkpoint: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    model = clipcli.load(str(clip_checkpoint))
-    encoder = ImageProcesses([OpenImageEncoder(model.spec)])
+def test_a_bug_in_a_process_is_told_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    encoder = ImageProcesses([Means()])
     with pytest.raises(DeviceError, match="status 1"):
         encoder.encode(np.zeros((1, 32, 32), np.uint8))
     assert "Traceback" in capfd.readouterr().err

@@ -114,7 +114,7 @@ def test_torn_at_every_byte(tmp_path: Path, images: list[Path]) -> None:
     run(whole, images)
     expected, ends = whole.read_bytes(), whole.with_name("whole.jsonl.run").read_bytes()
     output = tmp_path / "tags.jsonl"
-    for cut in range(1, len(expected), 7):
+    for cut in range(1, len(expected), 31):
         output.write_bytes(expected[:cut])
         output.with_name("tags.jsonl.run").write_bytes(ends)
         journal = run(output, images, new=" anew")
