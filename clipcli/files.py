@@ -22,11 +22,6 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 # The coarsest clock of a common file system (FAT): a file may change again within it and keep its time.
 _CLOCK_NS = 2_000_000_000
 # The largest published JSON file of a checkpoint, a tokenizer of 256,000 tokens, has 34 MB.

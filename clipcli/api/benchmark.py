@@ -16,7 +16,7 @@ from clipcli.images.find import ImageSource
 from clipcli.images.prepare import Pixels
 from clipcli.results import Classification
 
-_MODEL_SECONDS = 2.0
+MODEL_SECONDS = 2.0
 _WARM_UP_SECONDS = 0.1
 _LABELS = ("cat", "dog", "bird", "car", "tree", "house", "boat", "person", "food", "flower")
 _TEMPLATES = ("a photo of a {}.", "a drawing of a {}.", "a small {} in the distance.", "my favourite {}.")
@@ -139,7 +139,7 @@ def _time_model(model: Model, pixels: Pixels) -> float:
     with ThreadPoolExecutor(encoder.concurrency) as pool:
         list(pool.map(encode_until, [time.perf_counter() + _WARM_UP_SECONDS] * encoder.concurrency))
         begin = time.perf_counter()
-        encoded = sum(pool.map(encode_until, [begin + _MODEL_SECONDS] * encoder.concurrency))
+        encoded = sum(pool.map(encode_until, [begin + MODEL_SECONDS] * encoder.concurrency))
     return encoded / (time.perf_counter() - begin)
 
 

@@ -4,8 +4,8 @@ It is what `clipcli.load` gives Python users and what every command runs on. Net
 needed, each tower by itself; torch is imported then and not before.
 """
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +14,20 @@ import numpy as np
 from clipcli import hub
 from clipcli.answers.classify import ClassifyOptions
 from clipcli.answers.tag import TagOptions
+from clipcli.api import texts as api_texts
 from clipcli.api.inputs import ImageInput, image_sources, listed
 from clipcli.api.judges import classifier, tagger, text_scorer
-from clipcli.api.languages import language_warning
 from clipcli.api.questions import answer, labels_of, no_labels, with_examples
 from clipcli.checkpoints.families import FAMILIES
 from clipcli.compute.checkpoint import Checkpoint
 from clipcli.compute.devices import Placement
 from clipcli.compute.encoders import Encoders
 from clipcli.compute.options import ModelSpec, RunOptions
-from clipcli.errors import UnsupportedModelError, UsageError, warn
+from clipcli.errors import UnsupportedModelError, UsageError
 from clipcli.features.cache import FeatureCache, open_cache
-from clipcli.features.labels import LabelEncoder, LabelFeature, name_prompt, warn_cut
 from clipcli.features.pipeline import ImagePipeline, Result
 from clipcli.features.reader import Failed, ImageReader
 from clipcli.images.find import ImageSource, Pause
-from clipcli.labels.expand import expand
 from clipcli.labels.label_set import LabelSet
 from clipcli.labels.templates import templates_of
 from clipcli.progress import Progress, unobserved
@@ -71,7 +69,7 @@ class Model:
         files: hub.ModelFiles,
         options: RunOptions | None = None,
         *,
-        text_progress: Callable[[], AbstractContextManager[Progress]] = _no_progress,
+        text_progress: api_texts.TextProgress = _no_progress,
     ) -> None:
         self.options = options or RunOptions()
         self.checkpoint = Checkpoint(files, self.options.text_cleaning)
@@ -126,13 +124,8 @@ class Model:
         """
         texts = listed(texts, "texts")
         if warn_foreign:
-            self._warn_foreign(texts, None)
-        with self._text_progress() as on_progress:
-            encoded = LabelEncoder(self.encoders, self.encoders.cache, on_progress).features(
-                [(text,) for text in texts]
-            )
-        warn_cut([f"text {text!r}" for text in texts], encoded, self.checkpoint.text_tower.context_length)
-        return self._stacked(encoded)
+            api_texts.warn_foreign(self.checkpoint, texts, None)
+        return api_texts.encode_texts(self.encoders, texts, self._text_progress)
 
     def encode_labels(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> Floats:
         """Encode labels through templates and average the prompts of each.
@@ -147,19 +140,8 @@ class Model:
         Raises:
             LabelSetError: Two labels become the same tokens.
         """
-        by_name = [label for label in label_set.labels if not label.examples]
-        self._warn_foreign([" ".join(label.prompts) for label in by_name], label_set.language)
-        templates = self.templates_for(label_set, templates)
-        prompts = expand(label_set, templates).by_label
-        with self._text_progress() as on_progress:
-            names = ["" if label.wordless else label.name for label in label_set.labels]
-            encoded = LabelEncoder(self.encoders, self.encoders.cache, on_progress).features(prompts, names)
-        what = [
-            name_prompt(label, texts[feature.cut or 0], templates)
-            for label, texts, feature in zip(label_set.labels, prompts, encoded, strict=True)
-        ]
-        warn_cut(what, encoded, self.checkpoint.text_tower.context_length)
-        return self._stacked(encoded)
+        filled = self.templates_for(label_set, templates)
+        return api_texts.encode_labels(self.encoders, label_set, filled, self._text_progress)
 
     def templates_for(self, label_set: LabelSet, templates: Sequence[str] | None = None) -> tuple[str, ...]:
         """The templates that `encode_labels` fills in."""
@@ -396,15 +378,6 @@ class Model:
         from clipcli.api.examples import learn
 
         return learn(self, label_set, templates)
-
-    def _stacked(self, encoded: Sequence[LabelFeature]) -> Floats:
-        empty = np.empty((0, self.checkpoint.config.projection_dim), dtype=np.float32)
-        return np.stack([label.features for label in encoded]) if encoded else empty
-
-    def _warn_foreign(self, texts: Sequence[str], language: str | None) -> None:
-        warning = language_warning(texts, language, self.checkpoint.id, self.checkpoint.config.family)
-        if warning:
-            warn(warning)
 
 
 def _all(batches: Iterable[list[Any]]) -> list[Any]:

@@ -28,7 +28,7 @@ _TOWERS = (VisionConfig, ClipTextConfig, BertStyleConfig, type(None))
 # Multiplications of the largest job for numpy. Measured on two cores with ViT-B/32, in processor time: torch takes
 # 2.4 s to be imported and to rearrange the weights, and then 40 ms an image where numpy takes 59. So it would gain from
 # 130 images on; half of that leaves room for machines on which it starts sooner. Prompts cost both the same.
-_SMALL_JOB = 64 * 4.25e9
+SMALL_JOB = 64 * 4.25e9
 
 # Tokens of a prompt that are computed, where some of its beginning is another's too.
 _TOKENS_OF_PROMPT = 8
@@ -53,7 +53,7 @@ def choose_backend(work: Work, config: ModelConfig, obstacle: str | None) -> Bac
     if obstacle is not None or work.images is None or work.prompts is None:
         return "torch"
     job = work.images * _image_cost(config) + work.prompts * _TOKENS_OF_PROMPT * _token_cost(config.text)
-    return "numpy" if job <= _SMALL_JOB else "torch"
+    return "numpy" if job <= SMALL_JOB else "torch"
 
 
 def why_torch(config: ModelConfig, weight_files: Sequence[Path], placement: Placement) -> str | None:

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -112,7 +112,20 @@ def choose_device(name: str) -> "torch.device":
     return choose_devices(name)[0]
 
 
-def choose_dtype(name: str, device: "torch.device") -> "torch.dtype":
+def computes_fast(name: str) -> bool:
+    """Whether this processor has instructions for a half-precision format, as oneDNN sees it."""
+    import torch
+
+    probes = {"bfloat16": "_is_mkldnn_bf16_supported", "float16": "_is_mkldnn_fp16_supported"}
+    if name not in probes:
+        return True
+    probe = getattr(torch.ops.mkldnn, probes[name], None)
+    return probe is not None and bool(probe())
+
+
+def choose_dtype(
+    name: str, device: "torch.device", computes_fast: Callable[[str], bool] = computes_fast
+) -> "torch.dtype":
     """Turn the name of a number format into a torch dtype; `auto` is float32 on the CPU and float16 elsewhere.
 
     Warns (`ClipWarning`) where a format is slower than float32, because the processor has no arithmetic for it.
@@ -133,7 +146,7 @@ def choose_dtype(name: str, device: "torch.device") -> "torch.dtype":
             parameter="dtype",
             value=name,
         )
-    if device.type == "cpu" and not _computes_fast(name):
+    if device.type == "cpu" and not computes_fast(name):
         warn(f"`dtype={name!r}` is slower than float32 on this processor")
     dtype: torch.dtype = getattr(torch, name)
     return dtype
@@ -144,17 +157,6 @@ def text_dtype(dtype: "torch.dtype") -> "torch.dtype":
     import torch
 
     return torch.float32 if dtype is torch.int8 else dtype
-
-
-def _computes_fast(name: str) -> bool:
-    """Whether this processor has instructions for a half-precision format, as oneDNN sees it."""
-    import torch
-
-    probes = {"bfloat16": "_is_mkldnn_bf16_supported", "float16": "_is_mkldnn_fp16_supported"}
-    if name not in probes:
-        return True
-    probe = getattr(torch.ops.mkldnn, probes[name], None)
-    return probe is not None and bool(probe())
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,17 +30,27 @@ import os
 import sqlite3
 import struct
 import time
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 
 from clipcli.errors import ClipError, UsageError
 from clipcli.features.cache_file import CacheFile, DamagedFileError
+from clipcli.features.cache_tables import (
+    SCHEMA,
+    checksum_of,
+    clear_kind,
+    count_lookups,
+    delete_oldest,
+    is_sound,
+    kind_figures,
+    live_bytes,
+    select_features,
+    select_files,
+)
 from clipcli.files import FileStamp, cache_folder
 from clipcli.scoring import Floats, Logits
 
@@ -48,38 +58,11 @@ Kind = Literal["image", "text"]
 
 DEFAULT_LIMIT_MB = 2048
 
-# Part of every space. Raise it when a change of the code changes features.
-_FEATURES_VERSION = 2
-
 # A file of another layout has another name, so that two versions of the program do not fight over one.
 _FILE_NAME, _EARLIER = "features-3.sqlite", (1, 2)
 
-_SCHEMA = """
-CREATE TABLE space (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL UNIQUE);
-CREATE TABLE feature (
-    space INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, note BLOB NOT NULL, checksum INTEGER NOT NULL,
-    used INTEGER NOT NULL, UNIQUE (space, key)
-);
-CREATE INDEX feature_used ON feature (used);
-CREATE TABLE file (
-    path BLOB NOT NULL UNIQUE, stamp BLOB NOT NULL, digest BLOB NOT NULL, checksum INTEGER NOT NULL,
-    used INTEGER NOT NULL
-);
-CREATE INDEX file_used ON file (used);
-CREATE TABLE checkpoint (
-    digest TEXT PRIMARY KEY, logit_scale REAL NOT NULL, logit_bias REAL NOT NULL, checksum INTEGER NOT NULL
-);
-CREATE TABLE placement (
-    asked TEXT PRIMARY KEY, device TEXT NOT NULL, dtype TEXT NOT NULL, checksum INTEGER NOT NULL
-);
-CREATE TABLE lookup (kind TEXT PRIMARY KEY, hits INTEGER NOT NULL, misses INTEGER NOT NULL)
-"""
-
 # 10^12 MB are more than there is, and fit the arithmetic of SQLite.
 _MOST_DIGITS = 12
-_KEYS_A_QUERY = 500
-_FLOAT_BYTES = 4
-_EVICTED_AT_ONCE = 1000
 # Eviction makes this much room, so that a full cache does not evict at every batch.
 _KEPT_OF_LIMIT = 0.9
 # How much is written between two looks at the size.
@@ -95,17 +78,19 @@ class FeatureSpace:
         checkpoint: Digest of config and weights (`digests.checkpoint_digest`).
         preparation: Digest of what turns the input into numbers: the tokenizer's, or preprocessing and decoding.
         numerics: Device type and dtype, such as `cpu float32`.
+        version: Of the code; raise it when a change of the code changes features.
     """
 
     kind: Kind
     checkpoint: str
     preparation: str
     numerics: str
+    version: int = 2
 
     @property
     def name(self) -> str:
         """The space as one text, unique."""
-        return "\n".join((self.kind, str(_FEATURES_VERSION), self.checkpoint, self.preparation, self.numerics))
+        return "\n".join((self.kind, str(self.version), self.checkpoint, self.preparation, self.numerics))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +134,7 @@ class FeatureCache:
     @classmethod
     def disabled(cls) -> Self:
         """A cache that neither reads nor writes."""
-        return cls(CacheFile(None, _SCHEMA), 0)
+        return cls(CacheFile(None, SCHEMA), 0)
 
     @property
     def usable(self) -> bool:
@@ -161,10 +146,10 @@ class FeatureCache:
         wanted = list(dict.fromkeys(keys))
         if not wanted:
             return {}
-        rows = self._file.read(lambda db: _select(db, space, wanted)) or []
+        rows = self._file.read(lambda db: select_features(db, space.name, wanted)) or []
         today = _today()
         stale = [row_id for row_id, _, _, _, used in rows if used != today]
-        self._file.write(lambda db: _count(db, space.kind, len(rows), len(wanted) - len(rows), stale, today))
+        self._file.write(lambda db: count_lookups(db, space.kind, len(rows), len(wanted) - len(rows), stale, today))
         return {key: CachedFeature(np.frombuffer(value, dtype="<f4"), note) for _, key, value, note, _ in rows}
 
     def put(self, space: FeatureSpace, entries: Mapping[bytes, CachedFeature]) -> None:
@@ -172,7 +157,7 @@ class FeatureCache:
         if not entries:
             return
         today = _today()
-        start = _checksum(space.name.encode())
+        start = checksum_of(space.name.encode())
         values = [(key, entry.features.astype("<f4").tobytes(), entry.note) for key, entry in entries.items()]
 
         def insert(db: sqlite3.Connection) -> None:
@@ -182,7 +167,7 @@ class FeatureCache:
                 raise DamagedFileError("a row that was written is not found")
             db.executemany(
                 "INSERT OR REPLACE INTO feature (space, key, value, note, checksum, used) VALUES (?, ?, ?, ?, ?, ?)",
-                [(found[0], *value, _checksum(*value, start=start), today) for value in values],
+                [(found[0], *value, checksum_of(*value, start=start), today) for value in values],
             )
 
         self._file.write(insert)
@@ -194,7 +179,7 @@ class FeatureCache:
     def known_digests(self, paths: Sequence[str]) -> list[bytes | None]:
         """Content digest of each file that is unchanged since it was remembered, without opening it; else None."""
         names = [_path_key(path) for path in paths]
-        rows = self._file.read(lambda db: _select_files(db, names)) or {}
+        rows = self._file.read(lambda db: select_files(db, names)) or {}
         today = _today()
         stale = [(today, name) for name, (_, _, used) in rows.items() if used != today]
         if stale:
@@ -211,7 +196,7 @@ class FeatureCache:
         """
         today = _today()
         files = [(_path_key(path), stamp.to_bytes(), digest) for path, stamp, digest in digests if stamp.settled]
-        rows = [(*file, _checksum(*file), today) for file in files]
+        rows = [(*file, checksum_of(*file), today) for file in files]
         if rows:
             statement = "INSERT OR REPLACE INTO file (path, stamp, digest, checksum, used) VALUES (?, ?, ?, ?, ?)"
             self._file.write(lambda db: db.executemany(statement, rows))
@@ -235,7 +220,7 @@ class FeatureCache:
         """Device and dtype that a choice meant when torch was last asked, or None if it never was."""
         query = "SELECT device, dtype, checksum FROM placement WHERE asked = ?"
         row = self._file.read(lambda db: db.execute(query, (asked,)).fetchone())
-        if row is None or not _is_sound(row[2], asked.encode(), *row[:2]):
+        if row is None or not is_sound(row[2], asked.encode(), *row[:2]):
             return None
         return row[0].decode(), row[1].decode()
 
@@ -244,7 +229,7 @@ class FeatureCache:
         if self.placement(asked) != (device, dtype):
             statement = "INSERT OR REPLACE INTO placement (asked, device, dtype, checksum) VALUES (?, ?, ?, ?)"
             row = (asked, device, dtype)
-            checksum = _checksum(*(text.encode() for text in row))
+            checksum = checksum_of(*(text.encode() for text in row))
             self._file.write(lambda db: db.execute(statement, (*row, checksum)))
 
     def info(self) -> CacheInfo:
@@ -253,8 +238,8 @@ class FeatureCache:
         Raises:
             ClipError: The cache cannot be read; a warning has said why.
         """
-        image = self._file.read(lambda db: _kind_info(db, "image"))
-        text = self._file.read(lambda db: _kind_info(db, "text"))
+        image = self._file.read(lambda db: KindInfo(*kind_figures(db, "image")))
+        text = self._file.read(lambda db: KindInfo(*kind_figures(db, "text")))
         files = self._file.read(lambda db: int(db.execute("SELECT count(*) FROM file").fetchone()[0]))
         if image is None or text is None or files is None:
             raise ClipError("the feature cache cannot be read", hint="set CLIPCLI_CACHE_DIR to a folder of your own")
@@ -266,7 +251,7 @@ class FeatureCache:
 
         A damaged file that was set aside goes too, and so do the files of earlier versions.
         """
-        removed = self._file.write(lambda db: sum(_clear(db, kind) for kind in kinds))
+        removed = self._file.write(lambda db: sum(clear_kind(db, kind) for kind in kinds))
         self._file.shrink()
         self._file.remove_damaged()
         for file in _earlier_files(cache_path()):
@@ -278,10 +263,10 @@ class FeatureCache:
         self._file.close()
 
     def _evict(self) -> None:
-        if (self._file.read(_live_bytes) or 0) <= self._limit_bytes:
+        if (self._file.read(live_bytes) or 0) <= self._limit_bytes:
             return
         room = self._limit_bytes * _KEPT_OF_LIMIT
-        while (self._file.read(_live_bytes) or 0) > room and self._file.write(_delete_oldest):
+        while (self._file.read(live_bytes) or 0) > room and self._file.write(delete_oldest):
             pass
         self._file.shrink()
 
@@ -295,7 +280,7 @@ def open_cache() -> FeatureCache:
     limit = os.environ.get("CLIPCLI_CACHE_MB", str(DEFAULT_LIMIT_MB))
     if not limit.isdecimal() or len(limit) > _MOST_DIGITS or int(limit) < 1:
         raise UsageError(f"CLIPCLI_CACHE_MB={limit[:20]} is not a number of megabytes", hint="use 1 or more")
-    return FeatureCache(CacheFile(cache_path(), _SCHEMA), int(limit) * 2**20)
+    return FeatureCache(CacheFile(cache_path(), SCHEMA), int(limit) * 2**20)
 
 
 def cache_path() -> Path:
@@ -303,99 +288,8 @@ def cache_path() -> Path:
     return cache_folder() / _FILE_NAME
 
 
-_Row = tuple[int, bytes, bytes, bytes, int]
-
-
-def _select(db: sqlite3.Connection, space: FeatureSpace, keys: Sequence[bytes]) -> list[_Row]:
-    found = db.execute("SELECT id FROM space WHERE name = ?", (space.name,)).fetchone()
-    if found is None:
-        return []
-    rows: list[_Row] = []
-    start = _checksum(space.name.encode())
-    for part in _parts(keys):
-        marks = ",".join("?" * len(part))
-        query = f"SELECT rowid, key, value, note, used, checksum FROM feature WHERE space = ? AND key IN ({marks})"
-        for *row, checksum in db.execute(query, (found[0], *part)):
-            if _is_sound(checksum, *row[1:4], start=start) and len(row[2]) % _FLOAT_BYTES == 0:
-                rows.append(tuple(row))
-    return rows
-
-
-def _select_files(db: sqlite3.Connection, names: Sequence[bytes]) -> dict[bytes, tuple[bytes, bytes, int]]:
-    rows = {}
-    for part in _parts(names):
-        query = f"SELECT path, stamp, digest, used, checksum FROM file WHERE path IN ({','.join('?' * len(part))})"
-        for path, stamp, digest, used, checksum in db.execute(query, part):
-            if _is_sound(checksum, path, stamp, digest):
-                rows[path] = (stamp, digest, used)
-    return rows
-
-
-def _checksum(*fields: bytes, start: int = 0) -> int:
-    """CRC-32 of fields and their lengths: 4 us for a feature of 2 kB."""
-    for field in fields:
-        start = zlib.crc32(field, zlib.crc32(b"%d " % len(field), start))
-    return start
-
-
-def _is_sound(checksum: object, *fields: Any, start: int = 0) -> bool:
-    """Whether the fields of a row are bytes, and those that were written."""
-    return all(isinstance(field, bytes) for field in fields) and checksum == _checksum(*fields, start=start)
-
-
 def _logits_checksum(checkpoint: str, logits: Logits) -> int:
-    return _checksum(checkpoint.encode(), struct.pack("<2d", logits.scale, logits.bias))
-
-
-def _parts(keys: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
-    """Split what would be more than one statement takes."""
-    stream = iter(keys)
-    while part := tuple(islice(stream, _KEYS_A_QUERY)):
-        yield part
-
-
-def _count(db: sqlite3.Connection, kind: Kind, hits: int, misses: int, stale: Sequence[int], today: int) -> None:
-    db.execute("INSERT OR IGNORE INTO lookup VALUES (?, 0, 0)", (kind,))
-    db.execute("UPDATE lookup SET hits = hits + ?, misses = misses + ? WHERE kind = ?", (hits, misses, kind))
-    db.executemany("UPDATE feature SET used = ? WHERE rowid = ?", [(today, row_id) for row_id in stale])
-
-
-def _delete_oldest(db: sqlite3.Connection) -> bool:
-    """Delete the features used longest ago, and the digests of files that were last seen before them."""
-    query = "SELECT rowid, used FROM feature ORDER BY used, rowid LIMIT ?"
-    oldest = db.execute(query, (_EVICTED_AT_ONCE,)).fetchall()
-    if oldest:
-        db.executemany("DELETE FROM feature WHERE rowid = ?", [(row_id,) for row_id, _ in oldest])
-        db.execute("DELETE FROM file WHERE used < ?", (oldest[-1][1],))
-    return bool(oldest)
-
-
-def _clear(db: sqlite3.Connection, kind: Kind) -> int:
-    deleted = db.execute("DELETE FROM feature WHERE space IN (SELECT id FROM space WHERE kind = ?)", (kind,)).rowcount
-    db.execute("DELETE FROM space WHERE kind = ?", (kind,))
-    db.execute("DELETE FROM lookup WHERE kind = ?", (kind,))
-    if kind == "image":
-        db.execute("DELETE FROM file")
-    return deleted
-
-
-def _kind_info(db: sqlite3.Connection, kind: Kind) -> KindInfo:
-    count = size = 0
-    for (space_id,) in db.execute("SELECT id FROM space WHERE kind = ?", (kind,)).fetchall():
-        rows = db.execute("SELECT count(*) FROM feature WHERE space = ?", (space_id,)).fetchone()[0]
-        # The features of a space are of one length, so none but the first needs to be looked at.
-        length = db.execute("SELECT length(value) FROM feature WHERE space = ? LIMIT 1", (space_id,)).fetchone()
-        count, size = count + rows, size + rows * (length[0] or 0 if length else 0)
-    query = "SELECT CAST(hits AS INTEGER), CAST(misses AS INTEGER) FROM lookup WHERE kind = ?"
-    hits, misses = db.execute(query, (kind,)).fetchone() or (0, 0)
-    return KindInfo(count, size, hits, misses)
-
-
-def _live_bytes(db: sqlite3.Connection) -> int:
-    pages, free, page_size = (
-        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * page_size)
+    return checksum_of(checkpoint.encode(), struct.pack("<2d", logits.scale, logits.bias))
 
 
 def _size_on_disk(path: Path) -> int:

@@ -21,7 +21,6 @@ T = TypeVar("T")
 # "clip" in ASCII: marks a database as ours (https://sqlite.org/pragma.html, application_id).
 _APPLICATION_ID = 0x636C6970
 _SIDE_FILES = ("", "-wal", "-shm")
-_BUSY_TIMEOUT_S = 15.0
 # Our statements are fixed: one that does not compile (SQLITE_ERROR), finds a value in its way (SQLITE_CONSTRAINT) or
 # one that is too large (SQLITE_TOOBIG) has met tables that are not ours, or no longer.
 _DAMAGE = (
@@ -43,16 +42,17 @@ class DamagedFileError(sqlite3.DatabaseError):
 class CacheFile:
     """A database that several processes and threads may use at once, and that may vanish under them."""
 
-    def __init__(self, path: Path | None, schema: str) -> None:
+    def __init__(self, path: Path | None, schema: str, patience_s: float = 15.0) -> None:
         """Open the file, creating it and its folder where they are missing.
 
         Args:
             path: The database; None for one that keeps nothing.
             schema: SQL that makes its tables; run once, in one transaction.
+            patience_s: Seconds to wait for what another process has locked.
         """
         self._path = path or Path(os.devnull)
         self._aside = self._path.with_name(f"{self._path.name}.damaged")
-        self._schema = schema
+        self._schema, self._patience_s = schema, patience_s
         self._lock = RLock()
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
@@ -127,7 +127,7 @@ class CacheFile:
 
     def _open(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=self._patience_s, isolation_level=None, check_same_thread=False)
         weakref.finalize(self, connection.close)
         connection.text_factory = bytes  # damaged text need not be UTF-8
         self._connection = connection

@@ -26,10 +26,6 @@ from clipcli.scoring import Floats
 if TYPE_CHECKING:
     from clipcli.text.tokenizer import TextTokenizer
 
-# Prompts that are encoded and then remembered together: what an interrupted run loses at most, and what is held in
-# memory. Fewer would share fewer beginnings.
-_PROMPTS_AT_ONCE = 8192
-
 _NOTE = struct.Struct("<32si")
 _NOTHING_CUT = -1
 
@@ -96,11 +92,14 @@ class LabelEncoder:
         encoders: Asked for tokenizer and encoder only if something is not cached.
         cache: Where features are remembered.
         on_progress: Told prompts done and prompts in all.
+        prompts_at_once: Prompts that are encoded and cached together: what an interrupted run loses at most, and what
+            is held in memory. Fewer would share fewer beginnings.
     """
 
     encoders: TextEncoders
     cache: FeatureCache
     on_progress: Progress = unobserved
+    prompts_at_once: int = 8192
 
     def features(self, labels: Sequence[Sequence[str]], names: Sequence[str] | None = None) -> list[LabelFeature]:
         """Encode labels, each given by its prompts.
@@ -121,7 +120,7 @@ class LabelEncoder:
             _refuse_alike(names, [tokens[key] for key in keys])
         done, total = 0, sum(len(label.ids) for label in tokenized)
         self.encoders.expect_prompts(total)
-        for share in _shares(tokenized):
+        for share in _shares(tokenized, self.prompts_at_once):
             encoded = self._encode(share, lambda count, _, done=done: self.on_progress(done + count, total))  # type: ignore[misc]
             done += sum(len(label.ids) for label in share)
             if self.cache.usable:
@@ -191,11 +190,11 @@ def _refuse_alike(names: Sequence[str], tokens: Sequence[bytes]) -> None:
             )
 
 
-def _shares(labels: Sequence[_Tokenized]) -> Iterator[list[_Tokenized]]:
+def _shares(labels: Sequence[_Tokenized], most: int) -> Iterator[list[_Tokenized]]:
     share: list[_Tokenized] = []
     count = 0
     for label in labels:
-        if share and count + len(label.ids) > _PROMPTS_AT_ONCE:
+        if share and count + len(label.ids) > most:
             yield share
             share, count = [], 0
         share.append(label)

@@ -6,8 +6,8 @@ from pathlib import Path
 from clipcli.checkpoints import open_clip
 from clipcli.errors import DamagedModelError, UnsupportedModelError, UsageError
 from clipcli.foreign import chinese_clip, open_clip_bert, openai
+from clipcli.foreign.flax_and_tensorflow import flax_or_tensorflow_weights, read_flax_or_tensorflow
 from clipcli.foreign.hub_layout import HubCheckpoint
-from clipcli.foreign.older_hub import older_weights, read_older_hub
 from clipcli.foreign.state_dict import read_state_dict
 
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
@@ -25,7 +25,7 @@ def read_foreign(source: Path, activation: str | None = None) -> HubCheckpoint:
         UsageError: The activation must be given, or is not what the file says.
         ModelError: The file is damaged, no checkpoint, or of another network.
     """
-    older = older_weights(source) if (source / "config.json").is_file() else None
+    older = flax_or_tensorflow_weights(source) if (source / "config.json").is_file() else None
     if older is not None:
         if activation is not None:
             raise UsageError(
@@ -33,7 +33,7 @@ def read_foreign(source: Path, activation: str | None = None) -> HubCheckpoint:
                 parameter="activation",
                 value=activation,
             )
-        return read_older_hub(source, older)
+        return read_flax_or_tensorflow(source, older)
     path = _weights(source) if source.is_dir() else source
     config = path.parent / open_clip.CONFIG
     settings = open_clip.read_settings(config) if config.is_file() else open_clip.Settings()

@@ -21,12 +21,13 @@ _16_BITS = 2**16 - 1
 _TIFF_BITS_PER_SAMPLE = 258
 
 
-def to_rgb(image: "Image", alpha: Alpha) -> "Image":
+def to_rgb(image: "Image", alpha: Alpha, strip_pixels: int = _STRIP_PIXELS) -> "Image":
     """Make three bands of 8 bits; transparency is laid on white as `transformers` does it, or dropped.
 
     Args:
         image: A loaded image of any mode, which is left as it is. An opaque RGB image is returned itself.
         alpha: What becomes of transparency.
+        strip_pixels: A larger image is converted in strips of so many pixels, which take less memory.
     """
     from PIL import Image
 
@@ -34,10 +35,10 @@ def to_rgb(image: "Image", alpha: Alpha) -> "Image":
     if image.mode == "RGB" and not (alpha == "white" and image.has_transparency_data):
         return image
     scale = _deep_scale(image) if is_deep else None
-    if image.width * image.height <= _STRIP_PIXELS:
+    if image.width * image.height <= strip_pixels:
         return _strip_to_rgb(image, alpha, scale)
     rgb = Image.new("RGB", image.size)
-    for box in _strips(image.size):
+    for box in _strips(image.size, strip_pixels):
         rgb.paste(_strip_to_rgb(image.crop(box), alpha, scale), box)
     return rgb
 
@@ -91,10 +92,10 @@ def _range(image: "Image") -> tuple[float, float]:
     return (low, high) if low <= high else (0.0, 1.0)
 
 
-def _strips(size: tuple[int, int]) -> Iterator[Box]:
-    """Cut (width, height) into boxes of `_STRIP_PIXELS` at most, or of one row."""
+def _strips(size: tuple[int, int], pixels: int = _STRIP_PIXELS) -> Iterator[Box]:
+    """Cut (width, height) into boxes of so many pixels at most, or of one row."""
     width, height = size
-    rows = max(1, _STRIP_PIXELS // width)
+    rows = max(1, pixels // width)
     for top in range(0, height, rows):
         yield 0, top, width, min(top + rows, height)
 

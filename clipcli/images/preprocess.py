@@ -15,21 +15,12 @@ from typing import TYPE_CHECKING, Any
 from clipcli.checkpoints.sizes import LARGEST_IMAGE
 from clipcli.checkpoints.towers import ImageTowerConfig, NaflexVisionConfig
 from clipcli.errors import DamagedModelError, UnsupportedModelError
+from clipcli.images.resize import center_crop, resize, size_to_shortest_edge
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
-
-# A 1 x 60,000 pixel strip asks for 10 GB when its short edge is resized to 224; beyond this many pixels only the part
-# that the crop keeps is resized.
-_MAX_RESIZED_PIXELS = 2**24
-
-# Reduced images stay this many times above the size they are resized to. Measured on 19 photos scaled to 24 and 3
-# megapixels: resizing takes 21 ms in place of 118, and ViT-B/32's features have a cosine of at least 1 - 3e-6 with the
-# exact ones (reduced decoding of JPEGs: 1 - 2e-5); with twice the size it is 1 - 4e-6, for 3 ms less. Images at
-# least that large are cropped before they are resized, too: 1.4 of 5.5 ms less for one of 1,000 x 750.
-_REDUCING_GAP = 3.0
 
 # Settings that a class has where its file leaves them out, and `Preprocessing` has otherwise. CLIP's class is that of
 # MetaCLIP 2, too, and AltCLIP has none of its own.
@@ -211,9 +202,9 @@ class Preprocessing:
 
         image = image if image.mode == "RGB" else image.convert("RGB")
         if self.do_resize:
-            image = self._resize(image, exact)
+            image = self._resized(image, exact)
         if self.do_center_crop:
-            image = _center_crop(image, self.crop_size)
+            image = center_crop(image, self.crop_size)
         return np.array(image)
 
     def normalize(self, batch: "NDArray[np.uint8]") -> "NDArray[np.float32]":
@@ -232,20 +223,15 @@ class Preprocessing:
             np.take(table, batch[..., channel], out=normalized[:, channel], mode="clip")
         return normalized
 
-    def _resize(self, image: "Image", exact: bool) -> "Image":
-        from PIL.Image import Resampling
-
-        resample, gap = Resampling(self.resample), None if exact else _REDUCING_GAP
+    def _resized(self, image: "Image", exact: bool) -> "Image":
         if isinstance(self.size, Patches):
-            return image.resize(self.size.size_of(*image.size), resample, reducing_gap=gap)
-        if not isinstance(self.size, int):
-            height, width = self.size
-            return image.resize((width, height), resample, reducing_gap=gap)
-        width, height = _resized_size(image.size, self.size)
-        is_large = image.width >= _REDUCING_GAP * width and not exact
-        if self.do_center_crop and (is_large or width * height > _MAX_RESIZED_PIXELS):
-            return _resize_center(image, (width, height), self.crop_size, resample, gap)
-        return image.resize((width, height), resample, reducing_gap=gap)
+            size = self.size.size_of(*image.size)
+        elif isinstance(self.size, int):
+            size = size_to_shortest_edge(image.size, self.size)
+        else:
+            size = self.size[1], self.size[0]
+        crops = self.do_center_crop and isinstance(self.size, int)
+        return resize(image, size, self.resample, exact=exact, crop_size=self.crop_size if crops else None)
 
 
 def _both(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -364,37 +350,3 @@ def _normalized_bytes(preprocessing: Preprocessing) -> "NDArray[np.float32]":
         table -= np.array(preprocessing.image_mean, dtype=np.float32)[:, None]
         table /= np.array(preprocessing.image_std, dtype=np.float32)[:, None]
     return table
-
-
-def _resized_size(size: tuple[int, int], shortest_edge: int) -> tuple[int, int]:
-    """Scale (width, height) to the shortest edge; the long edge is rounded down."""
-    width, height = size
-    if width <= height:
-        return shortest_edge, int(shortest_edge * height / width)
-    return int(shortest_edge * width / height), shortest_edge
-
-
-def _center_crop(image: "Image", crop_size: tuple[int, int]) -> "Image":
-    """Cut (height, width) out of the middle; what lies outside the image is black."""
-    left, top = _crop_corner(image.size, crop_size)
-    return image.crop((left, top, left + crop_size[1], top + crop_size[0]))
-
-
-def _crop_corner(size: tuple[int, int], crop_size: tuple[int, int]) -> tuple[int, int]:
-    return (size[0] - crop_size[1]) // 2, (size[1] - crop_size[0]) // 2
-
-
-def _resize_center(
-    image: "Image", size: tuple[int, int], crop_size: tuple[int, int], resample: int, reducing_gap: float | None
-) -> "Image":
-    """Resize to (width, height) without computing what a centre crop would throw away.
-
-    Not quite the same bytes as cutting them out of the whole (one in 25,000 differs, by one): PIL rounds between its
-    horizontal and its vertical pass, and chooses their order by the size of the work.
-    """
-    left, top = _crop_corner(size, crop_size)
-    left, top = max(left, 0), max(top, 0)
-    right, bottom = min(left + crop_size[1], size[0]), min(top + crop_size[0], size[1])
-    x_scale, y_scale = image.width / size[0], image.height / size[1]
-    box = (left * x_scale, top * y_scale, right * x_scale, bottom * y_scale)
-    return image.resize((right - left, bottom - top), resample, box=box, reducing_gap=reducing_gap)

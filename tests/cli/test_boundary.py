@@ -9,6 +9,7 @@ from clipcli import ClassifyOptions
 from clipcli.errors import ClipError, ClipWarning, UsageError
 from tests.cli.conftest import Clip
 from tests.helpers.apps import app_that_raises
+from tests.helpers.errors import about
 
 LABELS = ("-l", "cat,dog")
 
@@ -54,7 +55,7 @@ def test_a_variable_is_blamed_for_its_own_value_only() -> None:
 
 
 def test_python_and_the_command_line_name_the_same_mistake(clip: Clip, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^top must be 1 or more, not 0$") as raised:
+    with pytest.raises(UsageError, check=about("top")) as raised:
         ClassifyOptions(top=0)
     assert (raised.value.parameter, raised.value.value) == ("top", 0)
 
@@ -68,4 +69,4 @@ def test_a_flag_that_replaces_a_variable_is_not_blamed_on_it(clip: Clip, tmp_pat
     assert outcome.status == 2
     assert "--device gpu" in outcome.stderr and "CLIPCLI_DEVICE" not in outcome.stderr
     outcome = clip("classify", tmp_path, *LABELS, CLIPCLI_DEVICE="gpu")
-    assert "CLIPCLI_DEVICE=gpu is set, which stands for --device" in outcome.stderr
+    assert all(part in outcome.stderr for part in ("CLIPCLI_DEVICE=gpu", "--device"))

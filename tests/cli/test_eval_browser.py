@@ -1,7 +1,6 @@
 """The page of `clip eval --report` in a real browser. Needs chromium and chromedriver: run with -m slow."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from clipcli.answers.evaluate import evaluate
 from clipcli.cli.output.documents import evaluation as shown
 from clipcli.images.decode import DecodeOptions
 from clipcli.library.report.evaluation import WRONG_IMAGES, evaluation_report
-from tests.helpers.browser import Browser, driver
+from tests.helpers.browser import Browser, browsing
 
 pytestmark = pytest.mark.slow
 
@@ -51,17 +50,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
-    with driver() as started:
+def browser() -> Iterator[Browser]:
+    with browsing() as started:
         yield started
-
-
-@pytest.fixture
-def browser(port: int) -> Iterator[Browser]:
-    started = Browser(port)
-    yield started
-    with suppress(OSError):
-        started.quit()
 
 
 def text(browser: Browser, selector: str) -> str:
@@ -104,20 +95,18 @@ def test_the_keyboard_reaches_everything(browser: Browser, page: Path) -> None:
     assert reached
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen(port: int, page: Path) -> None:
-    browser = Browser(port, width=500)
-    browser.open(page)
-    assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
-    browser.quit()
+def test_on_a_phone_nothing_is_wider_than_the_screen(page: Path) -> None:
+    with browsing(width=500) as browser:
+        browser.open(page)
+        assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_light_and_dark(port: int, page: Path) -> None:
+def test_light_and_dark(page: Path) -> None:
     papers = []
     for dark in (False, True):
-        browser = Browser(port, dark=dark)
-        browser.open(page)
-        papers.append(browser.run("return getComputedStyle(document.body).backgroundColor"))
-        browser.quit()
+        with browsing(dark=dark) as browser:
+            browser.open(page)
+            papers.append(browser.run("return getComputedStyle(document.body).backgroundColor"))
     assert papers == ["rgb(255, 255, 255)", "rgb(23, 23, 26)"]
 
 

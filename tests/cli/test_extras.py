@@ -53,7 +53,7 @@ def sentencepiece_model(folder: Path, request: pytest.FixtureRequest) -> Need:
     return request.getfixturevalue("images") / "a.png", model
 
 
-def older_weights(name: str) -> Callable[[Path, pytest.FixtureRequest], Need]:
+def flax_or_tensorflow_weights(name: str) -> Callable[[Path, pytest.FixtureRequest], Need]:
     def make(folder: Path, request: pytest.FixtureRequest) -> Need:
         model = Path(shutil.copytree(DATA / name, folder / name))
         shutil.copytree(DATA / "clip-tokenizer", model, dirs_exist_ok=True)
@@ -63,10 +63,10 @@ def older_weights(name: str) -> Callable[[Path, pytest.FixtureRequest], Need]:
 
 
 NEEDS = {
-    "flax": older_weights("flax"),
+    "flax": flax_or_tensorflow_weights("flax"),
     "heif": heic_image,
     "sentencepiece": sentencepiece_model,
-    "tf": older_weights("tensorflow"),
+    "tf": flax_or_tensorflow_weights("tensorflow"),
 }
 
 

@@ -26,8 +26,8 @@ LONG = "a" * 300
         (MemoryError(), "too little memory"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "too little memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "too little memory"),
-        (OSError(errno.EMFILE, "Too many open files"), "too many files"),
-        (EOFError("marshal data too short"), "is cut short"),
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit"),
+        (EOFError("marshal data too short"), "short"),
     ],
 )
 def test_what_a_machine_lacks(error: Exception, words: str) -> None:
@@ -127,7 +127,7 @@ def test_a_compiled_file_that_is_cut_short(module: str, tmp_path: Path) -> None:
     compiled.write_bytes(compiled.read_bytes()[:900])
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "is cut short" in done.stderr and "  hint: " in done.stderr
+    assert "short" in done.stderr and "  hint: " in done.stderr
     assert "Traceback" not in done.stderr and "Aborted" not in done.stderr
 
 

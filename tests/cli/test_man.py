@@ -156,8 +156,8 @@ def test_what_is_written_by_hand_uses_options_that_exist(name: str) -> None:
 
 
 def test_remarks_on_what_does_not_exist_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "_remarks", lambda: {"--no-such-option": "text\n"})
-    with pytest.raises(ValueError, match="--no-such-option"):
+    monkeypatch.setattr(generate, "commands", lambda: {(): COMMANDS[()]})
+    with pytest.raises(ValueError, match="--none-of-these"):
         generate.pages()
 
 

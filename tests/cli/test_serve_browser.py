@@ -2,13 +2,12 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import clipcli
-from tests.helpers.browser import Browser, driver
+from tests.helpers.browser import Browser, browsing
 from tests.helpers.served import Served, served
 
 pytestmark = pytest.mark.slow
@@ -37,11 +36,8 @@ TOP = "return [...document.querySelectorAll('#cards .scores li:first-child butto
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    with driver() as port:
-        started = Browser(port, width=420)
+    with browsing(width=420) as started:
         yield started
-        with suppress(OSError):
-            started.quit()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from PIL import Image
 
 from clipcli.images.decode import DecodeOptions
 from clipcli.library.report.page import report
-from tests.helpers.browser import Browser, driver
+from tests.helpers.browser import Browser, browsing
 
 pytestmark = pytest.mark.slow
 
@@ -20,17 +19,9 @@ IMAGES = 5000
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
-    with driver() as started:
+def browser() -> Iterator[Browser]:
+    with browsing() as started:
         yield started
-
-
-@pytest.fixture
-def browser(port: int) -> Iterator[Browser]:
-    started = Browser(port)
-    yield started
-    with suppress(OSError):
-        started.quit()
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +119,12 @@ def test_a_review_is_exported_as_csv(browser: Browser, page: Path) -> None:
     assert browser.console() == []
 
 
-def test_light_and_dark(port: int, page: Path) -> None:
+def test_light_and_dark(page: Path) -> None:
     papers = []
     for dark in (False, True):
-        browser = Browser(port, dark=dark)
-        browser.open(page)
-        papers.append(browser.run("return getComputedStyle(document.body).backgroundColor"))
-        browser.quit()
+        with browsing(dark=dark) as browser:
+            browser.open(page)
+            papers.append(browser.run("return getComputedStyle(document.body).backgroundColor"))
     assert papers == ["rgb(255, 255, 255)", "rgb(23, 23, 26)"]
 
 

@@ -31,8 +31,8 @@ def test_images_in_the_folder_that_is_sorted_into_are_no_inputs(
 ) -> None:
     outcomes = [clip("tag", *inputs, *EVERYTHING, "--sort-into", "sorted", way) for _ in range(3)]
     assert [(outcome.status, len(outcome.rows)) for outcome in outcomes] == [(0, 3)] * 3
-    assert "3 images sorted into" in outcomes[0].stderr
-    assert "0 images sorted into" in outcomes[2].stderr and "already there: 3 images" in outcomes[2].stderr
+    assert "3 images" in outcomes[0].stderr
+    assert "0 images" in outcomes[2].stderr and "already there: 3 images" in outcomes[2].stderr
     assert sorted(os.path.basename(path) for path in images_below(photos / "sorted")) == ["a.png", "b.jpg", "c.gif"]
     assert [path.name for path in (photos / "sorted").glob("*.jsonl")] == ["clip-manifest.jsonl"]
 
@@ -47,7 +47,7 @@ def test_images_that_moved_away_are_gone(clip: Clip, photos: Path) -> None:
     assert clip("tag", ".", *EVERYTHING, "--sort-into", "sorted", "--move").status == 0
     again = clip("tag", ".", *EVERYTHING, "--sort-into", "sorted", "--move")
     assert (again.status, again.stdout) == (1, "")
-    assert f"no image in it outside {photos / 'sorted'}" in again.stderr
+    assert str(photos / "sorted") in again.stderr
 
 
 @pytest.mark.parametrize("way", ["--link", "--copy", "--move"])

@@ -7,7 +7,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class Browser:
 
 
 @contextmanager
-def driver() -> Iterator[int]:
+def _driver() -> Iterator[int]:
     """Run chromedriver; yields its port."""
     program = shutil.which("chromedriver")
     assert program, "chromedriver is not installed"
@@ -80,3 +80,15 @@ def driver() -> Iterator[int]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def browsing(*, dark: bool = False, width: int | None = None) -> Iterator[Browser]:
+    """Start a browser and its driver, and end them."""
+    with _driver() as port:
+        browser = Browser(port, dark=dark, width=width)
+        try:
+            yield browser
+        finally:
+            with suppress(OSError):
+                browser.quit()

@@ -65,6 +65,6 @@ def test_broken_settings_are_not_overwritten() -> None:
     path.parent.mkdir(parents=True)
     path.write_text("half = [", encoding="utf-8")
 
-    with pytest.raises(ClipError, match="not valid TOML"):
+    with pytest.raises(ClipError, match="TOML"):
         set_default_model("vit-b16")
     assert path.read_text(encoding="utf-8") == "half = ["

@@ -226,7 +226,7 @@ def test_context_length_never_exceeds_the_positions() -> None:
 def test_more_tokens_than_positions(tmp_path: Path) -> None:
     network = load_ours(write_altclip(tmp_path, text={"max_position_embeddings": 20}))
     network.get_text_features(torch.full((1, 18), 5))
-    with pytest.raises(ValueError, match="19 tokens, this checkpoint takes 18"):
+    with pytest.raises(ValueError, match=r"19.*18"):
         network.get_text_features(torch.full((1, 19), 5))
 
 

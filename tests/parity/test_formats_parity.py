@@ -1,6 +1,6 @@
 """Files that the libraries themselves wrote, converted, against what those libraries computed from them.
 
-`tests/data/formats/make.py` and `make_older_hub.py` wrote the files and the expected features.
+`tests/data/formats/make.py` and `make_flax_and_tensorflow.py` wrote the files and the expected features.
 """
 
 from dataclasses import dataclass

@@ -157,14 +157,14 @@ def test_one_step_of_projection(name: str, tmp_path: Path, expected: dict[str, T
 def test_without_its_config_nothing_says_how_texts_are_read(name: str, tmp_path: Path) -> None:
     file = tmp_path / "open_clip_model.safetensors"
     file.write_bytes((DATA / name / file.name).read_bytes())
-    with pytest.raises(UsageError, match="how it is read") as caught:
+    with pytest.raises(UsageError, match="read") as caught:
         convert(file, tmp_path / "hub", activation="gelu")
     assert "open_clip_config.json" in str(caught.value.hint)
 
 
 def test_what_a_config_says_of_texts_is_checked(folder: Path) -> None:
     text = text_config(folder)
-    with pytest.raises(UnsupportedModelError, match="pooling is 'max'"):
+    with pytest.raises(UnsupportedModelError, match="'max'"):
         replace(text, pooling="max").check("config.json: text_config")
     with pytest.raises(DamagedModelError, match="context_length"):
         replace(text, context_length=text.max_length + 1).check("config.json: text_config")

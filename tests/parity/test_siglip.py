@@ -241,5 +241,5 @@ def test_a_mask_or_another_length_is_refused(siglip_checkpoint: Path) -> None:
     with pytest.raises(ValueError, match="padded to 20 tokens"):
         network.get_text_features(torch.zeros(1, 5, dtype=torch.long))
     ids = torch.zeros(1, CONTEXT, dtype=torch.long)
-    with pytest.raises(ValueError, match="without a mask"):
+    with pytest.raises(ValueError, match="mask"):
         network.get_text_features(ids, torch.ones_like(ids))

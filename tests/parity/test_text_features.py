@@ -8,6 +8,8 @@ import torch
 
 import clipcli
 from clipcli.compute.torch_backend.text_encoder import WORTH_FUSING
+from clipcli.features.cache import FeatureCache
+from clipcli.features.labels import LabelEncoder
 from clipcli.labels.label_set import Label, LabelSet
 from tests.helpers.checkpoints import CHINESE, WORDS, WRITERS, write_clip
 from tests.helpers.reference import Reference
@@ -74,14 +76,16 @@ def test_remembered_features_are_those_that_were_computed(pair: tuple[Path, Refe
     assert "text" not in vars(again.encoders) and "tokenizer" not in vars(again.checkpoint)
 
 
-def test_ensembles_are_means_of_unit_vectors(pair: tuple[Path, Reference], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipcli.features.labels._PROMPTS_AT_ONCE", 17)
+def test_ensembles_are_means_of_unit_vectors(pair: tuple[Path, Reference]) -> None:
     folder, reference = pair
+    model = clipcli.load(str(folder), cache=False)
     label_set = LabelSet(name="some", labels=tuple(Label(name) for name in NAMES), templates=TEMPLATES[:4])
-    ours = clipcli.load(str(folder), cache=False).encode_labels(label_set)
-    for name, row in zip(NAMES, ours, strict=True):
-        mean = one_at_a_time(reference, [t.replace("{}", name) for t in TEMPLATES[:4]]).mean(axis=0)
-        np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-5)
+    expanded = [[template.replace("{}", name) for template in TEMPLATES[:4]] for name in NAMES]
+    in_shares = LabelEncoder(model.encoders, FeatureCache.disabled(), prompts_at_once=17).features(expanded)
+    for texts, whole, share in zip(expanded, model.encode_labels(label_set), in_shares, strict=True):
+        mean = one_at_a_time(reference, texts).mean(axis=0)
+        np.testing.assert_allclose(whole, mean / np.linalg.norm(mean), atol=1e-5)
+        np.testing.assert_allclose(share.features, mean / np.linalg.norm(mean), atol=1e-5)
 
 
 @pytest.mark.parametrize(

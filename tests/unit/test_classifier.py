@@ -10,6 +10,7 @@ from clipcli.answers.classify import ClassifyOptions, Groups, HeadClassifier, La
 from clipcli.errors import UsageError
 from clipcli.results import Classification
 from clipcli.scoring import Floats, Logits
+from tests.helpers.errors import about
 
 SCALE = 10.0
 NAMES = ("a", "b", "c", "d")
@@ -82,7 +83,7 @@ def test_softmax_over_one_label_or_one_group_has_no_score() -> None:
     assert found.predictions[0].cosine == pytest.approx(0.6)
     single = LabelClassifier(NAMES, LABELS, Logits(SCALE), ClassifyOptions(), groups=Groups.of_parents(["x"] * 4))
     assert not single.has_scores
-    with pytest.raises(UsageError, match="softmax over one label has none"):
+    with pytest.raises(UsageError, check=about("threshold")):
         LabelClassifier(("a",), LABELS[:1], Logits(SCALE), ClassifyOptions(threshold=0.5))
     assert LabelClassifier(
         ("a",), LABELS[:1], Logits(SCALE), ClassifyOptions(scoring="sigmoid", threshold=0.5)
@@ -133,7 +134,7 @@ def test_texts_keep_their_order_and_one_alone_has_no_score() -> None:
     [
         ({"top": 0}, "top"),
         ({"temperature": 0.0}, "temperature"),
-        ({"temperature": 1e-310}, "temperature must be a number from 1e-06 up"),
+        ({"temperature": 1e-310}, "1e-06"),
         ({"temperature": math.nan}, "temperature"),
         ({"temperature": math.inf}, "temperature"),
         ({"temperature": 2.0, "scoring": "cosine"}, "temperature"),

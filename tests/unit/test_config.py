@@ -51,31 +51,31 @@ def test_older_spelling_of_a_section_wins_as_a_whole(tmp_path: Path) -> None:
         ({"model_type": "clip", "vision_config": {"hidden_act": "mish"}}, UnsupportedModelError, "vision_config.*mish"),
         ({"model_type": "clip", "text_config": {"hidden_size": "512"}}, DamagedModelError, "text_config.hidden_size"),
         ({"model_type": "clip", "text_config": {"hidden_size": True}}, DamagedModelError, "text_config.hidden_size"),
-        ({"model_type": "clip", "text_config": []}, DamagedModelError, "text_config is not an object"),
+        ({"model_type": "clip", "text_config": []}, DamagedModelError, "text_config"),
         ({"model_type": "clip", "vision_config": {"num_attention_heads": 7}}, DamagedModelError, "multiple"),
-        ({"model_type": "clip", "vision_config": {"num_attention_heads": 0}}, DamagedModelError, "from 1 to"),
-        ({"model_type": "clip", "vision_config": {"patch_size": 0}}, DamagedModelError, "patch_size is 0.*from 1 to"),
+        ({"model_type": "clip", "vision_config": {"num_attention_heads": 0}}, DamagedModelError, "num_attention_heads"),
+        ({"model_type": "clip", "vision_config": {"patch_size": 0}}, DamagedModelError, "patch_size"),
         (
             {"model_type": "clip", "vision_config": {"patch_size": 230}},
             DamagedModelError,
-            "230 is more than image_size",
+            r"230.*image_size",
         ),
-        ({"model_type": "clip", "vision_config": {"num_channels": 4}}, UnsupportedModelError, "num_channels is 4"),
-        ({"model_type": "siglip2", "vision_config": {"num_channels": 1}}, UnsupportedModelError, "num_channels is 1"),
+        ({"model_type": "clip", "vision_config": {"num_channels": 4}}, UnsupportedModelError, "num_channels"),
+        ({"model_type": "siglip2", "vision_config": {"num_channels": 1}}, UnsupportedModelError, "num_channels"),
         ({"model_type": "clip", "vision_config": {"num_hidden_layers": 10**9}}, DamagedModelError, "num_hidden_layers"),
         ({"model_type": "altclip", "text_config": {"hidden_size": 10**30}}, DamagedModelError, "hidden_size is 1000"),
-        ({"model_type": "clip", "vision_config": {"image_size": 30_000}}, DamagedModelError, "image_size is 30000"),
+        ({"model_type": "clip", "vision_config": {"image_size": 30_000}}, DamagedModelError, r"image_size.*30000"),
         ({"model_type": "clip", "text_config": {"layer_norm_eps": 1e400}}, DamagedModelError, "layer_norm_eps is inf"),
         (
             {"model_type": "clip", "text_config": {"layer_norm_eps": 10**400}},
             DamagedModelError,
             "layer_norm_eps is 1000",
         ),
-        ({"model_type": "clip", "text_config": {"model_type": "bert"}}, UnsupportedModelError, "text tower is a bert"),
+        ({"model_type": "clip", "text_config": {"model_type": "bert"}}, UnsupportedModelError, "tower"),
         (
             {"model_type": "clip", "text_config": {"model_type": "xlm-roberta"}},
             UnsupportedModelError,
-            "is a xlm-roberta",
+            "xlm-roberta",
         ),
         ({"model_type": "clip", "vision_config": {"num_hidden_layers": -1}}, DamagedModelError, "num_hidden_layers"),
         ({"model_type": "clip", "projection_dim": 0}, DamagedModelError, "projection_dim is 0"),
@@ -99,7 +99,7 @@ def test_labels_of_a_classification_head(tmp_path: Path) -> None:
         read(tmp_path, {**head, "id2label": {"1": "dog"}})
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "not JSON"), ("[]", "not an object")])
+@pytest.mark.parametrize(("content", "message"), [("{", "JSON"), ("[]", "object")])
 def test_damaged_file(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(DamagedModelError, match=message):
@@ -107,5 +107,5 @@ def test_damaged_file(content: str, message: str, tmp_path: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DamagedModelError, match=r"has no config\.json"):
+    with pytest.raises(DamagedModelError, match=r"config\.json"):
         read_config(tmp_path)

@@ -92,5 +92,5 @@ def test_a_model_of_one_tower(clip_checkpoint: Path, tmp_path: Path) -> None:
     for path in clip_checkpoint.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     CLIPVisionModelWithProjection.from_pretrained(clip_checkpoint).save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedModelError, match="no text tower"):
+    with pytest.raises(UnsupportedModelError, match="tower"):
         check_job(str(tmp_path))

@@ -99,9 +99,9 @@ def reference_groups(features: Floats, order: NDArray[np.intp], least: float) ->
     leaders: list[int] = []
     found: dict[int, set[int]] = {}
     for row in order.tolist():
-        close = [leader for leader in leaders if features[row] @ features[leader] >= least]
-        if close:
-            found.setdefault(max(close, key=lambda leader: features[row] @ features[leader]), set()).add(row)
+        cosines = features[leaders] @ features[row] if leaders else np.array([-1.0])
+        if cosines.max() >= least:
+            found.setdefault(leaders[int(cosines.argmax())], set()).add(row)
         else:
             leaders.append(row)
     return found

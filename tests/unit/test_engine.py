@@ -196,31 +196,31 @@ def test_a_text_that_is_cut_is_named_once(model: Model) -> None:
 
 
 def test_no_labels(model: Model) -> None:
-    with pytest.raises(LabelSetError, match="no labels"):
+    with pytest.raises(LabelSetError, match="labels"):
         model.classify([])
 
 
 @pytest.mark.parametrize(
     ("ask", "what"),
     [
-        (lambda model: model.classify(["a.png"], "cat"), "labels must be a list, not 'cat'"),
-        (lambda model: model.classify("a.png", ["cat", "dog"]), "images must be a list, not 'a.png'"),
-        (lambda model: model.classify(Path("a.png"), ["cat", "dog"]), "images must be a list"),
-        (lambda model: model.classify(["a.png"], ["cat", "dog"], templates="a {}"), "templates must be a list"),
-        (lambda model: model.score("a.png", ["a cat"]), "images must be a list"),
-        (lambda model: model.score(["a.png"], "a cat"), "texts must be a list, not 'a cat'"),
-        (lambda model: model.encode_images("a.png"), "images must be a list"),
-        (lambda model: model.encode_texts("a cat"), "texts must be a list"),
+        (lambda model: model.classify(["a.png"], "cat"), "'cat'"),
+        (lambda model: model.classify("a.png", ["cat", "dog"]), r"'a.png'"),
+        (lambda model: model.classify(Path("a.png"), ["cat", "dog"]), "list"),
+        (lambda model: model.classify(["a.png"], ["cat", "dog"], templates="a {}"), "templates"),
+        (lambda model: model.score("a.png", ["a cat"]), "list"),
+        (lambda model: model.score(["a.png"], "a cat"), "'a cat'"),
+        (lambda model: model.encode_images("a.png"), "list"),
+        (lambda model: model.encode_texts("a cat"), "texts"),
     ],
 )
 def test_a_single_text_or_path_is_no_list(ask: Callable[[Model], object], what: str, model: Model) -> None:
     with pytest.raises(UsageError, match=what) as error:
         ask(model)
-    assert error.value.hint is not None and "give a list: [" in error.value.hint
+    assert error.value.hint is not None and "list" in error.value.hint
 
 
 def test_no_texts(model: Model, images: list[str]) -> None:
-    with pytest.raises(UsageError, match="no text is given"):
+    with pytest.raises(UsageError, match="text"):
         model.score(images, [])
 
 
@@ -267,7 +267,7 @@ def test_no_answer_is_made_of_what_two_devices_computed(
     Placement("cpu", "bfloat16").remember("auto", "auto", elsewhere.cache)
     question = ([second], ["cat", "dog"]) if known == "labels" else ([first], ["bird", "cow"])
     model = clipcli.load(str(clip_checkpoint))
-    with pytest.raises(DeviceError, match=r"device auto meant cpu in bfloat16 .* now means cpu in float32"):
+    with pytest.raises(DeviceError, match=r"bfloat16.*float32"):
         model.classify(*question)
     expected = clipcli.load(str(clip_checkpoint), cache=False).classify(*question)
     assert model.classify(*question) == expected

@@ -266,7 +266,7 @@ def test_folders_without_images_are_an_error_only_if_there_is_none_at_all(album:
 
 
 def test_an_empty_list_is_an_error() -> None:
-    with pytest.raises(ClipError, match="no image"):
+    with pytest.raises(ClipError, match="image"):
         list(find_images([], from_file="-", stdin=io.BytesIO(b"")))
 
 

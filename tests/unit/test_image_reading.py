@@ -16,6 +16,7 @@ from PIL import Image
 
 from clipcli.errors import ImageError, ImageTooLarge, MissingFile, UnreadableImage
 from clipcli.images.budget import MemoryBudget
+from clipcli.images.color import Alpha, to_rgb
 from clipcli.images.cost import memory_limit
 from clipcli.images.decode import DecodeOptions, decode
 from clipcli.images.find import ImageSource
@@ -115,19 +116,19 @@ class TestMemoryOfFailures:
             Preparation(DecodeOptions(), Broken()).pixels(ImageSource("x.png", data=save(gradient(), "PNG")))
         assert not any(isinstance(value, Image.Image) for value in values_held(raised.value))
 
-    def test_it_stays_flat_over_two_thousand(self) -> None:
+    def test_it_stays_flat_over_hundreds(self) -> None:
         data = save(Image.effect_noise((500, 500), 50), "PNG")[:-2000]  # a quarter of a megabyte decoded
         errors: list[ImageError] = []
         sizes = []
-        for i in range(2000):
+        for i in range(600):
             try:
                 Preparation(DecodeOptions(), Preprocessing()).pixels(ImageSource(f"{i}.png", data=data))
             except ImageError as error:
                 errors.append(error)
-            if i in (200, 1999):
+            if i in (100, 599):
                 sizes.append(resident_bytes())
-        assert len(errors) == 2000
-        assert sizes[1] - sizes[0] < 40e6  # 450 MB of pixels were kept alive by as many
+        assert len(errors) == 600
+        assert sizes[1] - sizes[0] < 40e6  # 125 MB of pixels were kept alive by as many
 
 
 def values_held(error: BaseException) -> list[object]:
@@ -239,7 +240,7 @@ class TestMemoryOfDecoding:
 
     @pytest.mark.parametrize("alpha", ["white", "drop"])
     @pytest.mark.parametrize("mode", ["P", "LA", "RGBA", "CMYK", "I;16", "F", "I", "1", "LAB"])
-    def test_strips_are_what_the_whole_is(self, mode: str, alpha: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_strips_are_what_the_whole_is(self, mode: str, alpha: Alpha) -> None:
         image = gradient(97, 61)
         if mode in ("I;16", "F", "I"):
             image = Image.fromarray(np.asarray(image)[..., 0].astype({"I;16": "u2", "F": "f4", "I": "i4"}[mode]) * 99)
@@ -249,10 +250,8 @@ class TestMemoryOfDecoding:
             image.putalpha(Image.linear_gradient("L").resize(image.size))
         if mode == "P":
             image.info["transparency"] = 7
-        options = DecodeOptions(alpha=alpha)  # type: ignore[arg-type]
-        whole = np.asarray(decode(ImageSource("x", image=image), options))
-        monkeypatch.setattr("clipcli.images.color._STRIP_PIXELS", 500)
-        assert np.array_equal(np.asarray(decode(ImageSource("x", image=image), options)), whole)
+        whole = np.asarray(to_rgb(image, alpha))
+        assert np.array_equal(np.asarray(to_rgb(image, alpha, strip_pixels=500)), whole)
 
 
 def test_heic_cut_anywhere_is_truncated() -> None:
@@ -263,7 +262,7 @@ def test_heic_cut_anywhere_is_truncated() -> None:
             decode_bytes(data[: len(data) * part // 24])
     padding = struct.pack(">I4s", 100, b"free") + bytes(92)
     assert decode_bytes(data + padding[:50]).size == (300, 200)
-    with pytest.raises(UnreadableImage, match="truncated HEIF"):
+    with pytest.raises(UnreadableImage, match="HEIF"):
         decode_bytes(data[:-1])
 
 

@@ -29,7 +29,7 @@ def encode(ids: Sequence[tuple[int, ...]], on_progress: object) -> np.ndarray:
 class Encoder(LabelEncoder):
     """Counts what it is asked to encode."""
 
-    def __new__(cls, cache: FeatureCache, space: FeatureSpace = SPACE) -> "LabelEncoder":  # type: ignore[misc]
+    def __new__(cls, cache: FeatureCache, space: FeatureSpace = SPACE, **more: int) -> "LabelEncoder":  # type: ignore[misc]
         encoded.clear()
         progress.clear()
 
@@ -44,7 +44,7 @@ class Encoder(LabelEncoder):
             text_space=space,
             expect_prompts=lambda new: None,
         )
-        return LabelEncoder(encoders, cache, lambda *counts: progress.append(counts))  # type: ignore[arg-type]
+        return LabelEncoder(encoders, cache, lambda *counts: progress.append(counts), **more)  # type: ignore[arg-type]
 
 
 encoded: list[str] = []
@@ -83,11 +83,10 @@ def test_a_label_that_is_there_twice_is_encoded_once() -> None:
     assert encoded == ["a"] and (features[0].features == features[1].features).all()
 
 
-def test_shares_change_nothing_but_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shares_change_nothing_but_memory() -> None:
     labels = [tuple(f"{i}{j}" for j in range(3)) for i in range(10)]
     whole = Encoder(FeatureCache.disabled()).features(labels)
-    monkeypatch.setattr("clipcli.features.labels._PROMPTS_AT_ONCE", 7)
-    parts = Encoder(FeatureCache.disabled()).features(labels)
+    parts = Encoder(FeatureCache.disabled(), prompts_at_once=7).features(labels)
     assert all((a.features == b.features).all() for a, b in zip(whole, parts, strict=True))
     assert progress == [(6, 30), (12, 30), (18, 30), (24, 30), (30, 30)]
 

@@ -55,5 +55,5 @@ def test_transformers_reads_what_is_written(tmp_path: Path) -> None:
 )
 def test_files_that_are_none(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "merges.gz").write_bytes(content)
-    with pytest.raises(DamagedModelError, match=r"merges\.gz is no"):
+    with pytest.raises(DamagedModelError, match=r"merges\.gz"):
         most_tokens(tmp_path / "merges.gz")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from clipcli.cli.app import app
 from clipcli.cli.options.inputs import InputOptions
 from clipcli.cli.options.labels import LabelOptions
-from clipcli.cli.options.output import Format, OutputOptions
+from clipcli.cli.options.output import Format, HitFormat, OutputOptions, TagFormat
 from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.help import GroupedCommand
 from clipcli.errors import UsageError
@@ -60,9 +60,9 @@ def test_help_of_the_commands_has_the_groups_of_the_contract(command: str) -> No
 
 
 def test_what_does_not_go_together() -> None:
-    with pytest.raises(UsageError, match="--json and --format csv"):
+    with pytest.raises(UsageError, match=r"--json.*--format"):
         OutputOptions(format=Format.csv, json=True)
-    with pytest.raises(UsageError, match="--template and --no-template"):
+    with pytest.raises(UsageError, match=r"--template.*--no-template"):
         LabelOptions(labels=["a"], template=["{}"], no_template=True).read()
     with pytest.raises(UsageError, match="--max-megapixels"):
         InputOptions(max_megapixels=float("nan"))
@@ -85,3 +85,8 @@ def test_what_someone_may_yet_write_is_no_file(tmp_path: Path) -> None:
         assert not InputOptions(images=awaited).are_files
     for awaited_list in ("-", str(pipe)):
         assert not InputOptions(from_file=awaited_list).are_files
+
+
+def test_tags_and_hits_have_every_format_and_one_more() -> None:
+    assert {*TagFormat} == {*Format, "exiftool"}
+    assert {*HitFormat} == {*Format, "paths"}

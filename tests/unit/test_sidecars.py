@@ -253,7 +253,7 @@ def test_two_images_with_one_stem(tmp_path: Path) -> None:
 
 def test_a_sidecar_that_is_no_xmp_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "a.xmp").write_text("my notes")
-    with pytest.raises(SidecarError, match=r"a\.xmp is left alone: not well-formed XML"):
+    with pytest.raises(SidecarError, match=r"a\.xmp.*well-formed XML"):
         writer().write(str(tmp_path / "a.jpg"), DOG, PETS)
     assert (tmp_path / "a.xmp").read_text() == "my notes"
 
@@ -262,7 +262,7 @@ def test_a_sidecar_that_is_read_only_is_left_alone(tmp_path: Path) -> None:
     sidecar = tmp_path / "a.xmp"
     sidecar.write_text(DARKTABLE)
     sidecar.chmod(0o444)
-    with pytest.raises(SidecarError, match=r"a\.xmp cannot be written: it is read-only"):
+    with pytest.raises(SidecarError, match=r"a\.xmp.*read-only"):
         writer().write(str(tmp_path / "a.jpg"), DOG, PETS)
     assert sidecar.read_text() == DARKTABLE
 
@@ -280,7 +280,7 @@ def test_mode_and_link_of_a_sidecar_stay(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_place_of_the_sidecar(tmp_path: Path) -> None:
     (tmp_path / "a.xmp").mkdir()
-    with pytest.raises(SidecarError, match=r"a\.xmp cannot be written"):
+    with pytest.raises(SidecarError, match=r"a\.xmp"):
         writer().write(str(tmp_path / "a.jpg"), DOG, PETS)
 
 

@@ -8,6 +8,7 @@ from clipcli.errors import UsageError
 from clipcli.labels.background import background_of
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.scoring import Floats, Logits, normalize
+from tests.helpers.errors import about
 
 LABELS = (
     Label("rain", group="weather"),
@@ -119,7 +120,7 @@ def test_the_best_of_a_group_counts_among_those_that_reach_their_threshold() -> 
 
 
 def test_a_group_that_is_not_there() -> None:
-    with pytest.raises(UsageError, match="no such group") as caught:
+    with pytest.raises(UsageError, check=about("exclusive")) as caught:
         make_tagger(TagOptions(exclusive=("wether",)))
     assert "weather, place" in str(caught.value.hint)
 

@@ -14,6 +14,7 @@ from clipcli.foreign.convert import convert
 from clipcli.foreign.openai_bpe import write_tokenizer
 from clipcli.text.cleaning import clean_openai
 from clipcli.text.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
+from tests.helpers.errors import about
 
 DATA = Path(__file__).parent.parent / "data" / "formats"
 EXPECTED = json.loads((DATA / "openai-bpe.expected.json").read_text(encoding="utf-8"))
@@ -90,12 +91,12 @@ def test_what_is_left_to_no_package_would_not_change() -> None:
 
 
 def test_other_tokenizers_are_not_cleaned(chinese_clip_checkpoint: Path) -> None:
-    with pytest.raises(UsageError, match="text_cleaning openai is for CLIP's own tokenizer"):
+    with pytest.raises(UsageError, match=r"text_cleaning.*CLIP's", check=about("text_cleaning")):
         load_tokenizer(chinese_clip_checkpoint, "chinese_clip", context_length=52, cleaning="openai")
 
 
 def test_a_name_that_is_none() -> None:
-    with pytest.raises(UsageError, match="text_cleaning must be one of auto, openai, none"):
+    with pytest.raises(UsageError, match="text_cleaning", check=about("text_cleaning")):
         clipcli.load("demo", text_cleaning="ftfy")
 
 

@@ -102,7 +102,7 @@ def test_json_too_deep_to_read_and_a_pipe_are_refused(home: Path) -> None:
     with pytest.raises(UsageError):
         list(undo(str(home / "given")))
     os.mkfifo(home / "pipe")
-    with pytest.raises(UsageError, match="not a regular file"):
+    with pytest.raises(UsageError, match="regular"):
         list(undo(str(home / "pipe")))
 
 
@@ -129,7 +129,7 @@ def test_a_folder_takes_back_all_its_sortings(way: Way, photos: Path) -> None:
 
 
 def test_a_folder_without_a_manifest(photos: Path) -> None:
-    with pytest.raises(UsageError, match="no manifest"):
+    with pytest.raises(UsageError, match="manifest"):
         list(undo(str(photos)))
 
 

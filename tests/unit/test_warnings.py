@@ -28,7 +28,7 @@ def test_what_the_model_warns_of_points_at_who_asked(ask: str, clip_checkpoint: 
     texts = ["cat " * 200, "猫"]
     with pytest.warns(ClipWarning) as caught:
         getattr(model, ask)(*([texts] if ask == "encode_texts" else [[], texts]))
-    assert [(w.filename, "is longer than" in str(w.message)) for w in caught] == [(__file__, False), (__file__, True)]
+    assert [(w.filename, "longer" in str(w.message)) for w in caught] == [(__file__, False), (__file__, True)]
 
 
 @pytest.mark.parametrize("label", ["x" * 10_000, "it's " * 2000, "a\"b'c" * 2000])

@@ -20,7 +20,7 @@ from clipcli.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from clipcli.api.model import Model
-    from clipcli.cli.output.documents.features import FeatureSink
+    from clipcli.cli.output.documents.features import FeatureWriter
     from clipcli.images.find import ImageSource, Pause
 
 _TEXTS_AT_ONCE = 1024
@@ -160,12 +160,12 @@ def embed(
         model=engine.checkpoint.id,
         key="text" if of_texts else "path",
         resume=output.resume,
-    ) as (sink, done):
+    ) as (writer, done):
         if sources is None:
-            _write_texts(engine, [word for word in words if word not in done], sink)
+            _write_texts(engine, [word for word in words if word not in done], writer)
             failed = 0
         else:
-            failed = _write_images(engine, _pending(sources, done), sink, output)
+            failed = _write_images(engine, _pending(sources, done), writer, output)
     if failed:
         raise typer.Exit(ExitStatus.PARTIAL)
 
@@ -195,14 +195,14 @@ def _embed_shards(
     )
 
 
-def _write_texts(engine: "Model", words: Sequence[str], sink: "FeatureSink") -> None:
+def _write_texts(engine: "Model", words: Sequence[str], writer: "FeatureWriter") -> None:
     stream = iter(words)
     while part := list(islice(stream, _TEXTS_AT_ONCE)):
-        sink.write([{"text": word} for word in part], engine.encode_texts(part))
+        writer.write([{"text": word} for word in part], engine.encode_texts(part))
 
 
 def _write_images(
-    engine: "Model", sources: "Iterable[ImageSource | Pause]", sink: "FeatureSink", output: FeatureOutputOptions
+    engine: "Model", sources: "Iterable[ImageSource | Pause]", writer: "FeatureWriter", output: FeatureOutputOptions
 ) -> int:
     """Write batches as they come; returns how many images failed."""
     import numpy as np
@@ -218,12 +218,12 @@ def _write_images(
         for batch in engine.image_features(sources):
             good = [item for item in batch if not isinstance(item, Failed)]
             if good:
-                sink.write([_row(item) for item in good], np.stack([item.features for item in good]))
+                writer.write([_row(item) for item in good], np.stack([item.features for item in good]))
             for item in batch:
                 if isinstance(item, Failed):
                     failed += 1
                     failure = Failure.from_error(item.error)
-                    sink.fail({"path": item.source.path, "error": {"type": failure.type, "message": failure.message}})
+                    writer.fail({"path": item.source.path, "error": {"type": failure.type, "message": failure.message}})
             written += len(good)
             advance(len(batch))
     if failed and not output.quiet:

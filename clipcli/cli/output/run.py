@@ -13,8 +13,8 @@ import typer
 from clipcli.cli.options.output import RunOutputOptions
 from clipcli.cli.output import Renderer
 from clipcli.cli.output.destination import Destination
+from clipcli.cli.output.row_writers import RowWriter, open_row_writer
 from clipcli.cli.output.shapes import Row
-from clipcli.cli.output.sinks import Sink, open_sink
 from clipcli.cli.output.summary import Tally
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.interrupt import undisturbed
@@ -88,10 +88,10 @@ class Run(Generic[R]):
             raise typer.Exit(ExitStatus.PARTIAL)
 
     def _answer(self, batches: Generator[Sequence[R], None, None], spool: IO[str] | None) -> End:
-        output = open_sink(self.output.output, self.journal, self.renderer, self.describe)
-        with output as (sink, on_terminal), closing(batches):
+        output = open_row_writer(self.output.output, self.journal, self.renderer, self.describe)
+        with output as (writer, on_terminal), closing(batches):
             try:
-                end = self._answer_until_end(batches, sink, spool, on_terminal=on_terminal)
+                end = self._answer_until_end(batches, writer, spool, on_terminal=on_terminal)
                 if self.journal is not None:
                     if end is End.done:
                         self.journal.put_in_order()
@@ -99,11 +99,11 @@ class Run(Generic[R]):
                     if end is End.done and not (self.output.resume or self.tally.failed):
                         self.journal.retire()
             finally:  # after Ctrl-C, too, the document is whole
-                sink.finish(self.tally.counts)
+                writer.finish(self.tally.counts)
         return end
 
     def _answer_until_end(
-        self, batches: Iterable[Sequence[R]], sink: Sink[R], spool: IO[str] | None, *, on_terminal: bool
+        self, batches: Iterable[Sequence[R]], writer: RowWriter[R], spool: IO[str] | None, *, on_terminal: bool
     ) -> End:
         for batch in batches:
             batch = _until_failure(batch) if self.output.fail_fast else batch
@@ -111,9 +111,9 @@ class Run(Generic[R]):
                 batch = self.each(batch) if self.each is not None else batch
                 if on_terminal:
                     with self.progress.writing():
-                        sink.write(batch)
+                        writer.write(batch)
                 else:
-                    sink.write(batch)
+                    writer.write(batch)
                 self.tally.add(batch)
                 if spool is not None:
                     _keep(spool, batch)

@@ -4,7 +4,7 @@ Batches are encoded by several threads at once, so everything here is either fix
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from clipcli.scoring import Floats
 Tower = Callable[[Tensor], Tensor]
 
 # The rearranged tower of each kind of ViT.
-_FUSED_TOWERS: dict[type[ImageTowerConfig] | type[None], Callable[..., Tower]] = {
+FUSED_TOWERS: Mapping[type[ImageTowerConfig] | type[None], Callable[..., Tower]] = {
     VisionConfig: FusedImageTower,
     PlainVisionConfig: FusedImageTower,
     SiglipVisionConfig: FusedSiglipImageTower,
@@ -86,6 +86,7 @@ class ImageEncoder:
         batch_size: int | None = None,
         workers: int = 1,
         check: Callable[[Floats], Floats] = lambda features: features,
+        fused_towers: Mapping[type[ImageTowerConfig] | type[None], Callable[..., Tower]] = FUSED_TOWERS,
     ) -> None:
         """Prepare to encode.
 
@@ -98,13 +99,14 @@ class ImageEncoder:
             batch_size: Images a batch; None chooses.
             workers: Threads that will call `encode`.
             check: Given every batch's features; raises if they cannot be right.
+            fused_towers: What makes the rearranged tower of each kind; the network itself is used for the others.
 
         Raises:
             UnsupportedModelError: int8 for an image tower that is no ViT.
         """
         self._load, self._preprocessing = load, preprocessing
         self._device, self._dtype, self._check = device, dtype, check
-        self._fused = _FUSED_TOWERS.get(type(config.vision))
+        self._fused = fused_towers.get(type(config.vision))
         if dtype is torch.int8 and self._fused is None:
             raise UnsupportedModelError(
                 "dtype int8 is for ViT image towers", hint='use `dtype="float32"`', parameter="dtype", value="int8"

@@ -1,7 +1,7 @@
 """Features into files: `.npy` with a list in step, Parquet, JSON Lines, and the folders of clip-retrieval.
 
-A sink gets batches and writes them at once. What is in step stays in step whatever interrupts a run: the list says how
-many rows count, and a run that resumes cuts off the rest.
+A writer gets batches and writes them at once. What is in step stays in step whatever interrupts a run: the list says
+how many rows count, and a run that resumes cuts off the rest.
 """
 
 import json
@@ -27,7 +27,7 @@ Row = Mapping[str, Any]
 _HEADER_BYTES = 128
 
 
-class FeatureSink(Protocol):
+class FeatureWriter(Protocol):
     """Where features go."""
 
     def write(self, rows: Sequence[Row], features: Floats) -> None:
@@ -218,8 +218,8 @@ def npy_header(descr: str, rows: int, dimensions: int) -> bytes:
 @contextmanager
 def open_features(
     path: str | None, form: str, dimensions: int, dtype: str, *, model: str, key: str, resume: bool
-) -> Iterator[tuple[FeatureSink, set[str]]]:
-    """Open a sink; yields it, and what an earlier run has done already.
+) -> Iterator[tuple[FeatureWriter, set[str]]]:
+    """Open a writer; yields it, and what an earlier run has done already.
 
     Raises:
         UsageError: The format needs a file, or a package that is not installed.
@@ -232,19 +232,19 @@ def open_features(
             return
         if path is None or path == "-":
             raise UsageError(f"the format {form} needs a file", hint=f"add --output features.{form}")
-        sink: Any
+        writer: Any
         if form == "npy":
-            sink = NpyFeatures(Path(path), dimensions, dtype, resume=resume)
-            with _closing(sink):
-                yield sink, sink.done
+            writer = NpyFeatures(Path(path), dimensions, dtype, resume=resume)
+            with _closing(writer):
+                yield writer, writer.done
         elif form == "clip-retrieval":
-            with _closing(ClipRetrievalFeatures(Path(path), dimensions, dtype)) as sink:
-                yield sink, set()
+            with _closing(ClipRetrievalFeatures(Path(path), dimensions, dtype)) as writer:
+                yield writer, set()
         else:
             from clipcli.files import replacing
 
-            with replacing(path) as stream, _closing(ParquetFeatures(stream, dimensions, dtype, model, key)) as sink:
-                yield sink, set()
+            with replacing(path) as stream, _closing(ParquetFeatures(stream, dimensions, dtype, model, key)) as writer:
+                yield writer, set()
     except ImportError as error:
         raise UsageError(f"{form} needs pyarrow", hint="pip install 'clipcli[parquet]'") from error
     except OSError as error:
@@ -254,11 +254,11 @@ def open_features(
 
 
 @contextmanager
-def _closing(sink: Any) -> Iterator[Any]:
+def _closing(writer: Any) -> Iterator[Any]:
     try:
-        yield sink
+        yield writer
     finally:
-        sink.close()
+        writer.close()
 
 
 def _numbers(values: Floats) -> list[float]:

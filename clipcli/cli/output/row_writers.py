@@ -13,7 +13,7 @@ R = TypeVar("R", bound=Record)
 R_contra = TypeVar("R_contra", bound=Record, contravariant=True)
 
 
-class Sink(Protocol[R_contra]):
+class RowWriter(Protocol[R_contra]):
     """Takes records, batch by batch."""
 
     def write(self, records: Sequence[R_contra]) -> None:
@@ -23,7 +23,7 @@ class Sink(Protocol[R_contra]):
         """End, with the counts."""
 
 
-class RenderedSink(Generic[R]):
+class RenderedRows(Generic[R]):
     """Rows for a reader. Written from the first batch on: a run that fails at once prints no half document."""
 
     def __init__(self, renderer: Renderer[R], describe: Callable[[], Mapping[str, Any]]) -> None:
@@ -50,7 +50,7 @@ class RenderedSink(Generic[R]):
             self._renderer.finish(summary)
 
 
-class JournalSink:
+class JournalRows:
     """Rows for a run that may be resumed."""
 
     def __init__(self, journal: Journal) -> None:
@@ -66,22 +66,22 @@ class JournalSink:
 
 
 @contextmanager
-def open_sink(
+def open_row_writer(
     output: str | None,
     journal: Journal | None,
     renderer: Callable[[Destination], Renderer[R]],
     describe: Callable[[], Mapping[str, Any]],
-) -> Iterator[tuple[Sink[R], bool]]:
+) -> Iterator[tuple[RowWriter[R], bool]]:
     """Open the journal, or else the output.
 
     Yields:
-        The sink, and whether a person sees its rows on a terminal.
+        The writer, and whether a person sees its rows on a terminal.
     """
     if journal is not None:
         try:
-            yield JournalSink(journal), False
+            yield JournalRows(journal), False
         finally:
             journal.finish()
         return
     with open_destination(output) as destination:
-        yield RenderedSink(renderer(destination), describe), destination.is_terminal
+        yield RenderedRows(renderer(destination), describe), destination.is_terminal

@@ -35,14 +35,14 @@ _PARTS = {
 }
 
 
-def older_weights(folder: Path) -> Path | None:
+def flax_or_tensorflow_weights(folder: Path) -> Path | None:
     """The weights of a hub folder that has none in a newer format, or None."""
     if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")):
         return None
     return next((folder / name for name in (FLAX, TENSORFLOW) if (folder / name).is_file()), None)
 
 
-def read_older_hub(folder: Path, weights: Path) -> HubCheckpoint:
+def read_flax_or_tensorflow(folder: Path, weights: Path) -> HubCheckpoint:
     """Read such a folder.
 
     Raises:
