@@ -359,7 +359,7 @@ def _normalized_bytes(preprocessing: Preprocessing) -> "NDArray[np.float32]":
     values = np.arange(256, dtype=np.float64)
     if preprocessing.do_rescale:
         values *= preprocessing.rescale_factor
-    # Rescaled in double, normalised in single precision: the rounding of the reference.
+    # Rescaled in double, normalized in single precision: the rounding of the reference.
     table = np.tile(values.astype(np.float32), (3, 1))
     if preprocessing.do_normalize:
         table -= np.array(preprocessing.image_mean, dtype=np.float32)[:, None]
@@ -388,7 +388,7 @@ def _crop_corner(size: tuple[int, int], crop_size: tuple[int, int]) -> tuple[int
 def _resize_center(
     image: "Image", size: tuple[int, int], crop_size: tuple[int, int], resample: int, reducing_gap: float | None
 ) -> "Image":
-    """Resize to (width, height) without computing what a centre crop would throw away.
+    """Resize to (width, height) without computing what a center crop would throw away.
 
     Not quite the same bytes as cutting them out of the whole (one in 25,000 differs, by one): PIL rounds between its
     horizontal and its vertical pass, and chooses their order by the size of the work.

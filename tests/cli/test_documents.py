@@ -148,10 +148,10 @@ def home(tmp_path: Path, endpoint: str, programs: Path, features: Path) -> Home:
     for path in (formats / "clip-tokenizer").iterdir():
         shutil.copy(path, tmp_path)
     for kind in ("cat", "dog"):
-        (tmp_path / "labelled" / kind).mkdir(parents=True)
+        (tmp_path / "labeled" / kind).mkdir(parents=True)
         for i in range(12):
             with Image.open(next(SAMPLES.glob(f"{kind}.*"))) as image:
-                image.convert("RGB").resize((90 + i, 90)).save(tmp_path / "labelled" / kind / f"{i}.png")
+                image.convert("RGB").resize((90 + i, 90)).save(tmp_path / "labeled" / kind / f"{i}.png")
     for number, place in enumerate(("grades/A", "grades/B", "my-pets/cat", "my-pets/dog")):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         scene(number).save(tmp_path / place / "1.jpg")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from clipcli.api.evaluation.evaluate import Comparison, Evaluated, RetrievalResult
 
 _WORST, _PAIRS = 10, 10
-# What each figure is called for people; shares are printed in per cent.
+# What each figure is called for people; shares are printed in percent.
 _HEADLINES = {
     "top_1": "top-1 accuracy",
     "top_5": "top-5 accuracy",
