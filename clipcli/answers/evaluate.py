@@ -44,7 +44,7 @@ class Evaluation:
         mean_per_class: Mean over the labels that have images of their recall.
         macro_f1: Mean F1 of the labels that occur.
         chance: What guessing gets right.
-        majority: What always naming the commonest label gets right.
+        majority: What always naming the most common label gets right.
         log_loss: Mean -ln of the right label's score; None where an image has several labels. So are the next three.
         brier: Mean squared distance between scores and truth.
         calibration_error: Mean distance between confidence and accuracy, in bins of equal width.
