@@ -1,4 +1,4 @@
-"""From labelled images to figures with intervals: what `clip eval` prints. numpy only."""
+"""From labeled images to figures with intervals: what `clip eval` prints. numpy only."""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Detection:
     Attributes:
         images: How many show none.
         auroc: Probability that an image with a label has the higher best cosine.
-        false_positives: Share of the others that pass where 95% of the labelled images do.
+        false_positives: Share of the others that pass where 95% of the labeled images do.
     """
 
     images: int
@@ -35,7 +35,7 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How good a model is on labelled images.
+    """How good a model is on labeled images.
 
     Attributes:
         labels: C names.
@@ -44,7 +44,7 @@ class Evaluation:
         mean_per_class: Mean over the labels that have images of their recall.
         macro_f1: Mean F1 of the labels that occur.
         chance: What guessing gets right.
-        majority: What always naming the commonest label gets right.
+        majority: What always naming the most common label gets right.
         log_loss: Mean -ln of the right label's score; None where an image has several labels. So are the next three.
         brier: Mean squared distance between scores and truth.
         calibration_error: Mean distance between confidence and accuracy, in bins of equal width.
@@ -113,8 +113,8 @@ def evaluate(
 
     Args:
         labels: C names.
-        logits_of: Logits (n, C) of the labelled images in a slice; asked twice if images have several labels.
-        truth: The labels of each labelled image, one or more.
+        logits_of: Logits (n, C) of the labeled images in a slice; asked twice if images have several labels.
+        truth: The labels of each labeled image, one or more.
         none_logits: The best logit of each image that shows none of the labels, (M,).
         temperature: Divides the logits.
         resamples: Samples for the intervals of figures that are not shares.

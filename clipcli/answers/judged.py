@@ -1,4 +1,4 @@
-"""Labelled images judged one by one, in blocks: rank, prediction, confidence and losses of each. numpy only."""
+"""Labeled images judged one by one, in blocks: rank, prediction, confidence and losses of each. numpy only."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ from clipcli.results import Classification
 MODEL_SECONDS = 2.0
 _WARM_UP_SECONDS = 0.1
 _LABELS = ("cat", "dog", "bird", "car", "tree", "house", "boat", "person", "food", "flower")
-_TEMPLATES = ("a photo of a {}.", "a drawing of a {}.", "a small {} in the distance.", "my favourite {}.")
+_TEMPLATES = ("a photo of a {}.", "a drawing of a {}.", "a small {} in the distance.", "my favorite {}.")
 _PROMPTS = tuple(template.format(label) for label in _LABELS for template in _TEMPLATES)
 
 

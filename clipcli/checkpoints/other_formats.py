@@ -5,9 +5,6 @@ from collections.abc import Collection
 
 from clipcli.errors import UnsupportedModelError
 
-SENTENCE_TRANSFORMERS = ("modules.json", "0_CLIPModel")
-"""A file that a folder of sentence-transformers has, and the folder in it that holds the network of a CLIP."""
-
 _SAFETENSORS = "use the checkpoint in safetensors that it was made of"
 
 # The end of a file's path, what it means, and what to do.
@@ -35,12 +32,6 @@ def refusal(source: object, names: Collection[str]) -> UnsupportedModelError | N
         source: How to call the model.
         names: The paths of its files, or the file that it is.
     """
-    marker, network = SENTENCE_TRANSFORMERS
-    if marker in names and any(name.startswith(f"{network}/") for name in names):
-        return UnsupportedModelError(
-            f"{source} is a model of sentence-transformers, whose network lies in its folder {network}",
-            hint="download all of it, and use that folder as the model",
-        )
     files = [name.rpartition("/")[2] for name in names]
     if any(map(_ONE_FILE.fullmatch, files)):
         return None

@@ -48,7 +48,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # the import of rich takes longer than the whole of --help without it
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-    help="""Zero-shot vision: name, find and measure images with words that you make up.
+    help="""Classify, search and compare images with labels and texts of your own.
 
     \b
     clip classify img.jpg --labels cat,dog --model demo

@@ -1,6 +1,6 @@
 """The bundled model: where its files lie, which words it knows, and images to try it on.
 
-It recognises pictograms, not photographs, and only the concepts it was trained on; see MODEL_CARD.md.
+It recognizes pictograms, not photographs, and only the concepts it was trained on; see MODEL_CARD.md.
 """
 
 import re

@@ -3,7 +3,7 @@
 Such an archive is a zip of a pickle (`data.pkl`: modules and their attributes), one member a storage (`data/0`, ...),
 and source code. torch can only load it together with its code (`torch.load(weights_only=True)` refuses it), and no
 library reads it otherwise. So the pickle is read by an unpickler that knows nothing but tensors, containers and modules
-without behaviour; the code is text, in which the activation is looked up.
+without behavior; the code is text, in which the activation is looked up.
 """
 
 import io
@@ -138,7 +138,7 @@ class _NotATensor(Exception):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds tensors, containers, numbers, strings and modules without behaviour; refuses all else."""
+    """Builds tensors, containers, numbers, strings and modules without behavior; refuses all else."""
 
     def __init__(self, content: bytes, read_storage: Callable[[str], bytes]) -> None:
         super().__init__(io.BytesIO(content))

@@ -6,6 +6,7 @@ second. Only `huggingface_hub.constants` is imported (10 ms), so that `HF_HOME`,
 `XDG_CACHE_HOME` mean here what they mean everywhere.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from clipcli.errors import DamagedModelError, UnsupportedModelError
 from clipcli.files import read_json
 
 CONFIG = "config.json"
+SENTENCE_TRANSFORMERS = ("modules.json", "0_CLIPModel")
+"""A file that every model of sentence-transformers has, and the folder in it that holds the network of a CLIP."""
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"  # newer; the settings for images are a section of it
 SAFETENSORS = "model.safetensors"
@@ -80,6 +83,18 @@ def is_commit(revision: str) -> bool:
     return _COMMIT.fullmatch(revision) is not None
 
 
+def network_folder(folder: Path) -> Path:
+    """The folder in a model's folder that holds the network: the model's own, but for sentence-transformers."""
+    marker, network = SENTENCE_TRANSFORMERS
+    is_root = os.path.isfile(folder / marker) and os.path.isfile(folder / network / CONFIG)
+    return folder / network if is_root else folder
+
+
+def commit_of(network: Path) -> str:
+    """The commit of a cached snapshot, by its network's folder."""
+    return network.name if is_commit(network.name) else network.parent.name
+
+
 def cached_commit(hub_id: str, revision: str) -> str | None:
     """The commit that a branch or tag meant when it was last fetched, or None if it never was."""
     if is_commit(revision):
@@ -91,12 +106,12 @@ def cached_commit(hub_id: str, revision: str) -> str | None:
 
 
 def snapshot_folder(hub_id: str, revision: str) -> Path | None:
-    """The cached snapshot of a revision, complete or not, or None if there is none."""
+    """Where the network of a revision is cached, complete or not, or None if it is not."""
     commit = cached_commit(hub_id, revision)
     if commit is None:
         return None
     folder = repo_folder(hub_id) / "snapshots" / commit
-    return folder if folder.is_dir() else None
+    return network_folder(folder) if folder.is_dir() else None
 
 
 def best_snapshot(hub_id: str, revisions: Sequence[str]) -> tuple[Path | None, tuple[str, ...]]:
@@ -116,7 +131,8 @@ def whole_revisions(hub_id: str) -> dict[str, Path]:
     by_commit = {cached_commit(hub_id, name): name for name in sorted(names, key=len, reverse=True)}
     snapshots = [path for path in (repo_folder(hub_id) / "snapshots").glob("*") if is_commit(path.name)]
     snapshots.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    return {by_commit.get(path.name, path.name): path for path in snapshots if not missing_files(path)}
+    networks = {by_commit.get(path.name, path.name): network_folder(path) for path in snapshots}
+    return {name: network for name, network in networks.items() if not missing_files(network)}
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:

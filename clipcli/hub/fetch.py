@@ -55,12 +55,13 @@ def download_model(hub_id: str, revision: str, on_progress: Progress | None = No
         progress = _Shown(sum(file.size for file in files), on_progress)
         for file in files:
             _bring(listing, file, snapshot, progress)
-            if file.name == cache.CONFIG:
-                _check_family(hub_id, snapshot)
-            if file.name == open_clip.CONFIG:
-                open_clip.read_settings(snapshot / file.name)
+            path = snapshot / file.name
+            if path.name == cache.CONFIG:
+                _check_family(hub_id, path)
+            if path.name == open_clip.CONFIG:
+                open_clip.read_settings(path)
         _write_ref(folder, revision, listing.commit)
-    missing = cache.missing_files(snapshot)
+    missing = cache.missing_files(cache.network_folder(snapshot))
     if missing:
         raise DamagedModelError(f"{hub_id} is not complete on the hub: it has no {', '.join(missing)}")
     return snapshot
@@ -108,6 +109,7 @@ def _bring(listing: Listing, file: RemoteFile, snapshot: Path, progress: _Shown)
             if not _matches(blob, file):
                 blob.unlink(missing_ok=True)
                 _download(listing, file, blob, progress)
+            pointer.parent.mkdir(exist_ok=True)
             pointer.unlink(missing_ok=True)
             _link(blob, pointer)
     progress.finish(file.size)
@@ -180,9 +182,9 @@ def _write_ref(folder: Path, revision: str, commit: str) -> None:
         stream.write(commit.encode("ascii"))
 
 
-def _check_family(hub_id: str, snapshot: Path) -> None:
+def _check_family(hub_id: str, config: Path) -> None:
     """Refuse a model that cannot be run before its weights are fetched."""
-    model_type = read_json(snapshot / cache.CONFIG).get("model_type")
+    model_type = read_json(config).get("model_type")
     if model_type not in MODEL_TYPES:
         raise UnsupportedModelError(
             f"{hub_id} is a {model_type!r} model, which this program does not run",

@@ -45,7 +45,7 @@ class Checkpoint:
         image_size: Height and width in pixels that the image tower takes; None where unverified.
         parameters: Of both towers together; None where the published configuration is unverified.
         license: SPDX identifier; None where unverified.
-        imagenet_top1: Published zero-shot top-1 accuracy in per cent; None where unverified.
+        imagenet_top1: Published zero-shot top-1 accuracy in percent; None where unverified.
         imagenet_source: Where that figure is from.
         revision: The pinned commit; None means the branch `main`.
         best_for: Why one would choose it, in a few words; None where others are better at everything.

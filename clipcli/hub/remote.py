@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -99,10 +99,18 @@ def list_files(hub_id: str, revision: str) -> Listing:
 def needed_files(listing: Listing) -> tuple[RemoteFile, ...]:
     """What of a repository this program reads: config first, then the small files, then one kind of weights.
 
+    Of a model of sentence-transformers, that is what makes it one, and the files of its network's folder.
+
     Raises:
-        UnsupportedModelError: There is no config, or no weights in a format that is read here.
+        UnsupportedModelError: There is no config, or no weights in a format that is supported.
     """
     by_name = {file.name: file for file in listing.files}
+    marker, network = cache.SENTENCE_TRANSFORMERS
+    if marker in by_name and f"{network}/{cache.CONFIG}" in by_name:
+        start = f"{network}/"
+        inside = [replace(f, name=f.name.removeprefix(start)) for f in listing.files if f.name.startswith(start)]
+        needed = needed_files(replace(listing, files=tuple(inside)))
+        return (by_name[marker], *(replace(file, name=start + file.name) for file in needed))
     settings: tuple[str, ...] = (cache.CONFIG, cache.PREPROCESSOR, cache.PROCESSOR)
     kinds: Sequence[re.Pattern[str]] = _WEIGHTS
     if cache.CONFIG not in by_name:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clipcli.checkpoints.other_formats import SENTENCE_TRANSFORMERS, refusal
+from clipcli.checkpoints.other_formats import refusal
 from clipcli.errors import DamagedModelError, ModelNotFoundError, UsageError
 from clipcli.hub import cache, fetch, remote
 from clipcli.hub.registry import DEMO, HUB_PREFIX, find_checkpoint, usual_revisions
@@ -81,7 +81,7 @@ def find_model(name: str, *, revision: str | None = None) -> ModelFiles:
     snapshot, missing = cache.best_snapshot(hub_id, revisions)
     if snapshot is None or missing:
         raise remote.unavailable(hub_id, revision=revision, missing=missing)
-    return ModelFiles(hub_id, snapshot, snapshot.name, "cache")
+    return ModelFiles(hub_id, snapshot, cache.commit_of(snapshot), "cache")
 
 
 def pull_model(
@@ -156,10 +156,7 @@ def local_path(name: str) -> Path:
 
     A model of sentence-transformers is the folder in it that holds the network.
     """
-    path = Path(os.path.expanduser(name.removeprefix(_LOCAL_PREFIX)))
-    marker, network = SENTENCE_TRANSFORMERS
-    is_root = os.path.isfile(path / marker) and os.path.isfile(path / network / cache.CONFIG)
-    return path / network if is_root else path
+    return cache.network_folder(Path(os.path.expanduser(name.removeprefix(_LOCAL_PREFIX))))
 
 
 def is_local(name: str) -> bool:

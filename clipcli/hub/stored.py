@@ -75,7 +75,7 @@ def stored_models() -> tuple[StoredModel, ...]:
         if snapshot is not None and family is not None:
             missing = cache.missing_files(snapshot)
             size = bytes_under(folder)
-            found.append(StoredModel(hub_id, family, snapshot.name, snapshot, size, missing, only_at))
+            found.append(StoredModel(hub_id, family, cache.commit_of(snapshot), snapshot, size, missing, only_at))
     return tuple(found)
 
 

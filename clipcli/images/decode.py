@@ -45,7 +45,7 @@ class DecodeOptions:
     """How images are decoded.
 
     `exif` sets images upright (Pillow itself always does so for TIFF). `alpha` lays transparency on white, or drops
-    it and shows the colours that lie under it. `max_megapixels` refuses larger images before they are decoded.
+    it and shows the colors that lie under it. `max_megapixels` refuses larger images before they are decoded.
     `exact=False` lets a JPEG that is much larger than needed be decoded at 1/2, 1/4 or 1/8 of its size. Pillow decodes
     no PNG, WebP or TIFF at less than its size; what can be saved there is saved in `Preprocessing.pixels`.
     """

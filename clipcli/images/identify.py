@@ -1,4 +1,4 @@
-"""Recognises image files and says what is wrong with those that cannot be read. Never imports torch.
+"""Recognizes image files and says what is wrong with those that cannot be read. Never imports torch.
 
 It stands apart from `decode` because telling a user why a file is not an image takes more care than decoding one.
 Pillow is imported inside functions.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 _READERS = frozenset({"PIL", "pillow_heif"})
-# Formats that Pillow only recognises, and EPS, for which it would run Ghostscript on a file that may be anyone's.
+# Formats that Pillow only recognizes, and EPS, for which it would run Ghostscript on a file that may be anyone's.
 _REFUSED_FORMATS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 _HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
 _TEXT_PROBE_BYTES = 512

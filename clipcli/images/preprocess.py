@@ -344,7 +344,7 @@ def _normalized_bytes(preprocessing: Preprocessing) -> "NDArray[np.float32]":
     values = np.arange(256, dtype=np.float64)
     if preprocessing.do_rescale:
         values *= preprocessing.rescale_factor
-    # Rescaled in double, normalised in single precision: the rounding of the reference.
+    # Rescaled in double, normalized in single precision: the rounding of the reference.
     table = np.tile(values.astype(np.float32), (3, 1))
     if preprocessing.do_normalize:
         table -= np.array(preprocessing.image_mean, dtype=np.float32)[:, None]

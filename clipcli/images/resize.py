@@ -62,7 +62,7 @@ def _crop_corner(size: tuple[int, int], crop_size: tuple[int, int]) -> tuple[int
 def _resize_center(
     image: "Image", size: tuple[int, int], crop_size: tuple[int, int], resample: int, reducing_gap: float | None
 ) -> "Image":
-    """Resize to (width, height) without computing what a centre crop would throw away.
+    """Resize to (width, height) without computing what a center crop would throw away.
 
     Not quite the same bytes as cutting them out of the whole (one in 25,000 differs, by one): PIL rounds between its
     horizontal and its vertical pass, and chooses their order by the size of the work.

@@ -15,7 +15,7 @@ _KEYS = ("model", "model_name", "images", "question", "temperature", "none_below
 
 @dataclass(frozen=True)
 class Calibration:
-    """What `clip calibrate` has learned from labelled images. It holds for one model.
+    """What `clip calibrate` has learned from labeled images. It holds for one model.
 
     Attributes:
         model: Digest of the checkpoint's configuration and weights.
@@ -23,7 +23,7 @@ class Calibration:
         images: How many images it was learned from.
         question: Digest of labels and prompts, see `question_digest`; `quantiles` hold for these alone.
         temperature: Divides the logits of `classify`; None where it was not fitted.
-        quantiles: For each coverage in per cent, how much the right label's score may lack of 1 (see
+        quantiles: For each coverage in percent, how much the right label's score may lack of 1 (see
             `answers.conformal`). Empty where they were not fitted.
         none_below: The best cosine below which an image shows none of the labels; None where it was not fitted.
     """

@@ -18,7 +18,7 @@ UNNAMED = "labels"
 
 
 def clean_text(text: str, what: str) -> str:
-    """Normalise a label, a wording or a template: Unicode NFC, no space at either end.
+    """Normalize a label, a wording or a template: Unicode NFC, no space at either end.
 
     Args:
         text: What the user wrote.
@@ -52,7 +52,7 @@ def _is_noncharacter(code: int) -> bool:
 
 
 def clean_template(template: str) -> str:
-    """Normalise one template and check that it has one place for the label.
+    """Normalize one template and check that it has one place for the label.
 
     Raises:
         LabelSetError: If it does not hold `{}` exactly once.
@@ -67,7 +67,7 @@ def clean_template(template: str) -> str:
 
 
 def clean_templates(templates: Sequence[str]) -> tuple[str, ...]:
-    """Normalise templates; a repeated one would weigh double in the mean, so it is refused.
+    """Normalize templates; a repeated one would weigh double in the mean, so it is refused.
 
     Raises:
         LabelSetError: If there are none, if one is repeated, or one does not hold `{}` exactly once.
@@ -109,7 +109,7 @@ class Label:
     wordless: bool = False
 
     def __post_init__(self) -> None:
-        """Normalise, fill in what was not given, check the rest.
+        """Normalize, fill in what was not given, check the rest.
 
         Raises:
             LabelSetError: If a text is empty, a wording or an example is repeated, there is neither, or the threshold
@@ -152,7 +152,7 @@ class LabelSet:
         none: The "none of these" label, which goes through the templates as the others do.
         background: Whole prompts (no template is applied) that stand for "anything else" when `tag` scores a label.
         concept: What all labels are ("pet"), for templates that hold `{concept}`; see `templates_of`.
-        calibration: What was learned from labelled images.
+        calibration: What was learned from labeled images.
         teaching: Which model its examples were tried with.
     """
 

@@ -114,7 +114,7 @@ class DualEncoder(nn.Module):
             self.logit_bias = nn.Parameter(torch.zeros(1)) if has_bias else None
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        """Projected state of each image, not normalised.
+        """Projected state of each image, not normalized.
 
         Shapes: pixel_values (N, 3, S, S) -> (N, P).
         """
@@ -122,7 +122,7 @@ class DualEncoder(nn.Module):
         return self.visual_projection(pooled)
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Projected state of each text, not normalised.
+        """Projected state of each text, not normalized.
 
         Shapes: input_ids and attention_mask (M, L) -> (M, P).
         """

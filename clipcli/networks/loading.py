@@ -306,7 +306,7 @@ class _NoInitialisation(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Hand back the tensor that an initialiser was given; let everything else through."""
+        """Hand back the tensor that an initializer was given; let everything else through."""
         kwargs = kwargs or {}
         if getattr(func, "__module__", None) == nn.init.__name__:
             return kwargs.get("tensor", args[0] if args else None)

@@ -115,7 +115,7 @@ class ModifiedResNet(nn.Module):
     def forward(
         self, pixel_values: Tensor, *, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> TowerOutput:
-        """Encode normalised pixels.
+        """Encode normalized pixels.
 
         Shapes: pixel_values (B, 3, S, S) with S the config's `image_size`; last_hidden_state (B, H W, C) the last
         feature map, row by row; pooler_output (B, P), projected. Hidden states are the stem's map and each stage's;

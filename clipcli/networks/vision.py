@@ -73,7 +73,7 @@ class VisionTransformer(nn.Module):
     def forward(
         self, pixel_values: Tensor, *, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> TowerOutput:
-        """Encode normalised pixels.
+        """Encode normalized pixels.
 
         Shapes: pixel_values (B, 3, S, S) with S the config's `image_size`; see `TowerOutput`. The pooled state is the
         class token's, after `post_layernorm`.

@@ -94,7 +94,7 @@ async def while_awaited(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Do work for as long as the client waits for it.
 
     Raises:
-        ClientDisconnect: It does not anymore; the work was cancelled.
+        ClientDisconnect: It does not anymore; the work was canceled.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))

@@ -29,7 +29,7 @@ class Vocabulary:
         ids: Token to id (BPE, WordPiece).
         merges: BPE merges, best first.
         pieces: Tokens with their log probabilities, in the order of the ids (Unigram).
-        charsmap: SentencePiece's compiled normalisation table.
+        charsmap: SentencePiece's compiled normalization table.
         added: Tokens matched in a text before anything else, by id, as `tokenizer.json` records them.
     """
 

@@ -148,10 +148,10 @@ def home(tmp_path: Path, endpoint: str, programs: Path, features: Path) -> Home:
     for path in (formats / "clip-tokenizer").iterdir():
         shutil.copy(path, tmp_path)
     for kind in ("cat", "dog"):
-        (tmp_path / "labelled" / kind).mkdir(parents=True)
+        (tmp_path / "labeled" / kind).mkdir(parents=True)
         for i in range(12):
             with Image.open(next(SAMPLES.glob(f"{kind}.*"))) as image:
-                image.convert("RGB").resize((90 + i, 90)).save(tmp_path / "labelled" / kind / f"{i}.png")
+                image.convert("RGB").resize((90 + i, 90)).save(tmp_path / "labeled" / kind / f"{i}.png")
     for number, place in enumerate(("grades/A", "grades/B", "my-pets/cat", "my-pets/dog")):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         scene(number).save(tmp_path / place / "1.jpg")
@@ -186,7 +186,7 @@ def check_counts(home: Home, out: str) -> None:
 
 
 def check_found(home: Home, out: str) -> None:
-    *pipeline, _ = SCRIPTS[GUIDE, "Whatever find finds"].rstrip().split("|\n")
+    *pipeline, _ = SCRIPTS[GUIDE, "Images listed by find"].rstrip().split("|\n")
     rows = rows_of(home.script("|\n".join(pipeline)))
     assert {Path(row["path"]).name for row in rows} == {name for name in KINDS if name.endswith(".jpg")}
     assert out.splitlines() == [row["path"] for row in rows if row["label"] == "car"]
@@ -208,7 +208,7 @@ def check_sorting(home: Home, out: str) -> None:
     folder = home.folder / "sorted"
     assert tagged
     assert not folder.exists()
-    home.script(SCRIPTS[GUIDE, "Sort images into folders, and back"].splitlines()[0])
+    home.script(SCRIPTS[GUIDE, "Sort images into folders, and undo it"].splitlines()[0])
     assert {path.name for path in folder.glob("*/*") if path.is_symlink()} == tagged
 
 
@@ -228,7 +228,7 @@ def check_sidecars(home: Home, out: str) -> None:
 def check_resumed(home: Home, out: str) -> None:
     whole = (home.folder / "tags.jsonl").read_text()
     assert [Path(row["path"]).name for row in rows_of(whole, "clipcli.tag-2")] == KINDS
-    home.script(SCRIPTS[GUIDE, "A large library, in several sittings"])
+    home.script(SCRIPTS[GUIDE, "A large folder, in several sessions"])
     assert (home.folder / "tags.jsonl").read_text() == whole
     assert (home.folder / "tags.html").read_text().startswith("<!doctype html>")
 
@@ -251,14 +251,14 @@ def check_network(home: Home, out: str) -> None:
 
 
 CHECKS: dict[str, Callable[[Home, str], None]] = {
-    "What is in this folder, counted": check_counts,
-    "Whatever find finds": check_found,
-    "Do something with each image of one kind": check_cats,
-    "The images that fit a text best": check_ranking,
-    "Sort images into folders, and back": check_sorting,
+    "Count the images of each label": check_counts,
+    "Images listed by find": check_found,
+    "Run a command for each image of one label": check_cats,
+    "The images that match a text best": check_ranking,
+    "Sort images into folders, and undo it": check_sorting,
     "A spreadsheet": check_spreadsheet,
     "Keywords for photo programs": check_sidecars,
-    "A large library, in several sittings": check_resumed,
+    "A large folder, in several sessions": check_resumed,
     "Each new image of a folder": check_inbox,
     "Datasets of shards": check_shards,
     "An image from the network, and labels in Chinese": check_network,

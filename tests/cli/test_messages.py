@@ -354,7 +354,7 @@ def test_examples_run_as_they_are_printed(
     home = Path(os.environ["HOME"])
     monkeypatch.chdir(tmp_path)
     image = (images / "a.png").read_bytes()
-    for place in (home / "photos", tmp_path / "labelled" / "cat", tmp_path / "labelled" / "dog"):
+    for place in (home / "photos", tmp_path / "labeled" / "cat", tmp_path / "labeled" / "dog"):
         place.mkdir(parents=True)
         (place / "a.jpg").write_bytes(image)
     (home / "inbox").mkdir()

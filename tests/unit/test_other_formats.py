@@ -140,8 +140,8 @@ def test_a_repository_with_one_variant() -> None:
         (["config.json", "onnx/model.onnx"], "ONNX"),
         (["config.json", "clip.gguf"], "GGUF"),
         (["config.json", "tf_model.h5.index.json"], "files"),
-        (["modules.json", "config.json", "0_CLIPModel/config.json"], "sentence-transformers.*0_CLIPModel"),
-        (["modules.json", "0_CLIPModel/config.json"], "sentence-transformers.*0_CLIPModel"),
+        (["modules.json", "0_CLIPModel/config.json", "0_CLIPModel/onnx/model.onnx"], "ONNX"),
+        (["modules.json", "0_Transformer/config.json", "model.safetensors"], "neither config"),
         (["config.json", "tf_model.h5"], r"only tf_model\.h5"),
     ],
 )

@@ -1,1 +1,1 @@
-"""What labelled images teach: thresholds, a temperature, sets that hold the truth, and what is none of the labels."""
+"""What labeled images teach: thresholds, a temperature, sets that hold the truth, and what is none of the labels."""

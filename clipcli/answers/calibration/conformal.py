@@ -47,7 +47,7 @@ def rank_for(images: int, coverage: float) -> int:
 
 
 def quantiles_by_coverage(shortfalls: Doubles, coverages: range = range(50, 100)) -> dict[int, float]:
-    """The quantile for each coverage in per cent that there are images enough for.
+    """The quantile for each coverage in percent that there are images enough for.
 
     Rounded up to six digits, which can only add to a set.
     """

@@ -75,7 +75,7 @@ def chance(labels: int, k: int = 1) -> float:
 
 
 def majority(truth: Indices, labels: int) -> float:
-    """Share of the commonest label: what always naming it gets right."""
+    """Share of the most common label: what always naming it gets right."""
     return float(np.bincount(truth, minlength=labels).max() / len(truth)) if len(truth) else float("nan")
 
 

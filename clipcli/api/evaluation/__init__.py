@@ -1,1 +1,1 @@
-"""How good a model is on labelled images, and what can be learned from them."""
+"""How good a model is on labeled images, and what can be learned from them."""

@@ -1,4 +1,4 @@
-"""What labelled images teach about a model and a label set: `clip calibrate`."""
+"""What labeled images teach about a model and a label set: `clip calibrate`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ FEW_FOR_A_THRESHOLD = 10
 """With fewer images of a label, its threshold says more about these than about the label."""
 REPORTED_COVERAGE = 0.95
 LEAST_KEPT = 0.8
-"""Where the limit for none leaves fewer of the labelled images their label, it harms more than it helps."""
+"""Where the limit for none leaves fewer of the labeled images their label, it harms more than it helps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from clipcli.labels.calibration import Calibration
 from clipcli.labels.expand import question_digest
 from clipcli.labels.label_set import LabelSet
 
-_CALIBRATE = "`clip calibrate` learns from labelled images"
+_CALIBRATE = "`clip calibrate` learns from labeled images"
 
 
 def calibration_of(encoders: Encoders, label_set: LabelSet) -> Calibration | None:

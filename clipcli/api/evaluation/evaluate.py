@@ -1,4 +1,4 @@
-"""`Model.evaluate`: labelled images through a model, and how good the answers are.
+"""`Model.evaluate`: labeled images through a model, and how good the answers are.
 
 exam = Exam.take(model, labelling.images)          # features, once
 result = exam.evaluate(truth, templates)           # as often as there are wordings to compare
@@ -66,7 +66,7 @@ class ImageModel(Protocol):
 
 
 LabelledImages: TypeAlias = "str | os.PathLike[str] | Mapping[str, str | Sequence[str]] | Truth"
-"""A folder of labelled images or a table of them, what `read_truth` returns, or labels by path."""
+"""A folder of labeled images or a table of them, what `read_truth` returns, or labels by path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """The features of labelled images.
+    """The features of labeled images.
 
     Attributes:
         model: Whose.
@@ -287,7 +287,7 @@ def evaluate_images(
     class_names: Sequence[str] | None = None,
     ignore_unknown: bool = False,
 ) -> Evaluated:
-    """Judge a model on labelled images; see `Model.evaluate` for the arguments."""
+    """Judge a model on labeled images; see `Model.evaluate` for the arguments."""
     label_set = None if labels is None else labels_of(labels)
     if model.class_names is not None:
         if label_set is not None:

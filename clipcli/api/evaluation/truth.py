@@ -1,4 +1,4 @@
-"""Labelled images from wherever they lie: a folder, its metadata file, or a table."""
+"""Labeled images from wherever they lie: a folder, its metadata file, or a table."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +21,12 @@ def read_labelling(location: str, *, split: str | None = None, find: FindOptions
         find: Which images of a folder are taken.
 
     Raises:
-        UsageError: It cannot be read, or holds no labelled image.
+        UsageError: It cannot be read, or holds no labeled image.
     """
     labelling = _read_folder(location, split, find) if os.path.isdir(location) else from_table(location, split=split)
     if not labelling.images:
         raise UsageError(
-            f"{location}: no labelled image in it",
+            f"{location}: no labeled image in it",
             hint="put images into one folder per label, like images/cat/1.jpg, or list them in a CSV of path,label",
         )
     return labelling
@@ -42,7 +42,7 @@ def read_truth(
     ignore_unknown: bool = False,
     find: FindOptions | None = None,
 ) -> Truth:
-    """Read labelled images and match their names with labels; without a label set the names are the labels.
+    """Read labeled images and match their names with labels; without a label set the names are the labels.
 
     Args:
         location: As for `read_labelling`.

@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 def bench(
     inputs: InputOptions,
     model: ModelOptions,
-    count: Annotated[int, typer.Option(metavar="N", min=1, help="How many images to run.")] = 64,
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="Number of images to encode.")] = 64,
     megapixels: Annotated[
-        float, typer.Option(metavar="N", min=0.01, max=100, help="Size of the images drawn where none are named.")
+        float,
+        typer.Option(
+            metavar="N", min=0.01, max=100, help="Size of the synthetic images that are used when no IMAGE is given."
+        ),
     ] = 12,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Measure how fast a model runs on this machine.
 
-    Counted are images and prompts a second, with nothing remembered.
+    The result is images and prompts per second, without cached features.
 
     \b
     clip bench

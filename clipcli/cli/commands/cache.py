@@ -20,7 +20,7 @@ cache_app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="""Show and clear remembered features and converted models. What is cleared is made again when it is needed.
+    help="""Show and clear cached features and converted models. They are computed again when they are needed.
 
     \b
     clip cache info
@@ -32,7 +32,7 @@ cache_app = typer.Typer(
 @cache_app.command(cls=GroupedCommand)
 @expand_options
 def info(options: FormatOptions) -> None:
-    """Show what is remembered, how large it is, and how often it was of use.
+    """Show what is cached, how large it is, and how often it was used.
 
     \b
     clip cache info
@@ -61,14 +61,14 @@ def info(options: FormatOptions) -> None:
 
 @cache_app.command(cls=GroupedCommand)
 def clear(
-    images: Annotated[bool, typer.Option("--images", help="Only what is remembered of images.")] = False,
-    text: Annotated[bool, typer.Option("--text", help="Only what is remembered of texts and labels.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="Clear only cached features of images.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Clear only cached features of texts and labels.")] = False,
     converted: Annotated[
-        bool, typer.Option("--converted", help="Only what files named with --model were converted into.")
+        bool, typer.Option("--converted", help="Clear only models converted from files given with --model.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
 ) -> None:
-    """Forget features and converted models: all of them, or those of one kind. Nothing needs them to stay.
+    """Clear cached features and converted models: all, or one kind. They are computed again when they are needed.
 
     \b
     clip cache clear
@@ -104,7 +104,7 @@ def _forget_features(*, images: bool, text: bool) -> tuple[int, int]:
 
 @cache_app.command(cls=GroupedCommand)
 def path() -> None:
-    """Print where the cache lies: in CLIPCLI_CACHE_DIR, else in the user's cache folder.
+    """Print the cache folder: CLIPCLI_CACHE_DIR, or else a folder in the user's cache.
 
     \b
     clip cache path

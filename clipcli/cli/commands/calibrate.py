@@ -1,4 +1,4 @@
-"""`clip calibrate`: what labelled images teach about a model and a label set, written into the label set."""
+"""`clip calibrate`: what labeled images teach about a model and a label set, written into the label set."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 def calibrate(
     inputs: LabelledOptions, labels: LabelOptions, model: ModelOptions, output: CalibrateOutputOptions
 ) -> None:
-    """Learn from labelled images what scores mean.
+    """Calibrate scores with labeled images.
 
-    A temperature and sets for `clip classify`, thresholds for `clip tag`, and what is none of the labels; all of it
-    goes into a label set, for one model.
+    Fits a temperature and prediction sets for `clip classify`, thresholds for `clip tag`, and a limit for images that
+    show none of the labels. Writes them into a label set, which is valid for one model.
 
     \b
-    clip calibrate labelled/ --label-set pets --into my-pets.yaml
+    clip calibrate labeled/ --label-set pets --into my-pets.yaml
     clip calibrate labels.csv -s scenes --split val --into my-scenes.yaml
     """  # noqa: D301 - \b keeps lines apart
     if output.into is None:

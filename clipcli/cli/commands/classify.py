@@ -31,7 +31,9 @@ class AnswerOptions:
     depth: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Sum the scores of labels like animal/dog up to this level.", rich_help_panel=LABELS
+            metavar="N",
+            help="Add up the scores of labels such as animal/dog to level N of the hierarchy.",
+            rich_help_panel=LABELS,
         ),
     ] = None
     top: Annotated[
@@ -39,25 +41,25 @@ class AnswerOptions:
     ] = 5
     scoring: Scoring = ScoringName.auto
     threshold: Annotated[
-        float | None, typer.Option(metavar="X", help="Leave out labels that score less.", rich_help_panel=SCORING)
+        float | None, typer.Option(metavar="X", help="Omit labels that score less than X.", rich_help_panel=SCORING)
     ] = None
     none_of_these: Annotated[
         bool,
         typer.Option(
-            "--none-of-these", help="Add an answer for images that show none of the labels.", rich_help_panel=SCORING
+            "--none-of-these", help="Add an answer for images that match none of the labels.", rich_help_panel=SCORING
         ),
     ] = False
     none_text: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Your own text for --none-of-these.", rich_help_panel=SCORING),
+        typer.Option(metavar="TEXT", help="Use this text for --none-of-these.", rich_help_panel=SCORING),
     ] = None
     temperature: Temperature = None
     coverage: Annotated[
         float | None,
         typer.Option(
             metavar="X",
-            help="Show the set of labels that holds the right one in this share of cases, such as 0.95. "
-            "Needs a label set of `clip calibrate`.",
+            help="Show a set of labels that contains the correct one in this share of cases, such as 0.95. Needs a "
+            "label set from `clip calibrate`.",
             rich_help_panel=SCORING,
         ),
     ] = None
@@ -73,7 +75,7 @@ def classify(
     model: ModelOptions,
     output: RunOutputOptions,
 ) -> None:
-    """Name what is on images, with labels of your own.
+    """Classify images with labels of your own.
 
     \b
     clip classify img.jpg --labels cat,dog

@@ -15,9 +15,10 @@ from clipcli.settings import config_file
 
 @expand_options
 def config(ctx: typer.Context, output: FormatOptions, profile: Profile = None) -> None:
-    """Show the defaults of options, and where each comes from.
+    """Show the default of each option and where it comes from.
 
-    What is typed comes first, then CLIPCLI_ variables, the profile, the top level of config.toml, and the program.
+    Options on the command line take precedence, then CLIPCLI_ variables, the profile, the top level of config.toml,
+    and the built-in defaults.
 
     \b
     clip config

@@ -22,28 +22,30 @@ def convert(
         Path,
         typer.Argument(
             metavar="SRC",
-            help="A file of OpenAI, open_clip or Chinese-CLIP, or a folder of open_clip, Flax or TensorFlow.",
+            help="A checkpoint file from OpenAI, open_clip or Chinese-CLIP, or a folder with an open_clip, Flax or "
+            "TensorFlow checkpoint.",
             show_default=False,
         ),
     ],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write, a new one.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The new folder to write.", show_default=False)],
     activation: Annotated[
-        Activation | None, typer.Option(help="What the network computes with, where the file does not say.")
+        Activation | None, typer.Option(help="Activation function, if the file does not record it.")
     ] = None,
     tokenizer: Annotated[
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Folder of the tokenizer's files, or bpe_simple_vocab_16e6.txt.gz, if not beside SRC or in a cache.",
+            help="Folder with the tokenizer's files, or bpe_simple_vocab_16e6.txt.gz, if they are neither next to SRC "
+            "nor cached.",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
 ) -> None:
-    """Write a checkpoint of another layout as a folder in the hub's layout, weights as safetensors.
+    """Convert a checkpoint to a folder in the hub's layout, with safetensors weights.
 
-    Programs made for that layout load the folder as they load a model of the hub, but for towers that open_clip alone
-    has (XLM-RoBERTa CLIP, BiomedCLIP), and --model takes it. (--model takes SRC too, where the file says all that is
-    needed.) Nothing in SRC is run: it is read as tensors only.
+    The folder can be used with --model, and with other programs for the hub's layout, except for architectures that
+    only open_clip has (XLM-RoBERTa CLIP, BiomedCLIP). If SRC records all settings, --model also accepts SRC itself.
+    Code in SRC is never run: only tensors are read.
 
     \b
     clip models convert ViT-B-32.pt vit-b32

@@ -43,29 +43,32 @@ class GroupOptions:
     level: Annotated[
         LevelName,
         typer.Option(
-            help="bytes: the same file. pixels: the same image. copy: scaled, cropped, edited a little, mirrored. "
-            "similar: alike.",
+            help="What counts as a duplicate. bytes: identical files. pixels: identical images. copy: scaled, cropped, "
+            "mirrored or slightly edited. similar: similar content.",
             rich_help_panel=LIBRARY,
         ),
     ] = LevelName.copy
     threshold: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Largest distance of a copy, least cosine of similar.", rich_help_panel=LIBRARY),
+        typer.Option(
+            metavar="X", help="Maximum distance for copy, minimum cosine for similar.", rich_help_panel=LIBRARY
+        ),
     ] = None
     reference: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Keep the images of this folder.", rich_help_panel=LIBRARY)
+        str | None, typer.Option(metavar="DIR", help="Always keep the images in this folder.", rich_help_panel=LIBRARY)
     ] = None
     keep: Annotated[
         str | None,
         typer.Option(
             metavar="RULES",
-            help="What to keep, as pixels,format,bytes,dated,oldest,path (the default), or newest.",
+            help="Rules for the image to keep, in order: pixels,format,bytes,dated,oldest,path (the default), or "
+            "newest.",
             rich_help_panel=LIBRARY,
         ),
     ] = None
     clusters: Annotated[
         int | None,
-        typer.Option(metavar="K", help="Divide all images into K groups by what they show.", rich_help_panel=LIBRARY),
+        typer.Option(metavar="K", help="Group all images into K clusters by what they show.", rich_help_panel=LIBRARY),
     ] = None
 
 
@@ -75,20 +78,26 @@ class ActionOptions:
 
     report: Annotated[
         str | None,
-        typer.Option(metavar="FILE.html", help="Write a page that shows the groups.", rich_help_panel=ACTIONS),
+        typer.Option(metavar="FILE.html", help="Write an HTML page that shows the groups.", rich_help_panel=ACTIONS),
     ] = None
     move_to: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Move all but the kept image there.", rich_help_panel=ACTIONS)
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Move all images except the kept ones to this folder.", rich_help_panel=ACTIONS
+        ),
     ] = None
     link: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Link the groups there, a folder each.", rich_help_panel=ACTIONS)
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Create a folder of links for each group in this folder.", rich_help_panel=ACTIONS
+        ),
     ] = None
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=ACTIONS)
+        bool, typer.Option("--dry-run", help="Show what would be done without doing it.", rich_help_panel=ACTIONS)
     ] = False
     undo: Annotated[
         str | None,
-        typer.Option(metavar="DIR|MANIFEST", help="Take back what --move-to or --link did.", rich_help_panel=ACTIONS),
+        typer.Option(metavar="DIR|MANIFEST", help="Undo an earlier --move-to or --link.", rich_help_panel=ACTIONS),
     ] = None
 
     def __post_init__(self) -> None:
@@ -109,7 +118,9 @@ class ActionOptions:
 
 @expand_options
 def dedupe(
-    folders: Annotated[list[str] | None, typer.Argument(metavar="FOLDER", show_default=False)] = None,
+    folders: Annotated[
+        list[str] | None, typer.Argument(metavar="FOLDER", show_default=False, help="Folders with images.")
+    ] = None,
     *,
     groups: GroupOptions,
     actions: ActionOptions,
@@ -119,7 +130,7 @@ def dedupe(
     model: ModelOptions,
     output: OutputOptions,
 ) -> None:
-    """Find copies of images, and images that are alike. Nothing is ever deleted.
+    """Find duplicate and similar images. Nothing is ever deleted.
 
     \b
     clip dedupe ~/photos --report copies.html

@@ -50,16 +50,16 @@ def doctor(
     dtype: DtypeName = "auto",
     profile: Profile = None,
     offline: Annotated[
-        bool, typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Do not ask whether the hub is there.")
+        bool, typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Do not check whether the hub can be reached.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show versions, every device, digests and the terminal too.")
+        bool, typer.Option("--verbose", "-v", help="Also show versions, every device, digests and the terminal.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Check whether a run would work on this machine.
 
-    The first line is the verdict. Exit status 0 means that a run with these settings would work; 1 that it would not.
+    The first line is the verdict. The exit status is 0 if a run with these settings would work, and 1 if not.
 
     \b
     clip doctor

@@ -56,28 +56,41 @@ class FeatureOutputOptions:
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", metavar="FILE|DIR/", help="Write to a file, not stdout.", rich_help_panel=OUTPUT
+            "--output",
+            "-o",
+            metavar="FILE|DIR/",
+            help="Write to this file or folder instead of stdout.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None
     format: Annotated[
         FeatureFormat,
-        typer.Option("--format", "-f", help="auto: by the suffix of --output; else jsonl.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--format",
+            "-f",
+            help="Output format; auto uses the suffix of --output, or else jsonl.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = FeatureFormat.auto
     layout: Annotated[
-        Layout, typer.Option(help="clip-retrieval: a folder for that program.", rich_help_panel=OUTPUT)
+        Layout,
+        typer.Option(help="clip-retrieval writes a folder for the program of that name.", rich_help_panel=OUTPUT),
     ] = Layout.plain
     stored: Annotated[
         StoredType,
-        typer.Option("--stored-as", help="float16 takes half the space.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--stored-as",
+            help="Data type of the stored features; float16 takes half the space.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = StoredType.float32
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue a .npy file where a run stopped.", rich_help_panel=OUTPUT)
+        bool,
+        typer.Option("--resume", help="Continue a .npy file where an earlier run stopped.", rich_help_panel=OUTPUT),
     ] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
-        False
-    )
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=OUTPUT)] = False
     no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--no-progress", help="Do not show a progress bar.", rich_help_panel=OUTPUT)
     ] = False
 
     def __post_init__(self) -> None:
@@ -118,18 +131,23 @@ def embed(
     text: Annotated[
         list[str] | None,
         typer.Option(
-            "--text", "-t", metavar="TEXT", help="A text instead of images. Repeatable.", rich_help_panel=LABELS
+            "--text",
+            "-t",
+            metavar="TEXT",
+            help="Encode this text instead of images. Repeatable.",
+            rich_help_panel=LABELS,
         ),
     ] = None,
     texts: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Texts from a file, one per line.", rich_help_panel=LABELS)
+        str | None,
+        typer.Option(metavar="FILE", help="Encode the texts in this file, one per line.", rich_help_panel=LABELS),
     ] = None,
     shards: ShardOptions,
     text_column: TextColumn = None,
     model: ModelOptions,
     output: FeatureOutputOptions,
 ) -> None:
-    """Write the features of images or texts into a file.
+    """Write the features of images or texts to a file.
 
     \b
     clip embed ~/photos --output photos.npy --resume

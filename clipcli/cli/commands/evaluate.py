@@ -37,12 +37,12 @@ def evaluate(
     model: ModelOptions,
     output: EvaluationOutputOptions,
 ) -> None:
-    """Measure how often a model is right, on labelled images.
+    """Measure how accurate a model is on labeled images.
 
     \b
-    clip eval labelled/ --label-set pets
+    clip eval labeled/ --label-set pets
     clip eval labels.csv --label-set pets --report report.html
-    clip eval labelled/ --label-set pets --compare "--template photo-7"
+    clip eval labeled/ --label-set pets --compare "--template photo-7"
     clip eval --captions captions.csv --model demo
     """  # noqa: D301 - \b keeps lines apart
     if question.captions is not None:

@@ -32,7 +32,7 @@ def explain(
     model: ModelOptions,
     output: MapOutputOptions,
 ) -> None:
-    """Show where in images labels match.
+    """Show where in an image each label matches.
 
     \b
     clip explain img.jpg --labels cat,dog -o maps.png

@@ -20,7 +20,7 @@ def filter_scores(
         list[str],
         typer.Argument(
             metavar="SCORES",
-            help="Folders or URIs that `clip score --pairs` wrote, or Parquet files with a column of scores.",
+            help="Folders or URIs written by `clip score --pairs`, or Parquet files with a column of scores.",
             show_default=False,
             rich_help_panel=INPUTS,
         ),
@@ -28,24 +28,26 @@ def filter_scores(
     *,
     keep: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", help="Keep the best share, such as 0.3.", rich_help_panel=SCORING),
+        typer.Option(
+            metavar="SHARE", help="Keep this share of the rows, best first, such as 0.3.", rich_help_panel=SCORING
+        ),
     ] = None,
     least: Annotated[
         float | None,
-        typer.Option("--min", metavar="X", help="Keep scores of X and above.", rich_help_panel=SCORING),
+        typer.Option("--min", metavar="X", help="Keep rows with a score of X or more.", rich_help_panel=SCORING),
     ] = None,
     score_column: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Column of scores, if it is not called cosine or clipscore.",
+            help="Column with the scores, if its name is not cosine or clipscore.",
             rich_help_panel=INPUTS,
         ),
     ] = None,
     key_column: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Column that names rows, if it is not called uid or key.", rich_help_panel=INPUTS
+            metavar="NAME", help="Column with the keys of rows, if its name is not uid or key.", rich_help_panel=INPUTS
         ),
     ] = None,
     output: Annotated[
@@ -54,15 +56,13 @@ def filter_scores(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write .npy (for DataComp's resharder), .parquet, or a list.",
+            help="Write to this file: .npy for DataComp's resharder, .parquet, or a text file with one key per line.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
-        False
-    ),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=OUTPUT)] = (False),
 ) -> None:
-    """Keep the best rows of a scored dataset.
+    """Select the best rows of a scored dataset.
 
     \b
     clip filter scores/ --keep 0.3 --output uids.npy

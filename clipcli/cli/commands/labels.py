@@ -32,7 +32,7 @@ labels_app = typer.Typer(
     cls=CommandGroup,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="""List, show, check, start, import and teach label sets.
+    help="""List, show, check, create, import and teach label sets.
 
     \b
     clip labels list
@@ -46,9 +46,9 @@ labels_app = typer.Typer(
 @expand_options
 def list_(
     options: FormatOptions,
-    templates: Annotated[bool, typer.Option("--templates", help="List template files in place of label sets.")] = False,
+    templates: Annotated[bool, typer.Option("--templates", help="List template files instead of label sets.")] = False,
 ) -> None:
-    """List the label sets found by name: your own, then the built-in ones.
+    """List label sets that can be used by name: your own, then the built-in ones.
 
     \b
     clip labels list
@@ -73,14 +73,17 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|FILE", help="A label set.", autocompletion=completion.label_sets, show_default=False
+            metavar="NAME|FILE",
+            help="Name or file of a label set.",
+            autocompletion=completion.label_sets,
+            show_default=False,
         ),
     ],
     prompts: Annotated[
-        bool, typer.Option("--prompts", help="Show every prompt that is encoded: labels in templates.")
+        bool, typer.Option("--prompts", help="Show every prompt that is encoded: each label in each template.")
     ] = False,
 ) -> None:
-    """Show what is in a label set.
+    """Show the contents of a label set.
 
     \b
     clip labels show pets
@@ -108,13 +111,13 @@ def check(
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="Label-set or template files.",
+            help="Label-set or template files to check.",
             autocompletion=completion.label_files,
             show_default=False,
         ),
     ],
 ) -> None:
-    """Check files: says what is wrong, with file and line. Exits with 2 if anything is.
+    """Check files, and print each problem with its file and line. The exit status is 2 if there is one.
 
     \b
     clip labels check my-labels.yaml
@@ -146,15 +149,20 @@ def check(
 @labels_app.command("import", cls=GroupedCommand)
 def import_(
     file: Annotated[
-        str, typer.Argument(metavar="FILE.json", help="Sentences or descriptors by label.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="FILE.json", help="A JSON file that maps labels to sentences or descriptors.", show_default=False
+        ),
     ],
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name, or a path.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="Name or path of the new label set.", show_default=False)
+    ],
     descriptors: Annotated[
         bool,
-        typer.Option("--descriptors", help="The texts say what one sees on a label; they are not whole sentences."),
+        typer.Option("--descriptors", help="The texts describe what a label looks like; they are not whole sentences."),
     ] = False,
 ) -> None:
-    """Make a label set of a JSON file of prompts, as CuPL writes it: sentences by label.
+    """Create a label set from a JSON file of prompts in the format of CuPL: sentences by label.
 
     \b
     clip labels import CuPL_prompts.json my-labels
@@ -175,9 +183,11 @@ def import_(
 
 @labels_app.command(cls=GroupedCommand)
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name, or a path.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="Name or path of the new label set.", show_default=False)
+    ],
 ) -> None:
-    """Write a commented file to start from. A NAME goes into your own label sets, a path where it says.
+    """Create a commented label set to start from. A NAME is added to your own label sets, a path is used as it is.
 
     \b
     clip labels new my-labels

@@ -28,7 +28,7 @@ library_app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="""Make and update libraries: the features of whole folders.
+    help="""Create and update libraries, the search indexes of folders.
 
     \b
     clip library create ~/photos --model vit-b32
@@ -38,9 +38,9 @@ library_app = typer.Typer(
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="FOLDER|LIBRARY", help="Folders, or names of libraries.", show_default=False),
+    typer.Argument(metavar="FOLDER|LIBRARY", help="Folders or names of libraries.", show_default=False),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +49,29 @@ class WalkOptions:
 
     exclude: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Leave out what matches. Repeatable.", rich_help_panel=LIBRARY),
+        typer.Option(metavar="GLOB", help="Exclude files and folders that match. Repeatable.", rich_help_panel=LIBRARY),
     ] = None
     include_hidden: Annotated[
-        bool, typer.Option("--include-hidden", help="Take hidden files and folders too.", rich_help_panel=LIBRARY)
+        bool, typer.Option("--include-hidden", help="Include hidden files and folders.", rich_help_panel=LIBRARY)
     ] = False
     follow_symlinks: Annotated[
-        bool, typer.Option("--follow-symlinks", help="Walk into linked folders.", rich_help_panel=LIBRARY)
+        bool, typer.Option("--follow-symlinks", help="Follow links to folders.", rich_help_panel=LIBRARY)
     ] = False
 
 
 @library_app.command(cls=GroupedCommand)
 @expand_options
 def create(
-    folders: Annotated[list[str] | None, typer.Argument(metavar="FOLDER", show_default=False)] = None,
+    folders: Annotated[
+        list[str] | None, typer.Argument(metavar="FOLDER", show_default=False, help="Folders with images.")
+    ] = None,
     *,
     library: LibraryName = None,
     walk: WalkOptions,
     model: ModelOptions,
     output: OutputOptions,
 ) -> None:
-    """Make a library of some folders, and fill it.
+    """Create a library of folders, and add their images.
 
     \b
     clip library create ~/photos --model vit-b32
@@ -95,16 +97,16 @@ def update(
     *,
     prune: Annotated[
         bool,
-        typer.Option("--prune", help="Forget images of folders that are empty.", rich_help_panel=LIBRARY),
+        typer.Option("--prune", help="Remove the images of folders that are now empty.", rich_help_panel=LIBRARY),
     ] = False,
     retry: Annotated[
         bool,
-        typer.Option("--retry", help="Try images again that could not be used.", rich_help_panel=LIBRARY),
+        typer.Option("--retry", help="Retry images that could not be used.", rich_help_panel=LIBRARY),
     ] = False,
     model: ModelOptions,
     output: OutputOptions,
 ) -> None:
-    """Bring libraries up to date with their folders; without a name, all of them.
+    """Update libraries with the changes in their folders. The default is all libraries.
 
     \b
     clip library update
@@ -121,7 +123,7 @@ def update(
 @library_app.command("list", cls=GroupedCommand)
 @expand_options
 def list_(options: FormatOptions) -> None:
-    """List the libraries that have a name.
+    """List libraries that have a name.
 
     \b
     clip library list
@@ -151,9 +153,12 @@ def list_(options: FormatOptions) -> None:
 @library_app.command(cls=GroupedCommand)
 @expand_options
 def info(
-    name: Annotated[str, typer.Argument(metavar="FOLDER|LIBRARY", show_default=False)], options: FormatOptions
+    name: Annotated[
+        str, typer.Argument(help="Folder or name of a library.", metavar="FOLDER|LIBRARY", show_default=False)
+    ],
+    options: FormatOptions,
 ) -> None:
-    """Show what a library holds, who made its features, and how old it is.
+    """Show what a library contains, which model made its features, and how old it is.
 
     \b
     clip library info ~/photos
@@ -181,11 +186,11 @@ def info(
 def check(
     names: Names = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Forget what is damaged; the next update makes it again.")
+        bool, typer.Option("--repair", help="Remove damaged features; the next update computes them again.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare every feature with the checksum that was written with it.
+    """Compare every feature with its stored checksum.
 
     \b
     clip library check
@@ -210,7 +215,7 @@ def check(
 
 @library_app.command(cls=GroupedCommand)
 def compact(names: Names = None, quiet: Quiet = False) -> None:
-    """Free the space of images that are gone. An update does it by itself once a fifth is gone.
+    """Free the space of images that were removed. An update does this when a fifth of the images were removed.
 
     \b
     clip library compact
@@ -228,7 +233,7 @@ def compact(names: Names = None, quiet: Quiet = False) -> None:
 def rm(
     names: Annotated[list[str], typer.Argument(metavar="FOLDER|LIBRARY", show_default=False)], quiet: Quiet = False
 ) -> None:
-    """Delete libraries; the images are left alone.
+    """Delete libraries, but not their images.
 
     \b
     clip library rm archive

@@ -31,7 +31,7 @@ models_app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="""List, fetch, convert, check and remove models. One of them is the default.
+    help="""List, download, convert, verify and remove models. One of them is the default.
 
     \b
     clip models list
@@ -44,16 +44,18 @@ _ModelName = Annotated[
     str,
     typer.Argument(
         metavar="ID",
-        help="Alias, hub id, folder, file, or demo.",
+        help="Alias, hub id, folder or file of a model, or demo.",
         autocompletion=completion.models,
         show_default=False,
     ),
 ]
 _HubName = Annotated[
     str,
-    typer.Argument(metavar="ID", help="Alias or hub id.", autocompletion=completion.models, show_default=False),
+    typer.Argument(
+        metavar="ID", help="Alias or hub id of a model.", autocompletion=completion.models, show_default=False
+    ),
 ]
-_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 
 
 @models_app.command("list", cls=GroupedCommand)
@@ -62,7 +64,7 @@ def list_models(
     options: FormatOptions,
     installed: Annotated[bool, typer.Option("--installed", help="List only models that are installed.")] = False,
 ) -> None:
-    """List the published models, and others of their families that are installed. The default is marked with *.
+    """List published models, and other installed models of these families. The default is marked with *.
 
     \b
     clip models list
@@ -75,7 +77,7 @@ def list_models(
 
 @models_app.command(cls=GroupedCommand)
 def pull(name: _HubName, revision: Revision = None, quiet: _Quiet = False) -> None:
-    """Fetch a model, or bring it up to date: what is here is checked, what is new or damaged is fetched.
+    """Download or update a model. Installed files are checked; new and damaged ones are downloaded.
 
     \b
     clip models pull vit-b32
@@ -100,7 +102,7 @@ def pull(name: _HubName, revision: Revision = None, quiet: _Quiet = False) -> No
 
 @models_app.command(cls=GroupedCommand)
 def path(name: _ModelName, revision: Revision = None) -> None:
-    """Print the folder of a model that is on this machine. A file of another layout is converted first, as for --model.
+    """Print the folder of an installed model. A file in another layout is converted first, as with --model.
 
     \b
     clip models path vit-b32
@@ -114,7 +116,7 @@ def path(name: _ModelName, revision: Revision = None) -> None:
 @models_app.command(cls=GroupedCommand)
 @expand_options
 def info(options: FormatOptions, name: _ModelName, revision: Revision = None) -> None:
-    """Show what is known of one model: from the registry, and from its files if it is here.
+    """Show the details of a model, from the registry and, if it is installed, from its files.
 
     \b
     clip models info altclip
@@ -127,9 +129,9 @@ def info(options: FormatOptions, name: _ModelName, revision: Revision = None) ->
 @models_app.command(cls=GroupedCommand)
 @expand_options
 def verify(options: FormatOptions, name: _ModelName, revision: Revision = None) -> None:
-    """Check every file of a model against its hash, without the network; where no hash is known, read it.
+    """Check every file of a model against its hash, without the network.
 
-    Settings and tokenizer of a model without hashes are also checked against each other.
+    A model without known hashes is opened instead, and its config and tokenizer are checked against each other.
 
     \b
     clip models verify vit-b32
@@ -168,13 +170,16 @@ def rm(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="ID...", help="Aliases or hub ids.", autocompletion=completion.stored_models, show_default=False
+            metavar="ID...",
+            help="Aliases or hub ids of models.",
+            autocompletion=completion.stored_models,
+            show_default=False,
         ),
     ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     quiet: _Quiet = False,
 ) -> None:
-    """Remove models from the cache of the hub, which other programs use too.
+    """Remove models from the hub's cache, which other programs also use.
 
     \b
     clip models rm vit-l14
@@ -204,15 +209,16 @@ def default(
         str | None,
         typer.Argument(
             metavar="[ID]",
-            help="Alias, hub id, folder, file, or demo.",
+            help="Alias, hub id, folder or file of a model, or demo.",
             autocompletion=completion.models,
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Show the model that is used when --model is not given, or set it.
+    """Show or set the model that is used without --model.
 
-    A folder or file is checked, a file of another layout converted as for --model, and its absolute path stored.
+    A folder or file is checked first, a file in another layout is converted as with --model, and the absolute path is
+    stored.
 
     \b
     clip models default

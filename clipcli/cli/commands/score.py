@@ -51,15 +51,20 @@ class PairOptions:
     ] = False
     text_column: TextColumn = None
     metric: Annotated[
-        Metric, typer.Option(help="cosine, or clipscore: 2.5 max(cosine, 0).", rich_help_panel=SHARDS)
+        Metric,
+        typer.Option(
+            help="Score of a pair: cosine, or clipscore, which is 2.5 * max(cosine, 0).", rich_help_panel=SHARDS
+        ),
     ] = Metric.cosine
     score_column: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the column of scores, if not the metric's.", rich_help_panel=SHARDS),
+        typer.Option(
+            metavar="NAME", help="Name of the column of scores, instead of the metric's.", rich_help_panel=SHARDS
+        ),
     ] = None
-    layout: Annotated[PairLayout, typer.Option(help="Files as other programs read them.", rich_help_panel=SHARDS)] = (
-        PairLayout.parquet
-    )
+    layout: Annotated[
+        PairLayout, typer.Option(help="Write files in the layout of another program.", rich_help_panel=SHARDS)
+    ] = PairLayout.parquet
 
     @property
     def given(self) -> list[str]:
@@ -79,7 +84,9 @@ def score(
     *,
     text: Annotated[
         list[str] | None,
-        typer.Option("--text", "-t", metavar="TEXT", help="A text to compare. Repeatable.", rich_help_panel=LABELS),
+        typer.Option(
+            "--text", "-t", metavar="TEXT", help="Compare images with this text. Repeatable.", rich_help_panel=LABELS
+        ),
     ] = None,
     scoring: Scoring = ScoringName.auto,
     temperature: Temperature = None,
@@ -89,7 +96,7 @@ def score(
     model: ModelOptions,
     output: RunOutputOptions,
 ) -> None:
-    """Compare images with whole texts, used as they are.
+    """Compare images with texts, without templates.
 
     \b
     clip score poster.png --text "a rock concert" --text "a wedding"

@@ -18,7 +18,9 @@ from clipcli.errors import ExitStatus, UsageError
 def search(
     what: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TEXT|FOLDER", help="A text to look for, then folders to look in.", show_default=False),
+        typer.Argument(
+            metavar="TEXT|FOLDER", help="The text to search for, then the folders to search.", show_default=False
+        ),
     ] = None,
     *,
     query: QueryOptions,
@@ -28,7 +30,7 @@ def search(
     model: ModelOptions,
     output: HitOutputOptions,
 ) -> None:
-    """Find the images of a folder that fit a text or an image.
+    """Find images in a folder that match a text or an image.
 
     \b
     clip search "a dog on a beach" ~/photos

@@ -34,7 +34,7 @@ def serve(
         typer.Option(
             metavar="NAME|FOLDER",
             envvar="CLIPCLI_LIBRARY",
-            help="Let clients search this library, or the one of this folder of images.",
+            help="Let clients search this library, or the library of this folder of images.",
             rich_help_panel=LIBRARY,
         ),
     ] = None,
@@ -45,7 +45,7 @@ def serve(
             "--label-set",
             "-s",
             metavar="NAME|FILE",
-            help="Offer this label set; the first is used where a request has no labels. Repeatable.",
+            help="Offer this label set; the first one is used for requests without labels. Repeatable.",
             autocompletion=completion.label_sets,
             rich_help_panel=LABELS,
         ),
@@ -53,10 +53,10 @@ def serve(
     serving: ServeOptions,
     model: ModelOptions,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors; no access log.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--quiet", "-q", help="Print only errors, and no access log.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
-    """Serve a page for people and an API for programs.
+    """Start a server with a web page and an HTTP API.
 
     \b
     clip serve --model demo

@@ -42,13 +42,13 @@ def tag(
     output: TagOutputOptions,
     undo: Undo = None,
 ) -> None:
-    """Give images the labels that apply: several, or none.
+    """Tag images with every label that applies: several, or none.
 
     \b
     clip tag ~/photos --label-set photo-subjects --output tags.jsonl --resume
     clip tag ~/photos --label-set photo-subjects --write-sidecars --prefix ai/
     clip tag ~/photos --label-set pets --sort-into sorted --report report.html
-    clip tag --label-set pets --calibrate labelled/ --calibrate-into my-pets.yaml
+    clip tag ~/photos --label-set pets --format exiftool --output tags.args
     """  # noqa: D301 - \b keeps lines apart
     from clipcli.cli.options.conflicts import TagOnly, refuse_conflicts
 

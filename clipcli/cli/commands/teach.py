@@ -26,17 +26,19 @@ _SHOWN = 5
 
 @expand_options
 def teach(
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A name, or a path.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="Name or path of the new label set.", show_default=False)
+    ],
     labels: LabelOptions,
     reading: ReadingOptions,
     model: ModelOptions,
     output: TalkOptions,
     *,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a label set of that name.", rich_help_panel=LABELS)
+        bool, typer.Option("--force", help="Replace an existing label set of this name.", rich_help_panel=LABELS)
     ] = False,
 ) -> None:
-    """Write a label set with example images, and say whether these help.
+    """Create a label set with example images, and report whether they help.
 
     \b
     clip labels teach grades --examples grades/
@@ -53,7 +55,7 @@ def teach(
     path, is_name = new_file(name)
     if path.exists() and not force:
         raise LabelSetError(f"{path}: already exists", hint="choose another name, or add --force to replace it")
-    # Folders of links are a usual way to lay out labelled images.
+    # Folders of links are a usual way to lay out labeled images.
     find = FindOptions(tuple(reading.exclude or ()), reading.include_hidden, follow_symlinks=True)
     label_set = labels.read(find)
     if label_set is None:

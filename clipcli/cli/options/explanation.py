@@ -39,15 +39,23 @@ class MapOptions:
 
     method: Annotated[
         MethodName,
-        typer.Option(help="keys finds labels best; parts says what adds to the cosine.", rich_help_panel=MAPS),
+        typer.Option(
+            help="How maps are computed: keys locates labels best, parts shows what adds to the cosine.",
+            rich_help_panel=MAPS,
+        ),
     ] = MethodName.keys
     quality: Annotated[
         QualityName,
-        typer.Option(help="fast: at the model's size; good: 1.5 times; best: four sizes.", rich_help_panel=MAPS),
+        typer.Option(
+            help="Size of the input: fast is the model's own, good 1.5 times as large, best four sizes.",
+            rich_help_panel=MAPS,
+        ),
     ] = QualityName.good
     top: Annotated[
         int,
-        typer.Option("--top", "-k", metavar="N", help="Maps of the N labels that fit best.", rich_help_panel=MAPS),
+        typer.Option(
+            "--top", "-k", metavar="N", help="Draw maps of the N labels that match best.", rich_help_panel=MAPS
+        ),
     ] = 12
 
     def options(self) -> "ExplainOptions":
@@ -71,46 +79,50 @@ class MapOutputOptions:
             "--output",
             "-o",
             metavar="FILE.png|DIR",
-            help="Draw the maps into this file; those of several images into a folder. "
-            "A name such as maps.json is for the rows.",
+            help="Draw the maps into this PNG file, or into this folder for several images. A name such as maps.json "
+            "is for the rows instead.",
             rich_help_panel=OUTPUT,
         ),
     ] = None
     report: Annotated[
         str | None,
-        typer.Option(metavar="FILE.html", help="Write a page with the maps of all images.", rich_help_panel=OUTPUT),
+        typer.Option(
+            metavar="FILE.html", help="Write an HTML page with the maps of all images.", rich_help_panel=OUTPUT
+        ),
     ] = None
     npy: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE.npy|DIR", help="Write the raw maps: cosines, labels x rows x columns.", rich_help_panel=OUTPUT
+            metavar="FILE.npy|DIR",
+            help="Write the raw maps: cosines of shape labels x rows x columns.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None
     format: Annotated[
         Format,
-        typer.Option("--format", "-f", help="auto: table on a terminal, jsonl elsewhere.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--format", "-f", help="Output format; auto is table on a terminal, else jsonl.", rich_help_panel=OUTPUT
+        ),
     ] = Format.auto
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.", rich_help_panel=OUTPUT)] = False
     show: Annotated[
         bool,
         typer.Option(
             "--show",
-            help="Show the maps in the terminal, beside writing them.",
+            help="Also show the maps in the terminal.",
             rich_help_panel=OUTPUT,
         ),
     ] = False
     font: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write labels in this font.", rich_help_panel=OUTPUT),
+        typer.Option(metavar="FILE", help="Use this font for labels.", rich_help_panel=OUTPUT),
     ] = None
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
-        False
-    )
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=OUTPUT)] = False
     no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--no-progress", help="Do not show a progress bar.", rich_help_panel=OUTPUT)
     ] = False
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first bad image.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--fail-fast", help="Stop at the first image that cannot be used.", rich_help_panel=OUTPUT)
     ] = False
 
     def __post_init__(self) -> None:

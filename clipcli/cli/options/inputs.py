@@ -30,26 +30,29 @@ class ReadingOptions:
 
     exclude: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="GLOB", help="Leave out files and folders that match. Repeatable.", rich_help_panel=INPUTS
-        ),
+        typer.Option(metavar="GLOB", help="Exclude files and folders that match. Repeatable.", rich_help_panel=INPUTS),
     ] = None
     include_hidden: Annotated[
         bool, typer.Option("--include-hidden", help="Include hidden files and folders.", rich_help_panel=INPUTS)
     ] = False
     max_megapixels: Annotated[
-        float, typer.Option(metavar="N", help="Refuse images of more million pixels.", rich_help_panel=INPUTS)
+        float, typer.Option(metavar="N", help="Refuse images of more than N megapixels.", rich_help_panel=INPUTS)
     ] = 256
     no_exif: Annotated[
-        bool, typer.Option("--no-exif", help="Do not turn images upright as EXIF says.", rich_help_panel=INPUTS)
+        bool, typer.Option("--no-exif", help="Ignore the orientation in EXIF.", rich_help_panel=INPUTS)
     ] = False
     exact_decode: Annotated[
         bool,
-        typer.Option("--exact-decode", help="Decode large images whole, which is slower.", rich_help_panel=INPUTS),
+        typer.Option(
+            "--exact-decode", help="Decode large images at full size, which is slower.", rich_help_panel=INPUTS
+        ),
     ] = False
-    alpha: Annotated[Alpha, typer.Option(help="Lay transparency on white, or drop it.", rich_help_panel=INPUTS)] = (
-        Alpha.white
-    )
+    alpha: Annotated[
+        Alpha,
+        typer.Option(
+            help="Put transparent images on a white background, or drop transparency.", rich_help_panel=INPUTS
+        ),
+    ] = Alpha.white
 
     def __post_init__(self) -> None:
         """Check the range.
@@ -69,7 +72,7 @@ class InputOptions(ReadingOptions):
         list[str] | None,
         typer.Argument(
             metavar="IMAGE",
-            help="Files, folders (walked recursively), quoted globs, or - for one image on stdin.",
+            help="Files, folders (searched recursively), quoted globs, or - for one image on stdin.",
             show_default=False,
             rich_help_panel=INPUTS,
         ),
@@ -81,11 +84,11 @@ class InputOptions(ReadingOptions):
     null_separated: Annotated[
         bool,
         typer.Option(
-            "--null", "-0", help="The paths of --from-file end in NUL, as after find -print0.", rich_help_panel=INPUTS
+            "--null", "-0", help="Paths in --from-file end in NUL, as written by find -print0.", rich_help_panel=INPUTS
         ),
     ] = False
     follow_symlinks: Annotated[
-        bool, typer.Option("--follow-symlinks", help="Walk into folders that are links.", rich_help_panel=INPUTS)
+        bool, typer.Option("--follow-symlinks", help="Follow links to folders.", rich_help_panel=INPUTS)
     ] = False
 
     def __post_init__(self) -> None:

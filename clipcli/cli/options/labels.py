@@ -45,23 +45,22 @@ class LabelOptions:
             "--template",
             "-t",
             metavar="TEXT|NAME",
-            help='Put labels into this sentence, such as "a photo of a {}.", or a set of them. Repeatable.',
+            help='Insert labels into this template, such as "a photo of a {}.", or into the templates of a named set. '
+            "Repeatable.",
             autocompletion=completion.templates,
             rich_help_panel=LABELS,
         ),
     ] = None
     no_template: Annotated[
         bool,
-        typer.Option(
-            "--no-template", help="Give labels to the model as they are, without a sentence.", rich_help_panel=LABELS
-        ),
+        typer.Option("--no-template", help="Use labels as they are, without a template.", rich_help_panel=LABELS),
     ] = False
 
     examples: Annotated[
         str | None,
         typer.Option(
             metavar="DIR|CSV",
-            help="Show what labels look like: a folder with one folder of images per label, or a table of path and "
+            help="Learn from example images: a folder with one folder of images per label, or a table of path and "
             "label.",
             rich_help_panel=LABELS,
         ),

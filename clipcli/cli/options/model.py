@@ -45,7 +45,7 @@ DeviceName = Annotated[
         "-d",
         metavar="DEVICE",
         envvar="CLIPCLI_DEVICE",
-        help="Compute on auto, cpu, cuda, cuda:N, cuda:all or mps.",
+        help="Use this device: auto, cpu, cuda, cuda:N, cuda:all or mps.",
         autocompletion=completion.devices,
         rich_help_panel=MODEL,
     ),
@@ -55,7 +55,7 @@ DtypeName = Annotated[
     typer.Option(
         metavar="DTYPE",
         envvar="CLIPCLI_DTYPE",
-        help="Compute in auto, float32, bfloat16, float16 or int8.",
+        help="Use this data type: auto, float32, bfloat16, float16 or int8.",
         autocompletion=completion.dtypes,
         rich_help_panel=MODEL,
     ),
@@ -96,32 +96,36 @@ class ModelOptions:
             "-b",
             metavar="N|auto",
             envvar="CLIPCLI_BATCH_SIZE",
-            help="Compute this many images at once.",
+            help="Encode this many images at once.",
             rich_help_panel=MODEL,
         ),
     ] = "auto"
     workers: Annotated[
         int | None,
         typer.Option(
-            metavar="N", envvar="CLIPCLI_WORKERS", help="Decode with this many threads.", rich_help_panel=MODEL
+            metavar="N", envvar="CLIPCLI_WORKERS", help="Decode images with this many threads.", rich_help_panel=MODEL
         ),
     ] = None
     offline: Annotated[
         bool,
-        typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Never fetch anything.", rich_help_panel=MODEL),
+        typer.Option("--offline", envvar="CLIPCLI_OFFLINE", help="Never download anything.", rich_help_panel=MODEL),
     ] = False
     text_cleaning: Annotated[
         TextCleaning,
         typer.Option(
             envvar="CLIPCLI_TEXT_CLEANING",
-            help="Repair texts as OpenAI's own code does, or not; auto does so for files in its layout or open_clip's.",
+            help="Clean texts as OpenAI's code does, or not at all; auto cleans them for checkpoints in OpenAI's or "
+            "open_clip's layout.",
             rich_help_panel=MODEL,
         ),
     ] = TextCleaning.auto
     no_cache: Annotated[
         bool,
         typer.Option(
-            "--no-cache", envvar="CLIPCLI_NO_CACHE", help="Neither use nor keep cached features.", rich_help_panel=MODEL
+            "--no-cache",
+            envvar="CLIPCLI_NO_CACHE",
+            help="Do not read or write the feature cache.",
+            rich_help_panel=MODEL,
         ),
     ] = False
 

@@ -68,14 +68,16 @@ class FormatOptions:
         typer.Option(
             "--format",
             "-f",
-            help="auto: by the suffix of --output; else table on a terminal, jsonl elsewhere.",
+            help="Output format; auto uses the suffix of --output, or else table on a terminal and jsonl elsewhere.",
             rich_help_panel=OUTPUT,
         ),
     ] = Format.auto
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.", rich_help_panel=OUTPUT)] = False
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write to a file, not stdout.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write to this file instead of stdout.", rich_help_panel=OUTPUT
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -101,11 +103,9 @@ class FormatOptions:
 class TalkOptions(FormatOptions):
     """What is printed where, and what is said beside it."""
 
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=OUTPUT)] = (
-        False
-    )
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.", rich_help_panel=OUTPUT)] = False
     no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--no-progress", help="Do not show a progress bar.", rich_help_panel=OUTPUT)
     ] = False
 
 
@@ -114,7 +114,7 @@ class OutputOptions(TalkOptions):
     """What is printed where, of a run over images."""
 
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first bad image.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--fail-fast", help="Stop at the first image that cannot be used.", rich_help_panel=OUTPUT)
     ] = False
 
 
@@ -130,7 +130,7 @@ class RunOutputOptions(OutputOptions):
     ] = False
     report: Annotated[
         str | None,
-        typer.Option(metavar="FILE.html", help="Write a page that shows the images.", rich_help_panel=OUTPUT),
+        typer.Option(metavar="FILE.html", help="Write an HTML page that shows the images.", rich_help_panel=OUTPUT),
     ] = None
     spreadsheet: Annotated[
         bool,
@@ -191,7 +191,7 @@ class TagOutputOptions(RunOutputOptions):
         typer.Option(
             "--format",
             "-f",
-            help="auto: by the suffix of --output; else table on a terminal, jsonl elsewhere.",
+            help="Output format; auto uses the suffix of --output, or else table on a terminal and jsonl elsewhere.",
             rich_help_panel=OUTPUT,
         ),
     ] = TagFormat.auto  # type: ignore[assignment] # the same words and one more; an enum cannot be extended
@@ -229,25 +229,26 @@ class HitOutputOptions(TalkOptions):
         typer.Option(
             "--format",
             "-f",
-            help="auto: table on a terminal, else jsonl. paths: one path per line.",
+            help="Output format; auto is table on a terminal, else jsonl; paths is one path per line.",
             rich_help_panel=OUTPUT,
         ),
     ] = HitFormat.auto  # type: ignore[assignment] # the same words and one more; an enum cannot be extended
     print0: Annotated[
-        bool, typer.Option("--print0", help="Print paths that end in NUL, for xargs -0.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--print0", help="Print paths, each followed by NUL, for xargs -0.", rich_help_panel=OUTPUT)
     ] = False
     show: Annotated[bool, typer.Option("--show", help="Show the images in the terminal.", rich_help_panel=OUTPUT)] = (
         False
     )
     contact_sheet: Annotated[
         str | None,
-        typer.Option(metavar="FILE.html", help="Write a page that shows the images.", rich_help_panel=OUTPUT),
+        typer.Option(metavar="FILE.html", help="Write an HTML page that shows the images.", rich_help_panel=OUTPUT),
     ] = None
     copy: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Copy the images into a folder.", rich_help_panel=OUTPUT)
+        str | None, typer.Option(metavar="DIR", help="Copy the images into this folder.", rich_help_panel=OUTPUT)
     ] = None
     link: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Link the images into a folder.", rich_help_panel=OUTPUT)
+        str | None,
+        typer.Option(metavar="DIR", help="Create links to the images in this folder.", rich_help_panel=OUTPUT),
     ] = None
 
     def __post_init__(self) -> None:

@@ -20,13 +20,15 @@ LibraryName = Annotated[
         "--library",
         metavar="NAME|PATH",
         envvar="CLIPCLI_LIBRARY",
-        help="The library; by default that of the folder.",
+        help="Search this library; the default is that of the folder.",
         rich_help_panel=LIBRARY,
     ),
 ]
 NoUpdate = Annotated[
     bool,
-    typer.Option("--no-update", help="Use the library as it is; do not look for changes.", rich_help_panel=LIBRARY),
+    typer.Option(
+        "--no-update", help="Use the library as it is, without looking for changed images.", rich_help_panel=LIBRARY
+    ),
 ]
 
 _WEIGHT = re.compile(r"(?P<value>.*)(?<!\\)\^(?P<weight>[^^]*)", re.DOTALL)
@@ -43,7 +45,7 @@ class QueryOptions:
             "--plus",
             "-t",
             metavar="TEXT",
-            help="Add a text, with a weight as in night^0.5. Repeatable.",
+            help="Add a text, optionally with a weight, as in night^0.5. Repeatable.",
             rich_help_panel=QUERY,
         ),
     ] = None
@@ -61,17 +63,21 @@ class QueryOptions:
     ] = None
     vector: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE.npy", help="Add a vector, as `clip embed` writes them.", rich_help_panel=QUERY),
+        typer.Option(metavar="FILE.npy", help="Add a vector written by `clip embed`.", rich_help_panel=QUERY),
     ] = None
     without: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TEXT", help="Leave out images that fit this text better. Repeatable.", rich_help_panel=QUERY
+            metavar="TEXT", help="Exclude images that match this text better. Repeatable.", rich_help_panel=QUERY
         ),
     ] = None
     raw_weights: Annotated[
         bool,
-        typer.Option("--raw-weights", help="Do not balance texts and images by their spread.", rich_help_panel=QUERY),
+        typer.Option(
+            "--raw-weights",
+            help="Do not balance texts and images by the spread of their cosines.",
+            rich_help_panel=QUERY,
+        ),
     ] = False
 
     def read(self, text: str | None) -> "Query":
@@ -106,28 +112,41 @@ class FilterOptions:
         int, typer.Option("--top", "-k", metavar="N", help="Show the N best images; 0 for all.", rich_help_panel=QUERY)
     ] = 20
     skip: Annotated[
-        int, typer.Option(metavar="N", help="Leave the N best out, to see the next ones.", rich_help_panel=QUERY)
+        int, typer.Option(metavar="N", help="Skip the N best images, to see the next ones.", rich_help_panel=QUERY)
     ] = 0
-    threshold: Annotated[float | None, typer.Option(metavar="X", help="Least cosine.", rich_help_panel=QUERY)] = None
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Show only images with a cosine of at least X.", rich_help_panel=QUERY),
+    ] = None
     min_z: Annotated[
         float | None,
-        typer.Option(metavar="Z", help="Least z: how unusual an image is for this query.", rich_help_panel=QUERY),
+        typer.Option(
+            metavar="Z",
+            help="Show only images with a z of at least Z: standard deviations above the average image.",
+            rich_help_panel=QUERY,
+        ),
     ] = None
     after: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Taken then or later, as 2024-05.", rich_help_panel=QUERY)
+        str | None,
+        typer.Option(
+            metavar="DATE", help="Show only images taken on this date or later, such as 2024-05.", rich_help_panel=QUERY
+        ),
     ] = None
     before: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Taken then or earlier.", rich_help_panel=QUERY)
+        str | None,
+        typer.Option(metavar="DATE", help="Show only images taken on this date or earlier.", rich_help_panel=QUERY),
     ] = None
     only: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Only what matches. Repeatable.", rich_help_panel=QUERY)
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Show only images whose path matches. Repeatable.", rich_help_panel=QUERY),
     ] = None
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Not what matches. Repeatable.", rich_help_panel=QUERY)
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Exclude images whose path matches. Repeatable.", rich_help_panel=QUERY),
     ] = None
     include_self: Annotated[
         bool,
-        typer.Option("--include-self", help="Show the images of the query and their copies.", rich_help_panel=QUERY),
+        typer.Option("--include-self", help="Include the images of the query and their copies.", rich_help_panel=QUERY),
     ] = False
 
     def options(self) -> "SearchOptions":

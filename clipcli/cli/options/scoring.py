@@ -19,13 +19,17 @@ class ScoringName(StrEnum):
 
 
 Scoring = Annotated[
-    ScoringName, typer.Option(help="How logits become scores; auto: as the model was trained.", rich_help_panel=SCORING)
+    ScoringName,
+    typer.Option(
+        help="How to compute scores from logits; auto is what the model was trained with.", rich_help_panel=SCORING
+    ),
 ]
 Temperature = Annotated[
     float | None,
     typer.Option(
         metavar="T",
-        help="Divide the logits; above 1 flattens the scores. By default 1, or what a calibrated label set says.",
+        help="Divide the logits by T; above 1 flattens the scores. The default is 1, or the temperature of a "
+        "calibrated label set.",
         rich_help_panel=SCORING,
     ),
 ]
@@ -38,14 +42,18 @@ class ThresholdOptions:
     threshold: Annotated[
         float | None,
         typer.Option(
-            metavar="X", help="Least score. By default a label's own threshold, or else 0.5.", rich_help_panel=SCORING
+            metavar="X",
+            help="Assign labels that score at least X; the default is a label's own threshold, or else 0.5.",
+            rich_help_panel=SCORING,
         ),
     ] = None
     top: Annotated[
         int | None,
-        typer.Option("--top", "-k", metavar="N", help="At most N labels an image.", rich_help_panel=SCORING),
+        typer.Option("--top", "-k", metavar="N", help="Assign at most N labels to an image.", rich_help_panel=SCORING),
     ] = None
     exclusive: Annotated[
         list[str] | None,
-        typer.Option(metavar="GROUP", help="Only the best label of a group. Repeatable.", rich_help_panel=SCORING),
+        typer.Option(
+            metavar="GROUP", help="Assign only the best label of this group. Repeatable.", rich_help_panel=SCORING
+        ),
     ] = None

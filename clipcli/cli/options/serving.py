@@ -30,7 +30,7 @@ class ServeOptions:
             "-p",
             metavar="N",
             envvar="CLIPCLI_PORT",
-            help="Listen on this port; 0 for any.",
+            help="Listen on this port; 0 for any free one.",
             rich_help_panel=ACCESS,
         ),
     ] = 7722
@@ -39,40 +39,47 @@ class ServeOptions:
         typer.Option(
             metavar="FILE",
             envvar="CLIPCLI_API_KEY_FILE",
-            help="Ask clients for the key in this file.",
+            help="Require clients to send the key in this file.",
             rich_help_panel=ACCESS,
         ),
     ] = None
     no_api_key: Annotated[
         bool,
-        typer.Option("--no-api-key", help="Let everyone who reaches --host use the server.", rich_help_panel=ACCESS),
+        typer.Option("--no-api-key", help="Let everyone who can reach --host use the server.", rich_help_panel=ACCESS),
     ] = False
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Answer to this name too, as photos.local. Repeatable.", rich_help_panel=ACCESS
+            metavar="NAME",
+            help="Also accept this host name in requests, such as photos.local. Repeatable.",
+            rich_help_panel=ACCESS,
         ),
     ] = None
     cors: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ORIGIN",
-            help="Let pages of this site ask, as https://example.org. Repeatable.",
+            help="Allow requests from pages of this site, such as https://example.org. Repeatable.",
             rich_help_panel=ACCESS,
         ),
     ] = None
     immich_upstream: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Pass tasks of Immich that are not CLIP's on.", rich_help_panel=ACCESS),
+        typer.Option(
+            metavar="URL", help="Forward Immich's tasks other than CLIP to this server.", rich_help_panel=ACCESS
+        ),
     ] = None
     max_upload_mb: Annotated[
-        float, typer.Option("--max-upload-mb", metavar="N", help="Refuse larger requests.", rich_help_panel=LIMITS)
+        float,
+        typer.Option(
+            "--max-upload-mb", metavar="N", help="Refuse requests of more than N megabytes.", rich_help_panel=LIMITS
+        ),
     ] = 32
     max_megapixels: Annotated[
-        float, typer.Option(metavar="N", help="Refuse images of more million pixels.", rich_help_panel=LIMITS)
+        float, typer.Option(metavar="N", help="Refuse images of more than N megapixels.", rich_help_panel=LIMITS)
     ] = 100
     max_waiting: Annotated[
-        int, typer.Option(metavar="N", help="Answer 429 when this many images wait.", rich_help_panel=LIMITS)
+        int, typer.Option(metavar="N", help="Answer with status 429 when N images are waiting.", rich_help_panel=LIMITS)
     ] = 256
 
     def settings(self) -> "Settings":

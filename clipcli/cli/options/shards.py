@@ -18,7 +18,7 @@ TextColumn = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Column of the caption, or field in a tar, if it has no usual name.",
+        help="Column (in a tar, field) with the caption, if it has no usual name.",
         rich_help_panel=SHARDS,
     ),
 ]
@@ -32,7 +32,7 @@ class ShardOptions:
         str | None,
         typer.Option(
             metavar="I/N",
-            help="Take share I of N of the shards, such as 1/8 on the first of 8 machines.",
+            help="Process share I of N of the shards, such as 1/8 on the first of 8 machines.",
             rich_help_panel=SHARDS,
         ),
     ] = None
@@ -44,7 +44,7 @@ class ShardOptions:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Column of the image, or field in a tar, if it has no usual name.",
+            help="Column (in a tar, field) with the image, if it has no usual name.",
             rich_help_panel=SHARDS,
         ),
     ] = None
@@ -52,26 +52,29 @@ class ShardOptions:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Column that names each row, if not key, uid, id or the path.",
+            help="Column with the keys of rows, if not key, uid, id or the path.",
             rich_help_panel=SHARDS,
         ),
     ] = None
     rows_per_shard: Annotated[
         int,
-        typer.Option(metavar="N", help="Rows of a table or images of a folder in one shard.", rich_help_panel=SHARDS),
+        typer.Option(
+            metavar="N", help="Number of table rows, or images of a folder, per shard.", rich_help_panel=SHARDS
+        ),
     ] = 10_000
     tries: Annotated[
-        int, typer.Option(metavar="N", help="Give a shard up after this many attempts.", rich_help_panel=SHARDS)
+        int, typer.Option(metavar="N", help="Give up on a shard after this many attempts.", rich_help_panel=SHARDS)
     ] = 3
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try shards again that were given up.", rich_help_panel=SHARDS)
+        bool, typer.Option("--retry-failed", help="Retry shards that were given up.", rich_help_panel=SHARDS)
     ] = False
 
     ray: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Work on a Ray cluster: HOST:PORT, auto for the one that runs here, or local for this machine.",
+            help="Run on a Ray cluster: HOST:PORT, auto for the one running on this machine, or local for "
+            "this machine alone.",
             rich_help_panel=SHARDS,
         ),
     ] = None

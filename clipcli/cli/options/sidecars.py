@@ -22,21 +22,27 @@ class SidecarOptions:
     """What is written beside images."""
 
     write_sidecars: Annotated[
-        bool, typer.Option("--write-sidecars", help="Write tags into XMP sidecars.", rich_help_panel=SIDECARS)
+        bool,
+        typer.Option(
+            "--write-sidecars", help="Write tags as keywords into XMP sidecar files.", rich_help_panel=SIDECARS
+        ),
     ] = False
     remove_tags: Annotated[
         bool,
         typer.Option(
             "--remove-tags",
-            help="Take the keywords that clip wrote out of sidecars again, or those of --label-set alone.",
+            help="Remove keywords that clip wrote from sidecar files; with --label-set, only those of that set.",
             rich_help_panel=SIDECARS,
         ),
     ] = False
     sidecar_name: Annotated[
-        SidecarName, typer.Option(help="stem: IMG.xmp; full: IMG.jpg.xmp.", rich_help_panel=SIDECARS)
+        SidecarName,
+        typer.Option(
+            help="Name of the sidecar file of IMG.jpg: stem is IMG.xmp, full is IMG.jpg.xmp.", rich_help_panel=SIDECARS
+        ),
     ] = SidecarName.stem
     prefix: Annotated[
-        str, typer.Option(metavar="TEXT", help='Before each keyword: "ai/".', rich_help_panel=SIDECARS)
+        str, typer.Option(metavar="TEXT", help='Put TEXT before each keyword, such as "ai/".', rich_help_panel=SIDECARS)
     ] = ""
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Undo = Annotated[
     str | None,
-    typer.Option(metavar="DIR|MANIFEST", help="Take sortings into DIR back.", rich_help_panel=SORTING),
+    typer.Option(metavar="DIR|MANIFEST", help="Undo the sortings into DIR.", rich_help_panel=SORTING),
 ]
 
 
@@ -23,14 +23,18 @@ class SortOptions:
 
     sort_into: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="One folder a label, by best label.", rich_help_panel=SORTING),
+        typer.Option(
+            metavar="DIR", help="Sort images into one folder per label, by their best label.", rich_help_panel=SORTING
+        ),
     ] = None
-    link: Annotated[bool, typer.Option("--link", help="Sort by links (default).", rich_help_panel=SORTING)] = False
-    copy: Annotated[bool, typer.Option("--copy", help="Sort copies.", rich_help_panel=SORTING)] = False
-    move: Annotated[bool, typer.Option("--move", help="Move the images.", rich_help_panel=SORTING)] = False
+    link: Annotated[bool, typer.Option("--link", help="Sort by creating links (default).", rich_help_panel=SORTING)] = (
+        False
+    )
+    copy: Annotated[bool, typer.Option("--copy", help="Sort by copying.", rich_help_panel=SORTING)] = False
+    move: Annotated[bool, typer.Option("--move", help="Sort by moving.", rich_help_panel=SORTING)] = False
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what would be changed, and change nothing.", rich_help_panel=SORTING),
+        typer.Option("--dry-run", help="Show what would be changed without changing it.", rich_help_panel=SORTING),
     ] = False
 
     def __post_init__(self) -> None:

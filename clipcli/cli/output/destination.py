@@ -34,7 +34,7 @@ class Destination:
 
     @property
     def wants_colour(self) -> bool:
-        """Whether to colour."""
+        """Whether to color."""
         return wants_colour(self._stream)
 
     def write(self, text: str, *, errors: str = "backslashreplace") -> None:

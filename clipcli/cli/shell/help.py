@@ -22,7 +22,6 @@ from clipcli.cli.output.destination import print_text
 from clipcli.cli.shell.boundary import options_of, reported, say, tell
 from clipcli.cli.shell.defaults import heed_what_is_typed, use_defaults
 from clipcli.cli.shell.reading import read_quickly
-from clipcli.cli.shell.wording import counted
 from clipcli.errors import ClipError, ExitStatus
 
 _ARGUMENTS, _OTHERS = "Arguments", "Options"
@@ -105,7 +104,7 @@ class _Readable:
             expert += [parameter for parameter in parameters if parameter.name in EXPERT]
             rows = [_row(each, ctx) for each in parameters if each.name not in (*_UNSHOWN, *EXPERT)]
             if title == _OTHERS and expert and not ctx.meta.get(_ALL):
-                rows.append((_ALL, f"Show {counted(len(expert), 'expert option')} more, and exit."))
+                rows.append((_ALL, f"Show {len(expert)} more options and exit."))
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)

@@ -1,4 +1,4 @@
-"""What a terminal is spared and offered: no raw control characters, and colour or movement only where they are wanted.
+"""What a terminal is spared and offered: no raw control characters, and color or movement only where they are wanted.
 
 Imports nothing but the standard library: every command reads this module.
 """
@@ -58,10 +58,10 @@ def can_redraw(stream: Stream | None) -> bool:
 
 
 def wants_colour(stream: Stream | None) -> bool:
-    """Whether to colour what goes to a stream.
+    """Whether to color what goes to a stream.
 
     An empty variable is as good as none (no-color.org). `NO_COLOR` goes before `FORCE_COLOR` and `CLICOLOR_FORCE`,
-    which ask for colour in a pipe too.
+    which ask for color in a pipe too.
     """
     if os.environ.get("NO_COLOR"):
         return False

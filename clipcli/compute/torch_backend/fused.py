@@ -3,7 +3,7 @@
 `vision` stays the readable reference, with hidden states and attentions; this computes the same features and nothing
 else. In float32 they differ by less than 1e-5 of the largest one. What is different:
 
-- Images come in as bytes. Cutting them into patches, normalising them and the patch convolution are one matrix
+- Images come in as bytes. Cutting them into patches, normalizing them and the patch convolution are one matrix
   product, with scale and shift of the pixels folded into its weights.
 - Query, key and value come from one product.
 - Quick-GELU is `silu` with 1.702 folded into the layer before it and 1/1.702 into the one after.
@@ -81,7 +81,7 @@ class PackedLinear:
 class Int8Linear:
     """A linear layer whose weight and input are rounded to 8 bits, each with a scale a row.
 
-    The input's scale is found when it is seen ("dynamic" quantisation), one for every token.
+    The input's scale is found when it is seen ("dynamic" quantization), one for every token.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
@@ -284,7 +284,7 @@ class FusedImageTower:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Encode images.
 
-        Shapes: pixels uint8 (B, S, S, 3) -> (B, P) float32, not normalised; with a head (B, classes) logits.
+        Shapes: pixels uint8 (B, S, S, 3) -> (B, P) float32, not normalized; with a head (B, classes) logits.
         """
         x = self._embed(pixels)
         for layer in self._layers:
@@ -303,7 +303,7 @@ class FusedImageTower:
 
 
 class FoldedPixels:
-    """The patch convolution as one product over centred bytes; what normalising adds is in `constant`.
+    """The patch convolution as one product over centered bytes; what normalizing adds is in `constant`.
 
     Attributes:
         constant: To be added to each patch, with the convolution's bias where it has one; shape (D,), double.

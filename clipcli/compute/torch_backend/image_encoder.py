@@ -65,7 +65,7 @@ class ReferenceTower:
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Shapes: uint8 (B, S, S, 3) -> (B, P) float32, not normalised; with a head (B, classes) logits."""
+        """Shapes: uint8 (B, S, S, 3) -> (B, P) float32, not normalized; with a head (B, classes) logits."""
         normalized = torch.from_numpy(self._preprocessing.normalize(pixels.numpy())).to(self._device, self._dtype)
         has_head = self._network.config.id2label is not None
         encode = self._network.classify_pixels if has_head else self._network.get_image_features
@@ -226,7 +226,7 @@ def _empty_cache(device: torch.device) -> None:
 
 
 def pixel_scale_and_shift(preprocessing: Preprocessing) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Rescaling and normalising as one factor and one summand a channel."""
+    """Rescaling and normalizing as one factor and one summand a channel."""
     factor = preprocessing.rescale_factor if preprocessing.do_rescale else 1.0
     if not preprocessing.do_normalize:
         return (factor,) * 3, (0.0,) * 3

@@ -1,4 +1,4 @@
-"""Labelled images as people have them: folders, tables, and the names in them matched with the labels of a set.
+"""Labeled images as people have them: folders, tables, and the names in them matched with the labels of a set.
 
     labelling = from_folder("photos", images) or from_table("photos.csv")     # names as they are written
     truth = match(labelling, label_set)                                        # the same as indices of labels

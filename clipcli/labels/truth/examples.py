@@ -1,4 +1,4 @@
-"""Labelled images as examples of labels: names matched as `match` does, and new labels where no name fits."""
+"""Labeled images as examples of labels: names matched as `match` does, and new labels where no name fits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

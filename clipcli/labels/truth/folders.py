@@ -25,7 +25,7 @@ def from_folder(folder: str, images: Iterable[str]) -> Labelling:
     """Take the folders between `folder` and an image for its label: `cat`, or `animal/cat` for folders inside folders.
 
     Args:
-        folder: The folder of labelled images.
+        folder: The folder of labeled images.
         images: The paths of the images in it.
     """
     return Labelling.of(folder, (_of_path(folder, path) for path in images))

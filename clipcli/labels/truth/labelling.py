@@ -21,7 +21,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
-    """Labelled images from one folder or file.
+    """Labeled images from one folder or file.
 
     Attributes:
         source: The folder or file.

@@ -1,4 +1,4 @@
-"""Names of labelled images matched with the labels of a set: exactly, then with more and more good will."""
+"""Names of labeled images matched with the labels of a set: exactly, then with more and more good will."""
 
 import csv
 import json
@@ -110,7 +110,7 @@ def label_set_of(labelling: Labelling, class_names: Sequence[str] | None = None)
         raise _numbers(labelling)
     if not names:
         raise UsageError(
-            f"{labelling.source}: no labelled image in it",
+            f"{labelling.source}: no labeled image in it",
             hint="put images into one folder per label, like images/cat/1.jpg, or list them in a CSV of path,label",
         )
     return LabelSet("labels", tuple(label_of(name) for name in names))

@@ -1,4 +1,4 @@
-"""Tables of labelled or captioned images: CSV in its dialects, JSON Lines, and Parquet where pyarrow is installed."""
+"""Tables of labeled or captioned images: CSV in its dialects, JSON Lines, and Parquet where pyarrow is installed."""
 
 import csv
 import json
@@ -229,7 +229,7 @@ def _missing_column(file: str, cells: Mapping[str, Any], columns: tuple[str, ...
 
 
 def _with_paths(rows: Iterable[_Row], folder: str) -> Iterator[tuple[_Row, str]]:
-    """Each row with the path that it means, normalised so that two spellings are one image."""
+    """Each row with the path that it means, normalized so that two spellings are one image."""
     for row in rows:
         value = _cell(row, PATH_COLUMNS)
         if isinstance(value, Mapping):  # how the hub's Parquet files hold images

@@ -1,1 +1,1 @@
-"""Options of the commands that learn from labelled images."""
+"""Options of the commands that learn from labeled images."""

@@ -17,13 +17,17 @@ class CalibrationOptions:
         str | None,
         typer.Option(
             metavar="FOLDER|CSV",
-            help="Fit thresholds to FOLDER/label/image.jpg, or a CSV of path,label.",
+            help="Deprecated, use `clip calibrate`: fit thresholds to labeled images.",
             rich_help_panel=CALIBRATION,
         ),
     ] = None
     calibrate_into: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write a label set with them.", rich_help_panel=CALIBRATION),
+        typer.Option(
+            metavar="FILE",
+            help="Deprecated, use `clip calibrate`: write a label set with the thresholds.",
+            rich_help_panel=CALIBRATION,
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -38,6 +42,6 @@ class CalibrationOptions:
         if (self.calibrate is None) != (self.calibrate_into is None):
             raise UsageError(
                 "--calibrate and --calibrate-into go together",
-                hint="clip tag --label-set pets --calibrate labelled/ --calibrate-into my-pets.yaml",
+                hint="clip tag --label-set pets --calibrate labeled/ --calibrate-into my-pets.yaml",
             )
         check_destination(self.calibrate_into, "--calibrate-into")

@@ -17,7 +17,7 @@ class EvaluationOptions:
         float | None,
         typer.Option(
             metavar="T",
-            help="Divide the logits; by default 1, or what a calibrated label set says.",
+            help="Divide the logits by T; the default is 1, or the temperature of a calibrated label set.",
             rich_help_panel=SCORING,
         ),
     ] = None
@@ -25,7 +25,7 @@ class EvaluationOptions:
         str | None,
         typer.Option(
             metavar="OPTIONS",
-            help='Run again with other options, like "--template photo-7", and compare.',
+            help='Compare with a second run that has other options, such as "--template photo-7".',
             rich_help_panel=SCORING,
         ),
     ] = None
@@ -33,7 +33,7 @@ class EvaluationOptions:
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Find captions of images and images of captions: a table of path and caption.",
+            help="Evaluate retrieval, of captions and of images, with this table of path and caption.",
             rich_help_panel=SCORING,
         ),
     ] = None
@@ -46,11 +46,11 @@ class EvaluationOutputOptions(TalkOptions):
     predictions: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE.jsonl", help="Write all numbers of every image as JSON Lines.", rich_help_panel=OUTPUT
+            metavar="FILE.jsonl", help="Write the logits of every image as JSON Lines.", rich_help_panel=OUTPUT
         ),
     ] = None
     report: Annotated[
-        str | None, typer.Option(metavar="FILE.html", help="Write a page to look at.", rich_help_panel=OUTPUT)
+        str | None, typer.Option(metavar="FILE.html", help="Write an HTML report.", rich_help_panel=OUTPUT)
     ] = None
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class CalibrateOutputOptions(TalkOptions):
     into: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE.yaml", help="Write the label set with what was learned. Needed.", rich_help_panel=OUTPUT
+            metavar="FILE.yaml", help="Write the calibrated label set to this file. Required.", rich_help_panel=OUTPUT
         ),
     ] = None
 

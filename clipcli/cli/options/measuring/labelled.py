@@ -30,22 +30,33 @@ class LabelledOptions(ReadingOptions):
     split: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Which of train, validation and test, where there are several.", rich_help_panel=INPUTS
+            metavar="NAME",
+            help="Use this split (train, validation or test) if there are several.",
+            rich_help_panel=INPUTS,
         ),
     ] = None
     mapping: Annotated[
         str | None,
         typer.Option(
-            "--map", metavar="FILE", help="Other names for labels: CSV of name,label, or JSON.", rich_help_panel=INPUTS
+            "--map",
+            metavar="FILE",
+            help="Map names in the data to labels: CSV of name,label, or JSON.",
+            rich_help_panel=INPUTS,
         ),
     ] = None
     class_names: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="What numbers mean, one name per line, from 0.", rich_help_panel=INPUTS),
+        typer.Option(
+            metavar="FILE",
+            help="Names of labels that are numbers: one per line, starting with 0.",
+            rich_help_panel=INPUTS,
+        ),
     ] = None
     ignore_unknown: Annotated[
         bool,
-        typer.Option("--ignore-unknown", help="Leave out images whose label is not known.", rich_help_panel=INPUTS),
+        typer.Option(
+            "--ignore-unknown", help="Skip images whose label is not in the label set.", rich_help_panel=INPUTS
+        ),
     ] = False
 
     def labelling(self) -> "Labelling":
@@ -59,10 +70,10 @@ class LabelledOptions(ReadingOptions):
 
         if self.images is None:
             raise UsageError(
-                "no labelled images are named",
+                "no labeled images are named",
                 hint="name a folder with one folder per label, or a CSV of path,label",
             )
-        # Folders of links are a usual way to lay out labelled images.
+        # Folders of links are a usual way to lay out labeled images.
         find = FindOptions(tuple(self.exclude or ()), self.include_hidden, follow_symlinks=True)
         return read_labelling(self.images, split=self.split, find=find)
 

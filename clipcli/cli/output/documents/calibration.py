@@ -98,6 +98,6 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         )
     if found["none"]:
         none = found["none"]
-        shares = f"{none['kept']:.1%} of the labelled images kept, {none['refused']:.1%} of the others refused"
+        shares = f"{none['kept']:.1%} of the labeled images kept, {none['refused']:.1%} of the others refused"
         lines.append(("none below a cosine of", f"{none['below']:.4f}; {shares}"))
     return lines

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from clipcli.api.evaluation.evaluate import Comparison, Evaluated, RetrievalResult
 
 _WORST, _PAIRS = 10, 10
-# What each figure is called for people; shares are printed in per cent.
+# What each figure is called for people; shares are printed in percent.
 _HEADLINES = {
     "top_1": "top-1 accuracy",
     "top_5": "top-5 accuracy",
@@ -153,7 +153,7 @@ def write_table(destination: Destination, document: dict[str, Any]) -> None:
 
 def _headline(both: Sequence[Row], headings: Sequence[str]) -> list[Column]:
     names = [name for name in _HEADLINES if any(found[name] is not None for found in both)]
-    columns = [Column("", [*(_HEADLINES[name] for name in names), "chance", "commonest label"])]
+    columns = [Column("", [*(_HEADLINES[name] for name in names), "chance", "most common label"])]
     for found, heading in zip(both, headings, strict=True):
         cells = ["" if found[name] is None else _shown(name, found[name]) for name in names]
         columns.append(Column(heading, [*cells, f"{found['chance']:.1%}", f"{found['majority']:.1%}"]))

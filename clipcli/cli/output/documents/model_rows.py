@@ -242,7 +242,7 @@ def _millions(parameters: int | None) -> str:
 
 
 def _accuracy(row: ModelRow) -> str:
-    """Published top-1 in per cent, with the language of the class names where it is not English."""
+    """Published top-1 in percent, with the language of the class names where it is not English."""
     if row.imagenet_top1 is None:
         return ""
     return f"{row.imagenet_top1:g}" + ("" if "en" in row.languages else f" {row.languages[0]}")
