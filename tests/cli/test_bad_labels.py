@@ -1,5 +1,6 @@
 """Labels, templates and flags that cannot be meant: status 2, said before any image is read."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -69,30 +70,30 @@ def test_a_label_set_file(text: str, line: int, words: str, clip: Clip, images: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--top", "0"], "--top must be 1 or more"),
-        (["--temperature", "0"], "--temperature must be a number from 1e-06 up"),
-        (["--temperature", "-1"], "--temperature must be a number from 1e-06 up"),
-        (["--temperature", "1e-310"], "--temperature must be a number from 1e-06 up, not 1e-310"),
-        (["--temperature", "nan"], "--temperature must be a number from 1e-06 up"),
-        (["--temperature", "inf"], "--temperature must be a number from 1e-06 up"),
-        (["--temperature", "2", "--scoring", "cosine"], "--temperature does not change cosines"),
-        (["--threshold", "nan"], "--threshold must be between 0 and 1"),
-        (["--threshold", "-0.1"], "--threshold must be between 0 and 1"),
-        (["--threshold", "50"], "--threshold must be between 0 and 1"),
-        (["--threshold", "-2", "--scoring", "cosine"], "--threshold must be between -1 and 1"),
-        (["--json", "--format", "csv"], "--json and --format csv do not go together"),
-        (["-0"], "--null needs --from-file"),
-        (["--batch-size", "0"], "--batch-size must be 1 or more"),
-        (["--batch-size", "many"], "--batch-size must be auto or a whole number, not many"),
-        (["--workers", "0"], "--workers must be 1 or more"),
-        (["--device", "gpu"], "--device gpu is not a device"),
-        (["--dtype", "float8"], "--dtype float8 is not known"),
+        (["--top", "0"], "--top .*1"),
+        (["--temperature", "0"], "--temperature .*1e-06"),
+        (["--temperature", "-1"], "--temperature .*1e-06"),
+        (["--temperature", "1e-310"], "--temperature .*1e-310"),
+        (["--temperature", "nan"], "--temperature .*1e-06"),
+        (["--temperature", "inf"], "--temperature .*1e-06"),
+        (["--temperature", "2", "--scoring", "cosine"], "--temperature .*cosines"),
+        (["--threshold", "nan"], "--threshold .* 0 .* 1"),
+        (["--threshold", "-0.1"], "--threshold .* 0 .* 1"),
+        (["--threshold", "50"], "--threshold .* 0 .* 1"),
+        (["--threshold", "-2", "--scoring", "cosine"], "--threshold .* -1 .* 1"),
+        (["--json", "--format", "csv"], "--json .*--format csv"),
+        (["-0"], "--null .*--from-file"),
+        (["--batch-size", "0"], "--batch-size .*1"),
+        (["--batch-size", "many"], "--batch-size .*many"),
+        (["--workers", "0"], "--workers .*1"),
+        (["--device", "gpu"], "--device gpu"),
+        (["--dtype", "float8"], "--dtype float8"),
     ],
 )
 def test_flags(arguments: list[str], words: str, clip: Clip, images: Path) -> None:
     outcome = clip("classify", images, "-l", "cat,dog", *arguments)
     assert (outcome.status, outcome.stdout) == (2, "")
-    assert outcome.stderr.startswith(f"clip: error: {words}")
+    assert re.match(f"clip: error: {words}", outcome.stderr)
 
 
 @pytest.mark.parametrize(
