@@ -69,7 +69,7 @@ class Model:
         files: hub.ModelFiles,
         options: RunOptions | None = None,
         *,
-        text_progress: api_texts.TextProgress = _no_progress,
+        text_progress: api_texts.ProgressBar = _no_progress,
     ) -> None:
         self.options = options or RunOptions()
         self.checkpoint = Checkpoint(files, self.options.text_cleaning)

@@ -15,11 +15,11 @@ from clipcli.labels.label_set import LabelSet
 from clipcli.progress import Progress
 from clipcli.scoring import Floats
 
-TextProgress = Callable[[], AbstractContextManager[Progress]]
+ProgressBar = Callable[[], AbstractContextManager[Progress]]
 """Entered while prompts are encoded; what it returns is told prompts done and prompts in all."""
 
 
-def encode_texts(encoders: Encoders, texts: Sequence[str], text_progress: TextProgress) -> Floats:
+def encode_texts(encoders: Encoders, texts: Sequence[str], text_progress: ProgressBar) -> Floats:
     """Encode texts as they are.
 
     Shapes: M texts -> (M, P) float32, unit length. Warns (`ClipWarning`) once if texts were cut.
@@ -31,7 +31,7 @@ def encode_texts(encoders: Encoders, texts: Sequence[str], text_progress: TextPr
 
 
 def encode_labels(
-    encoders: Encoders, label_set: LabelSet, templates: Sequence[str], text_progress: TextProgress
+    encoders: Encoders, label_set: LabelSet, templates: Sequence[str], text_progress: ProgressBar
 ) -> Floats:
     """Encode labels through templates and average the prompts of each.
 

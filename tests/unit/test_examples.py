@@ -317,7 +317,7 @@ def test_a_folder_of_examples_that_is_empty(examples: Path) -> None:
 def test_one_label_alone_cannot_be_taught(model: Model, graded: Path) -> None:
     one = {"grade A": [graded / "examples" / "grade A"]}
     for labels in (None, ["grade A", "cat"]):
-        with pytest.raises(UsageError, match="only 'grade A'"):
+        with pytest.raises(UsageError, match="'grade A'"):
             model.teach(labels, one)
     with pytest.raises(UsageError, match="examples"):
         model.teach(["cat", "dog"])

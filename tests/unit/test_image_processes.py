@@ -158,7 +158,7 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(
 
 def test_a_bug_in_a_process_is_told_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     encoder = ImageProcesses([Means()])
-    with pytest.raises(DeviceError, match="status 1"):
+    with pytest.raises(DeviceError, match=r"1$"):
         encoder.encode(np.zeros((1, 32, 32), np.uint8))
     assert "Traceback" in capfd.readouterr().err
 

@@ -235,7 +235,7 @@ class TestMemoryOfDecoding:
         row, rows = 16, 8192
         data = tiff({256: row, 257: rows, 258: 32, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 339: 3})
         assert len(data) < 200
-        with pytest.raises(UnreadableImage, match="part of the image"):
+        with pytest.raises(UnreadableImage, match="part"):
             decode_bytes(data)
 
     @pytest.mark.parametrize("alpha", ["white", "drop"])

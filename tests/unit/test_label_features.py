@@ -94,7 +94,7 @@ def test_shares_change_nothing_but_memory() -> None:
 @pytest.mark.parametrize("cache", [FeatureCache.disabled, open_cache])
 def test_labels_of_equal_tokens_are_refused_by_name_before_anything_is_encoded(cache) -> None:
     labels = [("cat",), ("dog", "pup"), ("PUP", "Dog")]
-    with pytest.raises(LabelSetError, match="'hound' and 'Hound'"):
+    with pytest.raises(LabelSetError, match=r"'hound'.*'Hound'"):
         Encoder(cache()).features(labels, ["cat", "hound", "Hound"])
     assert encoded == []
     Encoder(cache()).features(labels)  # texts may be alike
@@ -103,7 +103,7 @@ def test_labels_of_equal_tokens_are_refused_by_name_before_anything_is_encoded(c
 def test_labels_of_equal_tokens_are_refused_also_when_both_are_remembered() -> None:
     Encoder(open_cache()).features([("cat",)], ["cat"])
     Encoder(open_cache()).features([("CAT",)], ["CAT"])
-    with pytest.raises(LabelSetError, match="'cat' and 'CAT'"):
+    with pytest.raises(LabelSetError, match=r"'cat'.*'CAT'"):
         Encoder(open_cache()).features([("cat",), ("dog",), ("CAT",)], ["cat", "dog", "CAT"])
 
 
@@ -124,7 +124,8 @@ def test_cuts_are_reported_once() -> None:
     fits = LabelFeature(np.zeros(1, np.float32), b"", None)
     with pytest.warns(ClipWarning) as caught:
         warn_cut(["a", "b", "c"], [fits, feature, feature], 77)
-    assert [str(w.message) for w in caught] == ["b and 1 more is longer than 77 tokens and was cut"]
+    (message,) = [str(warning.message) for warning in caught]
+    assert message.startswith("b ") and "1" in message and "77" in message
     warn_cut(["a"], [fits], 77)
 
 

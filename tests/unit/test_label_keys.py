@@ -42,7 +42,7 @@ def test_templates_say_where_the_concept_goes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ('concept: pet\ntemplates: ["a {}."]\nlabels: [cat]', "concept 'pet'"),
+        ('concept: pet\ntemplates: ["a {}."]\nlabels: [cat]', "'pet'"),
         ('templates: ["a {concept} {}."]\nlabels: [cat]', "{concept}"),
         ("concept: mnyama\nlanguage: sw\nlabels: [paka]", "language"),
         ("concept: ''\nlabels: [cat]", "concept"),

@@ -58,7 +58,7 @@ def test_a_path_is_read_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         find_label_set("cifar11.yaml")
     with pytest.raises(LabelSetError) as caught:
         find_label_set("cifar100.yaml")
-    assert caught.value.hint == "did you mean cifar100?"
+    assert "cifar100" in (caught.value.hint or "")
 
 
 def test_a_typo_names_the_nearest(user: Path) -> None:

@@ -64,13 +64,13 @@ def several_variants(folder: Path) -> None:
 
 
 OTHERS = [
-    (adapter, "is a PEFT adapter"),
-    (onnx, "is in ONNX"),
-    (gguf, "is in GGUF"),
-    (sharded_flax, "Flax or TensorFlow in several files"),
-    (sharded_tensorflow, "Flax or TensorFlow in several files"),
-    (tensorflow_in_safetensors, r"holds tensors of TensorFlow, such as clip/.*:0"),
-    (several_variants, r"several variants of its weights: model\.fp16\.safetensors, model\.non_ema\.safetensors"),
+    (adapter, "PEFT"),
+    (onnx, "ONNX"),
+    (gguf, "GGUF"),
+    (sharded_flax, "Flax"),
+    (sharded_tensorflow, "Flax"),
+    (tensorflow_in_safetensors, r"clip/.*:0"),
+    (several_variants, r"model\.fp16\.safetensors, model\.non_ema\.safetensors"),
 ]
 
 
@@ -174,7 +174,7 @@ def test_the_config_counts_before_the_tensors(open_clip: Path) -> None:
     """A network of timm has names that no rule knows; which network it is says more."""
     save_file({"visual.trunk.stem.weight": torch.zeros(1)}, open_clip / "open_clip_model.safetensors")
     configure(open_clip, lambda model: model["vision_cfg"].update(timm_model_name="fastvit_mci2"))
-    with pytest.raises(UnsupportedModelError, match="timm_model_name is 'fastvit_mci2'"):
+    with pytest.raises(UnsupportedModelError, match=r"timm_model_name.*'fastvit_mci2'"):
         read_foreign(open_clip)
 
 

@@ -74,8 +74,8 @@ def test_config_of_rn50() -> None:
         ({"num_hidden_layers": [3, 4, 6]}, "four"),
         ({"num_hidden_layers": [3, 4, 6, "3"]}, "four"),
         ({"num_hidden_layers": [3, 4, 6, 0]}, "four"),
-        ({"width": 64.5}, "width is 64.5"),
-        ({"num_attention_heads": 0}, "num_attention_heads is 0"),
+        ({"width": 64.5}, "width.*64.5"),
+        ({"num_attention_heads": 0}, "num_attention_heads.* 0"),
         ({"num_attention_heads": 7}, "num_attention_heads 7"),
     ],
 )
