@@ -99,9 +99,11 @@ def clean_siglip2(text: str, settings: Mapping[str, Any]) -> str:
     """Lower-case, as the authors trained (arXiv:2502.14786) and `tokenizer_config.json` says.
 
     `transformers` does so for NaFlex checkpoints only: its class for all others passes `do_lower_case` over. As there,
-    it is done letter by letter: a Greek word in capitals ends in the usual sigma.
+    it is done by the `tokenizers` library, letter by letter: a Greek word in capitals ends in the usual sigma.
     """
-    return "".join(map(str.lower, text)) if settings.get("do_lower_case", True) else text
+    from tokenizers import normalizers
+
+    return normalizers.Lowercase().normalize_str(text) if settings.get("do_lower_case", True) else text
 
 
 def build_gemma(vocabulary: Vocabulary, roles: Mapping[str, str], settings: Mapping[str, Any]) -> Tokenizer:
