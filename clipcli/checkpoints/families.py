@@ -7,6 +7,7 @@ name (`images.preprocess`).
 
 from dataclasses import dataclass
 
+from clipcli.checkpoints.pe_core import PeVisionConfig
 from clipcli.checkpoints.towers import (
     BertTextConfig,
     ClipTextConfig,
@@ -123,6 +124,13 @@ FAMILIES: dict[str, Family] = {
         text_config=PooledBertTextConfig,
         projection_dim=512,
         tokenizer="BertTokenizer",
+    ),
+    "pe_core": Family(
+        title="PE-core",
+        vision_config=PeVisionConfig,
+        text_config=ClipTextConfig,
+        projection_dim=1024,
+        tokenizer="CLIPTokenizer",
     ),
 }
 

@@ -40,7 +40,7 @@ _NETWORKS = {
     "fastvit": "MobileCLIP and MobileCLIP 2",
     "vit_base_mci": "MobileCLIP and MobileCLIP 2",
     "eva": "EVA02-CLIP",
-    "vit_pe": "PE-core",
+    "vit_pe": "PE-lang and PE-spatial",
     "convnext": "ConvNeXt CLIP",
     "vitamin": "ViTamin",
     "roberta": "CLIP with an English RoBERTa",
@@ -48,7 +48,8 @@ _NETWORKS = {
     "nllb": "NLLB-CLIP",
 }
 
-# Networks of other libraries that towers may be built of: timm's ViT without extras, and two of the hub.
+# Networks of other libraries that towers may be built of: two of timm, and two of the hub.
+_PE_CORE = re.compile(r"vit_pe_core_(tiny|small|base|large|gigantic)_patch\d+_\d+(\.\w+)?")
 _PLAIN_VIT = re.compile(r"vit_(tiny|small|base|large|huge)_patch\d+_\d+(\.\w+)?")
 _XLM_ROBERTA = re.compile(r"(facebookai/)?xlm-roberta-(base|large)", re.IGNORECASE)
 _PUBMEDBERT = re.compile(r"microsoft/biomednlp-(pubmed|biomed)bert-base-uncased-abstract(-fulltext)?", re.IGNORECASE)
@@ -58,10 +59,16 @@ _FAMILIES = {
     (None, None): "clip",
     (None, _XLM_ROBERTA): "xlm_roberta_clip",
     (_PLAIN_VIT, _PUBMEDBERT): "biomed_clip",
+    (_PE_CORE, None): "pe_core",
 }
 _POOLINGS = {"mean_pooler": "mean", "cls_last_hidden_state_pooler": "first"}
 _PROJECTIONS = ("mlp", "linear")
-_TIMM_POOLS = ("", "token")
+# How an image tower of timm's may be read and projected; without the keys open_clip reads the mean, and by a matrix.
+_TIMM_USUAL = {"timm_pool": "avg", "timm_proj": "linear"}
+_TIMM_KNOWN: dict[str, dict[str, tuple[str | None, ...]]] = {
+    "biomed_clip": {"timm_pool": ("", "token"), "timm_proj": ("linear",)},
+    "pe_core": {"timm_pool": ("map",), "timm_proj": (None, "")},
+}
 _CONTEXT_LENGTH = 77
 
 
@@ -115,7 +122,7 @@ def read_settings(path: Path) -> Settings:
     try:
         return Settings(
             activation="quick_gelu" if model.get("quick_gelu") else "gelu",
-            vision_heads=_vision_heads(vision, path),
+            vision_heads=_vision_heads(vision, family, path),
             text_heads=None if is_of_hub else int(text["heads"]),
             image_size=_edge(vision["image_size"], path),
             preprocessing=_preprocessing(images, path),
@@ -153,18 +160,19 @@ def _is_built_of(name: Any, network: re.Pattern[str] | None) -> bool:
     return not name if network is None else bool(network.fullmatch(str(name)))
 
 
-def _vision_heads(vision: Mapping[str, Any], path: Path) -> int | None:
+def _vision_heads(vision: Mapping[str, Any], family: str, path: Path) -> int | None:
     """Heads of the image tower; None for one of timm's, whose width tells.
 
     Raises:
-        UnsupportedModelError: One of timm's is read or projected otherwise than from its class token by one matrix.
+        UnsupportedModelError: One of timm's is read or projected otherwise than those of its family.
     """
     if not vision.get("timm_model_name"):
         width = vision["width"] * (32 if isinstance(vision["layers"], list) else 1)
         return int(width // vision.get("head_width", _HEAD_WIDTH))
-    for key, usual, known in (("timm_pool", "avg", _TIMM_POOLS), ("timm_proj", "linear", ("linear",))):
-        if vision.get(key, usual) not in known:
-            raise _unsupported(f"{path}: vision_cfg", key, vision.get(key, usual))
+    for key, known in _TIMM_KNOWN[family].items():
+        value = vision.get(key, _TIMM_USUAL[key])
+        if value not in known:
+            raise _unsupported(f"{path}: vision_cfg", key, value)
     return None
 
 

@@ -18,7 +18,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 # Heads are 64 wide, but for the published image towers of these widths.
-_HEAD_WIDTHS = {1280: 80, 1408: 88, 1664: 104, 1792: 112}
+_HEAD_WIDTHS = {1280: 80, 1408: 88, 1536: 96, 1664: 104, 1792: 112}
 _HEAD_WIDTH = 64
 
 _IN_A_LAYER = (

@@ -23,7 +23,7 @@ VIT_RULES = (
     (r"visual\.proj$", "visual_projection.weight"),
 )
 RESNET_RULES = ((r"visual\.((conv|bn)[123]|layer[1234]|attnpool)\.", r"vision_model.\1."),)
-_TEXT_RULES = (
+TEXT_RULES = (
     (r"(text\.)?token_embedding\.weight$", "text_model.embeddings.token_embedding.weight"),
     (r"(text\.)?positional_embedding$", "text_model.embeddings.position_embedding.weight"),
     (r"(text\.)?transformer\.resblocks\.(\d+)\.", r"text_model.encoder.layers.\2."),
@@ -65,12 +65,12 @@ def read_openai(tensors: Mapping[str, Tensor], source: str, settings: Settings) 
         )
     resnet = is_resnet(tensors)
     weights = {name: tensor for name, tensor in tensors.items() if name not in _MARKS}
-    hub = renamed(weights, (*(RESNET_RULES if resnet else VIT_RULES), *_TEXT_RULES), source)
+    hub = renamed(weights, (*(RESNET_RULES if resnet else VIT_RULES), *TEXT_RULES), source)
     if resnet:
         vision = hub_layout.resnet_config(hub, source)
     else:
         vision = hub_layout.vit_config(hub, source, settings.activation, settings.vision_heads, settings.image_size)
-    text = _text_config(hub, source, settings)
+    text = text_config(hub, source, settings)
     projection_dim = shape(hub, "text_projection.weight", source, 2)[0]
     config = {
         "architectures": ["CLIPModel"],
@@ -84,7 +84,12 @@ def read_openai(tensors: Mapping[str, Tensor], source: str, settings: Settings) 
     return HubCheckpoint("clip", config, images, hub, text_cleaning="openai")
 
 
-def _text_config(hub: Tensors, source: str, settings: Settings) -> dict[str, Any]:
+def text_config(hub: Tensors, source: str, settings: Settings) -> dict[str, Any]:
+    """`text_config` of CLIP's text tower under the hub's names.
+
+    Raises:
+        ModelError: A tensor that the sizes are read from is missing or of a strange shape.
+    """
     vocab_size, width = shape(hub, "text_model.embeddings.token_embedding.weight", source, 2)
     return {
         "hidden_size": width,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clipcli.checkpoints import open_clip
 from clipcli.errors import DamagedModelError, UnsupportedModelError, UsageError
-from clipcli.foreign import chinese_clip, open_clip_bert, openai
+from clipcli.foreign import chinese_clip, open_clip_towers, openai
 from clipcli.foreign.flax_and_tensorflow import flax_or_tensorflow_weights, read_flax_or_tensorflow
 from clipcli.foreign.hub_layout import HubCheckpoint
 from clipcli.foreign.state_dict import read_state_dict
@@ -42,9 +42,9 @@ def read_foreign(source: Path, activation: str | None = None) -> HubCheckpoint:
     if chinese_clip.is_chinese_clip(tensors):
         _agreed(activation, chinese_clip.ACTIVATION, name)
         return chinese_clip.read_chinese_clip(tensors, name)
-    if open_clip_bert.is_open_clip_bert(tensors):
+    if open_clip_towers.has_towers_of_others(tensors):
         settings = replace(settings, activation=_agreed(activation, settings.activation, name))
-        return open_clip_bert.read_open_clip_bert(tensors, name, settings)
+        return open_clip_towers.read_towers_of_others(tensors, name, settings)
     if not openai.is_openai(tensors):
         raise _unknown(name, next(iter(tensors)))
     stated = settings.activation or stated or openai.stated_activation(tensors)

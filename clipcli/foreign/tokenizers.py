@@ -18,7 +18,9 @@ _PUBLISHED = {
     "chinese_clip": "OFA-Sys/chinese-clip-vit-base-patch16",
     "xlm_roberta_clip": "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k",
     "biomed_clip": "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+    "pe_core": "openai/clip-vit-base-patch32",
 }
+_CLIP_FAMILIES = ("clip", "pe_core")  # whose texts are tokenized by CLIP's vocabulary
 
 
 def find_tokenizer(config: ModelConfig, source: Path, given: Path | None) -> Path | None:
@@ -57,11 +59,12 @@ def find_tokenizer(config: ModelConfig, source: Path, given: Path | None) -> Pat
 def _candidates(family: str, source: Path) -> Iterator[Path]:
     """Places where a tokenizer of a family may be."""
     folders = [source if source.is_dir() else source.parent]
-    folders += [model.folder for model in hub.stored_models() if model.family == family]
+    kin = _CLIP_FAMILIES if family in _CLIP_FAMILIES else (family,)
+    folders += [model.folder for model in hub.stored_models() if model.family in kin]
     for folder in folders:
         if any((folder / name).is_file() for name in hub.TOKENIZER_FILES if "config" not in name):
             yield folder
-    for package in _PACKAGES if family == "clip" else ():
+    for package in _PACKAGES if family in _CLIP_FAMILIES else ():
         spec = importlib.util.find_spec(package)  # finds it without importing it
         for place in (spec.submodule_search_locations or ()) if spec else ():
             if (Path(place) / _OPENAI_MERGES).is_file():
@@ -72,7 +75,7 @@ def _tokens(tokenizer: Path, family: str, wanted: int) -> int:
     """How many tokens a tokenizer has; of OpenAI's merges as many are taken as are needed, if there are enough."""
     if not tokenizer.is_file():
         return load_tokenizer(tokenizer, family, context_length=_ENOUGH).vocab_size
-    if family != "clip":
+    if family not in _CLIP_FAMILIES:
         raise UsageError(
             f"tokenizer {tokenizer} is a file of CLIP's, but the text tower is {family}'s",
             parameter="tokenizer",

@@ -26,6 +26,7 @@ _CHINESE_CLIP = "Chinese-CLIP Results.md, Chinese label names"
 _NINE = ("en", "zh", "es", "fr", "ru", "ja", "ko", "ar", "it")
 _SIGLIP_2 = "big_vision README_siglip2.md"
 _META_CLIP = "MetaCLIP README.md"
+_PERCEPTION = "perception_models apps/pe/README.md"
 _XM3600 = (
     *("en", "ar", "bn", "cs", "da", "de", "el", "es", "fa", "fi", "fr", "he", "hi", "hr", "hu", "id", "it", "ja"),
     *("ko", "mi", "nl", "no", "pl", "pt", "qu", "ro", "ru", "sv", "sw", "te", "th", "tl", "tr", "uk", "vi", "zh"),
@@ -147,6 +148,13 @@ def _siglip2(
     )
 
 
+def _pe_core(alias: str, name: str, size: int, parameters: int, top1: float, best_for: str | None = None) -> Checkpoint:
+    hub_id, license = f"timm/PE-Core-{name}", "Apache-2.0"
+    return Checkpoint(
+        alias, hub_id, "pe_core", ("en",), size, parameters, license, top1, _PERCEPTION, best_for=best_for
+    )
+
+
 CHECKPOINTS = (
     # turhancan97/krasnal-id AGENTS.md; petrukha-ivan/mlx-swift-vision ModelSelectionView.swift. refs/pr/66.
     _openai(
@@ -253,6 +261,10 @@ CHECKPOINTS = (
         _OPEN_CLIP,
         best_for="languages that SigLIP 2 is weak in",
     ),
+    _pe_core("pe-s16", "S-16-384", 384, 87_188_225, 72.7),
+    _pe_core("pe-b16", "B-16", 224, 447_660_545, 78.4),
+    _pe_core("pe-l14", "L-14-336", 336, 671_138_817, 83.5, "English, accurate"),
+    _pe_core("pe-g14", "bigG-14-448", 448, 2_419_267_841, 85.4),
     _siglip("siglip-b16", "siglip-base-patch16-224", 224, 203_155_970, 76.0),
     _siglip("siglip-b16-i18n", "siglip-base-patch16-256-multilingual", 256, 370_626_050, 75.1, languages=_XM3600),
     _siglip("siglip-l16", "siglip-large-patch16-256", 256, 652_150_786, 80.5),

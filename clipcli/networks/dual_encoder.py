@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipcli.checkpoints.config import ModelConfig
+from clipcli.checkpoints.pe_core import PeVisionConfig
 from clipcli.checkpoints.towers import (
     BertTextConfig,
     ClipTextConfig,
@@ -25,6 +26,7 @@ from clipcli.checkpoints.towers import (
 from clipcli.errors import UnsupportedModelError
 from clipcli.networks.bert_text import AltTextTransformer, BertTextTransformer, PooledTextTransformer
 from clipcli.networks.clip_text import CausalTextTransformer
+from clipcli.networks.pe_core import PeVisionTransformer
 from clipcli.networks.resnet import ModifiedResNet
 from clipcli.networks.siglip import SiglipTextTransformer, SiglipVisionTransformer
 from clipcli.networks.transformer import TowerOutput
@@ -39,6 +41,9 @@ TEXT_TOWERS: dict[type[TextConfig], Callable[..., nn.Module]] = {
     PooledXlmRobertaTextConfig: PooledTextTransformer,
     PooledBertTextConfig: PooledTextTransformer,
 }
+
+
+ImageTower = VisionTransformer | SiglipVisionTransformer | PeVisionTransformer | ModifiedResNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class DualEncoder(nn.Module):
     def __init__(self, config: ModelConfig, *, image: bool = True, text: bool = True) -> None:
         super().__init__()
         self.config = config
-        self.vision_model: VisionTransformer | SiglipVisionTransformer | ModifiedResNet | None = None
+        self.vision_model: ImageTower | None = None
         self.text_model: nn.Module | None = None
         if image and isinstance(config.vision, ResNetConfig):
             self.vision_model = ModifiedResNet(config.vision, config.projection_dim)
@@ -96,6 +101,9 @@ class DualEncoder(nn.Module):
         if image and isinstance(config.vision, SiglipVisionConfig | NaflexVisionConfig):
             self.vision_model = SiglipVisionTransformer(config.vision)
             self.visual_projection = nn.Identity()  # both of its towers end in the space that they share
+        if image and isinstance(config.vision, PeVisionConfig):
+            self.vision_model = PeVisionTransformer(config.vision)
+            self.visual_projection = nn.Linear(config.vision.hidden_size, config.projection_dim)
         if image and isinstance(config.vision, VisionConfig):
             self.vision_model = VisionTransformer(config.vision)
             self.visual_projection = nn.Identity()
@@ -171,7 +179,7 @@ class DualEncoder(nn.Module):
             vision_model_output=vision,
         )
 
-    def _image_tower(self) -> VisionTransformer | SiglipVisionTransformer | ModifiedResNet:
+    def _image_tower(self) -> ImageTower:
         if self.vision_model is None:
             raise UnsupportedModelError("this checkpoint has no image tower", hint="use one that holds both towers")
         return self.vision_model

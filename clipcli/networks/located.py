@@ -2,8 +2,8 @@
 
 A dual encoder is trained to put an image as a whole beside its text. The last states of its patches are no such
 features: what they gather from each other, and what residual and perceptron add, serves the image's own feature. The
-methods here change that last attention alone. All towers have one: CLIP's ViT in its last layer, SigLIP's and the
-ResNet in their pool. Images may have any size in whole patches: positions are resized.
+methods here change that last attention alone. All towers have one: CLIP's ViT in its last layer, SigLIP's, PE-core's
+and the ResNet in their pool. Images may have any size in whole patches: positions are resized.
 
 Axes: B batch, L tokens, H heads, D width, P the space shared with texts; h and w, the grid of patches.
 """
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipcli.networks.dual_encoder import DualEncoder
+from clipcli.networks.pe_core import PeVisionTransformer
 from clipcli.networks.resnet import ModifiedResNet
 from clipcli.networks.siglip import AttentionPool, SiglipVisionTransformer
 from clipcli.networks.transformer import EncoderLayer, Recorder, merge_heads, split_heads
@@ -128,20 +129,32 @@ class _LastLayer(_LastAttention):
 
 @dataclass(frozen=True, slots=True)
 class _Pool(_LastAttention):
-    """SigLIP's, whose perceptron leads into the shared space."""
+    """SigLIP's and PE-core's.
+
+    Attributes:
+        pool: With the perceptron after it.
+        projection: From there to the shared space.
+    """
 
     pool: AttentionPool
+    projection: nn.Module
 
     def complete(self, gathered: Tensor) -> Tensor:
         return gathered + self.pool.mlp(self.pool.layernorm(gathered))
+
+    def shared(self, state: Tensor) -> Tensor:
+        return self.projection(state)
+
+    def share(self, added: Tensor, state: Tensor) -> Tensor:
+        return self.projection(added) - self.projection(torch.zeros_like(state))  # without the bias, if there is one
 
 
 def _read(network: DualEncoder, pixel_values: Tensor) -> _LastAttention:
     tower = network.vision_model
     if isinstance(tower, VisionTransformer):
         return _read_vit(tower, network.visual_projection, pixel_values)
-    if isinstance(tower, SiglipVisionTransformer):
-        return _read_siglip(tower, pixel_values)
+    if isinstance(tower, SiglipVisionTransformer | PeVisionTransformer):
+        return _read_pooled(tower, network.visual_projection, pixel_values)
     if isinstance(tower, ModifiedResNet):
         return _read_resnet(tower, pixel_values)
     raise TypeError(f"no last attention is known of {type(tower).__name__}")
@@ -161,11 +174,13 @@ def _read_vit(tower: VisionTransformer, projection: nn.Module, pixel_values: Ten
     return _LastLayer(query, key, value, attention.out_proj, grid, x[:, :1], last, tower.post_layernorm, projection)
 
 
-def _read_siglip(tower: SiglipVisionTransformer, pixel_values: Tensor) -> _LastAttention:
-    x = tower.post_layernorm(tower.encoder(tower.embeddings(pixel_values), None, Recorder()))  # (B, h w, D)
-    attention = tower.head.attention
+def _read_pooled(
+    tower: SiglipVisionTransformer | PeVisionTransformer, projection: nn.Module, pixel_values: Tensor
+) -> _LastAttention:
+    x = tower.states(pixel_values, Recorder())  # (B, L, D)
+    attention, grid = tower.head.attention, _grid(pixel_values, tower.config.patch_size)
     query, key, value = attention.heads_of(tower.head.probe.expand(len(x), -1, -1), x)
-    return _Pool(query, key, value, attention.out_proj, _grid(pixel_values, tower.config.patch_size), tower.head)
+    return _Pool(query, key, value, attention.out_proj, grid, tower.head, projection)
 
 
 def _read_resnet(tower: ModifiedResNet, pixel_values: Tensor) -> _LastAttention:

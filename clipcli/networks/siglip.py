@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipcli.checkpoints.sizes import TransformerConfig
 from clipcli.checkpoints.towers import NaflexVisionConfig, SiglipTextConfig, SiglipVisionConfig
 from clipcli.networks.clip_text import TextEmbeddings
 from clipcli.networks.transformer import MLP, Encoder, Recorder, TowerOutput, attend, merge_heads, split_heads
@@ -77,7 +78,7 @@ class PoolAttention(nn.Module):
 class AttentionPool(nn.Module):
     """One learned query, the probe, gathers the tokens; a perceptron follows (arXiv:2106.04560, section 2.4)."""
 
-    def __init__(self, config: SiglipVisionConfig | NaflexVisionConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         width = config.hidden_size
         self.probe = nn.Parameter(torch.zeros(1, 1, width))
@@ -120,8 +121,12 @@ class SiglipVisionTransformer(nn.Module):
         if isinstance(self.config, SiglipVisionConfig):
             check_image_size(pixel_values, self.config.image_size)
         recorder = Recorder(hidden_states=output_hidden_states, attentions=output_attentions)
-        x = self.post_layernorm(self.encoder(self.embeddings(pixel_values), None, recorder))
+        x = self.states(pixel_values, recorder)
         return TowerOutput(x, self.head(x), recorder.hidden_states, recorder.attentions)
+
+    def states(self, pixel_values: Tensor, recorder: Recorder) -> Tensor:
+        """The tokens that the pool reads; shapes: (B, 3, height, width), of any size in whole patches -> (B, L, D)."""
+        return self.post_layernorm(self.encoder(self.embeddings(pixel_values), None, recorder))
 
 
 class SiglipTextTransformer(nn.Module):

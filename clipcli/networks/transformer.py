@@ -76,6 +76,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, recor
     return weights @ value
 
 
+def turned(x: Tensor, rotation: Tensor) -> Tensor:
+    """Turn pairs of neighbouring numbers, each as one complex number (arXiv:2104.09864, section 3.2), in float32.
+
+    Shapes: x (..., D/H); rotation, complex64, broadcastable to (..., D/H/2).
+    """
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """Shapes: (B, L, D) -> (B, H, L, D/H)."""
     return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
@@ -98,9 +107,11 @@ class Attention(nn.Module):
         self.q_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None, recorder: Recorder) -> Tensor:
-        """Shapes: x (B, L, D), mask as for `attend` -> (B, L, D)."""
+    def forward(self, x: Tensor, mask: Tensor | None, recorder: Recorder, rotation: Tensor | None = None) -> Tensor:
+        """Shapes: x (B, L, D), mask as for `attend`, rotation (L, D/H/2) -> (B, L, D)."""
         query, key, value = (split_heads(proj(x), self.heads) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        if rotation is not None:
+            query, key = turned(query, rotation), turned(key, rotation)
         return self.out_proj(merge_heads(attend(query, key, value, mask, recorder)))
 
 
@@ -128,9 +139,9 @@ class EncoderLayer(nn.Module):
         self.mlp = MLP(config)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, x: Tensor, mask: Tensor | None, recorder: Recorder) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, recorder: Recorder, rotation: Tensor | None = None) -> Tensor:
         """Shapes: x (B, L, D) -> (B, L, D)."""
-        x = x + self.self_attn(self.layer_norm1(x), mask, recorder)
+        x = x + self.self_attn(self.layer_norm1(x), mask, recorder, rotation)
         return x + self.mlp(self.layer_norm2(x))
 
 
@@ -141,10 +152,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, x: Tensor, mask: Tensor | None, recorder: Recorder) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, recorder: Recorder, rotation: Tensor | None = None) -> Tensor:
         """Shapes: x (B, L, D) -> (B, L, D); records the state before the first layer and after each."""
         recorder.hidden_state(x)
         for layer in self.layers:
-            x = layer(x, mask, recorder)
+            x = layer(x, mask, recorder, rotation)
             recorder.hidden_state(x)
         return x

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipcli.checkpoints.towers import PlainVisionConfig, VisionConfig
+from clipcli.checkpoints.towers import PlainVisionConfig, VisionConfig, VitConfig
 from clipcli.networks.transformer import Encoder, Recorder, TowerOutput
 
 
@@ -39,20 +39,22 @@ def resized_positions(table: Tensor, height: int, width: int, mode: Literal["bil
 
 
 class VisionEmbeddings(nn.Module):
-    """Patches, a class token in front, and learned positions, resized for images of another size."""
+    """Patches, a class token in front if there is one, and learned positions, resized for images of another size."""
 
-    def __init__(self, config: VisionConfig) -> None:
+    def __init__(self, config: VitConfig, class_tokens: int = 1) -> None:
         super().__init__()
         width, patch = config.hidden_size, config.patch_size
-        self.class_embedding = nn.Parameter(torch.zeros(width))
+        self.class_embedding = nn.Parameter(torch.zeros(width)) if class_tokens else None
         self.patch_embedding = nn.Conv2d(config.num_channels, width, kernel_size=patch, stride=patch, bias=False)
-        self.position_embedding = nn.Embedding(config.patches + 1, width)
+        self.position_embedding = nn.Embedding(config.patches + class_tokens, width)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Shapes: (B, 3, height, width) in pixels -> (B, 1 + patches, D)."""
-        grid = self.patch_embedding(pixel_values)  # (B, D, h, w)
+        """Shapes: (B, 3, height, width) in pixels -> (B, L, D), the class token and the patches."""
+        grid, table = self.patch_embedding(pixel_values), self.position_embedding.weight  # grid (B, D, h, w)
+        if self.class_embedding is None:
+            positions = resized_positions(table, grid.shape[2], grid.shape[3], "bicubic")
+            return grid.flatten(2).transpose(1, 2) + positions
         class_token = self.class_embedding.expand(len(grid), 1, -1)
-        table = self.position_embedding.weight
         positions = torch.cat([table[:1], resized_positions(table[1:], grid.shape[2], grid.shape[3], "bicubic")])
         return torch.cat([class_token, grid.flatten(2).transpose(1, 2)], dim=1) + positions
 

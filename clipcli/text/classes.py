@@ -83,6 +83,8 @@ def build_xlm_roberta(vocabulary: Vocabulary, roles: Mapping[str, str], settings
 def clean_siglip(text: str, settings: Mapping[str, Any]) -> str:
     """Lower-case, drop ASCII punctuation, make runs of white space one blank, as the authors' code does (big_vision).
 
+    A special token that is spelled out in a text is text, too, where `transformers` makes it the token.
+
     One difference from SentencePiece is left: where a combining mark follows a character that NFKC replaces, as in a
     half with an accent, the `tokenizers` library replaces both as if they were one and loses the mark.
     """
@@ -96,9 +98,12 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 def clean_siglip2(text: str, settings: Mapping[str, Any]) -> str:
     """Lower-case, as the authors trained (arXiv:2502.14786) and `tokenizer_config.json` says.
 
-    `transformers` does so for NaFlex checkpoints only: its class for all others passes `do_lower_case` over.
+    `transformers` does so for NaFlex checkpoints only: its class for all others passes `do_lower_case` over. As there,
+    it is done by the `tokenizers` library, letter by letter: a Greek word in capitals ends in the usual sigma.
     """
-    return text.lower() if settings.get("do_lower_case", True) else text
+    from tokenizers import normalizers
+
+    return normalizers.Lowercase().normalize_str(text) if settings.get("do_lower_case", True) else text
 
 
 def build_gemma(vocabulary: Vocabulary, roles: Mapping[str, str], settings: Mapping[str, Any]) -> Tokenizer:

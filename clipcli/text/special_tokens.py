@@ -69,12 +69,11 @@ def read_special_tokens(
     """
     path = folder / CONFIG_FILE
     records: dict[str, Any] = {**defaults, **_by_role(settings)}
-    extra = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
-    extra = list(extra.values() if isinstance(extra, Mapping) else extra)
+    extra = _more_tokens(settings, path)
     by_id = settings.get("added_tokens_decoder")
     legacy = {} if by_id is not None else read_json_if_there(folder / "special_tokens_map.json")
     records |= _by_role(legacy)
-    extra += legacy.get("additional_special_tokens", [])
+    extra += _more_tokens(legacy, folder / "special_tokens_map.json")
     roles = {role: _content(record, path) for role, record in records.items() if record is not None}
     if by_id is None:
         by_id = {**_legacy_added_tokens(folder, roles), **vocabulary.added}
@@ -86,6 +85,14 @@ def read_special_tokens(
         if _content(record, path) not in known and record not in matched:
             matched.append(record)
     return SpecialTokens(roles, tuple(matched))
+
+
+def _more_tokens(settings: Mapping[str, Any], path: Path) -> list[Record]:
+    """Those without a role, listed or by a name of their own."""
+    more = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
+    if not isinstance(more, list | Mapping):
+        raise DamagedModelError(f"{path}: the special tokens without a role are {more!r}, expected a list")
+    return list(more.values() if isinstance(more, Mapping) else more)
 
 
 def _by_role(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tests.helpers.hub_server import HubServer
 DATA = Path(__file__).parents[1] / "data" / "formats"
 XLM_ROBERTA = {"hf_model_name": "xlm-roberta-base"}
 PUBMEDBERT = {"hf_model_name": "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract"}
+PE_CORE = {"timm_model_name": "vit_pe_core_base_patch16_224", "timm_pool": "map", "timm_proj": None}
 PLAIN_VIT = {"timm_model_name": "vit_base_patch16_224", "timm_pool": ""}
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -59,6 +60,7 @@ def test_a_local_folder_by_open_clips_name_for_it(hub: HubServer, tmp_path: Path
         ("open_clip", "clip-tokenizer", "clip"),
         ("open_clip-xlm-roberta", "unigram-tokenizer", "xlm_roberta_clip"),
         ("open_clip-biomed", "chinese-tokenizer", "biomed_clip"),
+        ("open_clip-pe", "clip-tokenizer", "pe_core"),
     ],
 )
 def test_it_is_listed_and_checked_as_any_model(hub: HubServer, name: str, tokenizer: str, family: str) -> None:
@@ -78,7 +80,10 @@ def test_it_is_listed_and_checked_as_any_model(hub: HubServer, name: str, tokeni
         ({"vision_cfg": {"timm_model_name": "fastvit_mci2"}}, "timm_model_name.*'fastvit_mci2'", "MobileCLIP"),
         ({"vision_cfg": {"timm_model_name": "vit_base_mci_224"}}, "'vit_base_mci_224'", "MobileCLIP 2"),
         ({"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224"}}, "eva02_base", "EVA02-CLIP"),
-        ({"vision_cfg": {"timm_model_name": "vit_pe_core_base_patch16_224"}}, "vit_pe_core", "PE-core"),
+        ({"vision_cfg": {"timm_model_name": "vit_pe_lang_large_patch14_448"}}, "vit_pe_lang", "PE-lang"),
+        ({"vision_cfg": PE_CORE | {"timm_proj": "linear"}}, "timm_proj is 'linear'", "models"),
+        ({"vision_cfg": {"timm_model_name": "vit_pe_core_base_patch16_224"}}, "timm_pool is 'avg'", "models"),
+        ({"vision_cfg": PE_CORE, "text_cfg": XLM_ROBERTA}, "hf_model_name 'xlm-roberta", "models"),
         ({"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224"}}, "siglip_224", "SigLIP"),
         ({"text_cfg": {"hf_model_name": "roberta-base"}}, "hf_model_name.*'roberta-base'", "English RoBERTa"),
         ({"text_cfg": {"hf_model_name": "google/mt5-base"}}, "hf_model_name.*'google/mt5-base'", "mT5"),

@@ -1,8 +1,8 @@
 """SigLIP and SigLIP 2 against `transformers`: ids, towers, logits, loss, and the towers made for speed."""
 
 import json
-import random
 import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import normalizers
 from torch import Tensor
 
 import clipcli
@@ -21,7 +22,8 @@ from clipcli.images.preprocess import Preprocessing
 from clipcli.networks.dual_encoder import DualEncoder
 from clipcli.networks.loading import load_network
 from clipcli.text.tokenizer import load_tokenizer
-from tests.helpers.checkpoints import CHINESE, WORDS, write_siglip2
+from tests.helpers.checkpoints import write_siglip2
+from tests.helpers.texts import MANY, SPECIAL, generated
 
 CONTEXT = 20
 TOLERANCE = 1e-5
@@ -41,15 +43,6 @@ HARD = [
     "\u200bzero\u200dwidth\u00a0blank",
     "Привет мир שלום",
 ]
-
-
-def generated(count: int) -> list[str]:
-    """Texts of words, characters and punctuation in any order."""
-    chosen = random.Random(21)
-    pieces = [*WORDS.split(), *CHINESE, *"  .,!?'-&é🙂µ½АбÅ"]
-    return ["".join(chosen.choices(pieces, k=chosen.randint(0, 9))) for _ in range(count // 2)] + [
-        " ".join(chosen.choices(pieces, k=chosen.randint(0, 30))) for _ in range(count // 2)
-    ]
 
 
 def assert_close(ours: Tensor, theirs: Tensor) -> None:
@@ -74,23 +67,40 @@ def folder(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-def assert_same_ids(folder: Path, texts: list[str]) -> None:
-    from transformers import AutoTokenizer
+def different_ids(folder: Path, texts: list[str], family: str = "siglip") -> list[str]:
+    """The texts to which `transformers` gives other ids."""
+    from transformers import AutoTokenizer, Siglip2Tokenizer
 
-    reference = AutoTokenizer.from_pretrained(folder)
-    ours = load_tokenizer(folder, "siglip", context_length=CONTEXT)
-    expected = reference(texts, truncation=True, max_length=CONTEXT)["input_ids"]
-    for text, encoding, ids in zip(texts, ours.encode(texts), expected, strict=True):
-        assert list(encoding.ids) == ids, repr(text)
+    reference = (AutoTokenizer if family == "siglip" else Siglip2Tokenizer).from_pretrained(folder)
+    ours = load_tokenizer(folder, family, context_length=CONTEXT)
     assert (ours.pad_token_id, ours.vocab_size) == (reference.pad_token_id, len(reference))
+    expected = reference(texts, truncation=True, max_length=CONTEXT)["input_ids"]
+    encoded = ours.encode(texts)
+    return [text for text, ids, found in zip(texts, expected, encoded, strict=True) if list(found.ids) != ids]
 
 
 def test_ids_of_siglip_in_any_case(siglip_checkpoint: Path) -> None:
-    assert_same_ids(siglip_checkpoint, [*HARD, *(text.upper() for text in HARD), *generated(2000)])
+    texts = [*HARD, *(text.upper() for text in HARD), *generated(MANY)]
+    without = [text for text in texts if not any(token in text.lower() for token in SPECIAL)]
+    assert len(without) > MANY / 2
+    different = different_ids(siglip_checkpoint, without)
+    assert all(any(map(unicodedata.combining, text)) for text in different), "see `clean_siglip`"
+    assert len(different) < MANY / 1000
+
+
+def test_a_special_token_in_a_text_of_siglip_is_text(siglip_checkpoint: Path) -> None:
+    tokenizer = load_tokenizer(siglip_checkpoint, "siglip", context_length=CONTEXT)
+    assert tokenizer.encode(["a </s> b"]) == tokenizer.encode(["a s b"])
 
 
 def test_ids_of_siglip2_in_lower_case(siglip2_checkpoint: Path) -> None:
-    assert_same_ids(siglip2_checkpoint, [text.lower() for text in (*HARD, *generated(2000))])
+    lowered = [normalizers.Lowercase().normalize_str(text) for text in (*HARD, *generated(MANY))]
+    assert different_ids(siglip2_checkpoint, lowered) == []
+
+
+def test_ids_of_naflex_in_any_case(siglip2_naflex_checkpoint: Path) -> None:
+    texts = ["ΣΙΣΥΦΟΣ", "İstanbul", *HARD, *(text.upper() for text in HARD), *generated(MANY)]
+    assert different_ids(siglip2_naflex_checkpoint, texts, "siglip2") == []
 
 
 def test_siglip2_is_lower_cased_as_its_authors_trained_it(siglip2_checkpoint: Path, tmp_path: Path) -> None:
@@ -100,7 +110,7 @@ def test_siglip2_is_lower_cased_as_its_authors_trained_it(siglip2_checkpoint: Pa
     shutil.copytree(siglip2_checkpoint, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "do_lower_case": False}))
-    assert_same_ids(folder, [*HARD, *(text.title() for text in HARD)])
+    assert different_ids(folder, [*HARD, *(text.title() for text in HARD)]) == []
 
 
 def test_naflex_and_other_names_of_the_class(siglip2_checkpoint: Path, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from clipcli.text.tokenizer import load_tokenizer
 from tests.helpers.checkpoints import write_clip_tokenizer, write_sentencepiece_model
-from tests.helpers.texts import HARD, generated
+from tests.helpers.texts import HARD, MANY, generated
 
-TEXTS = [*HARD, *generated(2000)]
+TEXTS = [*HARD, *generated(MANY)]
 
 
 def reference(folder: Path, family: str) -> Any:

@@ -31,7 +31,7 @@ from tests.torture import campaign, hostile_json
 
 FORMATS = Path(__file__).parent.parent / "data" / "formats"
 OTHER_LAYOUTS = ("openai-vit.pt", "openai-rn.pt", "chinese-vit.pt", "open_clip-custom.pt")
-OTHER_FOLDERS = ("open_clip", "open_clip-xlm-roberta", "open_clip-biomed", "flax", "tensorflow")
+OTHER_FOLDERS = ("open_clip", "open_clip-xlm-roberta", "open_clip-biomed", "open_clip-pe", "flax", "tensorflow")
 OTHER_TOKENIZERS = {"open_clip-xlm-roberta": "unigram-tokenizer", "open_clip-biomed": "chinese-tokenizer"}
 TEXTS = ["a photo of a cat", "猫 é ½ " * 40, "", "<|endoftext|> [MASK] </s>"]
 DTYPES = [

@@ -353,3 +353,13 @@ def test_a_record_of_a_special_token_of_the_wrong_kind(record: Any, tmp_path: Pa
     edit_json(tmp_path / "x" / "tokenizer_config.json", additional_special_tokens=[record])
     with pytest.raises(DamagedModelError, match="token"):
         load(tmp_path / "x", "clip")
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_special_tokens_without_a_role_that_are_no_list(name: str, tmp_path: Path) -> None:
+    write_clip_tokenizer(tmp_path / "x")
+    path = tmp_path / "x" / name
+    path.write_text(path.read_text() if path.exists() else "{}")
+    edit_json(path, additional_special_tokens=True)
+    with pytest.raises(DamagedModelError, match=f"{name}.*expected a list"):
+        load(tmp_path / "x", "clip")

@@ -44,8 +44,8 @@ def convert(
     """Convert a checkpoint to a folder in the hub's layout, with safetensors weights.
 
     The folder can be used with --model, and with other programs for the hub's layout, except for architectures that
-    only open_clip has (XLM-RoBERTa CLIP, BiomedCLIP). If SRC records all settings, --model also accepts SRC itself.
-    Code in SRC is never run: only tensors are read.
+    only open_clip has (XLM-RoBERTa CLIP, BiomedCLIP, PE-core). If SRC records all settings, --model also accepts SRC
+    itself. Code in SRC is never run: only tensors are read.
 
     \b
     clip models convert ViT-B-32.pt vit-b32

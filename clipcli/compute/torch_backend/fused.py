@@ -27,8 +27,8 @@ from torch.nn import functional as F
 
 from clipcli.networks.activations import ACTIVATION_FUNCTIONS
 from clipcli.networks.dual_encoder import DualEncoder
-from clipcli.networks.transformer import Attention, EncoderLayer, merge_heads
-from clipcli.networks.vision import VisionTransformer
+from clipcli.networks.transformer import Attention, EncoderLayer, merge_heads, turned
+from clipcli.networks.vision import VisionEmbeddings, VisionTransformer
 
 Linear = Callable[[Tensor], Tensor]
 Module = TypeVar("Module", bound=nn.Module)
@@ -179,9 +179,11 @@ class FusedLayer:
         self._qkv = target.linear(*_joined(layer.self_attn), None)
         self._end = LayerEnd(layer, hidden_act, target)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Shapes: (B, L, D) -> (B, L, D)."""
+    def __call__(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
+        """Shapes: (B, L, D) -> (B, L, D); rotation (L, 1, 1, D/H/2), see `transformer.turned`."""
         qkv = self._qkv(self._norm(x)).unflatten(-1, (3, self._heads, -1))
+        if rotation is not None:
+            qkv[:, :, :2] = turned(qkv[:, :, :2], rotation)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, H, L, D/H) each
         return self._end(merge_heads(F.scaled_dot_product_attention(query, key, value)), x)
 
@@ -266,12 +268,8 @@ class FusedImageTower:
         if not isinstance(vision, VisionTransformer):
             raise TypeError(f"only CLIP's ViT can be rearranged, not {type(vision).__name__}")
         target = Target(device, dtype)
-        self._float, self._device, place = target.float, device, target.place
-        embeddings = vision.embeddings
-        self._patches = FoldedPixels(embeddings.patch_embedding, pixel_scale, pixel_shift, target)
-        added = embeddings.position_embedding.weight.double() + self._patches.constant
-        added[0] += embeddings.class_embedding.double() - self._patches.constant
-        self._positions = added.to(device, self._float)
+        place = target.place
+        self._embed = FusedEmbeddings(vision.embeddings, pixel_scale, pixel_shift, target)
         self._pre_norm = place(vision.pre_layrnorm)
         self._head = place(network.classifier) if network.config.id2label is not None else None
         layers, hidden_act = vision.encoder.layers, vision.config.hidden_act
@@ -286,20 +284,34 @@ class FusedImageTower:
 
         Shapes: pixels uint8 (B, S, S, 3) -> (B, P) float32, not normalized; with a head (B, classes) logits.
         """
-        x = self._embed(pixels)
+        x = self._pre_norm(self._embed(pixels))
         for layer in self._layers:
             x = layer(x)
         if self._head is not None:
             return self._head(x[:, 1:].mean(dim=1)).float()
         return self._projection(self._post_norm(self._last_layer(x))).float()
 
-    def _embed(self, pixels: Tensor) -> Tensor:
-        """Shapes: uint8 (B, S, S, 3) -> (B, 1 + patches, D)."""
-        patches = self._patches(pixels)
-        x = torch.empty(len(pixels), *self._positions.shape, dtype=self._float, device=self._device)
-        x[:, 0] = self._positions[0]
-        torch.add(patches, self._positions[1:], out=x[:, 1:])
-        return self._pre_norm(x)
+
+class FusedEmbeddings:
+    """Patches and, if there is one, a class token in front; each with its position."""
+
+    def __init__(
+        self, embeddings: VisionEmbeddings, scale: tuple[float, ...], shift: tuple[float, ...], target: Target
+    ) -> None:
+        self._patches = FoldedPixels(embeddings.patch_embedding, scale, shift, target)
+        added = embeddings.position_embedding.weight.double() + self._patches.constant
+        self._class_tokens = 0 if embeddings.class_embedding is None else 1
+        if embeddings.class_embedding is not None:
+            added[0] += embeddings.class_embedding.double() - self._patches.constant
+        self._positions = added.to(target.device, target.float)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Shapes: uint8 (B, S, S, 3) -> (B, L, D)."""
+        patches, first = self._patches(pixels), self._class_tokens
+        x = patches.new_empty(len(pixels), *self._positions.shape)
+        x[:, :first] = self._positions[:first]
+        torch.add(patches, self._positions[first:], out=x[:, first:])
+        return x
 
 
 class FoldedPixels:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipcli.checkpoints.config import ModelConfig
+from clipcli.checkpoints.pe_core import PeVisionConfig
 from clipcli.checkpoints.towers import (
     ImageTowerConfig,
     NaflexVisionConfig,
@@ -21,6 +22,7 @@ from clipcli.checkpoints.towers import (
     VitConfig,
 )
 from clipcli.compute.torch_backend.fused import FusedImageTower
+from clipcli.compute.torch_backend.fused_pe_core import FusedPeImageTower
 from clipcli.compute.torch_backend.fused_siglip import FusedSiglipImageTower
 from clipcli.compute.torch_backend.heap import separate_large_blocks
 from clipcli.errors import DeviceError, UnsupportedModelError, warn
@@ -38,6 +40,7 @@ FUSED_TOWERS: Mapping[type[ImageTowerConfig] | type[None], Callable[..., Tower]]
     PlainVisionConfig: FusedImageTower,
     SiglipVisionConfig: FusedSiglipImageTower,
     NaflexVisionConfig: FusedSiglipImageTower,
+    PeVisionConfig: FusedPeImageTower,
 }
 
 # Rearranging the weights takes as long as ViT-B/32 takes for this many images.

@@ -48,6 +48,7 @@ def main() -> None:
     write_openai()
     write_open_clip()
     write_open_clip_bert()
+    write_open_clip_pe()
     write_chinese_clip()
 
 
@@ -145,6 +146,46 @@ def write_one_of_the_hub(name: str, trunk: dict[str, Any], vision: dict[str, Any
     config = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
     preprocess = {"mean": mean, "std": std, "interpolation": "bicubic", "resize_mode": "shortest"}
     write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
+
+
+def write_open_clip_pe() -> None:
+    """PE-core: timm's ViT with rotary positions and a pool, and CLIP's text tower; and one without a class token."""
+    open_clip, timm = importlib.import_module("open_clip"), importlib.import_module("timm")
+    vision = {"timm_model_name": "vit_pe_core_tiny_patch16_384", "image_size": IMAGE, "timm_pool": "map"}
+    vision["timm_proj"] = None
+    text = {"context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 32, "heads": 2, "layers": 1}
+    sizes = {"img_size": IMAGE, "patch_size": 8, "embed_dim": 128, "num_heads": 2, "depth": 2, "mlp_ratio": 0.5}
+    tiny = functools.partial(timm.create_model, **sizes, ref_feat_shape=(4, 4))
+    bare = functools.partial(tiny, class_token=False, rope_grid_offset=0.0)  # as the largest one
+    with mock.patch("timm.create_model", tiny):
+        model = randomised(open_clip.CustomTextCLIP(16, vision, text))
+    model.visual.trunk.rope.init_non_persistent_buffers()  # angles are no weights
+    with mock.patch("timm.create_model", bare):
+        without = open_clip.CustomTextCLIP(16, vision, text).eval()
+    state = model.state_dict()
+    shared = {key: value for key, value in state.items() if key != "visual.trunk.cls_token"}
+    without.load_state_dict({**shared, "visual.trunk.pos_embed": state["visual.trunk.pos_embed"][:, 1:]})
+    pixels, ids = inputs(IMAGE)
+    expect("open_clip-pe", model, pixels, ids, **pe_stages(model.visual.trunk, pixels))
+    expect("open_clip-pe-bare", without, pixels, ids, **pe_stages(without.visual.trunk, pixels))
+    folder = HERE / "open_clip-pe"
+    folder.mkdir(exist_ok=True)
+    save_file({key: value.half() for key, value in state.items()}, folder / "open_clip_model.safetensors")
+    config = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text, "custom_text": True}
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear", "resize_mode": "squash"}
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
+
+
+def pe_stages(trunk: Any, pixels: Tensor) -> dict[str, Tensor]:
+    """What goes into the layers, what comes out of each and of the norm after them, and what the pool gathers."""
+    with torch.no_grad():
+        embedded, rotation = trunk._pos_embed(trunk.patch_embed(pixels))
+        states = [trunk.norm_pre(embedded)]
+        for block in trunk.blocks:
+            states.append(block(states[-1], rope=rotation))
+        last = trunk.norm(states[-1])
+        found = {f"image_states.{i}": state for i, state in enumerate(states)}
+        return {**found, "image_states.last": last, "image_pooled": trunk.attn_pool(last)}
 
 
 def write_chinese_clip() -> None:
