@@ -5,7 +5,7 @@ so that their mean stays that of their texts: cosines keep their scale beside la
 thresholds, temperatures and the label for none of these mean what they meant before.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +115,7 @@ def teach(texts: Floats, examples: Floats, owners: Rows, logits: Logits, *, word
     alike = _kernel(examples, examples, width).astype(np.float64)
     best = Taught(texts, examples, owners, columns, np.zeros(target.shape, np.float32), width, 1.0, 0.0, text_cosines)
     least = np.inf if wordless else _loss(text_cosines, owners, logits)
+    fit: tuple[Precise, Precise, Precise] | None = None
     for factor, text_weights in _CANDIDATES.items():
         chosen = min(1.0, factor * strength)
         inverse = np.linalg.inv(alike / chosen + np.eye(len(alike)))
@@ -127,11 +128,13 @@ def teach(texts: Floats, examples: Floats, owners: Rows, logits: Logits, *, word
             without = _beside(text_cosines, columns, aim - chosen * added / np.diagonal(inverse)[:, None])
             loss = _loss(without, owners, logits)
             if loss < least - _WORTH:
-                held_out = _beside(text_cosines, columns, aim - chosen * _missed(inverse, added, own))
                 weights = added.astype(np.float32)
-                best = Taught(texts, examples, owners, columns, weights, width, weight, chosen, held_out)
-                least = loss
-    return best
+                best = Taught(texts, examples, owners, columns, weights, width, weight, chosen, without)
+                least, fit = loss, (aim, inverse, added)
+    if fit is None:
+        return best
+    aim, inverse, added = fit
+    return replace(best, held_out=_beside(text_cosines, columns, aim - best.strength * _missed(inverse, added, own)))
 
 
 def are_right(cosines: Floats, owners: Rows) -> NDArray[np.bool_]:
