@@ -6,8 +6,8 @@ every map has a greatest value, whether the label is there or not: that is what 
 Axes: C labels, h and w the grid of patches, P the space shared with texts.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -115,6 +115,7 @@ class Explanation:
         heat_range: What the ends of the color scale mean, for all labels of the image.
         image: The upright image, scaled down to be drawn.
         error: Why there is no map.
+        files: What was written of the maps, by kind: `png`, `npy` and `html`.
     """
 
     path: str
@@ -125,6 +126,7 @@ class Explanation:
     heat_range: tuple[float, float] = (0.0, 1.0)
     image: "Image | None" = None
     error: Failure | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cosines(self) -> Floats:
@@ -136,7 +138,8 @@ class Explanation:
         if self.error is not None:
             return {"path": self.path, "status": "error", "error": self.error.to_dict()}
         maps: list[Any] = [found.to_dict() for found in self.maps]
-        return {"path": self.path, "status": "ok", "width": self.width, "height": self.height, "maps": maps}
+        row: Row = {"path": self.path, "status": "ok", "width": self.width, "height": self.height, "maps": maps}
+        return {**row, "files": dict(self.files)} if self.files else row
 
 
 def mean_cosines(grids: Sequence[Floats], text_features: Floats) -> Floats:

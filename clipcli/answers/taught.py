@@ -5,7 +5,7 @@ so that their mean stays that of their texts: cosines keep their scale beside la
 thresholds, temperatures and the label for none of these mean what they meant before.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ _WORTH = 0.01
 """Log loss by which a candidate must be better than weaker ones: labels that texts tell apart are left alone."""
 
 Rows = NDArray[np.intp]
+Precise = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Taught:
         width: Of the kernel.
         text_weight: Of what the texts say about the difference between taught labels, from 0 to 1.
         strength: The most that examples add, in cosines; 0 where the texts alone do better.
-        held_out: Cosines (n, C) of each example, had it not been one: exact leave-one-out.
+        held_out: Cosines (n, C) of each example, had it not been one, and the others of its label counted for it too:
+            exact leave-one-out in which no label loses weight.
     """
 
     texts: Floats
@@ -112,7 +114,8 @@ def teach(texts: Floats, examples: Floats, owners: Rows, logits: Logits, *, word
     said = text_cosines[:, columns] - level
     alike = _kernel(examples, examples, width).astype(np.float64)
     best = Taught(texts, examples, owners, columns, np.zeros(target.shape, np.float32), width, 1.0, 0.0, text_cosines)
-    least = np.inf if wordless else _loss(best, logits)
+    least = np.inf if wordless else _loss(text_cosines, owners, logits)
+    fit: tuple[Precise, Precise, Precise] | None = None
     for factor, text_weights in _CANDIDATES.items():
         chosen = min(1.0, factor * strength)
         inverse = np.linalg.inv(alike / chosen + np.eye(len(alike)))
@@ -121,16 +124,17 @@ def teach(texts: Floats, examples: Floats, owners: Rows, logits: Logits, *, word
                 continue
             left = target - weight * said
             added = inverse @ left
-            without = level + weight * said + chosen * (left - added / np.diagonal(inverse)[:, None])
-            held_out = text_cosines.copy()
-            held_out[:, columns] = np.clip(without, -1.0, 1.0)
-            candidate = Taught(
-                texts, examples, owners, columns, added.astype(np.float32), width, weight, chosen, held_out
-            )
-            loss = _loss(candidate, logits)
+            aim = level + weight * said + chosen * left
+            without = _beside(text_cosines, columns, aim - chosen * added / np.diagonal(inverse)[:, None])
+            loss = _loss(without, owners, logits)
             if loss < least - _WORTH:
-                best, least = candidate, loss
-    return best
+                weights = added.astype(np.float32)
+                best = Taught(texts, examples, owners, columns, weights, width, weight, chosen, without)
+                least, fit = loss, (aim, inverse, added)
+    if fit is None:
+        return best
+    aim, inverse, added = fit
+    return replace(best, held_out=_beside(text_cosines, columns, aim - best.strength * _missed(inverse, added, own)))
 
 
 def are_right(cosines: Floats, owners: Rows) -> NDArray[np.bool_]:
@@ -177,6 +181,25 @@ def fewer(features: Floats, owners: Rows, rows: Rows, most: int = MOST_EXAMPLES)
     return np.array(sorted(kept), dtype=np.intp)
 
 
+def _missed(inverse: Precise, added: Precise, own: Rows) -> Precise:
+    """What kernel ridge regression misses of the target of each example that is left out; (n, T).
+
+    The k - 1 others of its label count for k. Otherwise the right label would be weaker than the rest, and far too few
+    examples would be found where labels have few. In `K / strength + 1`, of which `inverse` is the inverse, that is
+    (k - 1) / k in place of 1 on the diagonal of the label's rows: one small system for each label (Woodbury). What is
+    missed is the ratio of solution and diagonal, as in any exact leave-one-out.
+
+    Shapes: inverse (n, n); added (n, T), the inverse times the targets; own (n,).
+    """
+    missed = np.empty_like(added)
+    for label in range(added.shape[1]):
+        rows = np.flatnonzero(own == label)
+        block = inverse[np.ix_(rows, rows)]
+        changed = np.linalg.solve(np.eye(len(rows)) - block / len(rows), np.hstack([block, added[rows]]))
+        missed[rows] = changed[:, len(rows) :] / np.diagonal(changed)[:, None]
+    return missed
+
+
 def _kernel(images: Floats, examples: Floats, width: float) -> Floats:
     """How alike images and examples are, (N, n) in (0, 1]."""
     return np.asarray(np.exp(-np.float32(width) * (1 - images @ examples.T)), dtype=np.float32)
@@ -188,5 +211,12 @@ def _flattened(cosines: Floats, weight: float) -> Floats:
     return np.asarray(level + np.float32(weight) * (cosines - level), dtype=np.float32)
 
 
-def _loss(taught: Taught, logits: Logits) -> float:
-    return float(log_losses(logits.of(taught.held_out), taught.owners).mean())
+def _beside(text_cosines: Floats, columns: Rows, found: Precise) -> Floats:
+    """Cosines with all labels, where those of taught labels are others."""
+    cosines = text_cosines.copy()
+    cosines[:, columns] = np.clip(found, -1.0, 1.0)
+    return cosines
+
+
+def _loss(cosines: Floats, owners: Rows, logits: Logits) -> float:
+    return float(log_losses(logits.of(cosines), owners).mean())

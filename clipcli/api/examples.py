@@ -5,6 +5,7 @@ lesson = learn(model, label_set)
 lesson.taught.cosines(model.encode_images(["photo.jpg"]))  # (1, C)
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -21,7 +22,8 @@ from clipcli.answers.taught import Rows, Taught, copies, fewer, same_images, tea
 from clipcli.api.evaluation.truth import read_labelling
 from clipcli.api.inputs import refuse_single
 from clipcli.errors import ClipError, ImageError, LabelSetError, UsageError, warn
-from clipcli.features.reader import Failed
+from clipcli.features.digests import file_digest
+from clipcli.features.reader import Encoded, Failed
 from clipcli.images.find import FindOptions, ImageSource, find_images, images_of
 from clipcli.labels.label_set import Label, LabelSet
 from clipcli.labels.truth import paths_by_name, with_examples
@@ -72,6 +74,7 @@ class Lesson:
         files: All examples that could be read, by label.
         copies: Examples that are nearly the same as an earlier one of their label, and that one; each pair counts once.
         failures: Examples that could not be read.
+        shown: Digest of what the examples show: the contents of their files, wherever these are. 16 hexadecimal digits.
     """
 
     label_set: LabelSet
@@ -80,6 +83,7 @@ class Lesson:
     files: tuple[tuple[str, ...], ...]
     copies: tuple[tuple[str, str], ...]
     failures: tuple[ImageError, ...]
+    shown: str
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -206,7 +210,14 @@ def by_example(model: "ImageModel", label_set: LabelSet, templates: Sequence[str
     if lesson.failures:
         more = f" (and {len(lesson.failures) - 1:,} more)" if len(lesson.failures) > 1 else ""
         warn(f"an example is left out: {lesson.failures[0]}{more}")
+    elif label_set.teaching is not None:
+        label_set.teaching.warn_if_changed(lesson.shown, label_set.name)
     return ByExample(lesson)
+
+
+def shown_to(compare: LabelCosines) -> str | None:
+    """Digest of the examples that images are compared with, see `Lesson.shown`; None where there are none."""
+    return compare.lesson.shown if isinstance(compare, ByExample) else None
 
 
 def learn(
@@ -247,7 +258,7 @@ def learn(
             hint="give examples of two labels or more; one may be called none, for whatever else the images show",
         )
     sources, owners = _found(label_set)
-    features, used, failures = _encoded(model, sources, on_progress)
+    features, used, digests, failures = _encoded(model, sources, on_progress)
     read = [sources[i].path for i in used]
     labels = np.array([owners[i] for i in used], dtype=np.intp)
     _refuse_empty(label_set, taught, labels, {owners[i]: error for i, error in failures.items()})
@@ -262,7 +273,18 @@ def learn(
         tuple(tuple(read[i] for i in np.flatnonzero(labels == index)) for index in range(len(label_set.labels))),
         tuple((read[copy], read[first]) for copy, first in same),
         tuple(failures.values()),
+        _shown(label_set, labels, digests),
     )
+
+
+def _shown(label_set: LabelSet, labels: Rows, digests: Sequence[bytes]) -> str:
+    """Digest of the contents of each label's examples, in any order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, content in sorted(
+        (label_set.names[label], content) for label, content in zip(labels, digests, strict=True)
+    ):
+        digest.update(f"{name}\n{content.hex()}\n".encode())
+    return digest.hexdigest()
 
 
 def _found(label_set: LabelSet) -> tuple[list[ImageSource], list[int]]:
@@ -300,9 +322,9 @@ def _images(label: Label) -> Iterator[ImageSource]:
 
 def _encoded(
     model: "ImageModel", sources: Sequence[ImageSource], on_progress: Progress
-) -> tuple[Floats, list[int], dict[int, ImageError]]:
-    """Features of the examples that can be read, which these are, and why others cannot."""
-    features, used = [], []
+) -> tuple[Floats, list[int], list[bytes], dict[int, ImageError]]:
+    """Features of the examples that can be read, which these are, digests of their files, and why others cannot."""
+    features, used, digests = [], [], []
     failures: dict[int, ImageError] = {}
     done = 0
     with closing(model.image_features(sources)) as batches:
@@ -313,9 +335,19 @@ def _encoded(
                 else:
                     features.append(item.features)
                     used.append(done)
+                    digests.append(_digest(item))
                 done += 1
             on_progress(done, len(sources))
-    return np.array(features, dtype=np.float32), used, failures
+    return np.array(features, dtype=np.float32), used, digests, failures
+
+
+def _digest(item: Encoded) -> bytes:
+    if item.mark is not None:
+        return item.mark.digest
+    try:
+        return file_digest(item.source.path)
+    except OSError:  # gone meanwhile, which is a change
+        return b""
 
 
 def _refuse_empty(label_set: LabelSet, taught: Sequence[int], labels: Rows, failures: Mapping[int, ImageError]) -> None:

@@ -56,19 +56,19 @@ def classifier(
     if label_set is None:
         raise no_labels()
     templates = model.templates_for(label_set, templates)
-    learned = learned_of(model.encoders, label_set, options, templates)
+    none = none_label(label_set, none_of_these)
+    with_none = label_set if none is None else replace(label_set, labels=(*label_set.labels, none), none=None)
+    compare, shown = _compared(model, with_none, templates)
+    learned = learned_of(model.encoders, label_set, options, templates, shown)
     if learned.quantile is not None and (none_of_these or depth is not None):
         raise UsageError("`coverage` goes with neither `none_of_these` nor `depth`, which ask other questions")
-    none = none_label(label_set, none_of_these)
-    if none is not None:
-        label_set = replace(label_set, labels=(*label_set.labels, none), none=None)
     return LabelClassifier(
-        label_set.names,
-        label_cosines(model, label_set, templates),
+        with_none.names,
+        compare,
         model.logits,
         options,
         none_label=none.name if none else None,
-        groups=None if depth is None else parent_groups(label_set, none, depth, options),
+        groups=None if depth is None else parent_groups(with_none, none, depth, options),
         learned=learned,
     )
 
@@ -94,8 +94,8 @@ def tagger(
         UsageError: A group is named that the label set does not have.
         LabelSetError: Its thresholds were fitted for another model.
     """
-    warn_if_changed(model.encoders, label_set, model.templates_for(label_set, templates))
-    compare = label_cosines(model, label_set, templates)
+    compare, shown = _compared(model, label_set, templates)
+    warn_if_changed(model.encoders, label_set, model.templates_for(label_set, templates), shown)
     # The default background is ours: whoever named labels alone can fix nothing in it.
     background = model.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))
     return Tagger(label_set, compare, background, model.logits, options or TagOptions())
@@ -108,3 +108,15 @@ def label_cosines(model: "ImageModel", label_set: LabelSet, templates: Sequence[
     from clipcli.api.examples import by_example
 
     return by_example(model, label_set, templates)
+
+
+def _compared(
+    model: "ImageModel", label_set: LabelSet, templates: Sequence[str] | None
+) -> tuple[LabelCosines, str | None]:
+    """What compares images with the labels, and the digest of the examples that it was shown, if any."""
+    compare = label_cosines(model, label_set, templates)
+    if not label_set.has_examples:
+        return compare, None
+    from clipcli.api.examples import shown_to
+
+    return compare, shown_to(compare)

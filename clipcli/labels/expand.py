@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -56,14 +55,17 @@ def expand(label_set: LabelSet, templates: Sequence[str]) -> Prompts:
     return Prompts(tuple(texts), tuple(owners))
 
 
-def question_digest(label_set: LabelSet, templates: Sequence[str]) -> str:
-    """Digest of everything that a model is asked: names, prompts and examples, in order. 16 hexadecimal digits.
+def question_digest(label_set: LabelSet, templates: Sequence[str], shown: str | None = None) -> str:
+    """Digest of everything that a model is asked: names and prompts, in order, and examples. 16 hexadecimal digits.
 
-    Of examples it is the file's name, so that label set and images can move.
+    Args:
+        label_set: The labels.
+        templates: What their prompts are put into.
+        shown: Digest of what the examples show, see `Lesson.shown`; None for a set that has none.
     """
     question: list[object] = list(zip(label_set.names, expand(label_set, templates).by_label, strict=True))
-    if label_set.has_examples:
-        question.append([[os.path.basename(path) for path in label.examples] for label in label_set.labels])
+    if shown is not None:
+        question.append(shown)
     return hashlib.blake2b(json.dumps(question).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

@@ -58,7 +58,8 @@ def _uncalibrated(sets: Sequence[LabelSet]) -> list[LabelSet]:
 
 def _teaching(sets: Sequence[LabelSet]) -> Teaching | None:
     """The model that the sets were taught with."""
-    taught = {label_set.teaching: label_set.name for label_set in sets if label_set.teaching is not None}
+    records = [(label_set.teaching, label_set.name) for label_set in sets if label_set.teaching is not None]
+    taught = {teaching.of_other_examples(): name for teaching, name in records}
     if len(taught) > 1:
         models = ", ".join(f"{name!r} with {teaching.model_name}" for teaching, name in taught.items())
         raise LabelSetError(f"these label sets were taught with different models: {models}", hint="use one of them")

@@ -76,7 +76,7 @@ SCHEMAS = {
     "classify": "clipcli.classify/2",
     "score": "clipcli.score/2",
     "tag": "clipcli.tag/2",
-    "explain": "clipcli.explain/1",
+    "explain": "clipcli.explain/2",
     "embed": "clipcli.embed/1",
 }
 

@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_rows_have_peaks_boxes_and_grids(clip: Clip, folder: Path) -> None:
     outcome = clip("explain", "a.png", "b.jpg", *LABELS)
     assert (outcome.status, outcome.remarks) == (0, "")
-    check_rows("clipcli.explain-1", outcome.rows)
+    check_rows("clipcli.explain-2", outcome.rows)
     first, second = outcome.rows
     assert (first["width"], first["height"], second["width"], second["height"]) == (320, 240, 200, 300)
     for row in outcome.rows:
@@ -48,7 +48,7 @@ def test_rows_have_peaks_boxes_and_grids(clip: Clip, folder: Path) -> None:
 def test_the_document_says_how_maps_were_made(clip: Clip, folder: Path) -> None:
     outcome = clip("explain", "a.png", "bad", *LABELS, "--json", "--method", "values", "--quality", "fast")
     document = json.loads(outcome.stdout)
-    check_document("clipcli.explain-1", document)
+    check_document("clipcli.explain-2", document)
     assert outcome.status == 3
     assert (document["run"]["method"], document["run"]["quality"]) == ("values", "fast")
     assert document["summary"] == {"images": 2, "ok": 1, "failed": 1}
@@ -87,6 +87,17 @@ def test_several_images_make_several_files(clip: Clip, folder: Path) -> None:
         assert drawn == {"a.png", "a-2.png", "b.png", "b-2.png", "foreign.png"}
     assert (folder / "out" / "b.png").read_bytes() == theirs
     assert {path.name for path in (folder / "raw").iterdir()} == {"a.npy", "a-2.npy", "b.npy", "foreign.npy"}
+
+
+def test_rows_name_the_files_that_were_written(clip: Clip, folder: Path) -> None:
+    outputs = ("-o", "out", "--npy", "raw/", "--report", "maps.html")
+    outcome = clip("explain", "a.png", "bad/c.jpg", "b.jpg", *LABELS, *outputs)
+    check_rows("clipcli.explain-2", outcome.rows)
+    first, failed, last = outcome.rows
+    assert first["files"] == {"png": "out/a.png", "npy": "raw/a.npy", "html": "maps.html"}
+    assert "files" not in failed
+    assert all(Path(path).is_file() for path in last["files"].values())
+    assert "files" not in clip("explain", "a.png", *LABELS).rows[0]
 
 
 def test_drawings_are_not_taken_for_images(clip: Clip, folder: Path) -> None:
@@ -133,7 +144,7 @@ def test_an_image_through_a_pipe_is_read_once(program: Program, folder: Path) ->
 
 def test_rows_can_go_to_a_file(clip: Clip, folder: Path) -> None:
     assert clip("explain", "a.png", *LABELS, "-o", "maps.json").stdout == ""
-    check_document("clipcli.explain-1", json.loads(Path("maps.json").read_text(encoding="utf-8")))
+    check_document("clipcli.explain-2", json.loads(Path("maps.json").read_text(encoding="utf-8")))
 
 
 def test_only_the_best_labels_of_many(clip: Clip, folder: Path) -> None:

@@ -103,7 +103,7 @@ def test_explain_says_where(server: Served) -> None:
     answer = server.send(
         "/api/explain", {"cat.png": CAT, "b.png": b"text"}, [("labels", "cat,dog"), ("quality", "fast")]
     )
-    check_document("clipcli.explain-1", answer.json)
+    check_document("clipcli.explain-2", answer.json)
     assert [each["label"] for each in answer.json["results"][0]["maps"]] == ["cat", "dog"]
     assert answer.json["summary"]["failed"] == 1
     assert server.send("/api/explain", {"cat.png": CAT}, [("labels", "a"), ("quality", "better")]).status == 400

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -266,13 +267,46 @@ def test_a_calibration_without_the_examples_is_left_out(examples: Path) -> None:
     assert {label.threshold for label in found.labels} == {None}
 
 
-def test_examples_are_part_of_the_question() -> None:
-    one, other = (LabelSet("x", (Label("cat", examples=(f"/{name}.png",)), Label("dog"))) for name in ("a", "b"))
-    moved = LabelSet("x", (Label("cat", examples=("/elsewhere/a.png",)), Label("dog")))
-    plain = LabelSet("x", (Label("cat"), Label("dog")))
-    digests = [question_digest(label_set, ("{}",)) for label_set in (one, other, plain)]
-    assert len(set(digests)) == 3
-    assert question_digest(moved, ("{}",)) == digests[0]
+def test_what_examples_show_is_part_of_the_question(model: Model, examples: Path) -> None:
+    label_set = read_examples(str(examples), None)
+    shown = learn(model, label_set).shown
+    moved = examples.rename(examples.with_name("moved"))
+    (moved / "grade A" / "0.png").rename(moved / "grade A" / "renamed.png")
+    label_set = read_examples(str(moved), None)
+    assert learn(model, label_set).shown == learn(clipcli.load("demo", cache=False), label_set).shown == shown
+    tinted("grade A", 50).save(moved / "grade A" / "1.png")
+    changed = learn(model, label_set).shown
+    (moved / "grade A" / "1.png").rename(moved / "grade B" / "4.png")
+    elsewhere = learn(model, read_examples(str(moved), None)).shown
+    digests = [question_digest(label_set, ("{}",), each) for each in (None, shown, changed, elsewhere)]
+    assert len(set(digests)) == 4
+
+
+def test_a_calibration_ends_when_an_example_is_changed(model: Model, examples: Path, graded: Path) -> None:
+    images, _ = new_images(graded)
+    label_set = read_examples(str(examples), None)
+    truth = read_truth(str(graded / "new"), label_set)
+    fitted = calibrate(Exam.take(model, truth.paths), truth).label_set
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.tag(images[:1], fitted)
+    shutil.copy(graded / "new" / "grade A" / "13.png", examples / "grade A" / "0.png")
+    with pytest.warns(ClipWarning, match="examples"):
+        model.tag(images[:1], fitted)
+
+
+def test_a_taught_set_whose_examples_have_changed(model: Model, examples: Path, graded: Path) -> None:
+    images, _ = new_images(graded)
+    label_set = read_examples(str(examples), None)
+    record = Teaching(model.encoders.digest, "demo", learn(model, label_set).shown)
+    taught = replace(label_set, name="grades", teaching=record)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.classify(images[:1], taught)
+        model.classify(images[:1], replace(taught, teaching=Teaching(record.model, "demo")))
+    shutil.copy(graded / "new" / "grade A" / "13.png", examples / "grade A" / "0.png")
+    with pytest.warns(ClipWarning, match="'grades' have changed"):
+        model.classify(images[:1], taught)
 
 
 def test_sets_taught_with_different_models_do_not_join() -> None:

@@ -23,6 +23,7 @@ from clipcli.answers.judged import truth_matrix
 from clipcli.answers.metrics.calibration import log_losses
 from clipcli.answers.tag import DEFAULT_THRESHOLD, background_scores
 from clipcli.api.evaluation.evaluate import Exam
+from clipcli.api.examples import shown_to
 from clipcli.errors import UsageError
 from clipcli.labels.background import background_of
 from clipcli.labels.calibration import Calibration
@@ -137,7 +138,7 @@ def calibrate(exam: Exam, truth: Truth, templates: Sequence[str] | None = None) 
         model=model.encoders.digest,
         model_name=model.checkpoint.id,
         images=len(truth.paths),
-        question=question_digest(truth.label_set, model.templates_for(truth.label_set, templates)),
+        question=question_digest(truth.label_set, model.templates_for(truth.label_set, templates), shown_to(compare)),
         temperature=None if temperature is None else _written(temperature),
         quantiles=quantiles,
         none_below=None if none is None else none.below,

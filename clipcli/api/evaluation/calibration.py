@@ -24,22 +24,43 @@ def calibration_of(encoders: Encoders, label_set: LabelSet) -> Calibration | Non
     return calibration.for_model(encoders.digest, encoders.checkpoint.id, label_set.name)
 
 
-def warn_if_changed(encoders: Encoders, label_set: LabelSet, templates: Sequence[str]) -> None:
-    """Warn if thresholds were fitted to other labels or prompts than they are used for.
+def warn_if_changed(
+    encoders: Encoders, label_set: LabelSet, templates: Sequence[str], shown: str | None = None
+) -> None:
+    """Warn if thresholds were fitted to other labels, prompts or examples than they are used for.
+
+    Args:
+        encoders: Of the model that is used.
+        label_set: The labels.
+        templates: What their prompts are put into.
+        shown: Digest of what the examples show, see `question_digest`.
 
     Raises:
         LabelSetError: They were fitted for another model.
     """
     calibration = calibration_of(encoders, label_set)
-    if calibration is not None and question_digest(label_set, tuple(templates)) != calibration.question:
+    if calibration is not None and question_digest(label_set, templates, shown) != calibration.question:
         warn(
-            f"thresholds of {label_set.name!r} were fitted to other labels, prompts or templates, and may not fit "
-            f"these; {_CALIBRATE}"
+            f"thresholds of {label_set.name!r} were fitted to other labels, prompts, templates or examples, and may "
+            f"not fit these; {_CALIBRATE}"
         )
 
 
-def learned_of(encoders: Encoders, label_set: LabelSet, options: ClassifyOptions, templates: Sequence[str]) -> Learned:
-    """What a calibration says of a classification through templates; nothing where there is none.
+def learned_of(
+    encoders: Encoders,
+    label_set: LabelSet,
+    options: ClassifyOptions,
+    templates: Sequence[str],
+    shown: str | None = None,
+) -> Learned:
+    """What a calibration says of a classification; nothing where there is none.
+
+    Args:
+        encoders: Of the model that is used.
+        label_set: The labels.
+        options: How they are scored.
+        templates: What their prompts are put into.
+        shown: Digest of what the examples show, see `question_digest`.
 
     Raises:
         LabelSetError: It was made for another model, or sets are asked for and it has none for these labels.
@@ -50,7 +71,11 @@ def learned_of(encoders: Encoders, label_set: LabelSet, options: ClassifyOptions
         if options.coverage is not None:
             raise UsageError(f"label set {label_set.name!r} was not calibrated, so no coverage is known", _CALIBRATE)
         return Learned()
-    quantile = None if options.coverage is None else _quantile(label_set, calibration, options, templates)
+    quantile = (
+        None
+        if options.coverage is None
+        else _quantile(label_set, calibration, options, question_digest(label_set, templates, shown))
+    )
     return Learned(calibration.temperature, quantile, calibration.none_below)
 
 
@@ -58,12 +83,12 @@ def _quantile(
     label_set: LabelSet,
     calibration: Calibration,
     options: ClassifyOptions,
-    templates: Sequence[str],
+    question: str,
 ) -> float:
     """The quantile for a coverage; of those that are known, the next higher one."""
-    if question_digest(label_set, tuple(templates)) != calibration.question:
+    if question != calibration.question:
         raise LabelSetError(
-            f"labels or prompts of {label_set.name!r} have changed since it was calibrated", hint=_CALIBRATE
+            f"labels, prompts or examples of {label_set.name!r} have changed since it was calibrated", hint=_CALIBRATE
         )
     wanted = round(100 * (options.coverage or 0), 6)
     found = next((quantile for percent, quantile in sorted(calibration.quantiles.items()) if percent >= wanted), None)

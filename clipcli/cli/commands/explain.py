@@ -110,17 +110,20 @@ def _batches(found: "Generator[Explanation, None, None]") -> "Generator[Sequence
 def _written(
     batch: "Sequence[Explanation]", files: "MapFiles", output: MapOutputOptions, progress: "RunProgress"
 ) -> "Sequence[Explanation]":
-    """Write and show maps, before their rows are."""
+    """Write and show maps, before their rows are, which name the files."""
+    from dataclasses import replace
+
     from clipcli.cli.output.destination import open_destination
     from clipcli.cli.output.documents.maps import shown
 
+    found = []
     for explanation in batch:
-        files.write(explanation)
+        found.append(replace(explanation, files=files.write(explanation)))
         if output.shows and output.rows.to_stdout and output.rows.chosen_format() is Format.table:
             with progress.writing(), open_destination(None) as destination:
                 if destination.can_redraw:
                     destination.write(shown(explanation, output.font))
-    return batch
+    return found
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -86,7 +86,7 @@ def _write(lesson: "Lesson", model: "Model", templates: tuple[str, ...] | None, 
         label_set,
         name=path.stem,
         labels=taught,
-        teaching=Teaching(model.encoders.digest, model.checkpoint.id),
+        teaching=Teaching(model.encoders.digest, model.checkpoint.id, lesson.shown),
     )
     if templates is not None:  # what was tried holds for these
         label_set = replace(label_set, templates=model.templates_for(lesson.label_set, templates), concept=None)

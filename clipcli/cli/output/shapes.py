@@ -141,7 +141,7 @@ TAGGED: Shape[TaggedImage] = Shape(
     counts_tags=True,
 )
 EXPLAINED: "Shape[Explanation]" = Shape(
-    schema="clipcli.explain/1",
+    schema="clipcli.explain/2",
     title="label",
     numbers=(COSINE, *(Number(name, 0, 6) for name in ("x", "y", "left", "top", "right", "bottom"))),
     entries=lambda record: record.maps,

@@ -61,7 +61,8 @@ def with_examples(label_set: LabelSet | None, examples: Mapping[str, Sequence[st
         more = f" and {len(added) - _SHOWN_NAMES} more" if len(added) > _SHOWN_NAMES else ""
         names_shown = ", ".join(added[:_SHOWN_NAMES])
         warn(f"examples add labels that are not among those given: {names_shown}{more}")
-    return replace(label_set, labels=tuple(labels))
+    teaching = label_set.teaching and label_set.teaching.of_other_examples()
+    return replace(label_set, labels=tuple(labels), teaching=teaching)
 
 
 def _new_label(name: str, examples: Sequence[str]) -> Label:

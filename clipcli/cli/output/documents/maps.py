@@ -56,26 +56,31 @@ class MapFiles:
         """Finish the page; if something was raised, it does not appear."""
         self._stack.__exit__(*error)  # type: ignore[arg-type] # the three that are handed to every context
 
-    def write(self, explanation: "Explanation") -> None:
-        """Write one image's maps.
+    def write(self, explanation: "Explanation") -> dict[str, str]:
+        """Write one image's maps, and return the files they are in, by kind.
 
         Raises:
             ClipError: They cannot be written.
         """
         output = self._output
+        files: dict[str, str] = {}
         if self._page is not None:
             folder = os.path.dirname(output.report or "") or "."
             self._page.write(page_entry(explanation, folder, output.font), errors="backslashreplace")
         if explanation.error is not None:
-            return
+            return files
         if output.drawings is not None:
-            path = self._path(output.drawings, explanation.path, ".png")
-            _write(path, draw_maps(explanation, font=output.font), "--output")
+            files["png"] = self._path(output.drawings, explanation.path, ".png")
+            _write(files["png"], draw_maps(explanation, font=output.font), "--output")
         if output.npy is not None:
             import numpy as np
 
-            with _writing(self._path(output.npy, explanation.path, ".npy"), "--npy") as file:
+            files["npy"] = self._path(output.npy, explanation.path, ".npy")
+            with _writing(files["npy"], "--npy") as file:
                 np.save(file, explanation.cosines)
+        if output.report is not None:
+            files["html"] = output.report
+        return files
 
     def _path(self, target: str, source: str, suffix: str) -> str:
         """The file of one image: the target itself, or in a folder the image's name, with a number where it is taken.
