@@ -301,3 +301,22 @@ def test_ctrl_c_while_it_is_filled(program: Program, photos: Path) -> None:
     process.terminate()
     process.communicate()
     assert len(list(photos.rglob("*.png"))) == 4
+
+
+def test_an_approximate_index_is_built_used_and_deleted(clip: Clip, photos: Path) -> None:
+    clip("search", "a square", photos)
+    (built,) = clip("library", "index", photos).rows
+    assert built["images"] == len(clip("search", "a square", photos, "--top", "0").rows)
+    assert 0 < built["text_recall"] <= 1
+    exact = clip("search", "a square", photos, "--exact")
+    found = clip("search", "a square", photos)
+    assert [(row["path"], row["cosine"]) for row in found.rows] == [(row["path"], row["cosine"]) for row in exact.rows]
+    assert "best" in clip("library", "info", photos, "--format", "table").stdout
+    (graph,) = Path(clip("library", "list").rows[0]["path"]).glob("*.usearch")
+    graph.write_bytes(b"damaged")
+    damaged = clip("search", "a square", photos)
+    assert "damaged" in damaged.stderr
+    assert damaged.rows == exact.rows
+    assert "damaged" in clip("library", "check", photos, "--repair").stderr
+    assert clip("search", "a square", photos).stderr == ""
+    assert "no index" in clip("library", "index", photos, "--rm").stderr

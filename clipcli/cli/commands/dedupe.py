@@ -166,10 +166,10 @@ def _dedupe(
     actions: ActionOptions,
     output: OutputOptions,
 ) -> int:
-    from clipcli.cli.output.documents.libraries import looks_bar
+    from clipcli.cli.output.documents.libraries import progress_bar
 
     keep = None if groups.keep is None else [rule.strip() for rule in groups.keep.split(",")]
-    with looks_bar(shown=access.bars and not access.quiet) as on_progress:
+    with progress_bar("comparing", shown=access.bars and not access.quiet) as on_progress:
         found = library.duplicates(
             groups.level.value,
             threshold=groups.threshold,

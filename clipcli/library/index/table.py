@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from clipcli.errors import ClipError
+from clipcli.library.index.places import is_below
 
 FILE_NAME = "rows.sqlite"
 # "clil": marks a database as a library's.
@@ -224,6 +225,19 @@ def paths_of_slots(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
         yield slot, _path(folders[folder], name)
 
 
+def slots_below(db: sqlite3.Connection, folders: Sequence[str]) -> list[int] | None:
+    """Rows of the matrix whose images lie in one of some folders, at any depth; None if that is every image."""
+    known = known_folders(db)
+    wanted = [number for path, number in known.items() if any(is_below(path, folder) for folder in folders)]
+    if len(wanted) == len(known):
+        return None
+    found: list[int] = []
+    for part in _parts(wanted):
+        query = f"SELECT slot FROM image WHERE slot IS NOT NULL AND folder IN ({','.join('?' * len(part))})"
+        found.extend(slot for (slot,) in db.execute(query, part))
+    return found
+
+
 def slots_of_digests(db: sqlite3.Connection, digests: Iterable[bytes]) -> list[int]:
     """Rows of the matrix whose files have one of some contents."""
     found: list[int] = []
@@ -251,7 +265,7 @@ def remember(db: sqlite3.Connection, kind: Kind, entries: Sequence[tuple[bytes, 
 
 def known_folders(db: sqlite3.Connection) -> dict[str, int]:
     """Every folder that has images in the table."""
-    query = "SELECT path, id FROM folder WHERE id IN (SELECT folder FROM image)"
+    query = "SELECT path, id FROM folder WHERE EXISTS (SELECT 1 FROM image WHERE folder = folder.id)"
     return {os.fsdecode(path): number for path, number in db.execute(query)}
 
 

@@ -188,9 +188,9 @@ def update_bar(
 
 
 @contextmanager
-def looks_bar(*, shown: bool) -> Iterator[Progress]:
-    """Show a bar over images that are looked at, once there are some."""
-    with update_bar(shown=shown, text="comparing") as (begin, advance):
+def progress_bar(text: str, *, shown: bool) -> Iterator[Progress]:
+    """Show a bar over images, once there are some."""
+    with update_bar(shown=shown, text=text) as (begin, advance):
         before = 0
 
         def report(done: int, total: int) -> None:
