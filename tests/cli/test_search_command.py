@@ -225,9 +225,38 @@ def test_the_reference_folder_is_kept(clip: Clip, photos: Path) -> None:
     assert kept.endswith("copy-with-a-long-name.png")
 
 
+@pytest.mark.parametrize("named", ["both", "inbox"])
+@pytest.mark.parametrize("has_library", [(), ("photos",), ("inbox", "photos")])
+def test_an_inbox_is_compared_with_a_reference(
+    clip: Clip, photos: Path, has_library: tuple[str, ...], named: str
+) -> None:
+    inbox = photos.parent / "inbox"
+    inbox.mkdir()
+    shutil.copy(photos / "0.png", inbox / "a.png")
+    for folder in has_library:
+        clip("library", "create", folder, "--exclude", "3.png")
+    folders = ["inbox", "photos"] if named == "both" else ["inbox"]
+    for _ in range(2):  # the second time there is a library of both
+        (group,) = clip("dedupe", *folders, "--reference", "photos").rows
+        assert [member["path"] for member in group["members"]] == ["photos/0.png", "inbox/a.png"]
+    libraries = clip("library", "list").rows
+    assert len(libraries) == len(has_library) + 1
+    assert [row["images"] for row in libraries if len(row["folders"]) == 2] == [4 if has_library else 5]
+    assert clip("search", "a dog", "photos").rows[0]["path"].startswith("photos/")
+
+
+def test_one_folder_has_its_own_library_before_that_of_two(clip: Clip, photos: Path) -> None:
+    (photos.parent / "inbox").mkdir()
+    clip("library", "create", "photos", "inbox")
+    clip("library", "create", "photos", "--library", "mine")
+    document = json.loads(clip("search", "a dog", "photos", "--json").stdout)
+    assert document["run"]["library"].endswith("mine")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["--reference", "nowhere"],
         ["--keep", "prettiest"],
         ["--level", "nearly"],
         ["--level", "bytes", "--threshold", "1"],

@@ -83,7 +83,7 @@ class Library:
         Args:
             folders: What it covers.
             model: Makes its features, now and later.
-            name: Its name, or a path for it; by default a name made of the first folder's.
+            name: Its name, or a path for it; by default a name made of the folders'.
             exclude: Globs of names or whole paths to leave out.
             include_hidden: Take hidden files and folders too.
             follow_symlinks: Walk into linked folders.
@@ -102,7 +102,7 @@ class Library:
             include_hidden,
             follow_symlinks,
         )
-        return cls(Store.create(library_folder(os.fspath(name or usual_name(roots[0]))), description), lambda: opened)
+        return cls(Store.create(library_folder(os.fspath(name or usual_name(*roots))), description), lambda: opened)
 
     def __repr__(self) -> str:
         """Name its place, and the model."""

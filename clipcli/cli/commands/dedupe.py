@@ -18,6 +18,7 @@ from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.wording import counted, size_text
 from clipcli.errors import ExitStatus, UsageError
+from clipcli.library.index.places import is_below
 
 if TYPE_CHECKING:
     from clipcli.api.libraries.library import Library
@@ -70,6 +71,20 @@ class GroupOptions:
         int | None,
         typer.Option(metavar="K", help="Group all images into K clusters by what they show.", rich_help_panel=LIBRARY),
     ] = None
+
+    def with_reference(self, folders: Sequence[str]) -> list[str]:
+        """The folders to look through: the reference folder too, where folders are named.
+
+        Raises:
+            UsageError: The reference folder is not there.
+        """
+        if self.reference is None:
+            return [*folders]
+        reference = os.path.realpath(os.path.expanduser(self.reference))
+        if not os.path.isdir(reference):
+            raise UsageError(f"--reference {self.reference} is not a folder", hint="name a folder that exists")
+        inside = any(is_below(reference, os.path.realpath(os.path.expanduser(folder))) for folder in folders)
+        return [*folders] if inside or not folders else [*folders, self.reference]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +163,13 @@ def dedupe(
         say_undo(events, actions.undo, dry_run=actions.dry_run, quiet=output.quiet)
         return
     access = Access(model, quiet=output.quiet, bars=not output.no_progress)
-    opened = access.of_folders(folders or [], library)
+    folders = groups.with_reference(folders or [])
+    opened = access.of_folders(folders, library)
     failed = access.bring_up(opened, no_update=no_update)
     if groups.clusters is not None:
         _print_clusters(opened, groups.clusters, labels, output)
     else:
-        failed += _dedupe(access, opened, folders or [], groups, actions, output)
+        failed += _dedupe(access, opened, folders, groups, actions, output)
     if failed:
         raise typer.Exit(ExitStatus.PARTIAL)
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 FACTS_NAME = "approximate.npz"
 # The graph's name holds its checksum, so that the facts always name the file that they are about.
 PATTERNS = (FACTS_NAME, "approximate-*.usearch", "approximate-*.part")
-# Wider searches find more. Texts lie far from all images: of 200,000 rows like CLIP's, a width of 500 found 96 % of what
-# fits a text best and one of 2,000 found 99 %, where both found all that fits an image.
+# Wider searches find more. Texts lie far from all images: of 200,000 rows like CLIP's, a width of 500 found 96 % of the
+# rows that fit a text best and one of 2,000 found 99 %, where both found all that fit an image.
 _EDGES, _WIDTH_BUILDING, _WIDTH = 16, 128, 2000
 _ROWS_AT_ONCE = 10_000
 # What a row takes in the graph besides its bytes.
