@@ -6,7 +6,7 @@ reader holds writers back for no longer than a query.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -269,10 +269,23 @@ def known_folders(db: sqlite3.Connection) -> dict[str, int]:
     return {os.fsdecode(path): number for path, number in db.execute(query)}
 
 
-def known_files(db: sqlite3.Connection, folder: int) -> dict[str, KnownFile]:
-    """What is known of the files of a folder, by name."""
-    query = "SELECT name, id, stamp, bytes, digest, slot FROM image WHERE folder = ?"
-    return {os.fsdecode(name): KnownFile(*rest) for name, *rest in db.execute(query, (folder,))}
+def known_files(db: sqlite3.Connection, folder: int, names: Sequence[str]) -> dict[str, KnownFile]:
+    """What is known of some files of a folder, by name."""
+    found: dict[str, KnownFile] = {}
+    for part in _parts([os.fsencode(name) for name in names]):
+        marks = ",".join("?" * len(part))
+        query = f"SELECT name, id, stamp, bytes, digest, slot FROM image WHERE folder = ? AND name IN ({marks})"
+        found.update((os.fsdecode(name), KnownFile(*rest)) for name, *rest in db.execute(query, (folder, *part)))
+    return found
+
+
+def unseen_files(
+    db: sqlite3.Connection, folder: int, seen: Callable[[int], bool]
+) -> Iterator[tuple[int, int, bytes | None]]:
+    """Number, size and digest of the images of a folder whose numbers were not seen."""
+    for (number,) in db.execute("SELECT id FROM image WHERE folder = ?", (folder,)):
+        if not seen(number):
+            yield db.execute("SELECT id, bytes, digest FROM image WHERE id = ?", (number,)).fetchone()
 
 
 def insert_rows(db: sqlite3.Connection, rows: Sequence[NewRow]) -> None:
