@@ -66,9 +66,9 @@ class SearchOptions:
         """
         for name, count in (("top", self.top), ("offset", self.offset)):
             if count < 0:
-                raise UsageError(f"{name} must be 0 or more, not {count}")
+                raise UsageError(f"{name} must be 0 or more, not {count}", parameter=name)
         if self.threshold is not None and not -1 <= self.threshold <= 1:
-            raise UsageError(f"threshold must be between -1 and 1, not {self.threshold:g}")
+            raise UsageError(f"threshold must be between -1 and 1, not {self.threshold:g}", parameter="threshold")
 
 
 @dataclass(frozen=True, slots=True)

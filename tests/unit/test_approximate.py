@@ -39,6 +39,10 @@ def refuse() -> clipcli.Model:
     raise AssertionError("the model was opened")
 
 
+def refuse_progress(done: int, total: int) -> None:
+    raise AssertionError("rows were added")
+
+
 def add(store: Store, photos: Path, features: Floats, start: int = 0) -> None:
     images = []
     for number, row in enumerate(features, start=start):
@@ -244,6 +248,17 @@ def test_without_usearch_every_image_is_compared(library: Library, monkeypatch: 
     assert "clipcli[index]" in (getattr(opened.index_problem, "hint", "") or "")
     with pytest.raises(UsageError, match="usearch"):
         opened.store.build_approximate(vectors(), unobserved)
+
+
+def test_a_folder_that_cannot_be_written_to_is_said_before_the_work(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(path: Path, *_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "touch", read_only)
+    with pytest.raises(ClipError, match="Read-only"):
+        library.store.build_approximate(vectors(), refuse_progress)
 
 
 def test_compaction_meanwhile_is_noticed(library: Library) -> None:

@@ -150,9 +150,34 @@ def build(
         ClipError: There is no room for it, or it cannot be written.
         UsageError: usearch is not installed.
     """
-    dimensions = matrix.shape[1]
+    path = folder / f"approximate-{os.getpid()}.part"
+    needed = len(live) * (matrix.shape[1] + _EDGE_BYTES)
+    if shutil.disk_usage(folder).free < needed:
+        raise ClipError(f"{folder}: the index needs {needed:,} bytes of free space", hint="make room")
+    try:
+        path.touch()  # before hours of work
+        graph = _graph_of(matrix, live, on_progress)
+        images = matrix[live[:: max(1, len(live) // max(1, len(texts)))][: len(texts)]]
+        measured = (recall(graph, matrix, live, texts), recall(graph, matrix, live, images))
+        _save(graph, path)
+        stamp = _graph_stamp(path)
+    except BaseException as error:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise ClipError(
+                f"{folder}: the index cannot be written: {reason}",
+                hint="check its permissions and the space on its disk",
+            ) from error
+        raise
+    dead = np.setdiff1d(np.arange(len(matrix)), live)
+    return path, Facts(generation, len(matrix), dead, Moments.of(matrix, live), stamp, measured)
+
+
+def _graph_of(matrix: Floats, live: Rows, on_progress: Progress) -> Any:
     graph = _usearch()(
-        ndim=dimensions,
+        ndim=matrix.shape[1],
         metric="cos",
         dtype="i8",
         connectivity=_EDGES,
@@ -160,26 +185,25 @@ def build(
         expansion_search=_WIDTH,
         enable_key_lookups=False,
     )
-    needed = len(live) * (dimensions + _EDGE_BYTES)
-    if shutil.disk_usage(folder).free < needed:
-        raise ClipError(f"{folder}: the index needs {needed:,} bytes of free space", hint="make room")
     for begin in range(0, len(live), _ROWS_AT_ONCE):
         rows = live[begin : begin + _ROWS_AT_ONCE]
         graph.add(rows.astype(np.uint64), matrix[rows])
         on_progress(begin + len(rows), len(live))
-    images = matrix[live[:: max(1, len(live) // max(1, len(texts)))][: len(texts)]]
-    measured = (recall(graph, matrix, live, texts), recall(graph, matrix, live, images))
-    path = folder / f"approximate-{os.getpid()}.part"
+    return graph
+
+
+def _save(graph: Any, path: Path) -> None:
+    """Write a graph, and wait for the disk.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     try:
         graph.save(str(path))
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    except Exception as error:  # usearch raises RuntimeError for a full disk
-        path.unlink(missing_ok=True)
-        raise ClipError(f"{folder}: the index cannot be written: {error}", hint="make room on the disk") from error
-    dead = np.setdiff1d(np.arange(len(matrix)), live)
-    facts = Facts(generation, len(matrix), dead, Moments.of(matrix, live), _graph_stamp(path), measured)
-    return path, facts
+    except RuntimeError as error:  # usearch's only kind
+        raise OSError(0, str(error)) from error
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def publish(folder: Path, graph: Path, facts: Facts) -> None:
