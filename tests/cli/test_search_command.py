@@ -225,6 +225,12 @@ def test_the_reference_folder_is_kept(clip: Clip, photos: Path) -> None:
     assert kept.endswith("copy-with-a-long-name.png")
 
 
+def test_a_name_of_two_lines_takes_one_line_of_a_group(clip: Clip, photos: Path) -> None:
+    shutil.copy(photos / "0.png", photos / "two\nlines.png")
+    lines = clip("dedupe", photos, "--format", "table").stdout.splitlines()
+    assert len([line for line in lines if "lines.png" in line and "two" in line]) == 1
+
+
 @pytest.mark.parametrize("named", ["both", "inbox"])
 @pytest.mark.parametrize("has_library", [(), ("photos",), ("inbox", "photos")])
 def test_an_inbox_is_compared_with_a_reference(

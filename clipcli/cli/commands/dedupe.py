@@ -16,6 +16,7 @@ from clipcli.cli.options.query import LibraryName, NoUpdate
 from clipcli.cli.output.rows import Column, print_rows
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.expand import expand_options
+from clipcli.cli.shell.terminal import printable
 from clipcli.cli.shell.wording import counted, size_text
 from clipcli.errors import ExitStatus, UsageError
 from clipcli.library.index.places import is_below
@@ -56,7 +57,8 @@ class GroupOptions:
         ),
     ] = None
     reference: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Always keep the images in this folder.", rich_help_panel=LIBRARY)
+        str | None,
+        typer.Option(metavar="DIR", help="Search this folder too, and keep its images.", rich_help_panel=LIBRARY),
     ] = None
     keep: Annotated[
         str | None,
@@ -251,7 +253,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[Column]:
     return [
         Column("group", [str(row["group"]) for row in rows], right=True),
         Column("", cells(lambda member, i: "copy" if i else "keep")),
-        Column("path", cells(lambda member, i: member["path"])),
+        Column("path", cells(lambda member, i: printable(member["path"]))),  # a line each
         Column("size", cells(lambda member, i: f"{member['width']} x {member['height']}"), right=True),
         Column("", cells(lambda member, i: size_text(member["bytes"])), right=True),
         Column("distance", cells(lambda member, i: f"{member['distance']:.2f}" if i else ""), right=True),
