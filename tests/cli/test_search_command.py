@@ -227,7 +227,7 @@ def test_the_reference_folder_is_kept(clip: Clip, photos: Path) -> None:
 
 def test_a_name_of_two_lines_takes_one_line_of_a_group(clip: Clip, photos: Path) -> None:
     shutil.copy(photos / "0.png", photos / "two\nlines.png")
-    lines = clip("dedupe", photos, "--format", "table").stdout.splitlines()
+    lines = clip("dedupe", "photos", "--format", "table").stdout.splitlines()
     assert len([line for line in lines if "lines.png" in line and "two" in line]) == 1
 
 
