@@ -49,12 +49,14 @@ class SearchOptions:
         offset: Rows to leave out at the top, for paging.
         threshold: Least cosine.
         min_z: Least `z`.
+        exact: Compare every row, also where there is an approximate index.
     """
 
     top: int = 20
     offset: int = 0
     threshold: float | None = None
     min_z: float | None = None
+    exact: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -64,9 +66,9 @@ class SearchOptions:
         """
         for name, count in (("top", self.top), ("offset", self.offset)):
             if count < 0:
-                raise UsageError(f"{name} must be 0 or more, not {count}")
+                raise UsageError(f"{name} must be 0 or more, not {count}", parameter=name)
         if self.threshold is not None and not -1 <= self.threshold <= 1:
-            raise UsageError(f"threshold must be between -1 and 1, not {self.threshold:g}")
+            raise UsageError(f"threshold must be between -1 and 1, not {self.threshold:g}", parameter="threshold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,56 @@ class Scan:
 
     cosines: Floats
     z: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Sums over rows, from which follow the mean and the spread of their cosines with any query.
+
+    For rows x, the sum of x @ q is (sum of x) @ q, and that of (x @ q)^2 is q @ (sum of x x^T) @ q.
+
+    Attributes:
+        count: How many rows.
+        total: (D,), their sum, float64.
+        products: (D, D), the sum of their outer products, float64.
+    """
+
+    count: int
+    total: NDArray[np.float64] = field(repr=False)
+    products: NDArray[np.float64] = field(repr=False)
+
+    @classmethod
+    def of(cls, matrix: Floats, rows: Rows) -> "Moments":
+        """Add up some rows of a matrix.
+
+        Shapes: matrix (N, D).
+        """
+        total = np.zeros(matrix.shape[1])
+        products = np.zeros((matrix.shape[1], matrix.shape[1]))
+        for begin in range(0, len(rows), BLOCK_ROWS):
+            block = matrix[rows[begin : begin + BLOCK_ROWS]].astype(np.float64)
+            total += block.sum(axis=0)
+            products += block.T @ block
+        return cls(len(rows), total, products)
+
+    def spread(self, query: Floats, added: Floats, removed: Floats) -> tuple[float, float]:
+        """The mean and the standard deviation of the cosines with a query.
+
+        Shapes: query (D,).
+
+        Args:
+            query: Unit length.
+            added: Cosines of rows that came later.
+            removed: Cosines of rows that do not count any more.
+        """
+        q = query.astype(np.float64)
+        count = self.count + added.size - removed.size
+        if count < 1:
+            return 0.0, 0.0
+        more, less = added.astype(np.float64), removed.astype(np.float64)
+        mean = float(self.total @ q + more.sum() - less.sum()) / count
+        square = float(q @ self.products @ q + more @ more - less @ less) / count
+        return mean, float(np.sqrt(max(0.0, square - mean * mean)))
 
 
 def query_vector(
@@ -119,7 +171,14 @@ def scan(matrix: Floats, query: Floats, live: Mask | None = None) -> Scan:
     counted = cosines if live is None else cosines[live]
     if not counted.size:
         return Scan(cosines, np.zeros_like(cosines))
-    mean, deviation = counted.mean(dtype=np.float64), counted.std(dtype=np.float64)
+    return standardized(cosines, float(counted.mean(dtype=np.float64)), float(counted.std(dtype=np.float64)))
+
+
+def standardized(cosines: Floats, mean: float, deviation: float) -> Scan:
+    """Cosines and how unusual they are, by the mean and the standard deviation over the library.
+
+    Shapes: (N,) -> (N,) and (N,).
+    """
     z = (cosines - mean) / deviation if deviation > 1e-9 else np.zeros_like(cosines)
     return Scan(cosines, np.asarray(z, dtype=np.float32))
 

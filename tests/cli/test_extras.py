@@ -77,7 +77,7 @@ def run_without(modules: str, *arguments: object) -> "subprocess.CompletedProces
 
 
 def test_every_extra_is_tried_here() -> None:
-    elsewhere = {"test", "parquet", "scale", "serve"}  # tested beside what needs these
+    elsewhere = {"test", "index", "parquet", "scale", "serve"}  # tested beside what needs these
     of_models_and_images = set(DECLARED) - elsewhere
     assert of_models_and_images == set(MODULES) == set(NEEDS)
 

@@ -225,9 +225,44 @@ def test_the_reference_folder_is_kept(clip: Clip, photos: Path) -> None:
     assert kept.endswith("copy-with-a-long-name.png")
 
 
+def test_a_name_of_two_lines_takes_one_line_of_a_group(clip: Clip, photos: Path) -> None:
+    shutil.copy(photos / "0.png", photos / "two\nlines.png")
+    lines = clip("dedupe", "photos", "--format", "table").stdout.splitlines()
+    assert len([line for line in lines if "lines.png" in line and "two" in line]) == 1
+
+
+@pytest.mark.parametrize("named", ["both", "inbox"])
+@pytest.mark.parametrize("has_library", [(), ("photos",), ("inbox", "photos")])
+def test_an_inbox_is_compared_with_a_reference(
+    clip: Clip, photos: Path, has_library: tuple[str, ...], named: str
+) -> None:
+    inbox = photos.parent / "inbox"
+    inbox.mkdir()
+    shutil.copy(photos / "0.png", inbox / "a.png")
+    for folder in has_library:
+        clip("library", "create", folder, "--exclude", "3.png")
+    folders = ["inbox", "photos"] if named == "both" else ["inbox"]
+    for _ in range(2):  # the second time there is a library of both
+        (group,) = clip("dedupe", *folders, "--reference", "photos").rows
+        assert [member["path"] for member in group["members"]] == ["photos/0.png", "inbox/a.png"]
+    libraries = clip("library", "list").rows
+    assert len(libraries) == len(has_library) + 1
+    assert [row["images"] for row in libraries if len(row["folders"]) == 2] == [4 if has_library else 5]
+    assert clip("search", "a dog", "photos").rows[0]["path"].startswith("photos/")
+
+
+def test_one_folder_has_its_own_library_before_that_of_two(clip: Clip, photos: Path) -> None:
+    (photos.parent / "inbox").mkdir()
+    clip("library", "create", "photos", "inbox")
+    clip("library", "create", "photos", "--library", "mine")
+    document = json.loads(clip("search", "a dog", "photos", "--json").stdout)
+    assert document["run"]["library"].endswith("mine")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["--reference", "nowhere"],
         ["--keep", "prettiest"],
         ["--level", "nearly"],
         ["--level", "bytes", "--threshold", "1"],
@@ -301,3 +336,22 @@ def test_ctrl_c_while_it_is_filled(program: Program, photos: Path) -> None:
     process.terminate()
     process.communicate()
     assert len(list(photos.rglob("*.png"))) == 4
+
+
+def test_an_approximate_index_is_built_used_and_deleted(clip: Clip, photos: Path) -> None:
+    clip("search", "a square", photos)
+    (built,) = clip("library", "index", photos).rows
+    assert built["images"] == len(clip("search", "a square", photos, "--top", "0").rows)
+    assert 0 < built["text_recall"] <= 1
+    exact = clip("search", "a square", photos, "--exact")
+    found = clip("search", "a square", photos)
+    assert [(row["path"], row["cosine"]) for row in found.rows] == [(row["path"], row["cosine"]) for row in exact.rows]
+    assert "best" in clip("library", "info", photos, "--format", "table").stdout
+    (graph,) = Path(clip("library", "list").rows[0]["path"]).glob("*.usearch")
+    graph.write_bytes(b"damaged")
+    damaged = clip("search", "a square", photos)
+    assert "damaged" in damaged.stderr
+    assert damaged.rows == exact.rows
+    assert "damaged" in clip("library", "check", photos, "--repair").stderr
+    assert clip("search", "a square", photos).stderr == ""
+    assert "no index" in clip("library", "index", photos, "--rm").stderr

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipcli.answers import search as answers
-from clipcli.answers.classify import shortest
 from clipcli.answers.search import SearchOptions
+from clipcli.api.libraries.find import Asked, find
 from clipcli.api.libraries.query import Filters, Query, Term, cached_texts, digests_of, encode_terms
-from clipcli.errors import UsageError
+from clipcli.errors import ClipError, UsageError
+from clipcli.library.index.approximate import AbsentIndex, Approximate, Facts, NoIndex
 from clipcli.library.index.description import Description, ModelIdentity
 from clipcli.library.index.places import is_below, library_folder, usual_name
 from clipcli.library.index.store import Counts, Snapshot, Store
-from clipcli.library.index.table import ImageRow
 from clipcli.progress import Progress, unobserved
 from clipcli.results import Hit
 from clipcli.scoring import Floats
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from clipcli.images.find import ImageSource
     from clipcli.labels.label_set import LabelSet
     from clipcli.library.index.update import EncodedFile, Event, Updated
-
-# Hits to look up beyond those that were asked for: some may have vanished since the last update.
-_SPARE = 64
+# Recall is then known to within two percent or so.
+_MEASURED_TEXTS = 200
 
 
 class Library:
@@ -43,6 +42,9 @@ class Library:
         store: The library's files.
         model: Opens the model when it is first needed.
         cache: Look for texts of queries in the feature cache before the model is opened.
+
+    Attributes:
+        index_problem: Why the last search did not use the approximate index that the library has.
     """
 
     def __init__(self, store: Store, model: "Callable[[], Model]", *, cache: bool = True) -> None:
@@ -50,6 +52,7 @@ class Library:
         self._uses_cache = cache
         self._open_model = model
         self._model: Model | None = None
+        self.index_problem: ClipError | None = None
 
     @classmethod
     def open(cls, name: str | os.PathLike[str], *, model: "Model | str | None" = None) -> "Library":
@@ -80,7 +83,7 @@ class Library:
         Args:
             folders: What it covers.
             model: Makes its features, now and later.
-            name: Its name, or a path for it; by default a name made of the first folder's.
+            name: Its name, or a path for it; by default a name made of the folders'.
             exclude: Globs of names or whole paths to leave out.
             include_hidden: Take hidden files and folders too.
             follow_symlinks: Walk into linked folders.
@@ -99,7 +102,7 @@ class Library:
             include_hidden,
             follow_symlinks,
         )
-        return cls(Store.create(library_folder(os.fspath(name or usual_name(roots[0]))), description), lambda: opened)
+        return cls(Store.create(library_folder(os.fspath(name or usual_name(*roots))), description), lambda: opened)
 
     def __repr__(self) -> str:
         """Name its place, and the model."""
@@ -181,18 +184,47 @@ class Library:
             ImageError: An image of the query cannot be used.
         """
         query, options, filters = as_query(query), options or SearchOptions(), filters or Filters()
-        dimensions = self.store.description.dimensions
-        parts = self._encode_terms((*query.terms, *query.without), dimensions)
-        parts, without = parts[: len(query.terms)], parts[len(query.terms) :]
+        parts = self._encode_terms((*query.terms, *query.without), self.store.description.dimensions)
         digests = [] if filters.include_self else digests_of(query.terms)
+        asked = Asked(parts[: len(query.terms)], parts[len(query.terms) :], digests, filters, options, query.balanced)
         with self.store.snapshot() as snapshot:
-            vector = answers.query_vector(parts, snapshot.matrix, snapshot.live, balanced=query.balanced)
-            scanned = answers.scan(snapshot.matrix, vector, snapshot.live)
-            allowed = filters.allowed(snapshot, parts, digests)
-            if without:
-                others = [answers.scan(snapshot.matrix, part.features, snapshot.live) for part in without]
-                allowed &= ~answers.nearer_to(scanned, others)
-            return _hits(snapshot, scanned, allowed, options)
+            index = None if options.exact else self._approximate(snapshot)
+            return find(snapshot, asked, index)
+
+    def build_index(self, *, on_progress: Progress = unobserved) -> Facts:
+        """Build an approximate index, which a search then uses: for libraries of millions of images.
+
+        Rows that came later are compared one by one, so it need not be built again after each update.
+
+        Args:
+            on_progress: Told how many images are in the index, and of how many.
+
+        Returns:
+            What it covers, and the share of the 10 best images that it finds, for texts and for images.
+
+        Raises:
+            UsageError: usearch is not installed (`pip install 'clipcli[index]'`).
+            ClipError: It cannot be written.
+        """
+        return self.store.build_approximate(
+            self.model.encode_texts(_common_texts(self.store.description.model)), on_progress
+        )
+
+    def remove_index(self) -> bool:
+        """Delete the approximate index; returns whether there was one."""
+        return self.store.remove_approximate()
+
+    def _approximate(self, snapshot: Snapshot) -> Approximate | None:
+        """The approximate index, if there is one that fits; why one is not used is left in `index_problem`."""
+        self.index_problem = None
+        try:
+            index = self.store.approximate(snapshot)
+        except AbsentIndex:
+            return None
+        except (NoIndex, UsageError) as error:
+            self.index_problem = error
+            return None
+        return index
 
     def duplicates(
         self,
@@ -316,6 +348,18 @@ def covered_folders(folders: Sequence[str]) -> tuple[str, ...]:
     return tuple(path for path in dict.fromkeys(found) if not any(p != path and is_below(path, p) for p in found))
 
 
+def _common_texts(model: ModelIdentity) -> list[str]:
+    """What people look for, in a language that the model speaks: an index is measured with it."""
+    from clipcli import demo
+    from clipcli.hub.registry import DEMO
+    from clipcli.labels.library import find_label_set
+
+    chinese = "zh" in model.languages and "en" not in model.languages
+    names = find_label_set("photo-subjects-zh" if chinese else "photo-subjects").names
+    known = [name for name in names if model.name != DEMO or not demo.unknown_words([name])]
+    return known[:_MEASURED_TEXTS]
+
+
 def _opener(model: "Model | str | None", identity: ModelIdentity | None) -> "Callable[[], Model]":
     from clipcli.api.load import load
     from clipcli.api.model import Model
@@ -325,31 +369,3 @@ def _opener(model: "Model | str | None", identity: ModelIdentity | None) -> "Cal
     if model is not None or identity is None:
         return lambda: load(model) if model is not None else load()
     return lambda: load(identity.name, revision=identity.revision)
-
-
-def _hits(snapshot: Snapshot, scanned: answers.Scan, allowed: answers.Mask, options: SearchOptions) -> list[Hit]:
-    """The best rows whose files are still there."""
-    wanted = options.offset + options.top if options.top else 0
-    depth = wanted + _SPARE if wanted else 0
-    while True:
-        rows = answers.best(scanned, allowed, SearchOptions(depth, 0, options.threshold, options.min_z))
-        images = snapshot.images(rows.tolist())
-        present = [(row, image) for row, image in zip(rows, images, strict=True) if os.path.lexists(image.path)]
-        if not depth or len(present) >= wanted or len(rows) < depth:
-            break
-        depth *= 4
-    shown = present[options.offset : wanted or None]
-    return [_hit(i, image, scanned, int(row)) for i, (row, image) in enumerate(shown, start=options.offset + 1)]
-
-
-def _hit(rank: int, image: ImageRow, scanned: answers.Scan, row: int) -> Hit:
-    return Hit(
-        path=image.path,
-        rank=rank,
-        cosine=shortest(scanned.cosines[row]),
-        z=shortest(scanned.z[row]),
-        width=image.width,
-        height=image.height,
-        taken=image.taken,
-        id=image.id,
-    )

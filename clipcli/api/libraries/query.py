@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from clipcli import scoring
-from clipcli.answers.search import Mask, PartKind, QueryPart
+from clipcli.answers.search import Mask, PartKind, QueryPart, Rows
 from clipcli.api.inputs import ImageInput
 from clipcli.errors import UsageError
 from clipcli.features.digests import content_digest, texts_digest
 from clipcli.library.index import table
 from clipcli.library.index.description import ModelIdentity
-from clipcli.library.index.places import is_below
 from clipcli.library.index.store import Snapshot
 from clipcli.scoring import Floats
 
@@ -119,28 +118,39 @@ class Filters:
                     f"{name} must be a date or a time, not {value!r}", hint="write 2024, 2024-05-01 or 2024-05-01T12:30"
                 )
 
-    def allowed(self, snapshot: Snapshot, parts: Sequence[QueryPart], digests: Iterable[bytes]) -> Mask:
-        """The rows of the matrix that may be answers; (N,)."""
+    def allowed(self, snapshot: Snapshot, parts: Sequence[QueryPart], digests: Iterable[bytes], rows: Rows) -> Mask:
+        """Which of some rows of the matrix may be answers.
+
+        Shapes: rows (K,), ascending -> (K,).
+        """
         count = len(snapshot.matrix)
         allowed = np.ones(count, dtype=np.bool_) if snapshot.live is None else snapshot.live.copy()
         if self.after or self.before:
             before = None if self.before is None else f"{self.before.replace(' ', 'T')}~"  # sorts after all in it
             after = None if self.after is None else self.after.replace(" ", "T")
             allowed &= _mask(count, table.slots_between(snapshot.db, after, before))
-        if self.only or self.exclude or self.under:
+        below = table.slots_below(snapshot.db, self.under) if self.under else None
+        if below is not None:
+            allowed &= _mask(count, below)
+        if self.only or self.exclude:
             paths = table.paths_of_slots(snapshot.db)
             allowed &= _mask(count, [slot for slot, path in paths if self._passes(path)])
         if not self.include_self:
-            for part in parts:
-                if part.kind == "image" and part.weight > 0:
-                    allowed &= snapshot.matrix @ part.features < _SAME_COSINE
             allowed &= ~_mask(count, table.slots_of_digests(snapshot.db, digests))
-        return allowed
+        if len(rows) == count:
+            return allowed & self._unlike(parts, snapshot.matrix)
+        return allowed[rows] & self._unlike(parts, snapshot.matrix[rows])
+
+    def _unlike(self, parts: Sequence[QueryPart], features: Floats) -> Mask:
+        """Which rows are neither an image of the query nor a copy of one."""
+        unlike = np.ones(len(features), dtype=np.bool_)
+        for part in parts:
+            if part.kind == "image" and part.weight > 0 and not self.include_self:
+                unlike &= features @ part.features < _SAME_COSINE
+        return unlike
 
     def _passes(self, path: str) -> bool:
         names = (os.path.basename(path), path)
-        if self.under and not any(is_below(path, folder) for folder in self.under):
-            return False
         if self.only and not any(fnmatch.fnmatch(name, glob) for name in names for glob in self.only):
             return False
         return not any(fnmatch.fnmatch(name, glob) for name in names for glob in self.exclude)
@@ -220,5 +230,6 @@ def _unit(value: object, dimensions: int) -> Floats:
 
 def _mask(count: int, slots: Sequence[int]) -> Mask:
     mask = np.zeros(count, dtype=np.bool_)
-    mask[[slot for slot in slots if slot < count]] = True
+    found = np.fromiter(slots, dtype=np.intp, count=len(slots))
+    mask[found[found < count]] = True
     return mask

@@ -16,8 +16,10 @@ from clipcli.cli.options.query import LibraryName, NoUpdate
 from clipcli.cli.output.rows import Column, print_rows
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.expand import expand_options
+from clipcli.cli.shell.terminal import printable
 from clipcli.cli.shell.wording import counted, size_text
 from clipcli.errors import ExitStatus, UsageError
+from clipcli.library.index.places import is_below
 
 if TYPE_CHECKING:
     from clipcli.api.libraries.library import Library
@@ -55,7 +57,8 @@ class GroupOptions:
         ),
     ] = None
     reference: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Always keep the images in this folder.", rich_help_panel=LIBRARY)
+        str | None,
+        typer.Option(metavar="DIR", help="Search this folder too, and keep its images.", rich_help_panel=LIBRARY),
     ] = None
     keep: Annotated[
         str | None,
@@ -70,6 +73,20 @@ class GroupOptions:
         int | None,
         typer.Option(metavar="K", help="Group all images into K clusters by what they show.", rich_help_panel=LIBRARY),
     ] = None
+
+    def with_reference(self, folders: Sequence[str]) -> list[str]:
+        """The folders to look through: the reference folder too, where folders are named.
+
+        Raises:
+            UsageError: The reference folder is not there.
+        """
+        if self.reference is None:
+            return [*folders]
+        reference = os.path.realpath(os.path.expanduser(self.reference))
+        if not os.path.isdir(reference):
+            raise UsageError(f"--reference {self.reference} is not a folder", hint="name a folder that exists")
+        inside = any(is_below(reference, os.path.realpath(os.path.expanduser(folder))) for folder in folders)
+        return [*folders] if inside or not folders else [*folders, self.reference]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +165,13 @@ def dedupe(
         say_undo(events, actions.undo, dry_run=actions.dry_run, quiet=output.quiet)
         return
     access = Access(model, quiet=output.quiet, bars=not output.no_progress)
-    opened = access.of_folders(folders or [], library)
+    folders = groups.with_reference(folders or [])
+    opened = access.of_folders(folders, library)
     failed = access.bring_up(opened, no_update=no_update)
     if groups.clusters is not None:
         _print_clusters(opened, groups.clusters, labels, output)
     else:
-        failed += _dedupe(access, opened, folders or [], groups, actions, output)
+        failed += _dedupe(access, opened, folders, groups, actions, output)
     if failed:
         raise typer.Exit(ExitStatus.PARTIAL)
 
@@ -166,10 +184,10 @@ def _dedupe(
     actions: ActionOptions,
     output: OutputOptions,
 ) -> int:
-    from clipcli.cli.output.documents.libraries import looks_bar
+    from clipcli.cli.output.documents.libraries import progress_bar
 
     keep = None if groups.keep is None else [rule.strip() for rule in groups.keep.split(",")]
-    with looks_bar(shown=access.bars and not access.quiet) as on_progress:
+    with progress_bar("comparing", shown=access.bars and not access.quiet) as on_progress:
         found = library.duplicates(
             groups.level.value,
             threshold=groups.threshold,
@@ -235,7 +253,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[Column]:
     return [
         Column("group", [str(row["group"]) for row in rows], right=True),
         Column("", cells(lambda member, i: "copy" if i else "keep")),
-        Column("path", cells(lambda member, i: member["path"])),
+        Column("path", cells(lambda member, i: printable(member["path"]))),  # a line each
         Column("size", cells(lambda member, i: f"{member['width']} x {member['height']}"), right=True),
         Column("", cells(lambda member, i: size_text(member["bytes"])), right=True),
         Column("distance", cells(lambda member, i: f"{member['distance']:.2f}" if i else ""), right=True),

@@ -18,6 +18,7 @@ from clipcli.cli.shell.wording import counted, size_text
 from clipcli.errors import ClipError, ExitStatus, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from clipcli.library.index.description import Description
@@ -177,6 +178,7 @@ def info(
         "images": f"{row['images']:,}",
         "cannot be used": f"{row['failed']:,}",
         "size": f"{size_text(row['size_bytes'])}, {counted(row['dead'], 'row')} of images that are gone",
+        "index": _index_text(store),
         "last update": row["updated"] or "never finished",
     }
     print_rows("clipcli.libraries/1", [row], [Column("", [*lines]), Column("", [*lines.values()])], options)
@@ -202,13 +204,18 @@ def check(
     for place in _places(names):
         store = Store(place)
         wrong, checked = store.check()
+        problem = store.index_problem()
         damaged += len(wrong)
         if not quiet:
             said = f"{counted(len(wrong), 'image')} with damaged features" if wrong else "all features are as written"
             say(f"{place.name}: {counted(checked, 'image')} checked, {said}")
+            if problem is not None:
+                say(f"{place.name}: {problem}", problem.hint)
         if repair and wrong:
             store.forget_lost()
             store.remove(wrong)
+        if repair and problem is not None:
+            store.remove_approximate()
     if damaged and not repair:
         raise ClipError("features are damaged", hint="clip library check --repair, then clip library update")
 
@@ -230,6 +237,51 @@ def compact(names: Names = None, quiet: Quiet = False) -> None:
 
 
 @library_app.command(cls=GroupedCommand)
+@expand_options
+def index(
+    names: Annotated[list[str], typer.Argument(metavar="FOLDER|LIBRARY", show_default=False)],
+    *,
+    remove: Annotated[
+        bool, typer.Option("--rm", help="Delete the index; the library stays.", rich_help_panel=LIBRARY)
+    ] = False,
+    model: ModelOptions,
+    output: OutputOptions,
+) -> None:
+    """Build an approximate index, for libraries of millions of images; searches then use it.
+
+    \b
+    clip library index archive
+    clip library index archive --rm
+    """  # noqa: D301 - \b keeps lines apart
+    from clipcli.cli.output.documents.libraries import Access, progress_bar
+
+    access = Access(model, quiet=output.quiet, bars=not output.no_progress)
+    rows = []
+    for place in _places(names):
+        opened = access.open(place)
+        if remove:
+            removed = opened.remove_index()
+            if not output.quiet:
+                say(f"{place.name}: {'deleted the index' if removed else 'there is no index'}; the library stays")
+            continue
+        begin = time.monotonic()
+        with progress_bar("building", shown=access.bars and not access.quiet) as on_progress:
+            facts = opened.build_index(on_progress=on_progress)
+        rows.append(
+            {
+                "library": place.name,
+                "images": facts.moments.count,
+                "seconds": round(time.monotonic() - begin, 1),
+                "size_bytes": facts.graph[0],
+                "text_recall": facts.recall[0],
+                "image_recall": facts.recall[1],
+            }
+        )
+    if not remove:
+        print_rows("clipcli.library_index/1", rows, _index_table(rows), output)
+
+
+@library_app.command(cls=GroupedCommand)
 def rm(
     names: Annotated[list[str], typer.Argument(metavar="FOLDER|LIBRARY", show_default=False)], quiet: Quiet = False
 ) -> None:
@@ -245,6 +297,29 @@ def rm(
         Store(place).delete()
         if not quiet:
             say(f"deleted the library {place.name}; the images are left alone")
+
+
+def _index_text(store: "Store") -> str:
+    from clipcli.library.index.approximate import NoIndex, read_facts
+
+    try:
+        facts = read_facts(store.folder)
+    except NoIndex as problem:
+        return str(problem)
+    texts, images = facts.recall
+    covered = f"{counted(facts.moments.count, 'image')}, {size_text(facts.graph[0])}"
+    return f"{covered}; finds {texts:.1%} of the 10 best for a text, {images:.1%} for an image"
+
+
+def _index_table(rows: "Sequence[dict[str, Any]]") -> list[Column]:
+    return [
+        Column("library", [row["library"] for row in rows]),
+        Column("images", [f"{row['images']:,}" for row in rows], right=True),
+        Column("time", [f"{row['seconds']:,.1f} s" for row in rows], right=True),
+        Column("size", [size_text(row["size_bytes"]) for row in rows], right=True),
+        Column("recall@10 of texts", [f"{row['text_recall']:.3f}" for row in rows], right=True),
+        Column("of images", [f"{row['image_recall']:.3f}" for row in rows], right=True),
+    ]
 
 
 def _places(names: list[str] | None) -> "list[Path]":

@@ -47,6 +47,8 @@ def search(
     chosen = access.of_folders(folders, library)
     failed = access.bring_up(chosen, no_update=no_update)
     hits = chosen.search(asked, options=options, filters=allowed)
+    if chosen.index_problem is not None:
+        access.warn(f"{chosen.index_problem}; every image was compared")
     if not hits and not access.quiet:
         say("no image fits" if chosen.counts().images else f"the library {chosen.folder.name} is empty")
     print_hits(chosen, asked, hits, folders, output)

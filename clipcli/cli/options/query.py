@@ -149,11 +149,16 @@ class FilterOptions:
         typer.Option("--include-self", help="Include the images of the query and their copies.", rich_help_panel=QUERY),
     ] = False
 
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Compare every image, also where there is an index.", rich_help_panel=QUERY),
+    ] = False
+
     def options(self) -> "SearchOptions":
         """How many images, and how good."""
         from clipcli.answers.search import SearchOptions
 
-        return SearchOptions(self.top, self.skip, self.threshold, self.min_z)
+        return SearchOptions(self.top, self.skip, self.threshold, self.min_z, self.exact)
 
     def filters(self, under: Iterable[str]) -> "Filters":
         """Which images, those below some folders."""

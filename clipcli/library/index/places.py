@@ -36,11 +36,11 @@ def library_folder(name: str) -> Path:
     return libraries_folder() / name
 
 
-def usual_name(folder: str) -> str:
-    """The name of the library that a search in a folder makes: the folder's, and a few digits that make it unique."""
-    path = os.path.realpath(folder)
-    digits = hashlib.sha256(os.fsencode(path)).hexdigest()[:6]
-    base = re.sub(r"[^\w.-]+", "-", os.path.basename(path)).strip("-.") or "library"
+def usual_name(*folders: str) -> str:
+    """The name of the library that a search in some folders makes: theirs, and a few digits that make it unique."""
+    paths = sorted(os.path.realpath(folder) for folder in folders)
+    digits = hashlib.sha256(b"\0".join(map(os.fsencode, paths))).hexdigest()[:6]
+    base = re.sub(r"[^\w.-]+", "-", "-".join(map(os.path.basename, paths))).strip("-.") or "library"
     return f"{base[:60]}-{digits}"
 
 
@@ -73,15 +73,17 @@ def find_library(name: str) -> Path | None:
     return place if (place / FILE_NAME).is_file() else None
 
 
-def library_over(folder: str) -> Path | None:
-    """The named library that covers a folder: its own, or that of the closest folder above it."""
-    path = os.path.realpath(folder)
-    found: list[tuple[int, Path]] = []
+def library_over(*folders: str) -> Path | None:
+    """The named library that covers some folders: their own, or that of the closest folders above them."""
+    paths = [os.path.realpath(folder) for folder in folders]
+    found: list[tuple[tuple[int, int], Path]] = []
     for place, description in named_libraries():
         if isinstance(description, ClipError):
             continue
-        found.extend((len(root), place) for root in description.folders if is_below(path, root))
-    return max(found, default=(0, None), key=lambda pair: pair[0])[1]
+        covering = [max((len(r) for r in description.folders if is_below(path, r)), default=0) for path in paths]
+        if all(covering):
+            found.append(((sum(covering), -len(description.folders)), place))
+    return max(found, default=(None, None), key=lambda pair: pair[0])[1]
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -17,10 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from clipcli.answers.search import Mask
-from clipcli.errors import ClipError
-from clipcli.library.index import matrix, table
+from clipcli.errors import ClipError, UsageError
+from clipcli.files import FileStamp
+from clipcli.library.index import approximate, matrix, table
+from clipcli.library.index.approximate import Approximate, Facts
 from clipcli.library.index.description import FILE_NAME, Description, read_description, write_description
 from clipcli.library.index.table import ImageRow, Kind, NewRow, Table
+from clipcli.progress import Progress
 from clipcli.scoring import Floats
 
 # Compaction pays when a fifth of a scan is spent on what is gone.
@@ -41,6 +44,7 @@ class Snapshot:
         live: (N,), rows that belong to an image; None if all do.
         updated: When it was last compared with the folders, in seconds since 1970.
         lost: Images whose features are missing from a damaged matrix.
+        generation: Counts how often the library was compacted.
     """
 
     db: sqlite3.Connection
@@ -48,6 +52,7 @@ class Snapshot:
     live: Mask | None
     updated: int | None
     lost: int
+    generation: int
 
     def images(self, slots: Sequence[int]) -> list[ImageRow]:
         """The images of some rows of the matrix, in the order asked for."""
@@ -92,6 +97,7 @@ class Store:
         self.description = read_description(folder)
         self._table = Table(folder)
         self._mapping: tuple[tuple[Path, int, int], Floats] | None = None
+        self._approximate: tuple[tuple[int, FileStamp], Approximate] | None = None
 
     @classmethod
     def create(cls, folder: Path, description: Description) -> "Store":
@@ -148,7 +154,7 @@ class Store:
             lost = 0
             if rows < state.slots:
                 lost = db.execute("SELECT count(*) FROM image WHERE slot >= ?", (rows,)).fetchone()[0]
-            yield Snapshot(db, features, live, state.updated, lost)
+            yield Snapshot(db, features, live, state.updated, lost, state.generation)
 
     def _mapped(self, path: Path, rows: int) -> Floats:
         """The matrix; mapped once for as long as it stays the same, because touching its pages anew takes time.
@@ -284,6 +290,64 @@ class Store:
         with suppress(ClipError), self._changing() as db:
             table.remember(db, kind, entries)
 
+    def approximate(self, snapshot: Snapshot) -> Approximate:
+        """The approximate index; opened once for as long as it stays the same.
+
+        Raises:
+            NoIndex: There is none, or it does not fit the library.
+            UsageError: usearch is not installed.
+        """
+        key = (snapshot.generation, approximate.stamp(self.folder))
+        known = self._approximate
+        if known is None or known[0] != key:
+            self._approximate = known = key, Approximate(self.folder, snapshot)
+        known[1].require_cover(len(snapshot.matrix))
+        return known[1]
+
+    def build_approximate(self, texts: Floats, on_progress: Progress) -> Facts:
+        """Build the approximate index, or build it again; the library can be used and updated meanwhile.
+
+        Shapes: texts (T, D), to measure the index with.
+
+        Raises:
+            ClipError: It cannot be written, or the library was compacted meanwhile.
+            UsageError: usearch is not installed.
+        """
+        with self.snapshot() as snapshot:
+            generation, features, live = snapshot.generation, snapshot.matrix, snapshot.live_slots
+        graph, facts = approximate.build(self.folder, generation, features, live, texts, on_progress)
+        try:
+            with self._changing() as db:
+                if table.read_state(db).generation != generation:
+                    raise ClipError(f"{self.folder}: the library was compacted meanwhile", hint="build the index again")
+                approximate.publish(self.folder, graph, facts)
+        finally:
+            graph.unlink(missing_ok=True)
+        return facts
+
+    def index_problem(self) -> ClipError | None:
+        """What is wrong with the approximate index, its whole file compared with what was written; None if nothing."""
+        try:
+            approximate.check_graph(self.folder)
+            with self.snapshot() as snapshot:
+                self.approximate(snapshot)
+        except approximate.AbsentIndex:
+            return None
+        except (approximate.NoIndex, UsageError) as error:
+            return error
+        return None
+
+    def remove_approximate(self) -> bool:
+        """Delete the approximate index; returns whether there was one.
+
+        Raises:
+            ClipError: It cannot be deleted.
+        """
+        try:
+            return approximate.remove(self.folder)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
     def with_folders(self, folders: Sequence[str]) -> None:
         """Cover more folders."""
         self.describe(replace(self.description, folders=tuple(folders)))
@@ -296,7 +360,7 @@ class Store:
         """
         try:
             (self.folder / FILE_NAME).unlink()
-            for pattern in (f"{table.FILE_NAME}*", "vectors-*.f32"):
+            for pattern in (f"{table.FILE_NAME}*", "vectors-*.f32", *approximate.PATTERNS):
                 for file in self.folder.glob(pattern):
                     file.unlink()
             with suppress(OSError):  # something of the user's lies in it

@@ -6,7 +6,7 @@ reader holds writers back for no longer than a query.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from clipcli.errors import ClipError
+from clipcli.library.index.places import is_below
 
 FILE_NAME = "rows.sqlite"
 # "clil": marks a database as a library's.
@@ -224,6 +225,19 @@ def paths_of_slots(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
         yield slot, _path(folders[folder], name)
 
 
+def slots_below(db: sqlite3.Connection, folders: Sequence[str]) -> list[int] | None:
+    """Rows of the matrix whose images lie in one of some folders, at any depth; None if that is every image."""
+    known = known_folders(db)
+    wanted = [number for path, number in known.items() if any(is_below(path, folder) for folder in folders)]
+    if len(wanted) == len(known):
+        return None
+    found: list[int] = []
+    for part in _parts(wanted):
+        query = f"SELECT slot FROM image WHERE slot IS NOT NULL AND folder IN ({','.join('?' * len(part))})"
+        found.extend(slot for (slot,) in db.execute(query, part))
+    return found
+
+
 def slots_of_digests(db: sqlite3.Connection, digests: Iterable[bytes]) -> list[int]:
     """Rows of the matrix whose files have one of some contents."""
     found: list[int] = []
@@ -251,14 +265,27 @@ def remember(db: sqlite3.Connection, kind: Kind, entries: Sequence[tuple[bytes, 
 
 def known_folders(db: sqlite3.Connection) -> dict[str, int]:
     """Every folder that has images in the table."""
-    query = "SELECT path, id FROM folder WHERE id IN (SELECT folder FROM image)"
+    query = "SELECT path, id FROM folder WHERE EXISTS (SELECT 1 FROM image WHERE folder = folder.id)"
     return {os.fsdecode(path): number for path, number in db.execute(query)}
 
 
-def known_files(db: sqlite3.Connection, folder: int) -> dict[str, KnownFile]:
-    """What is known of the files of a folder, by name."""
-    query = "SELECT name, id, stamp, bytes, digest, slot FROM image WHERE folder = ?"
-    return {os.fsdecode(name): KnownFile(*rest) for name, *rest in db.execute(query, (folder,))}
+def known_files(db: sqlite3.Connection, folder: int, names: Sequence[str]) -> dict[str, KnownFile]:
+    """What is known of some files of a folder, by name."""
+    found: dict[str, KnownFile] = {}
+    for part in _parts([os.fsencode(name) for name in names]):
+        marks = ",".join("?" * len(part))
+        query = f"SELECT name, id, stamp, bytes, digest, slot FROM image WHERE folder = ? AND name IN ({marks})"
+        found.update((os.fsdecode(name), KnownFile(*rest)) for name, *rest in db.execute(query, (folder, *part)))
+    return found
+
+
+def unseen_files(
+    db: sqlite3.Connection, folder: int, seen: Callable[[int], bool]
+) -> Iterator[tuple[int, int, bytes | None]]:
+    """Number, size and digest of the images of a folder whose numbers were not seen."""
+    for (number,) in db.execute("SELECT id FROM image WHERE folder = ?", (folder,)):
+        if not seen(number):
+            yield db.execute("SELECT id, bytes, digest FROM image WHERE id = ?", (number,)).fetchone()
 
 
 def insert_rows(db: sqlite3.Connection, rows: Sequence[NewRow]) -> None:

@@ -7,20 +7,22 @@ where it stopped.
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipcli.features.digests import content_digest
-from clipcli.features.pipeline import default_workers
 from clipcli.files import FileStamp
 from clipcli.images.find import FindOptions, ImageSource
-from clipcli.images.header import Header, read_header
+from clipcli.library.index.changes import Changes, Pending
 from clipcli.library.index.store import NewImage, Store
-from clipcli.library.index.table import KnownFile, NewRow
-from clipcli.library.index.walk import Changes, find_changes
+from clipcli.library.index.table import NewRow
+from clipcli.library.index.walk import find_changes
 from clipcli.scoring import Floats
+
+if TYPE_CHECKING:
+    from clipcli.images.header import Header
 
 _NO_STAMP = FileStamp(0, 0, 0, 0)
 
@@ -102,6 +104,19 @@ def update(store: Store, encode: Encode, *, prune: bool = False, retry: bool = F
         ClipError: The library cannot be read or written to.
     """
     store.forget_lost()
+    with Changes() as changes:
+        _walk(store, changes, retry=retry)
+        kept = yield from _keep(changes, prune)
+        renamed, touched = _move(store, changes)
+        removed = sum(store.remove(batch) for batch in changes.missing())
+        added, changed = changes.count()
+        yield Walked(added + changed, changes.unchanged + touched)
+        failed = (yield from _encode(store, encode, changes)) if added + changed else 0
+        store.finish_update()
+    yield Updated(added, changed, renamed, removed, changes.unchanged + touched, failed, kept)
+
+
+def _walk(store: Store, changes: Changes, *, retry: bool) -> None:
     description = store.description
     options = FindOptions(
         tuple(description.exclude),
@@ -110,33 +125,27 @@ def update(store: Store, encode: Encode, *, prune: bool = False, retry: bool = F
         os.path.realpath(store.folder),
     )
     with store.snapshot() as snapshot:
-        changes = find_changes(snapshot.db, description.folders, options, retry=retry)
-    kept = yield from _keep(changes, prune)
-    renamed, touched = _move(store, changes)
-    removed = store.remove([file.id for _, file in changes.missing]) if changes.missing else 0
-    pending = [*changes.new, *(path for path, _ in changes.changed)]
-    yield Walked(len(pending), changes.unchanged + touched)
+        find_changes(changes, snapshot.db, description.folders, options, retry=retry)
+
+
+def _encode(store: Store, encode: Encode, changes: Changes) -> Generator[Event, None, int]:
+    """Encode what is pending; returns how many images could not be used."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from clipcli.features.pipeline import default_workers
+
     failed = 0
-    if pending:
-        with ThreadPoolExecutor(default_workers(), thread_name_prefix="header") as pool:
-            for batch in encode(ImageSource(path) for path in pending):
-                present = [file for file in batch if file.features is not None or os.path.lexists(file.path)]
-                store.add(list(pool.map(_new_image, present)))
-                for file in present:
-                    if file.features is None:
-                        failed += 1
-                        yield Unusable(file.path, file.error or "it cannot be used")
-                yield Added(len(batch))
-    store.finish_update()
-    yield Updated(
-        added=len(changes.new),
-        changed=len(changes.changed),
-        renamed=renamed,
-        removed=removed,
-        unchanged=changes.unchanged + touched,
-        failed=failed,
-        kept=kept,
-    )
+    sources = (ImageSource(file.path) for batch in changes.pending() for file in batch)
+    with ThreadPoolExecutor(default_workers(), thread_name_prefix="header") as pool:
+        for batch in encode(sources):
+            present = [file for file in batch if file.features is not None or os.path.lexists(file.path)]
+            store.add(list(pool.map(_new_image, present)))
+            for file in present:
+                if file.features is None:
+                    failed += 1
+                    yield Unusable(file.path, file.error or "it cannot be used")
+            yield Added(len(batch))
+    return failed
 
 
 def _keep(changes: Changes, prune: bool) -> Generator[Event, None, int]:
@@ -146,47 +155,41 @@ def _keep(changes: Changes, prune: bool) -> Generator[Event, None, int]:
         yield Kept(path, reason)
     if not prune:
         for folder in changes.empty:
-            below = [item for item in changes.missing if item[0].startswith(folder.rstrip(os.sep) + os.sep)]
-            kept += len(below)
-            gone = {file.id for _, file in below}
-            changes.missing = [item for item in changes.missing if item[1].id not in gone]
-            yield Kept(folder, f"none of its {len(below):,} images is there; is it mounted?")
+            images = changes.keep_below(folder)
+            kept += images
+            yield Kept(folder, f"none of its {images:,} images is there; is it mounted?")
     return kept
 
 
 def _move(store: Store, changes: Changes) -> tuple[int, int]:
     """Recognize files by their content: under a new name, or touched but unchanged. Returns how many of each."""
-    missing: dict[tuple[int, bytes], list[KnownFile]] = {}
-    for _, file in changes.missing:
-        if file.digest is not None:
-            missing.setdefault((file.size_bytes, file.digest), []).append(file)
-    sizes = {size for size, _ in missing}
-    moves: list[tuple[int, str, bytes, str]] = []
-    found: set[int] = set()
-    new: list[str] = []
-    for path in changes.new:
-        stamp, digest = _content(path, lambda size: size in sizes)
-        same = missing.get((stamp.size, digest)) if digest is not None else None
-        if same:
-            file = same.pop()
-            found.add(file.id)
-            moves.append((file.id, path, _kept_stamp(stamp), _local_time(stamp)))
-        else:
-            new.append(path)
-    changed: list[tuple[str, KnownFile]] = []
-    for path, file in changes.changed:
-        known = file.slot is not None and file.digest is not None
-        stamp, digest = _content(path, lambda size, file=file, known=known: known and size == file.size_bytes)  # type: ignore[misc]
-        if digest is not None and digest == file.digest:
-            moves.append((file.id, path, _kept_stamp(stamp), _local_time(stamp)))
-        else:
-            changed.append((path, file))
-    touched = len(changes.changed) - len(changed)
-    changes.new, changes.changed = new, changed
-    changes.missing = [item for item in changes.missing if item[1].id not in found]
-    if moves:
-        store.move(moves)
-    return len(found), touched
+    renamed = touched = 0
+    for batch in changes.pending():
+        moves: list[tuple[int, str, bytes, str]] = []
+        settled: list[Pending] = []
+        for file in batch:
+            stamp, digest = _content(file.path, _looked_for(file, changes))
+            image = None
+            if file.image is None:
+                image = changes.take_missing(stamp.size, digest) if digest is not None else None
+                renamed += image is not None
+            elif digest is not None and digest == file.digest:
+                image = file.image
+                touched += 1
+            if image is not None:
+                moves.append((image, file.path, _kept_stamp(stamp), _local_time(stamp)))
+                settled.append(file)
+        if moves:
+            store.move(moves)
+            changes.settle(settled)
+    return renamed, touched
+
+
+def _looked_for(file: Pending, changes: Changes) -> Callable[[int], bool]:
+    """Whether the content of a file is worth reading, by its size."""
+    if file.image is None:
+        return changes.is_missing
+    return lambda size: file.digest is not None and size == file.size_bytes
 
 
 def _content(path: str, wanted: Callable[[int], bool]) -> tuple[FileStamp, bytes | None]:
@@ -202,11 +205,13 @@ def _new_image(file: EncodedFile) -> NewImage:
     if stamp is None or digest is None:
         stamp, read = _content(file.path, lambda size: digest is None and file.features is not None)
         digest = digest or read
+    from clipcli.images.header import read_header
+
     header = read_header(file.path) if file.features is not None else None
     return NewImage(_row(file, stamp, digest, header), file.features)
 
 
-def _row(file: EncodedFile, stamp: FileStamp, digest: bytes | None, header: Header | None) -> NewRow:
+def _row(file: EncodedFile, stamp: FileStamp, digest: bytes | None, header: "Header | None") -> NewRow:
     return NewRow(
         path=file.path,
         slot=None,

@@ -3,87 +3,91 @@
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from clipcli.errors import ClipError, ImageError
 from clipcli.files import FileStamp
 from clipcli.images.find import FindOptions, ImageSource, find_images, images_of
+from clipcli.library.index.changes import Changes
 from clipcli.library.index.places import is_below
-from clipcli.library.index.table import KnownFile, known_files, known_folders
+from clipcli.library.index.table import KnownFile, known_files, known_folders, unseen_files
+
+# Names of one folder that are compared at once.
+_NAMES_AT_ONCE = 4096
 
 
-@dataclass(slots=True)
-class Changes:
-    """What a walk has found.
+class Seen:
+    """Which images, by number, were found where they should be: a bit each."""
 
-    Attributes:
-        unchanged: Images that are as they were.
-        failed: Of those, images that could not be used then.
-        new: Paths that the library does not have.
-        changed: Paths whose files have another stamp, with what is known of them.
-        missing: What is known of files that are no longer where they were, with their paths.
-        unreachable: Folders and files that could not be looked at, and why; what lies there is kept.
-        empty: Covered folders in which not one of the images that the library has is left.
-    """
+    def __init__(self) -> None:
+        self._bits = bytearray()
 
-    unchanged: int = 0
-    failed: int = 0
-    new: list[str] = field(default_factory=list)
-    changed: list[tuple[str, KnownFile]] = field(default_factory=list)
-    missing: list[tuple[str, KnownFile]] = field(default_factory=list)
-    unreachable: list[tuple[str, str]] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
+    def add(self, number: int) -> None:
+        """Note an image."""
+        byte = number >> 3
+        if byte >= len(self._bits):
+            self._bits.extend(bytes(byte + 1024 - len(self._bits)))
+        self._bits[byte] |= 1 << (number & 7)
+
+    def has(self, number: int) -> bool:
+        """Whether an image was found."""
+        byte = number >> 3
+        return byte < len(self._bits) and bool(self._bits[byte] >> (number & 7) & 1)
 
 
-def find_changes(db: sqlite3.Connection, folders: Sequence[str], options: FindOptions, *, retry: bool) -> Changes:
+def find_changes(
+    changes: Changes, db: sqlite3.Connection, folders: Sequence[str], options: FindOptions, *, retry: bool
+) -> None:
     """Compare folders with the table.
 
     Args:
+        changes: Takes what is found.
         db: A transaction of the library.
         folders: What it covers, absolute; none inside another.
         options: Which images of them are taken.
         retry: Take images that could not be used for changed ones.
     """
-    changes, known, seen = Changes(), known_folders(db), set[str]()
+    known, seen = known_folders(db), Seen()
     for folder in folders:
-        unreachable: list[str] = []
-        found = missing = 0
+        found = 0
         for path, names in _by_folder(folder, options, changes.unreachable):
-            seen.add(path)
-            before = known_files(db, known[path]) if path in known else {}
+            before = known_files(db, known[path], list(names)) if path in known else {}
+            for file in before.values():
+                seen.add(file.id)
             _compare(path, names, before, changes, retry=retry)
-            gone = [(os.path.join(path, name), file) for name, file in before.items() if name not in names]
-            changes.missing.extend(gone)
-            missing, found = missing + len(gone), found + len(names)
-        for path in [path for path in known if path not in seen and is_below(path, folder)]:
-            gone = [(os.path.join(path, name), file) for name, file in known_files(db, known[path]).items()]
-            changes.missing.extend(gone)
-            missing += len(gone)
-        unreachable = [path for path, _ in changes.unreachable]
-        changes.missing = [item for item in changes.missing if not any(is_below(item[0], p) for p in unreachable)]
-        if missing and not found and folder not in unreachable:
+            found += len(names)
+        out_of_reach = [path for path, _ in changes.unreachable]
+        for path in out_of_reach:
+            parent, name = os.path.split(path)
+            for file in known_files(db, known[parent], [name]).values() if parent in known else ():
+                seen.add(file.id)
+        for path, number in known.items():
+            if is_below(path, folder) and not any(is_below(path, other) for other in out_of_reach):
+                changes.add_missing(folder, unseen_files(db, number, seen.has))
+        if not found and changes.missing_below(folder):
             changes.empty.append(folder)
-    return changes
 
 
 def _compare(
     folder: str, names: dict[str, bytes], before: dict[str, KnownFile], changes: Changes, *, retry: bool
 ) -> None:
+    new: list[str] = []
+    changed: list[tuple[str, KnownFile]] = []
     for name, stamp in names.items():
         file = before.get(name)
         if file is None:
-            changes.new.append(os.path.join(folder, name))
+            new.append(os.path.join(folder, name))
         elif file.stamp != stamp or (retry and file.slot is None):
-            changes.changed.append((os.path.join(folder, name), file))
+            changed.append((os.path.join(folder, name), file))
         else:
             changes.unchanged += 1
-            changes.failed += file.slot is None
+    changes.add_new(new)
+    changes.add_changed(changed)
 
 
 def _by_folder(
     root: str, options: FindOptions, unreachable: list[tuple[str, str]]
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield each folder that has images once all of them are known, with their names and stamps.
+    """Yield folders that have images, with names and stamps of theirs; one with many images comes several times.
 
     A walk goes into a folder and comes back, so what is held is that of the folders above the current one.
     """
@@ -100,6 +104,8 @@ def _by_folder(
             continue  # a link that leads nowhere, or a file that has just gone
         except OSError as error:
             unreachable.append((source.path, error.strerror or str(error)))
+        if len(open_folders[-1][1]) >= _NAMES_AT_ONCE:
+            yield open_folders.pop()
     yield from reversed(open_folders)
 
 

@@ -15,6 +15,7 @@ _ASCII = {"✓": "+", "✗": "x"}
 _PURPOSES = {
     "flax": "weights of Flax",
     "heif": "HEIC and AVIF images",
+    "index": "approximate indexes of libraries",
     "parquet": "tables in Parquet",
     "scale": "object stores and clusters of machines",
     "sentencepiece": "tokenizers that are SentencePiece files only",

@@ -74,7 +74,7 @@ class Access:
         """The library that covers some folders, a new one if there is none; or the one of a name.
 
         Raises:
-            UsageError: Neither is given, or the folders do not belong to one library.
+            UsageError: Neither is given.
         """
         from clipcli.library.index.description import FILE_NAME
         from clipcli.library.index.places import library_folder, library_over
@@ -88,17 +88,27 @@ class Access:
             raise UsageError(
                 "no folder is named", hint="name the folder whose images to look through, or --library NAME"
             )
-        covering = {library_over(folder) for folder in folders}
-        if covering == {None}:
-            return self.create(folders, None)
-        if len(covering) > 1:
-            raise UsageError(
-                "the folders do not belong to one library",
-                hint="name one folder, or make a library of all: clip library create FOLDER... --library NAME",
-            )
-        (covered,) = covering
-        assert covered is not None
-        return self.open(covered)
+        covering = library_over(*folders)
+        return self.open(covering) if covering is not None else self._create_like(folders)
+
+    def _create_like(self, folders: Sequence[str]) -> "Library":
+        """Make a library of some folders; where libraries of single ones exist, with their model and exclusions."""
+        from clipcli.library.index.description import read_description
+        from clipcli.library.index.places import library_over
+
+        places = {place for folder in folders if (place := library_over(folder)) is not None}
+        known = [read_description(place) for place in sorted(places)]
+        like = self
+        if self.model.model is None and known:
+            identity = known[0].model
+            like = replace(self, model=replace(self.model, model=identity.name, revision=identity.revision))
+        return like.create(
+            folders,
+            None,
+            exclude=tuple(dict.fromkeys(glob for description in known for glob in description.exclude)),
+            include_hidden=any(description.include_hidden for description in known),
+            follow_symlinks=any(description.follow_symlinks for description in known),
+        )
 
     def update(self, library: "Library", *, prune: bool = False, retry: bool = False) -> "Updated":
         """Bring a library up to date, showing how far it is.
@@ -188,9 +198,9 @@ def update_bar(
 
 
 @contextmanager
-def looks_bar(*, shown: bool) -> Iterator[Progress]:
-    """Show a bar over images that are looked at, once there are some."""
-    with update_bar(shown=shown, text="comparing") as (begin, advance):
+def progress_bar(text: str, *, shown: bool) -> Iterator[Progress]:
+    """Show a bar over images, once there are some."""
+    with update_bar(shown=shown, text=text) as (begin, advance):
         before = 0
 
         def report(done: int, total: int) -> None:

@@ -1,0 +1,125 @@
+"""How a library finds what was asked for: by comparing every row, or only those that an approximate index names."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipcli.answers import search as answers
+from clipcli.answers.classify import shortest
+from clipcli.answers.search import QueryPart, Rows, Scan, SearchOptions
+from clipcli.api.libraries.query import Filters
+from clipcli.library.index.approximate import Approximate
+from clipcli.library.index.store import Snapshot
+from clipcli.library.index.table import ImageRow
+from clipcli.results import Hit
+
+# Hits to look up beyond those that were asked for: some may have vanished since the last update.
+_SPARE = 64
+# Of candidates, those that filters must leave.
+_LEAST_ALLOWED = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query whose terms are encoded.
+
+    Attributes:
+        parts: What is added up.
+        without: An image that fits one of these better than the sum is left out.
+        digests: Contents to leave out.
+        filters: Which images may be answers.
+        options: How many, and how good.
+        balanced: Bring texts and images to the same spread.
+    """
+
+    parts: Sequence[QueryPart]
+    without: Sequence[QueryPart]
+    digests: Sequence[bytes]
+    filters: Filters
+    options: SearchOptions
+    balanced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """Rows of the matrix, ascending, compared with the query, and which of them may be answers."""
+
+    rows: Rows
+    scanned: Scan
+    allowed: answers.Mask
+
+
+def find(snapshot: Snapshot, asked: Asked, index: Approximate | None) -> list[Hit]:
+    """The images that fit best, best first.
+
+    Args:
+        snapshot: The library.
+        asked: What is looked for.
+        index: Names the rows to compare, unless too many are wanted or too few of them pass; None compares all.
+
+    Raises:
+        UsageError: The parts of the query cancel each other out.
+    """
+    query = answers.query_vector(asked.parts, snapshot.matrix, snapshot.live, balanced=asked.balanced)
+    others = [part.features for part in asked.without]
+    options = asked.options
+    rows = index.candidates(query, options.offset + options.top, snapshot) if index and options.top else None
+    if index is not None and rows is not None:
+        compared = _compared(snapshot, asked, rows, [index.scan(part, rows, snapshot) for part in (query, *others)])
+        hits = _hits(snapshot, compared, options)
+        if _suffice(compared, hits, options):
+            return hits
+    scans = [answers.scan(snapshot.matrix, part, snapshot.live) for part in (query, *others)]
+    return _hits(snapshot, _compared(snapshot, asked, np.arange(len(snapshot.matrix)), scans), options)
+
+
+def _suffice(compared: _Compared, hits: Sequence[Hit], options: SearchOptions) -> bool:
+    """Whether the hits among candidates are those of the library.
+
+    The best candidates are nearly all found, the hundreds that follow less so: where filters leave few, all rows count.
+    """
+    if compared.allowed.sum() < _LEAST_ALLOWED * len(compared.rows):
+        return False
+    if len(hits) == options.top:
+        return True
+    # A candidate that is not good enough says that there are no more that are.
+    good = answers.best(compared.scanned, None, SearchOptions(0, 0, options.threshold, options.min_z))
+    return len(good) < len(compared.rows)
+
+
+def _compared(snapshot: Snapshot, asked: Asked, rows: Rows, scans: Sequence[Scan]) -> _Compared:
+    allowed = asked.filters.allowed(snapshot, (*asked.parts, *asked.without), asked.digests, rows)
+    if asked.without:
+        allowed &= ~answers.nearer_to(scans[0], scans[1:])
+    return _Compared(rows, scans[0], allowed)
+
+
+def _hits(snapshot: Snapshot, compared: _Compared, options: SearchOptions) -> list[Hit]:
+    """The best rows whose files are still there."""
+    scanned = compared.scanned
+    wanted = options.offset + options.top if options.top else 0
+    depth = wanted + _SPARE if wanted else 0
+    while True:
+        found = answers.best(scanned, compared.allowed, SearchOptions(depth, 0, options.threshold, options.min_z))
+        images = snapshot.images(compared.rows[found].tolist())
+        present = [(i, image) for i, image in zip(found, images, strict=True) if os.path.lexists(image.path)]
+        if not depth or len(present) >= wanted or len(found) < depth:
+            break
+        depth *= 4
+    shown = present[options.offset : wanted or None]
+    return [_hit(rank, image, scanned, int(i)) for rank, (i, image) in enumerate(shown, start=options.offset + 1)]
+
+
+def _hit(rank: int, image: ImageRow, scanned: Scan, i: int) -> Hit:
+    return Hit(
+        path=image.path,
+        rank=rank,
+        cosine=shortest(scanned.cosines[i]),
+        z=shortest(scanned.z[i]),
+        width=image.width,
+        height=image.height,
+        taken=image.taken,
+        id=image.id,
+    )
