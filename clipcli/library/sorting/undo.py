@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from clipcli.errors import ClipError
+from clipcli.errors import ClipError, UsageError
 from clipcli.files import lock
 from clipcli.images.find import IMAGE_EXTENSIONS
 from clipcli.library.events import LeftAlone, TakenBack
@@ -40,7 +40,7 @@ def undo(path: str, *, dry_run: bool = False) -> Iterator[TakenBack | LeftAlone]
         dry_run: Say what would be done, and do nothing.
 
     Raises:
-        UsageError: This is not a manifest, or the folder has none.
+        UsageError: This is not a manifest, the folder has none, or it was moved since it was sorted into.
         ClipError: A sorting into the folder is still running, or the manifest cannot be written.
     """
     manifests = {manifest: read_manifest(manifest) for manifest in manifests_of(path)}
@@ -53,6 +53,7 @@ def undo(path: str, *, dry_run: bool = False) -> Iterator[TakenBack | LeftAlone]
 
 def _undo_one(manifest: str, moves: Sequence[Move], *, dry_run: bool) -> Iterator[TakenBack | LeftAlone]:
     root = os.path.realpath(os.path.dirname(os.path.abspath(manifest)))
+    _refuse_moved(moves, root)
     left: list[Move] = []
     for move in reversed(moves):
         try:
@@ -83,6 +84,24 @@ def _keep_sortings_away(manifest: str, stack: ExitStack) -> None:
         raise ClipError(f"{manifest} is being written by a running sorting", hint="wait until it ends") from error
     except OSError as error:
         raise ClipError(f"{manifest}: {reason(error)}") from error
+
+
+def _refuse_moved(moves: Sequence[Move], root: str) -> None:
+    """Refuse to undo in a folder that lies elsewhere than when it was sorted into.
+
+    Raises:
+        UsageError: Naming the place where it was.
+    """
+    targets = [move.target for move in moves if os.path.isabs(move.target)]
+    if not targets or any(location(target).startswith(root + os.sep) for target in targets):
+        return
+    nearest = Path(os.path.commonpath([os.path.dirname(target) for target in targets]))
+    for place in (nearest, *nearest.parents):
+        if any(os.path.lexists(os.path.join(root, os.path.relpath(target, place))) for target in targets):
+            raise UsageError(
+                f"{root} was {place} when images were sorted into it",
+                hint=f"move it back to {place}, or link it there (ln -s), and undo the sorting into {place}",
+            )
 
 
 def _refuse_foreign(move: Move, root: str) -> None:
