@@ -58,7 +58,7 @@ def classifier(
     templates = model.templates_for(label_set, templates)
     learned = learned_of(model.encoders, label_set, options, templates)
     if learned.quantile is not None and (none_of_these or depth is not None):
-        raise UsageError("`coverage` goes with neither `none_of_these` nor `depth`, which ask other questions")
+        raise UsageError("`coverage` cannot be used with `none_of_these` or `depth`")
     none = none_label(label_set, none_of_these)
     if none is not None:
         label_set = replace(label_set, labels=(*label_set.labels, none), none=None)
