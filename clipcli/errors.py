@@ -149,7 +149,7 @@ def reading_checkpoint(name: object) -> Iterator[None]:
             raise
         raise DamagedModelError(
             f"{name} cannot be read: its files hold what no such file should ({type(error).__name__})",
-            hint="`clip models verify` tells whether they are whole; CLIPCLI_DEBUG=1 shows where it happened",
+            hint="`clip models verify` checks the files; CLIPCLI_DEBUG=1 shows where it happened",
         ) from error
 
 

@@ -96,7 +96,7 @@ class ClassifyOptions:
         if given:
             raise UsageError(
                 f"`coverage` and `{given[0]}` do not go together",
-                hint="which labels are in a set was fitted to the scores of `clip calibrate`",
+                hint="the limits of the sets were fitted to calibrated scores",
             )
 
 

@@ -98,7 +98,7 @@ def teach(texts: Floats, examples: Floats, owners: Rows, logits: Logits, *, word
     Shapes: texts (C, P), examples (n, P), unit length; owners (n,).
 
     Args:
-        texts: One row a label.
+        texts: One row per label.
         examples: Of two labels or more.
         owners: The label of each example.
         logits: How the checkpoint turns cosines into logits.

@@ -254,7 +254,7 @@ def learn(
         raise UsageError(f"label set {label_set.name!r} has no examples", hint="give images of two labels or more")
     if len(taught) < 2:
         raise UsageError(
-            f"only {label_set.names[taught[0]]!r} has examples, and nothing shows what it is not",
+            f"only {label_set.names[taught[0]]!r} has examples, and at least two labels need examples",
             hint="give examples of two labels or more; one may be called none, for whatever else the images show",
         )
     sources, owners = _found(label_set)

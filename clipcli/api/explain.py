@@ -67,7 +67,7 @@ class Explainer:
         check_can_explain(model, label_set)
         assert label_set is not None
         if label_set.has_examples:
-            warn("maps show where the texts of labels match; examples are no part of them")
+            warn("maps use only the texts of labels, not their examples")
         none = none_label(label_set, True)
         assert none is not None
         self.names, self.options = label_set.names, options

@@ -61,7 +61,7 @@ def classifier(
     compare, shown = _compared(model, with_none, templates)
     learned = learned_of(model.encoders, label_set, options, templates, shown)
     if learned.quantile is not None and (none_of_these or depth is not None):
-        raise UsageError("`coverage` goes with neither `none_of_these` nor `depth`, which ask other questions")
+        raise UsageError("`coverage` cannot be used with `none_of_these` or `depth`")
     return LabelClassifier(
         with_none.names,
         compare,

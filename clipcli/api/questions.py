@@ -74,7 +74,7 @@ def none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
         try:
             return Label(clean_text(none_of_these, "the text for none of the labels"))
         except LabelSetError as error:
-            raise LabelSetError(str(error), hint='write what is there instead, such as "an empty room"') from error
+            raise LabelSetError(str(error), hint='describe what is visible instead, such as "an empty room"') from error
     if not none_of_these:
         return None
     return label_set.none or _NONE_OF_THESE.get(language_of(label_set) or "", NONE_OF_THESE)

@@ -168,7 +168,7 @@ def _refuse_other_text_tower(section: Mapping[str, Any], row: Family, path: Path
 def _unconverted_resnet(path: Path, evidence: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"{path}: the image tower is a ResNet ({evidence}, as in Chinese-CLIP RN50), "
-        "which is only run from its authors' own file",
+        "which is only supported as its authors' file",
         hint="use that file as the model (RN50.pt, clip_cn_rn50.pt), "
         "or use a ViT checkpoint, such as OFA-Sys/chinese-clip-vit-base-patch16",
     )
@@ -186,7 +186,7 @@ def _classification_labels(config: Mapping[str, Any], path: Path) -> tuple[str, 
     if heads != ["CLIPForImageClassification"]:
         raise UnsupportedModelError(
             f"{path}: {', '.join(map(str, heads))} is a classification head that this program does not run",
-            hint="use the checkpoint with both towers that it was made of",
+            hint="use the checkpoint with both towers that it was made from",
         )
     labels = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     try:

@@ -68,7 +68,7 @@ def check_shapes(found: Shapes, expected: Shapes, where: str) -> None:
     foreign = next((name for name in found if name.endswith(":0")), None)
     if foreign is not None:
         raise UnsupportedModelError(
-            f"{where} holds tensors of TensorFlow, such as {foreign}, which are laid out otherwise",
+            f"{where} holds tensors of TensorFlow, such as {foreign}, which have another layout",
             hint="save the model from torch, or as tf_model.h5, which this program reads",
         )
     problems = [

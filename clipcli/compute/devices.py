@@ -54,7 +54,7 @@ def require_torch(what: str) -> None:
     if missing is not None:
         raise DeviceError(
             f"{what} needs torch, which {missing}",
-            hint="install it (`pip install torch`) and give the same command again",
+            hint="install it (`pip install torch`) and run the same command again",
         )
 
 

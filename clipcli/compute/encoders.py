@@ -266,7 +266,7 @@ class Encoders:
             raise DeviceError(
                 f"device {self.options.device} meant {expected.device} in {expected.dtype} when it was last asked "
                 f"for, and now means {self.placement.device} in {self.placement.dtype}",
-                hint="give the same command again; if that is not what you want, see `clip doctor`",
+                hint="run the same command again; if that is not what you want, see `clip doctor`",
                 parameter="device",
                 value=self.options.device,
             )

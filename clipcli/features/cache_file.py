@@ -166,7 +166,7 @@ class CacheFile:
 
     def _give_up(self, reason: str) -> None:
         self.close()
-        warn(f"the feature cache {self._path} cannot be used ({reason}); this run goes on without it")
+        warn(f"the feature cache {self._path} cannot be used ({reason}); this run continues without it")
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:

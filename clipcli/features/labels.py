@@ -186,7 +186,7 @@ def _refuse_alike(names: Sequence[str], tokens: Sequence[bytes]) -> None:
         if other != name:
             raise LabelSetError(
                 f"labels {other!r} and {name!r} are the same to this model: their prompts become the same tokens",
-                hint="they may differ only in letter case, or beyond the length that it reads; word one differently",
+                hint="they may differ only in letter case, or beyond the maximum length; change one of them",
             )
 
 

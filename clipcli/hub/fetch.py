@@ -131,7 +131,7 @@ def _download(listing: Listing, file: RemoteFile, blob: Path, progress: _Shown) 
         came = (_size(partial) or 0) - (done or 0)
         stalls = 0 if came >= min(_LEAST_PROGRESS, file.size - (done or 0)) else stalls + 1
         if stalls > _STALLS_ALLOWED:
-            raise remote.unavailable(listing.hub_id, f"the connection broke ({reason}); what came is kept")
+            raise remote.unavailable(listing.hub_id, f"the connection broke ({reason}); what was downloaded is kept")
         if stalls:
             time.sleep(_FIRST_WAIT_S * 2 ** (stalls - 1))
     if not _matches(partial, file):
@@ -223,5 +223,5 @@ def _disk_full(hub_id: str, folder: Path, what: str) -> ClipError:
     return ClipError(
         f"the disk is full: {hub_id} {what}, and {folder} has {free / 1e6:,.0f} MB free",
         hint="free space (`clip models list` shows what is stored, `clip models rm ID` removes it), or set HF_HOME "
-        "to a folder on a larger disk; what was fetched so far is kept",
+        "to a folder on a larger disk; what was downloaded so far is kept",
     )

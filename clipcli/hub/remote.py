@@ -220,8 +220,8 @@ def unavailable(
     use = f"`revision={here[0]!r}` uses what is installed; " if here else ""
     return ModelNotFoundError(
         f"{hub_id} is {state}" + (f" and {reason}" if reason else ""),
-        hint=f"{use}`clip models pull {hub_id}`{option} fetches it where there is a network"
-        f'{_ROUTES if reason else ""}; `model="demo"` works at once, without a download',
+        hint=f"{use}`clip models pull {hub_id}`{option} downloads it if there is a network"
+        f'{_ROUTES if reason else ""}; `model="demo"` works without a download',
         parameter="model",
         value=hub_id,
     )

@@ -23,7 +23,7 @@ def parse_labels(values: Sequence[str]) -> LabelSet:
     """Build a label set from such texts.
 
     Each value is a line of CSV (`cat,"dog, puppy"`; `，` and `、` separate too), or `@` and the name of a file with
-    one label a line, where blank lines and lines that begin with `#` are skipped. A label that begins with `@` is
+    one label per line, where blank lines and lines that begin with `#` are skipped. A label that begins with `@` is
     quoted: `'"@home"'`.
 
     Raises:

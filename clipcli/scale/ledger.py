@@ -205,7 +205,7 @@ class Ledger:
             value: dict[str, Any] = json.loads(data)
         except ValueError as error:
             raise ClipError(
-                f"{self._folder.at(name)} is damaged: {error}", hint="remove it, and give the same command again"
+                f"{self._folder.at(name)} is damaged: {error}", hint="remove it, and run the same command again"
             ) from error
         return value
 

@@ -206,7 +206,7 @@ def run(plan: Plan, model: "Model", share: Share, engine: Engine, watcher: Watch
     except OSError as error:  # those of a shard are its own
         raise ClipError(
             f"{plan.output}: {error}",
-            hint="when the cause is gone, give the same command again: what is done stays done",
+            hint="when the cause is fixed, run the same command again; finished shards are kept",
         ) from error
 
 

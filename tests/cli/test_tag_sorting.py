@@ -73,3 +73,17 @@ def test_images_in_the_folder_that_are_named_are_inputs(clip: Clip, photos: Path
     for inputs in (["sorted"], [folder], [link], ["--from-file", listed]):
         rows = clip("tag", *inputs, *EVERYTHING, "--sort-into", "sorted").rows
         assert str(link.relative_to(photos)) in {os.path.relpath(row["path"]) for row in rows}
+
+
+@pytest.mark.parametrize("way", ["--link", "--copy", "--move"])
+def test_a_folder_that_was_moved_since_says_where_it_was(way: str, clip: Clip, photos: Path, tmp_path: Path) -> None:
+    place, elsewhere = tmp_path / "sorted", tmp_path / "elsewhere"
+    assert clip("tag", photos, *EVERYTHING, "--sort-into", place, way).status == 0
+    place.rename(elsewhere)
+    inside = images_below(elsewhere)
+    outcome = clip("tag", "--undo", elsewhere)
+    assert outcome.status == 1 and f"{place}," in outcome.stderr
+    assert images_below(elsewhere) == inside
+    place.symlink_to(elsewhere)
+    assert clip("tag", "--undo", place).status == 0
+    assert not elsewhere.exists() and {"a.png", "b.jpg", "c.gif"} <= images_below(photos)

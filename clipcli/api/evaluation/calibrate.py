@@ -114,11 +114,13 @@ def calibrate(exam: Exam, truth: Truth, templates: Sequence[str] | None = None) 
     if model.class_names is not None:
         raise UsageError(f"{model.checkpoint.id} has classes of its own, which no label set can hold")
     if not any(truth.labels):
-        raise UsageError("no image that could be used has a label", hint="images that show none are not enough")
+        raise UsageError(
+            "no image that could be used has a label", hint="images without any of the labels are not enough"
+        )
     if len(truth.label_set.labels) == 1 and all(truth.labels):
         raise UsageError(
             f"every image shows {truth.label_set.names[0]!r}, the only label, which says nothing about scores",
-            hint="add images that show something else: of other labels, or in a folder called none",
+            hint="add images with other labels, or images that show none of them in a folder named none",
         )
     truth, compare = exam.question(truth, templates)
     cosines = exam.compared(truth, compare)

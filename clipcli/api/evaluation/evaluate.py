@@ -181,7 +181,10 @@ class Exam:
             return truth, compare
         known = compare.are_examples(self.features[[self.rows[path] for path in truth.paths]])
         if known.all():
-            raise UsageError("all images are examples of the labels", hint="keep some images for the evaluation")
+            raise UsageError(
+                "all images are examples of the labels",
+                hint="remove some images from the examples, to evaluate with them",
+            )
         if known.any():
             first = truth.paths[int(known.argmax())]
             warn(f"left out, examples of the labels themselves: {first} and {known.sum() - 1:,} more")
@@ -216,7 +219,9 @@ class Exam:
         labelled = np.array([i for i, found in enumerate(truth.labels) if found], dtype=np.intp)
         others = np.array([i for i, found in enumerate(truth.labels) if not found], dtype=np.intp)
         if not len(labelled):
-            raise UsageError("no image that could be used has a label", hint="images that show none are not enough")
+            raise UsageError(
+                "no image that could be used has a label", hint="images without any of the labels are not enough"
+            )
         if temperature is None:
             calibration = calibration_of(self.model.encoders, truth.label_set)
             temperature = (calibration and calibration.temperature) or 1.0

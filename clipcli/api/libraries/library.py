@@ -309,7 +309,7 @@ def as_query(query: str | Term | Iterable[Term] | Query) -> Query:
         query = [query]
     query = query if isinstance(query, Query) else Query(tuple(query))
     if not any(term.weight > 0 for term in query.terms):
-        raise UsageError("the query has nothing to look for", hint="add a text or an image that is not subtracted")
+        raise UsageError("the query is empty", hint="add a text or an image that is not subtracted")
     return query
 
 

@@ -54,7 +54,7 @@ class Term:
             UsageError: An empty text, or a weight that is zero or not a number.
         """
         if self.kind == "text" and not str(self.value).strip():
-            raise UsageError("a text of the query is empty", hint='write what to look for: "a dog on a beach"')
+            raise UsageError("a text of the query is empty", hint='write what to search for: "a dog on a beach"')
         if not 0 < abs(self.weight) < float("inf"):
             raise UsageError(f"a weight must be a number above 0, not {self.weight:g}")
 

@@ -128,7 +128,7 @@ def _checked(level: str, threshold: float | None) -> tuple[Level, float]:
         raise UsageError(f"{level!r} is not a level", hint=f"there are: {', '.join(LEVELS)}")
     chosen = LEVELS[LEVELS.index(level)]
     if threshold is not None and chosen in ("bytes", "pixels"):
-        raise UsageError(f"a threshold does not go with the level {level}", hint="leave it out")
+        raise UsageError(f"a threshold cannot be used with the level {level}", hint="leave it out")
     if threshold is not None and not 0 < threshold <= (1.0 if chosen == "similar" else 2.0):
         raise UsageError(f"the threshold must be above 0 and at most {1 if chosen == 'similar' else 2}")
     return chosen, threshold if threshold is not None else SIMILAR_COSINE if chosen == "similar" else COPY_DISTANCE

@@ -38,7 +38,7 @@ def config(ctx: typer.Context, output: FormatOptions, profile: Profile = None) -
         head={"file": str(config_file())},
     )
     if not config_file().exists():
-        say(f"there is no {config_file()} yet", hint='a line of it: device = "cpu"')
+        say(f"there is no {config_file()} yet", hint='for example: device = "cpu"')
 
 
 def _shown(value: object) -> str:

@@ -159,8 +159,8 @@ def _refuse_unfetchable(name: str, revision: str | None, hub_report: Mapping[str
         )
         raise ClipError(
             f"{name}{f' at {revision}' if revision else ''} is not installed, and {why}",
-            hint=f"`clip models pull {name}`{option} fetches it where there is a network (HTTPS_PROXY sets a proxy, "
-            'HF_ENDPOINT a mirror); `model="demo"` works at once, without a download',
+            hint=f"`clip models pull {name}`{option} downloads it if there is a network (HTTPS_PROXY sets a proxy, "
+            'HF_ENDPOINT a mirror); `model="demo"` works without a download',
         )
     if not _is_writable(Path(hub_report["cache"])):
         raise ClipError(

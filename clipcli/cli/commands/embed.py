@@ -164,7 +164,7 @@ def embed(
         return
     of_texts = bool(text or texts)
     if of_texts and (inputs.images or inputs.from_file):
-        raise UsageError("images and texts do not go into one file", hint="run it twice, with two files")
+        raise UsageError("images and texts cannot be written to one file", hint="run it twice, with two files")
     words = list(_texts(text or [], texts)) if of_texts else []
     sources = None if of_texts else inputs.sources()
     engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)

@@ -200,7 +200,7 @@ def new(
     path = write_starter(name)
     print_path(path)
     if hidden:
-        say(f"from now on {name} means this file, not the built-in label set", hint=f"`include: [{name}]` takes it in")
+        say(f"{name} means this file, not the built-in label set", hint=f"`include: [{name}]` includes it")
 
 
 labels_app.command("teach", cls=GroupedCommand)(teach)

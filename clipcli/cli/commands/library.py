@@ -296,7 +296,7 @@ def rm(
     for place in _places(names):
         Store(place).delete()
         if not quiet:
-            say(f"deleted the library {place.name}; the images are left alone")
+            say(f"deleted the library {place.name}; the images are not deleted")
 
 
 def _index_text(store: "Store") -> str:
@@ -339,7 +339,9 @@ def _places(names: list[str] | None) -> "list[Path]":
     for name in names:
         place = find_library(name)
         if place is None:
-            raise UsageError(f"{name}: there is no library of this name or folder", hint="see `clip library list`")
+            raise UsageError(
+                f"{name}: there is no library of this name or folder", hint="`clip library list` shows all libraries"
+            )
         places.append(place)
     return places
 

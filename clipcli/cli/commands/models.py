@@ -267,7 +267,9 @@ def _check_together(files: "ModelFiles") -> None:
 
 def _confirm(what: str) -> None:
     if not _somebody_is_there():
-        raise UsageError(f"nobody to ask before removing {what}", hint="add --yes to remove without being asked")
+        raise UsageError(
+            f"cannot ask for confirmation before removing {what}", hint="add --yes to remove without confirmation"
+        )
     if not typer.confirm(printable(f"Remove {what}?"), err=True):
         raise ClipError("nothing was removed")
 

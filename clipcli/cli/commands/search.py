@@ -71,13 +71,13 @@ def _text_and_folders(words: Sequence[str], *, has_query: bool) -> tuple[str | N
             folders.append(word)
         elif os.path.isfile(path):
             raise UsageError(
-                f"{word} is a file: a search goes through folders",
-                hint=f"to find images like it: clip search --like {word} FOLDER",
+                f"{word} is a file: only folders can be searched",
+                hint=f"to search for similar images: clip search --like {word} FOLDER",
             )
         elif i == 0 and not (has_query and os.sep in word):
             text = word
         else:
-            raise UsageError(f"{word} is not a folder", hint='give what to look for first, in quotes: "a dog"')
+            raise UsageError(f"{word} is not a folder", hint='give the text to search for first, in quotes: "a dog"')
     return text, folders
 
 

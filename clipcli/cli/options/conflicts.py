@@ -98,7 +98,7 @@ def _refuse_lone(sorting: SortOptions, tag: TagOnly | None) -> None:
     if tag is not None and tag.sidecars.prefix and not (written or tag.output.is_exiftool):
         raise UsageError(
             "--prefix needs --write-sidecars or --format exiftool",
-            hint="it stands before the keywords that these write: add one of them, or leave --prefix out",
+            hint="it is put before keywords: add one of them, or leave --prefix out",
         )
     if sorting.dry_run and not (written or sorting.sort_into is not None):
         others = (
@@ -106,7 +106,7 @@ def _refuse_lone(sorting: SortOptions, tag: TagOnly | None) -> None:
         )
         raise UsageError(
             f"--dry-run needs {others}",
-            hint=f"it says what would be done: add {others.split()[0].strip(',')}, or leave --dry-run out",
+            hint=f"it shows what would be done: add {others.split()[0].strip(',')}, or leave --dry-run out",
         )
 
 

@@ -177,7 +177,7 @@ class MapOutputOptions:
         for option, path in (("--output", self.drawings), ("--npy", self.npy)):
             if path is not None and not is_folder(path):
                 raise UsageError(
-                    f"{option} {path}: several images do not go into one file",
+                    f"{option} {path}: several images need a folder",
                     hint=f"name a folder: {option} {os.path.splitext(path)[0]}/; --report makes one page of all",
                 )
 

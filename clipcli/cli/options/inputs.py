@@ -100,7 +100,7 @@ class InputOptions(ReadingOptions):
         ReadingOptions.__post_init__(self)
         if self.null_separated and self.from_file is None:
             raise UsageError(
-                "--null needs --from-file: it says how the paths in that list end",
+                "--null needs --from-file: it applies to the paths in that list",
                 hint="add --from-file FILE, or --from-file - for stdin",
             )
 

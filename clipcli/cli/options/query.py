@@ -98,9 +98,7 @@ class QueryOptions:
             *_terms("image", self.unlike, -1),
         ]
         if not terms:
-            raise UsageError(
-                "nothing to look for is given", hint='write it first: clip search "a dog on a beach" ~/photos'
-            )
+            raise UsageError("no query is given", hint='write it first: clip search "a dog on a beach" ~/photos')
         return as_query(Query(tuple(terms), tuple(_terms("text", self.without, 1)), balanced=not self.raw_weights))
 
 

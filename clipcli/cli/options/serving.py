@@ -112,7 +112,9 @@ def _read_key(path: str) -> str:
     except OSError as error:
         raise UsageError(f"--api-key-file {path}: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError:
-        raise UsageError(f"--api-key-file {path} holds more than plain letters and digits", hint=hint) from None
+        raise UsageError(
+            f"--api-key-file {path} contains other characters than plain letters and digits", hint=hint
+        ) from None
     if len(key) < _LEAST_KEY or any(character.isspace() for character in key):
         raise UsageError(f"--api-key-file {path} holds no key of {_LEAST_KEY} characters or more", hint=hint)
     return key

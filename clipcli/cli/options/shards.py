@@ -86,7 +86,7 @@ class ShardOptions:
             UsageError: `--ray` and `--shards`, which both share out.
         """
         if self.ray is not None and self.shards is not None:
-            raise UsageError("--ray and --shards do not go together", hint="use one of them: both share shards out")
+            raise UsageError("--ray and --shards do not go together", hint="use one of them: both distribute shards")
 
     def columns(self, text_column: str | None = None) -> "Columns":
         """Which columns are read."""

@@ -9,7 +9,7 @@ from clipcli.results import Record
 
 
 class JsonLinesRenderer:
-    """One object a line, flushed batch by batch."""
+    """One object per line, flushed batch by batch."""
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination

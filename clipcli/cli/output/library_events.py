@@ -59,18 +59,18 @@ def say_undo(events: Iterable[TakenBack | LeftAlone], manifest: str, *, dry_run:
         match event:
             case LeftAlone(path, reason):
                 left += 1
-                say(f"{path} is left alone: {reason}")
+                say(f"{path} is unchanged: {reason}")
             case TakenBack(way, source, target):
                 done += 1
                 if dry_run:
-                    say(f"would take {target} back to {source}" if way == "move" else f"would remove {target}")
+                    say(f"would move {target} back to {source}" if way == "move" else f"would remove {target}")
     if left:
         raise ClipError(
-            f"{left} of {done + left} steps of {manifest} could not be taken back",
-            hint="the lines above say why; fix that, and give the same command again",
+            f"{left} of {done + left} steps of {manifest} could not be undone",
+            hint="fix the causes printed above, and run the same command again",
         )
     if not quiet and not dry_run:
-        say(f"{counted(done, 'file')} taken back")
+        say(f"{counted(done, 'file')} undone")
 
 
 class SidecarStep:

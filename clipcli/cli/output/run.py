@@ -138,7 +138,7 @@ class Run(Generic[R]):
             return
         done = f"interrupted after {counted(self.tally.images, 'image')}"
         if self.journal is not None:
-            say(f"{done}; {self.output.output} has their rows", hint="to continue, give the same command with --resume")
+            say(f"{done}; {self.output.output} has their rows", hint="to continue, run the same command with --resume")
         elif self.keeps_features:
             say(done, hint="their features are cached: the same command gets to this point again without computing")
         else:

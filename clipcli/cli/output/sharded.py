@@ -226,12 +226,12 @@ def _say_summary(outcome: "Outcome", output: str, seconds: float, *, is_share: b
     if outcome.failed:
         say(
             f"{counted(len(outcome.failed), 'shard')} of {outcome.shards:,} given up",
-            hint="when the cause is gone, give the same command with --retry-failed",
+            hint="when the cause is fixed, run the same command with --retry-failed",
         )
     elif outcome.is_whole:
         say(f"{'the shard is' if outcome.shards == 1 else f'all {outcome.shards:,} shards are'} done: {output}")
     elif is_share:
-        say("this share is done; others are not yet")
+        say("this share is done; others are not finished")
 
 
 def _time(seconds: float) -> str:

@@ -126,7 +126,7 @@ def defaults(settings: Mapping[str, Any], profile: str | None, choices: Mapping[
     """
     profiles = settings.get(PROFILES, {})
     if not isinstance(profiles, dict) or not all(isinstance(table, dict) for table in profiles.values()):
-        raise UsageError(f"{config_file()}: {PROFILES} must be tables", hint=f"write [{PROFILES}.work] on a line")
+        raise UsageError(f"{config_file()}: {PROFILES} must be tables", hint=f"put [{PROFILES}.work] on a line")
     common = {key: value for key, value in settings.items() if key != PROFILES}
     for table in (common, *profiles.values()):
         _check(table, choices)

@@ -97,7 +97,7 @@ class RunFile:
                 ends = array("q", (int(line) for line in file if line.endswith(b"\n") and line.strip().isdigit()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"{self._path.name} is missing or damaged, so nothing tells how {self.output} was made",
+                f"{self._path.name} is missing or damaged, so it is unknown how {self.output} was made",
                 hint=f"{again}; to add images to a finished run later, give it `resume=True` from the start",
             ) from error
         differing = [key for key, value in settings.items() if value != earlier.get(key)]

@@ -72,7 +72,7 @@ class SidecarWriter:
             if changed and not self._dry_run:
                 _write(path, None if removed else merged)
         except XmpError as error:
-            raise SidecarError(f"{path} is left alone: {error}") from error
+            raise SidecarError(f"{path} is unchanged: {error}") from error
         except OSError as error:
             raise SidecarError(f"{path} cannot be written: {error.strerror or error}") from error
         return SidecarChanged(path, changes, removed) if changed else SidecarUnchanged(path)

@@ -58,7 +58,7 @@ class Manifest:
             self._give_up()
             raise ClipError(
                 f"{self._folder} cannot be sorted into: {error.strerror or error}",
-                hint="make room, or name a folder that you may write to; what is done so far can be taken back",
+                hint="make room, or name a folder that you may write to; the steps so far can be undone",
             ) from error
 
     def withdraw(self, move: Move) -> None:
@@ -140,9 +140,7 @@ def read_manifest(path: str) -> list[Move]:
     moves = [_move(row) for row in rows[1:]]
     sound = [move for move in moves if move is not None]
     if len(sound) < len(moves):
-        raise UsageError(
-            f"{path}: this manifest is damaged", hint="nothing was taken back; read it to see what was done"
-        )
+        raise UsageError(f"{path}: this manifest is damaged", hint="nothing was undone; read it to see what was done")
     return sound
 
 

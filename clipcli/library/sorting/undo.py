@@ -53,10 +53,11 @@ def undo(path: str, *, dry_run: bool = False) -> Iterator[TakenBack | LeftAlone]
 
 def _undo_one(manifest: str, moves: Sequence[Move], *, dry_run: bool) -> Iterator[TakenBack | LeftAlone]:
     root = os.path.realpath(os.path.dirname(os.path.abspath(manifest)))
+    place = _place_before(moves, root)
     left: list[Move] = []
     for move in reversed(moves):
         try:
-            _refuse_foreign(move, root)
+            _refuse_foreign(move, root, place)
             if _take_back(move, dry_run=dry_run):
                 yield TakenBack(move.way, move.source, move.target)
         except ERRORS as error:
@@ -85,8 +86,25 @@ def _keep_sortings_away(manifest: str, stack: ExitStack) -> None:
         raise ClipError(f"{manifest}: {reason(error)}") from error
 
 
-def _refuse_foreign(move: Move, root: str) -> None:
+def _place_before(moves: Sequence[Move], root: str) -> Path | None:
+    """Where a folder was when it was sorted into, if it was moved since and nothing is there now."""
+    targets = [move.target for move in moves if os.path.isabs(move.target)]
+    if not targets or any(location(target).startswith(root + os.sep) for target in targets):
+        return None
+    nearest = Path(os.path.commonpath([os.path.dirname(target) for target in targets]))
+    for place in (nearest, *nearest.parents):
+        if any(os.path.lexists(os.path.join(root, os.path.relpath(target, place))) for target in targets):
+            return None if os.path.lexists(place) else place
+    return None
+
+
+def _refuse_foreign(move: Move, root: str, place: Path | None) -> None:
     """Refuse what no sorting into a folder can have done.
+
+    Args:
+        move: The step.
+        root: The folder.
+        place: Where the folder was before it was moved, if it was.
 
     Raises:
         PermissionError: Saying why.
@@ -96,6 +114,10 @@ def _refuse_foreign(move: Move, root: str) -> None:
     if not (os.path.isabs(move.source) and os.path.isabs(move.target)):
         why = "its paths are not absolute"
     elif not target.startswith(root + os.sep):
+        if place is not None:
+            raise PermissionError(
+                errno.EPERM, f"{root} was moved; move it back to {place}, or link it there, and undo {place}"
+            )
         why = "it lies outside the sorted folder"
     elif target == location(move.source):
         why = "source and target are the same file"

@@ -55,7 +55,7 @@ def _errors() -> tuple[str, str]:
 
 
 def label_rows(evaluation: "Evaluation") -> list[Row]:
-    """One row a label, in their order."""
+    """One row per label, in their order."""
     judged, count = evaluation.judged, len(evaluation.labels)
     f1 = f1_per_label(judged.truth, judged.predicted, count)
     support = evaluation.support

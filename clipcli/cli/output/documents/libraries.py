@@ -85,9 +85,7 @@ class Access:
                 return self.create(folders, name)
             return self.open(place)
         if not folders:
-            raise UsageError(
-                "no folder is named", hint="name the folder whose images to look through, or --library NAME"
-            )
+            raise UsageError("no folder is named", hint="name a folder with images, or --library NAME")
         covering = library_over(*folders)
         return self.open(covering) if covering is not None else self._create_like(folders)
 
