@@ -15,7 +15,7 @@ import numpy as np
 from clipcli.errors import ClipError, UsageError
 from clipcli.scale.inputs.find import find_shards, is_pattern, refuse_doubled
 from clipcli.scale.inputs.parquet import open_parquet
-from clipcli.scale.stores import PRIVATE, is_uri, locate
+from clipcli.scale.stores import PRIVATE, Folder, is_uri, locate
 from clipcli.scoring import Floats
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SCORE_COLUMNS = ("cosine", "clipscore", "similarity", "score")
 KEY_COLUMNS = ("uid", "key")
 _HALF = 16
+_PAIR = np.dtype("u8,u8")
 _NOT_SCORES = (f"/{PRIVATE}/", "/errors/")
 
 
@@ -130,11 +131,21 @@ class Scores:
             return open_parquet(stream, self.files[0]).schema_arrow
 
 
-def datacomp_subset(keys: Sequence[str]) -> "NDArray[np.void]":
-    """Keys of DataComp, each 32 hexadecimal digits, as its `resharder.py` reads them: sorted pairs of 64 bits.
+def datacomp_subset(parts: "Sequence[NDArray[np.void]]") -> "NDArray[np.void]":
+    """All pairs of keys, sorted, as DataComp's `resharder.py` searches them.
 
-    Shapes: N keys -> (N,) of dtype `u8,u8`.
+    Shapes: parts of (n,) -> (N,) of dtype `u8,u8`.
     Source: https://github.com/mlfoundations/datacomp, README, "Filtering".
+    """
+    subset = np.concatenate([np.empty(0, _PAIR), *parts])
+    subset.sort()
+    return subset
+
+
+def datacomp_pairs(keys: Sequence[str]) -> "NDArray[np.void]":
+    """Keys of DataComp, each 32 hexadecimal digits, as pairs of 64 bits.
+
+    Shapes: n keys -> (n,) of dtype `u8,u8`.
 
     Raises:
         UsageError: A key is not one of DataComp's.
@@ -147,9 +158,7 @@ def datacomp_subset(keys: Sequence[str]) -> "NDArray[np.void]":
             hint="name their column with `key_column`, or write .txt or .parquet",
             parameter="key_column",
         ) from None
-    subset = np.array(pairs, dtype=np.dtype("u8,u8"))
-    subset.sort()
-    return subset
+    return np.array(pairs, dtype=_PAIR)
 
 
 def _is_uid(key: str) -> bool:
@@ -170,14 +179,26 @@ def _files(path: str) -> Iterator[str]:
         return
     store, root = locate(path.rstrip("/") + "/")
     names = [key[len(root) :] for key, _ in store.find(root)]
-    if f"{PRIVATE}/run.json" in names and "_SUCCESS" not in names:
-        raise ClipError(
-            f"{path}: the run is not finished",
-            hint=f"finish it first: some shards have no scores; {path.rstrip('/')}/data/*.parquet are those that have",
-        )
+    whole = path.rstrip("/") if is_uri(path) else os.path.abspath(path)
+    for folder in (whole, whole.rpartition("/")[0]):  # also of one that is inside a run's
+        _refuse_unfinished(folder)
     for name in names:
         if name.endswith(".parquet") and not any(part in f"/{name}" for part in _NOT_SCORES):
             yield f"{path.rstrip('/')}/{name}"
+
+
+def _refuse_unfinished(path: str) -> None:
+    """Refuse the folder of a run some of whose shards are not done; a pattern of files is taken as it is.
+
+    Raises:
+        ClipError: It is not finished.
+    """
+    folder = Folder(path)
+    if folder.exists(f"{PRIVATE}/run.json") and not folder.exists("_SUCCESS"):
+        raise ClipError(
+            f"{path}: the run is not finished",
+            hint=f"finish it first: some shards have no scores; {path}/data/*.parquet are those that have",
+        )
 
 
 def _is_float(type: "arrow.DataType") -> bool:

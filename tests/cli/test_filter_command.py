@@ -56,7 +56,31 @@ def test_a_run_is_filtered_by_its_folder(clip: Clip, tmp_path: Path, monkeypatch
         assert (done.status, len(done.stdout.split())) == (0, keys), done.stderr
     Path("parquet/_SUCCESS").unlink()
     done = clip("filter", "parquet/", "--keep", 0.5)
+    for name in ("parquet/", "parquet/data/", "parquet/data"):
+        done = clip("filter", name, "--keep", 0.5)
+        assert done.status == 1 and "finished" in done.stderr, name
+    monkeypatch.chdir("parquet/data")
+    done = clip("filter", ".", "--keep", 0.5)
     assert done.status == 1 and "finished" in done.stderr
+    assert clip("filter", "*.parquet", "--keep", 0.5).status == 0, "single files are taken as they are"
+
+
+def test_a_subset_is_what_the_resharder_of_datacomp_reads(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its `load_subset` memory-maps the file, and looks uids up by bisection over pairs of their halves."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(2)
+    uids = [f"{high:016x}{low:016x}" for high, low in random.integers(0, 2**64, (500, 2), np.uint64)]
+    write_parquet(Path("a.parquet"), {"uid": uids, "cosine": random.random(500)})
+    assert clip("filter", "a.parquet", "--min", 0.4, "-o", "kept.npy").status == 0
+    subset = np.load("kept.npy", mmap_mode="r")
+    kept = set(clip("filter", "a.parquet", "--min", 0.4).stdout.split())
+    for uid in uids:
+        pair = np.array([(int(uid[:16], 16), int(uid[16:], 16))], dtype=np.dtype("u8,u8"))
+        place = int(np.searchsorted(subset, pair)[0])
+        assert (place < len(subset) and subset[place] == pair[0]) == (uid in kept)
+    assert 0 < len(kept) == len(subset) < 500
 
 
 @pytest.mark.parametrize(

@@ -164,11 +164,12 @@ def main(*arguments: str) -> None:
         left = [event for event in undo(arguments[0]) if isinstance(event, LeftAlone)]
         sys.exit("; ".join(f"{event.path}: {event.reason}" for event in left[:5]) or 0)
     photos, target, step = arguments
-    paths = [os.path.join(place, name) for place, _, names in os.walk(photos) for name in sorted(names)]
+    paths = [os.path.join(place, name) for place, _, names in os.walk(photos) for name in names]
     images = [path for path in paths if path.endswith(".png")]
+    random.shuffle(images)  # so that two of them want other images under the same names
     sorter = Sorter(target, "move", {label: label.split("/") for label in LABELS})
     with patch.object(sorting, "carry_out", _dying_at(int(step))):
-        list(sorter.sort((image, LABELS[len(image) % len(LABELS)]) for image in images))
+        list(sorter.sort((image, LABELS[len(os.path.basename(image)) % len(LABELS)]) for image in images))
 
 
 if __name__ == "__main__":

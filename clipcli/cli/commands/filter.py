@@ -115,13 +115,14 @@ def _write(scores: "Scores", least: float, output: str | None) -> "Kept":
     if output is not None and suffix == "npy":
         import numpy as np
 
-        from clipcli.scale.filter import datacomp_subset
+        from clipcli.scale.filter import datacomp_pairs, datacomp_subset
 
-        keys: list[str] = []
-        kept = scores.keep(least, lambda table: keys.extend(map(str, table[scores.key].to_pylist())))
-        subset = datacomp_subset(keys)
+        parts: list[np.typing.NDArray[np.void]] = []  # sixteen bytes per key
+        kept = scores.keep(
+            least, lambda table: parts.append(datacomp_pairs([*map(str, table[scores.key].to_pylist())]))
+        )
         with replacing(output) as stream:
-            np.save(stream, subset, allow_pickle=False)
+            np.save(stream, datacomp_subset(parts), allow_pickle=False)
         return kept
     with open_destination(output) as destination:
         kept = scores.keep(
