@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
@@ -83,6 +84,15 @@ def test_a_subset_is_what_the_resharder_of_datacomp_reads(
     assert 0 < len(kept) == len(subset) < 500
 
 
+def test_nothing_to_keep_is_an_empty_table(clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_parquet(
+        Path("none.parquet"), {"uid": arrow.array([], arrow.large_string()), "cosine": arrow.array([], "float")}
+    )
+    assert clip("filter", "none.parquet", "--min", 0.3, "-o", "kept.parquet").status == 0
+    assert parquet.read_table("kept.parquet").num_rows == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
@@ -101,6 +111,15 @@ def test_a_subset_is_what_the_resharder_of_datacomp_reads(
         (["bad.parquet", "--keep", "0.3"], 1, "bad.parquet"),
         (["short.parquet", "--min", "0", "-o", "x.npy"], 2, "32"),
         (["empty.parquet", "--keep", "0.3"], 1, "row"),
+        (["junk.parquet", "--keep", "0.3"], 1, "junk.parquet"),
+        (["doubled.parquet", "--keep", "0.3"], 2, "cosine"),
+        (["0.parquet", "texts.parquet", "--min", "0.3"], 1, "texts.parquet"),
+        (["texts.parquet", "--min", "0.3"], 2, "floating-point"),
+        (["0.parquet", "numbered.parquet", "--min", "0.3", "-o", "x.parquet"], 1, "numbered.parquet"),
+        (["unnamed.parquet", "--min", "0.3"], 1, "missing"),
+        (["lines.parquet", "--min", "0.3"], 1, "break"),
+        (["raw.parquet", "--min", "0.3"], 1, "UTF-8"),
+        (["structs.parquet", "--min", "0.3"], 2, "integers"),
     ],
 )
 def test_wrong_usage(
@@ -110,6 +129,15 @@ def test_wrong_usage(
     write_parquet(Path("two.parquet"), {"uid": ["abc"], "width": [300.0], "b32": [0.3]})
     write_parquet(Path("short.parquet"), {"uid": ["abc"], "cosine": [0.5]})
     write_parquet(Path("empty.parquet"), {"uid": ["abc"], "cosine": [float("nan")]})
+    Path("junk.parquet").write_bytes(b"PAR1" + bytes(50) + b"PAR1")
+    columns = [arrow.array(["a"]), arrow.array([0.5]), arrow.array([0.5])]
+    parquet.write_table(arrow.table(columns, names=["uid", "cosine", "cosine"]), "doubled.parquet")
+    write_parquet(Path("texts.parquet"), {"uid": ["a"], "cosine": ["0.5"]})
+    write_parquet(Path("numbered.parquet"), {"uid": [7], "cosine": [0.5]})
+    write_parquet(Path("unnamed.parquet"), {"uid": arrow.array([None], arrow.string()), "cosine": [0.5]})
+    write_parquet(Path("lines.parquet"), {"uid": ["a\nb"], "cosine": [0.5]})
+    write_parquet(Path("raw.parquet"), {"uid": [b"\xff"], "cosine": [0.5]})
+    write_parquet(Path("structs.parquet"), {"uid": [{"a": 1}], "cosine": [0.5]})
     done = clip("filter", *arguments)
     assert (done.status, says in done.stderr) == (status, True), done.stderr
-    assert not Path("x.npy").exists()
+    assert not Path("x.npy").exists() and not Path("x.parquet").exists()

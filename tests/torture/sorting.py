@@ -32,7 +32,7 @@ from clipcli.library.sorting.undo import undo
 from tests.helpers.snapshots import snapshot
 from tests.torture import campaign
 
-COUNT = 120
+COUNT, NAMES = 120, 15
 HANGS_AFTER_S = 120
 LABELS = ("cat", "dog", "house/red", "house/blue")
 OTHER_DISK = Path("/dev/shm")
@@ -44,7 +44,7 @@ def trial(rng: random.Random, folder: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="torture-", dir=OTHER_DISK if away else folder) as elsewhere:
         target, photos = Path(elsewhere).resolve() / "sorted", folder / "photos"
         inputs = [_photos(rng, photos / name) for name in rng.choice([["one"], ["one"], ["one", "two"]])]
-        if len(inputs) == 1 and rng.random() < 0.4:
+        if len(inputs) == 1 and rng.random() < 0.6:
             inputs *= rng.choice([2, 2, 3])  # programs want the same images
         before = snapshot(photos)
         with campaign.variables(CLIPCLI_CACHE_DIR=str(_cache())):
@@ -73,7 +73,7 @@ def _cache() -> Path:
 def _photos(rng: random.Random, folder: Path) -> Path:
     """Images, all different, some below folders, some with sidecars, under names that come again in other folders."""
     for number in range(COUNT):
-        place = folder / rng.choice(["", "a", "a/b", "c d"]) / f"{number % (COUNT // 2)}{rng.choice(['', '-2'])}.png"
+        place = folder / rng.choice(["", "a", "a/b", "c d"]) / f"{number % NAMES}{rng.choice(['', '-2'])}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
         color = (number, rng.choice([0, 255]), 255 * (folder.name == "two"))
         Image.new("RGB", (8, 8), color).save(place)

@@ -42,7 +42,9 @@ def open_parquet(stream: BinaryIO, name: str) -> Any:
         raise UsageError("a Parquet file needs pyarrow", hint="pip install 'clipcli[parquet]'") from error
     try:
         return parquet.ParquetFile(stream, page_checksum_verification=True)
-    except arrow.ArrowInvalid as error:
+    except (arrow.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and "thrift" not in str(error):  # that of a damaged file is not the disk's
+            raise
         raise ShardError(f"{name} is not a whole Parquet file: {error}", hint="copy or write it again") from error
 
 
