@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import tarfile
 from pathlib import Path
@@ -176,6 +177,15 @@ def test_a_column_that_cannot_hold_images_is_named_with_its_type(tmp_path: Path,
         return
     with pytest.raises(ShardError, match=f"column 'image' holds {re.escape(str(type)[:4])}"):
         rows_of(tmp_path / "x.parquet")
+
+
+def test_a_row_that_names_a_device_or_a_pipe_is_an_error_and_has_an_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "empty.png").touch()
+    paths = ["/dev/zero", "/proc/self/mem", "pipe.png", "empty.png"]
+    write_parquet(tmp_path / "p.parquet", {"path": paths})
+    for row in fetched(iter(rows_of(tmp_path / "p.parquet"))):
+        assert isinstance(row.image, UnreadableImage)
 
 
 def test_images_that_rows_name_are_fetched(tmp_path: Path) -> None:
