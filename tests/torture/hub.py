@@ -18,7 +18,7 @@ from pathlib import Path
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants
 from typer.testing import CliRunner
 
 from clipcli.cli.app import app
@@ -110,6 +110,7 @@ def trial(rng: random.Random, folder: Path) -> str:
 
 
 def _pull() -> ExitStatus:
+    close_session()  # a command is a process: it has no connection whose next answer is the rest of the last one
     result = CliRunner().invoke(app, ["models", "pull", HUB_ID])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise AssertionError("a traceback") from result.exception
