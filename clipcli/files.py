@@ -10,7 +10,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Self
@@ -125,17 +125,48 @@ def lock(stream: IO[Any]) -> None:
             raise
 
 
+@contextmanager
+def alone_in(folder: str | Path) -> Iterator[None]:
+    """Wait until no other process is in a block of this kind for the same folder; where there are no locks, go ahead.
+
+    Nothing is written for it, and a process that is killed is out of its block.
+
+    Args:
+        folder: The folder; made if it does not exist.
+
+    Raises:
+        OSError: There is no such folder, and it cannot be made.
+    """
+    handle = _locked_folder(folder)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file that anyone may have put there for reading: never a device or a pipe.
+
+    Raises:
+        OSError: It is missing, unreadable, or not a regular file.
+    """
+    stream = open(path, "rb", opener=_open_without_waiting)
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return stream
+
+
 def read_regular(path: str | Path, largest_bytes: int) -> bytes:
     """Read a whole file that anyone may have put there: never a device or a pipe, never more than is sane.
 
     Raises:
         OSError: It is missing, unreadable, not a regular file, or larger.
     """
-    with open(path, "rb", opener=_open_without_waiting) as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        data = stream.read(largest_bytes + 1) if status.st_size <= largest_bytes else None
+    with open_regular(path) as stream:
+        is_sane = os.fstat(stream.fileno()).st_size <= largest_bytes
+        data = stream.read(largest_bytes + 1) if is_sane else None
     if data is None or len(data) > largest_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {largest_bytes // 1_000_000} MB", str(path))
     return data
@@ -198,6 +229,21 @@ def dump(value: object, indent: int | None = None) -> str:
     """Write JSON: letters of every script as themselves, and all control characters (JSON allows some) as escapes."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     return _CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def _locked_folder(folder: str | Path) -> int | None:
+    """Wait for the lock of a folder; None where folders cannot be opened."""
+    while True:
+        os.makedirs(folder, exist_ok=True)
+        if fcntl is None:
+            return None
+        handle = os.open(folder, os.O_RDONLY)
+        with suppress(OSError):  # a network's file system may lock files, but not folders
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(folder)):
+                return handle
+        os.close(handle)  # it was removed while this process waited
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

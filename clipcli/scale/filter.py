@@ -5,6 +5,7 @@ histogram of 65,536 counts each, however many rows there are.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from clipcli.errors import ClipError, UsageError
 from clipcli.scale.inputs.find import find_shards, is_pattern, refuse_doubled
 from clipcli.scale.inputs.parquet import open_parquet
-from clipcli.scale.stores import PRIVATE, is_uri, locate
+from clipcli.scale.stores import PRIVATE, Folder, is_uri, locate
 from clipcli.scoring import Floats
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 SCORE_COLUMNS = ("cosine", "clipscore", "similarity", "score")
 KEY_COLUMNS = ("uid", "key")
+_OF_ONE_RUN = "all files must be of one run"
 _HALF = 16
+_PAIR = np.dtype("u8,u8")
 _NOT_SCORES = (f"/{PRIVATE}/", "/errors/")
 
 
@@ -64,10 +67,22 @@ class Scores:
             raise ClipError(f"{', '.join(inputs)}: no Parquet file in it", hint="name the output of `clip score`")
         refuse_doubled([path if is_uri(path) else os.path.realpath(path) for path in self.files])
         schema = self._read_schema()
+        twice = next((name for name, count in Counter(schema.names).items() if count > 1), None)
+        if twice is not None:
+            raise UsageError(f"{self.files[0]}: two columns are called {twice!r}", hint="rename or remove one of them")
         numbers = [name for name in schema.names if _is_float(schema.field(name).type)]
         only = numbers if len(numbers) == 1 else []
-        self.score = _chosen("score_column", score_column, (*SCORE_COLUMNS, *only), numbers)
-        self.key = _chosen("key_column", key_column, KEY_COLUMNS, schema.names)
+        names = [name for name in schema.names if _is_name(schema.field(name).type)]
+        self.score = _chosen("score_column", score_column, (*SCORE_COLUMNS, *only), numbers, "floating-point numbers")
+        self.key = _chosen("key_column", key_column, KEY_COLUMNS, names, "texts or integers")
+        self._key_type = _plain(schema.field(self.key).type)
+
+    @property
+    def schema(self) -> "arrow.Schema":
+        """Of the rows that are kept: keys and scores."""
+        import pyarrow as arrow
+
+        return arrow.schema([(self.key, self._key_type), (self.score, arrow.float32())])
 
     def least_of_best(self, share: float) -> float:
         """The score that the best share of rows has at least.
@@ -101,12 +116,31 @@ class Scores:
         for batch in self._batches([self.key, self.score]):
             scores = batch[self.score].cast(arrow.float32())
             reach = compute.fill_null(compute.greater_equal(scores, np.float32(least)), False)
-            table = arrow.table({self.key: batch[self.key], self.score: scores}).filter(reach)
+            keys = batch[self.key].cast(self._key_type)
+            table = arrow.table([keys, scores], schema=self.schema).filter(reach)
             rows += batch.num_rows
             scored += int(np.count_nonzero(~np.isnan(_floats(scores))))
             kept += table.num_rows
             write(table)
         return Kept(least, rows, scored, kept)
+
+    def texts(self, table: "arrow.Table") -> list[str]:
+        """The keys of rows that are kept.
+
+        Raises:
+            ClipError: One is missing, or is not one line of text.
+        """
+        import pyarrow as arrow
+
+        try:
+            keys: list[str | None] = table[self.key].cast(arrow.string()).to_pylist()
+        except arrow.ArrowInvalid as error:
+            raise ClipError(f"column {self.key!r}: a key is not UTF-8 text", hint="write .parquet") from error
+        for key in keys:
+            if key is None or "\n" in key or "\r" in key:
+                problem = "is missing" if key is None else f"{key!r} has a line break"
+                raise ClipError(f"column {self.key!r}: a key {problem}", hint="write .parquet, or name another column")
+        return [key for key in keys if key is not None]
 
     def _histogram(self, bins: "Callable[[NDArray[np.uint32]], NDArray[Any]]") -> "NDArray[np.int64]":
         counts = np.zeros(1 << _HALF, dtype=np.int64)
@@ -122,7 +156,11 @@ class Scores:
                 file = open_parquet(stream, path)
                 missing = [name for name in columns if name not in file.schema_arrow.names]
                 if missing:
-                    raise ClipError(f"{path}: no column {missing[0]!r}", hint="all files must be of one run")
+                    raise ClipError(f"{path}: no column {missing[0]!r}", hint=_OF_ONE_RUN)
+                types = {name: file.schema_arrow.field(name).type for name in columns}
+                if not _is_float(types[self.score]) or _plain(types.get(self.key, self._key_type)) != self._key_type:
+                    held = ", ".join(f"{name!r} of {type}" for name, type in types.items())
+                    raise ClipError(f"{path}: columns {held}, unlike those of {self.files[0]}", hint=_OF_ONE_RUN)
                 yield from file.iter_batches(65_536, columns=columns)
 
     def _read_schema(self) -> "arrow.Schema":
@@ -130,11 +168,21 @@ class Scores:
             return open_parquet(stream, self.files[0]).schema_arrow
 
 
-def datacomp_subset(keys: Sequence[str]) -> "NDArray[np.void]":
-    """Keys of DataComp, each 32 hexadecimal digits, as its `resharder.py` reads them: sorted pairs of 64 bits.
+def datacomp_subset(parts: "Sequence[NDArray[np.void]]") -> "NDArray[np.void]":
+    """All pairs of keys, sorted, as DataComp's `resharder.py` searches them.
 
-    Shapes: N keys -> (N,) of dtype `u8,u8`.
+    Shapes: parts of (n,) -> (N,) of dtype `u8,u8`.
     Source: https://github.com/mlfoundations/datacomp, README, "Filtering".
+    """
+    subset = np.concatenate([np.empty(0, _PAIR), *parts])
+    subset.sort()
+    return subset
+
+
+def datacomp_pairs(keys: Sequence[str]) -> "NDArray[np.void]":
+    """Keys of DataComp, each 32 hexadecimal digits, as pairs of 64 bits.
+
+    Shapes: n keys -> (n,) of dtype `u8,u8`.
 
     Raises:
         UsageError: A key is not one of DataComp's.
@@ -147,9 +195,7 @@ def datacomp_subset(keys: Sequence[str]) -> "NDArray[np.void]":
             hint="name their column with `key_column`, or write .txt or .parquet",
             parameter="key_column",
         ) from None
-    subset = np.array(pairs, dtype=np.dtype("u8,u8"))
-    subset.sort()
-    return subset
+    return np.array(pairs, dtype=_PAIR)
 
 
 def _is_uid(key: str) -> bool:
@@ -170,14 +216,26 @@ def _files(path: str) -> Iterator[str]:
         return
     store, root = locate(path.rstrip("/") + "/")
     names = [key[len(root) :] for key, _ in store.find(root)]
-    if f"{PRIVATE}/run.json" in names and "_SUCCESS" not in names:
-        raise ClipError(
-            f"{path}: the run is not finished",
-            hint=f"finish it first: some shards have no scores; {path.rstrip('/')}/data/*.parquet are those that have",
-        )
+    whole = path.rstrip("/") if is_uri(path) else os.path.abspath(path)
+    for folder in (whole, whole.rpartition("/")[0]):  # also of one that is inside a run's
+        _refuse_unfinished(folder)
     for name in names:
         if name.endswith(".parquet") and not any(part in f"/{name}" for part in _NOT_SCORES):
             yield f"{path.rstrip('/')}/{name}"
+
+
+def _refuse_unfinished(path: str) -> None:
+    """Refuse the folder of a run some of whose shards are not done; a pattern of files is taken as it is.
+
+    Raises:
+        ClipError: It is not finished.
+    """
+    folder = Folder(path)
+    if folder.exists(f"{PRIVATE}/run.json") and not folder.exists("_SUCCESS"):
+        raise ClipError(
+            f"{path}: the run is not finished",
+            hint=f"finish it first: some shards have no scores; {path}/data/*.parquet are those that have",
+        )
 
 
 def _is_float(type: "arrow.DataType") -> bool:
@@ -186,12 +244,32 @@ def _is_float(type: "arrow.DataType") -> bool:
     return bool(arrow.types.is_floating(type))
 
 
-def _chosen(what: str, name: str | None, usual: Sequence[str], there: Sequence[str]) -> str:
+def _is_name(type: "arrow.DataType") -> bool:
+    """Whether a column could name rows."""
+    import pyarrow as arrow
+
+    types, plain = arrow.types, _plain(type)
+    return bool(types.is_integer(plain) or plain in (arrow.string(), arrow.binary()))
+
+
+def _plain(type: "arrow.DataType") -> "arrow.DataType":
+    """The type without how it is stored: dictionaries, and large strings."""
+    import pyarrow as arrow
+
+    types = arrow.types
+    if types.is_dictionary(type):
+        return _plain(type.value_type)
+    if types.is_large_string(type) or types.is_string_view(type):
+        return arrow.string()
+    return arrow.binary() if types.is_large_binary(type) or types.is_fixed_size_binary(type) else type
+
+
+def _chosen(what: str, name: str | None, usual: Sequence[str], there: Sequence[str], kind: str) -> str:
     found = next((column for column in ([name] if name is not None else usual) if column in there), None)
     if found is None:
         raise UsageError(
-            f"no column {name!r}" if name is not None else f"no column of a usual name for `{what}`",
-            hint=f"there are: {', '.join(there) or 'none'}",
+            f"no column {name!r} of {kind}" if name is not None else f"no column of a usual name for `{what}`",
+            hint=f"columns of {kind}: {', '.join(there) or 'none'}",
             parameter=what,
             value=name,
         )

@@ -22,6 +22,7 @@ Files: TypeAlias = dict[str, bytes]
 _GROUP_ROWS = 32_768
 _COMMON = ("key", "shard", "status", "error_type", "error")
 _CLIP_RETRIEVAL = {"key": "image_path", "text": "caption"}
+_MATRICES = {"embedding": "img_emb", "text_embedding": "text_emb"}
 _DATACOMP = {"key": "uid"}
 _LAION = {"text": "caption", "cosine": "similarity", "error": "error_message"}
 
@@ -32,11 +33,13 @@ class Layout:
 
     Attributes:
         write: Makes the files of a shard: given its table, the shard, and how many shards there are.
+        names: Names those that every shard has: given the shard, how many there are, and the answer's columns.
         needs: A column that answers must have.
         renamed: What it calls columns that have another name elsewhere.
     """
 
     write: "Callable[[arrow.Table, Shard, int], Files]"
+    names: Callable[[Shard, int, Sequence[str]], list[str]]
     needs: str | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
 
@@ -57,8 +60,23 @@ class Layout:
             )
 
 
+def _data_names(shard: Shard, shards: int, columns: Sequence[str]) -> list[str]:
+    return [f"data/{shard.id}.parquet"]
+
+
+def _clip_retrieval_names(shard: Shard, shards: int, columns: Sequence[str]) -> list[str]:
+    number = _padded(shard, shards)
+    matrices = [f"{folder}/{folder}_{number}.npy" for column, folder in _MATRICES.items() if column in columns]
+    return [*matrices, f"metadata/metadata_{number}.parquet"]
+
+
+def _datacomp_names(shard: Shard, shards: int, columns: Sequence[str]) -> list[str]:
+    return [f"{_padded(shard, shards)}.parquet"]
+
+
 def _write_parquet(table: "arrow.Table", shard: Shard, shards: int) -> Files:
-    return {f"data/{shard.id}.parquet": parquet_bytes(table)}
+    (name,) = _data_names(shard, shards, table.column_names)
+    return {name: parquet_bytes(table)}
 
 
 def _write_clip_retrieval(table: "arrow.Table", shard: Shard, shards: int) -> Files:
@@ -69,12 +87,10 @@ def _write_clip_retrieval(table: "arrow.Table", shard: Shard, shards: int) -> Fi
     number = _padded(shard, shards)
     good, bad = _parted(table)
     columns = {new: good[name] for name, new in _CLIP_RETRIEVAL.items() if name in table.column_names}
-    files = {}
-    for column, folder in (("embedding", "img_emb"), ("text_embedding", "text_emb")):
-        if column in table.column_names:
-            files[f"{folder}/{folder}_{number}.npy"] = _npy(_matrix(good[column]))
-    files[f"metadata/metadata_{number}.parquet"] = parquet_bytes(_with(columns, good, {"text"}))
-    return {**files, **_errors(bad, number)}
+    *matrices, metadata = _clip_retrieval_names(shard, shards, table.column_names)
+    vectors = [column for column in _MATRICES if column in table.column_names]
+    files = {name: _npy(_matrix(good[column])) for name, column in zip(matrices, vectors, strict=True)}
+    return {**files, metadata: parquet_bytes(_with(columns, good, {"text"})), **_errors(bad, number)}
 
 
 def _write_datacomp(table: "arrow.Table", shard: Shard, shards: int) -> Files:
@@ -85,7 +101,8 @@ def _write_datacomp(table: "arrow.Table", shard: Shard, shards: int) -> Files:
     number = _padded(shard, shards)
     good, bad = _parted(table)
     columns = {new: good[name] for name, new in _DATACOMP.items()}
-    return {f"{number}.parquet": parquet_bytes(_with(columns, good, {"uid"})), **_errors(bad, number)}
+    (name,) = _datacomp_names(shard, shards, table.column_names)
+    return {name: parquet_bytes(_with(columns, good, {"uid"})), **_errors(bad, number)}
 
 
 def _write_laion(table: "arrow.Table", shard: Shard, shards: int) -> Files:
@@ -95,14 +112,15 @@ def _write_laion(table: "arrow.Table", shard: Shard, shards: int) -> Files:
     table = table.rename_columns([_LAION.get(name, name) for name in table.column_names])
     status = arrow.array(["success" if value == "ok" else "failed" for value in table["status"].to_pylist()])
     table = table.set_column(table.column_names.index("status"), "status", status)
-    return {f"data/{shard.id}.parquet": parquet_bytes(table)}
+    (name,) = _data_names(shard, shards, table.column_names)
+    return {name: parquet_bytes(table)}
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "parquet": Layout(_write_parquet),
-    "clip-retrieval": Layout(_write_clip_retrieval, "embedding", _CLIP_RETRIEVAL),
-    "datacomp": Layout(_write_datacomp, "text", _DATACOMP),
-    "laion": Layout(_write_laion, "text", _LAION),
+    "parquet": Layout(_write_parquet, _data_names),
+    "clip-retrieval": Layout(_write_clip_retrieval, _clip_retrieval_names, "embedding", _CLIP_RETRIEVAL),
+    "datacomp": Layout(_write_datacomp, _datacomp_names, "text", _DATACOMP),
+    "laion": Layout(_write_laion, _data_names, "text", _LAION),
 }
 
 

@@ -7,7 +7,7 @@ may die at any moment, be taken for dead and go on, or do the same shard at the 
     .clip/shards-DIGEST.jsonl   the shards, one per line; which of these lists counts, run.json says
     .clip/attempts/SHARD.N      someone began shard SHARD for the Nth time
     data/SHARD.parquet          a shard's output, whole from the moment it can be seen
-    .clip/done/SHARD.json       the output is whole, and nothing will change it: names, sizes, digests, counts
+    .clip/done/SHARD.json       the output is whole, and no worker will change it: names, sizes, digests, counts
     .clip/failed/SHARD.json     the shard was given up, and why
     _SUCCESS                    all shards are done
 
@@ -166,12 +166,20 @@ class Ledger:
         """Note that a shard is not tried any more."""
         self._folder.create(_marker("failed", shard), dump({"shard": shard.id, "error": error}).encode())
 
-    def forget_failures(self, shards: Iterable[str]) -> None:
-        """Let shards that were given up be tried again."""
+    def forget(self, shards: Iterable[str]) -> None:
+        """Let shards that were done or given up be tried again."""
         for shard in shards:
+            self._folder.remove(_SUCCESS)
             for name in list(self._folder.find(f"{PRIVATE}/attempts/{shard}.")):
                 self._folder.remove(name)
-            self._folder.remove(f"{PRIVATE}/failed/{shard}.json")
+            for what in ("done", "failed"):
+                self._folder.remove(f"{PRIVATE}/{what}/{shard}.json")
+
+    def lost(self, files: Mapping[str, Iterable[str]]) -> set[str]:
+        """Shards some of whose files are gone; given the names of each one's files."""
+        folders = {name.rpartition("/")[0] for names in files.values() for name in names}
+        there = {name for folder in folders for name in self._folder.find(f"{folder}/" if folder else "")}
+        return {shard for shard, names in files.items() if not there.issuperset(names)}
 
     def counts(self, shards: Iterable[str]) -> Counts:
         """What became of the rows of some shards that are done."""

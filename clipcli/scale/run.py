@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clipcli.errors import ClipError, UsageError
+from clipcli.scale.inputs.added import added
 from clipcli.scale.inputs.divide import ROWS_PER_SHARD, divide
+from clipcli.scale.inputs.open import check_columns
 from clipcli.scale.inputs.shard import Columns, Shard
 from clipcli.scale.layouts import layout_of, require_pyarrow
 from clipcli.scale.ledger import TRIES, Counts, Ledger
@@ -147,12 +149,16 @@ class Begun:
         ledger: Its books.
         shards: All of its shards.
         todo: Those of this share that nobody has done or given up.
+        lost: How many of them were done, but their output is gone.
+        left_out: Shards and images that were added to the inputs since the run was begun.
     """
 
     job: Job
     ledger: Ledger
     shards: Sequence[Shard]
     todo: Sequence[Shard]
+    lost: int = 0
+    left_out: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -166,6 +172,8 @@ class Outcome:
         counts: What became of their rows.
         failed: Shards of this share that were given up, and why.
         is_whole: Whether all shards of the whole run are done.
+        lost: How many of this share's had been done before, and were done again because their output was gone.
+        left_out: Shards and images that were added to the inputs since the run was begun, and are not part of it.
     """
 
     shards: int = 0
@@ -174,6 +182,8 @@ class Outcome:
     counts: Counts = field(default_factory=Counts)
     failed: dict[str, str] = field(default_factory=dict)
     is_whole: bool = False
+    lost: int = 0
+    left_out: Sequence[str] = ()
 
 
 class Watcher(Protocol):
@@ -215,16 +225,23 @@ def _begin(plan: Plan, model: "Model", share: Share) -> Begun:
     folder = Folder(plan.output)
     ledger = Ledger(folder, plan.tries)
     lists = Folder(folder.at(f"{PRIVATE}/files"))
-    shards = ledger.begin(
-        plan.settings(model), lambda: divide(plan.shards, plan.images, lists, rows_per_shard=plan.rows_per_shard)
-    )
-    mine = share.take(shards)
-    failed = ledger.failed()
-    if plan.retry_failed:
-        ledger.forget_failures(shard.id for shard in mine if shard.id in failed)
-        failed = set()
-    settled = ledger.done() | failed
     columns = replace(plan.columns, with_text=plan.columns.with_text or plan.question.with_text)
+    planned: list[Shard] = []
+
+    def divided() -> list[Shard]:
+        planned.extend(divide(plan.shards, plan.images, lists, rows_per_shard=plan.rows_per_shard))
+        check_columns(planned[0], columns)
+        return planned
+
+    shards = ledger.begin(plan.settings(model), divided)
+    rows = plan.rows_per_shard
+    left_out = [] if planned else added(shards, plan.shards, plan.images, lists, rows_per_shard=rows)
+    mine = share.take(shards)
+    done, failed = ledger.done(), ledger.failed()
+    lost = _lost(plan, ledger, [shard for shard in mine if shard.id in done], len(shards))
+    again = [shard.id for shard in mine if shard.id in lost or (plan.retry_failed and shard.id in failed)]
+    ledger.forget(again)
+    settled = (done | failed).difference(again)
     job = Job(
         model.spec,
         model.encoders.digest,
@@ -235,13 +252,19 @@ def _begin(plan: Plan, model: "Model", share: Share) -> Begun:
         len(shards),
         plan.tries,
     )
-    return Begun(job, ledger, shards, [shard for shard in mine if shard.id not in settled])
+    return Begun(job, ledger, shards, [shard for shard in mine if shard.id not in settled], len(lost), left_out)
+
+
+def _lost(plan: Plan, ledger: Ledger, done: Sequence[Shard], shards: int) -> set[str]:
+    """Shards that are done by the books, and whose files somebody has removed."""
+    names = layout_of(plan.layout).names
+    return ledger.lost({shard.id: names(shard, shards, plan.question.columns) for shard in done})
 
 
 def _finish(begun: Begun, share: Share, reports: Iterable[Report]) -> Outcome:
     """Work through a run's reports and close it, if nothing is left to be done by anyone."""
     mine = {shard.id for shard in share.take(begun.shards)}
-    outcome = Outcome(len(begun.shards), len(mine) - len(begun.todo))
+    outcome = Outcome(len(begun.shards), len(mine) - len(begun.todo), lost=begun.lost, left_out=begun.left_out)
     for report in reports:
         if report.state in ("done", "known"):
             outcome.done += 1

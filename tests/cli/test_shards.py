@@ -1,5 +1,6 @@
 """Commands over shards: one output file per shard, each input row one output row, and runs that go on."""
 
+import gzip
 import json
 import os
 import shutil
@@ -302,8 +303,75 @@ def test_columns_that_do_not_exist(clip: Clip, folder: Path) -> None:
     for name in ("00.tar", "p.parquet", "t.csv"):
         for option in ("--image-column", "--text-column"):
             done = clip("score", "--pairs", name, option, "nope", "-o", f"of-{name}{option}/")
-            assert done.status == 3 and "'nope'" in done.stderr and "there" in done.stderr, done.stderr
-            assert not Path(f"of-{name}{option}/_SUCCESS").exists()
+            assert done.status == 2 and "'nope'" in done.stderr and "there" in done.stderr, done.stderr
+            assert done.stderr.count("nope") == 1, "said once, before any work"
+            assert clip("score", "--pairs", name, "-o", f"of-{name}{option}/").status != 2, "no run was begun"
+
+
+def test_a_damaged_first_shard_hides_no_wrong_column(clip: Clip, folder: Path) -> None:
+    """What is wrong with the first shard is its own, and later ones are done."""
+    write_tars(folder, 2, 2)
+    (folder / "00.tar").write_bytes(b"x" * 5000)
+    done = clip("embed", "{00..01}.tar", "-o", "out/")
+    assert done.status == 3 and sorted(files_of("out")) == ["data/00001.parquet"]
+
+
+def test_shards_that_were_added_are_not_left_out_without_a_word(clip: Clip, folder: Path) -> None:
+    write_tars(folder, 2, 2)
+    (folder / "empty.csv").write_text("path,text\n")
+    assert clip("embed", "*.tar", "empty.csv", "-o", "out/").status == 0
+    again = clip("embed", "*.tar", "empty.csv", "-o", "out/")
+    assert (again.status, "added" in again.stderr) == (0, False), again.stderr
+    (folder / "02.tar").write_bytes((folder / "01.tar").read_bytes())
+    for _ in range(2):
+        done = clip("embed", "*.tar", "empty.csv", "-o", "out/")
+        assert done.status == 3 and "02.tar" in done.stderr and "--output" in done.stderr
+        assert "01.tar" not in done.stderr
+    assert len(rows_of(folder / "out")) == 4
+    for tar in folder.glob("*.tar"):
+        tar.unlink()
+    assert clip("embed", "*.tar", "empty.csv", "-o", "out/").status == 0, "inputs that are gone are not needed"
+
+
+def test_images_that_were_added_are_not_left_out_without_a_word(clip: Clip, folder: Path) -> None:
+    (folder / "photos").mkdir()
+    for number in range(5):
+        (folder / "photos" / f"{number}.png").write_bytes(png(number))
+    arguments = ("embed", "photos", "-o", "out/", "--rows-per-shard", 2)
+    assert clip(*arguments).status == clip(*arguments).status == 0
+    (folder / "photos" / "0a.png").write_bytes(png(0))
+    done = clip(*arguments)
+    assert done.status == 3 and "0a.png" in done.stderr, done.stderr
+    (folder / "photos" / "0a.png").unlink()
+    (folder / "photos" / "3.png").unlink()
+    assert clip(*arguments).status == 0, "what is gone was not added"
+
+
+@pytest.mark.parametrize("layout", ["parquet", "clip-retrieval"])
+def test_output_that_was_removed_is_made_again(clip: Clip, folder: Path, layout: str) -> None:
+    write_tars(folder, 3, 2)
+    arguments = ("embed", "{00..02}.tar", "-o", "out/", "--layout", layout)
+    clip(*arguments)
+    before = files_of("out")
+    for name in sorted(before):
+        if name != "_SUCCESS":
+            Path("out", name).unlink()
+            done = clip(*arguments)
+            assert done.status == 0 and "again" in done.stderr, done.stderr
+            assert files_of("out") == before
+
+
+def test_compressed_shards_say_how_to_unpack_them(clip: Clip, folder: Path) -> None:
+    write_tars(folder, 1, 2)
+    packed = gzip.compress((folder / "00.tar").read_bytes())
+    for name in ("a.tar.gz", "a.tgz", "a.csv.gz", "a.parquet.zst"):
+        (folder / name).write_bytes(packed)
+        for where in (["-o", "out/"], []):
+            done = clip("embed", name, *where)
+            assert done.status == 2 and "compressed" in done.stderr, done.stderr
+    (folder / "named.tar").write_bytes(packed)
+    done = clip("embed", "named.tar", "-o", "out/")
+    assert done.status == 3 and "gunzip" in done.stderr
 
 
 def test_a_bad_shard_does_not_cost_the_run(clip: Clip, folder: Path) -> None:

@@ -186,7 +186,7 @@ def trial(chance: random.Random, folder: Path) -> str:
     memory.is_repeated = lambda: False  # from here on nothing goes wrong
     view = View(memory, lambda when: None)
     ledger = Ledger(view, _TRIES)  # type: ignore[arg-type]
-    ledger.forget_failures(ledger.failed())
+    ledger.forget(ledger.failed())
     work(memory, view, shards)
     check(memory, shards)
     expected = {"_SUCCESS", *(f"data/{shard.id}.parquet" for shard in shards)}

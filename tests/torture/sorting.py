@@ -7,24 +7,32 @@ and nothing but empty folders lies about.
 
 import atexit
 import functools
+import itertools
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 from PIL import Image
 
+from clipcli.library.events import LeftAlone
+from clipcli.library.sorting import placing
+from clipcli.library.sorting import sorter as sorting
+from clipcli.library.sorting.manifest import Move
 from clipcli.library.sorting.sorter import Sorter
 from clipcli.library.sorting.undo import undo
 from tests.helpers.snapshots import snapshot
 from tests.torture import campaign
 
-COUNT = 120
+COUNT, NAMES = 120, 15
 HANGS_AFTER_S = 120
 LABELS = ("cat", "dog", "house/red", "house/blue")
 OTHER_DISK = Path("/dev/shm")
@@ -36,8 +44,8 @@ def trial(rng: random.Random, folder: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="torture-", dir=OTHER_DISK if away else folder) as elsewhere:
         target, photos = Path(elsewhere).resolve() / "sorted", folder / "photos"
         inputs = [_photos(rng, photos / name) for name in rng.choice([["one"], ["one"], ["one", "two"]])]
-        if len(inputs) == 1 and rng.random() < 0.3:
-            inputs *= 2  # two programs want the same images
+        if len(inputs) == 1 and rng.random() < 0.6:
+            inputs *= rng.choice([2, 2, 3])  # programs want the same images
         before = snapshot(photos)
         with campaign.variables(CLIPCLI_CACHE_DIR=str(_cache())):
             killed = _sort(rng, inputs, target)
@@ -65,7 +73,7 @@ def _cache() -> Path:
 def _photos(rng: random.Random, folder: Path) -> Path:
     """Images, all different, some below folders, some with sidecars, under names that come again in other folders."""
     for number in range(COUNT):
-        place = folder / rng.choice(["", "a", "a/b", "c d"]) / f"{number % (COUNT // 2)}{rng.choice(['', '-2'])}.png"
+        place = folder / rng.choice(["", "a", "a/b", "c d"]) / f"{number % NAMES}{rng.choice(['', '-2'])}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
         color = (number, rng.choice([0, 255]), 255 * (folder.name == "two"))
         Image.new("RGB", (8, 8), color).save(place)
@@ -85,15 +93,16 @@ def _sort(rng: random.Random, photos: list[Path], target: Path) -> int:
         asked = ("-m", "demo", "-l", ",".join(LABELS), "--threshold", "0", "--sort-into", target, "--move", "--quiet")
         processes = [_start("clipcli", "tag", folder, *asked) for folder in photos]
     else:
-        processes = [_start(__name__, folder, target) for folder in photos]
-    killed = 0
+        # Some die between noting a step and carrying it out.
+        steps = [rng.randrange(COUNT) if rng.random() < 0.5 else -1 for _ in photos]
+        processes = [_start(__name__, folder, target, step) for folder, step in zip(photos, steps, strict=True)]
     for process in rng.sample(processes, len(processes)):
-        if rng.random() < 0.8:
+        if rng.random() < 0.5:
             _kill_once_it_sorts(rng, process, target)
-            killed += process.wait() < 0
+            process.wait()
     for process in processes:
         _finish(process, {0, 1, 3} if len(photos) > 1 and photos[0] == photos[1] else {0})
-    return killed
+    return sum(process.returncode < 0 for process in processes)
 
 
 def _kill_once_it_sorts(rng: random.Random, process: "subprocess.Popen[bytes]", target: Path) -> None:
@@ -114,7 +123,7 @@ def _undo(rng: random.Random, target: Path) -> None:
             process.kill()
             process.wait()
         else:
-            _finish(process, {0, 1})  # what two manifests claim may need a second time
+            _finish(process, {0})
     raise AssertionError("there is no end to undoing")
 
 
@@ -137,16 +146,30 @@ def _check(before: dict[str, str], *folders: Path) -> None:
         raise AssertionError(f"{missing.total()} contents are lost")
 
 
-def main(*folders: str) -> None:
+def _dying_at(step: int) -> Callable[[Move, str], None]:
+    """Carry out steps, and die before the one of a number."""
+    steps = itertools.count()
+
+    def carry_out(move: Move, root: str) -> None:
+        if next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        placing.carry_out(move, root)
+
+    return carry_out
+
+
+def main(*arguments: str) -> None:
     """Sort one folder into another, or take what was sorted into one back; in a process that can be killed."""
-    if len(folders) == 1:
-        list(undo(folders[0]))
-        return
-    photos, target = folders
-    paths = [os.path.join(place, name) for place, _, names in os.walk(photos) for name in sorted(names)]
+    if len(arguments) == 1:
+        left = [event for event in undo(arguments[0]) if isinstance(event, LeftAlone)]
+        sys.exit("; ".join(f"{event.path}: {event.reason}" for event in left[:5]) or 0)
+    photos, target, step = arguments
+    paths = [os.path.join(place, name) for place, _, names in os.walk(photos) for name in names]
     images = [path for path in paths if path.endswith(".png")]
+    random.shuffle(images)  # so that two of them want other images under the same names
     sorter = Sorter(target, "move", {label: label.split("/") for label in LABELS})
-    list(sorter.sort((image, LABELS[len(image) % len(LABELS)]) for image in images))
+    with patch.object(sorting, "carry_out", _dying_at(int(step))):
+        list(sorter.sort((image, LABELS[len(os.path.basename(image)) % len(LABELS)]) for image in images))
 
 
 if __name__ == "__main__":

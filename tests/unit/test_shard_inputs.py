@@ -2,10 +2,13 @@
 
 import io
 import json
+import os
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
@@ -17,7 +20,7 @@ from clipcli.scale.inputs.open import open_shard
 from clipcli.scale.inputs.references import fetched
 from clipcli.scale.inputs.shard import Columns, InputRow, MissingText, Shard, ShardError
 from clipcli.scale.stores import Folder, locate
-from tests.helpers.shards import samples, tar_bytes, write_parquet
+from tests.helpers.shards import png, samples, tar_bytes, write_parquet
 
 PLAIN = [("a.png", b"A" * 700), ("a.txt", b"one"), ("b.png", b"B" * 512), ("b.txt", b"two")]
 
@@ -143,6 +146,46 @@ def test_parquet_of_every_kind(tmp_path: Path) -> None:
     (tmp_path / "b.parquet").write_bytes((tmp_path / "b.parquet").read_bytes()[:-9])
     with pytest.raises(ShardError, match="Parquet"):
         rows_of(tmp_path / "b.parquet")
+
+
+@pytest.mark.parametrize(
+    "type", [arrow.list_(arrow.uint8()), arrow.large_list(arrow.uint8()), arrow.list_(arrow.int8())]
+)
+def test_images_in_lists_of_bytes(tmp_path: Path, type: arrow.DataType) -> None:
+    data = [png(0), None, png(1), b""]
+    numbers = np.uint8 if type.value_type == arrow.uint8() else np.int8
+    cells = [None if cell is None else np.frombuffer(cell, numbers) for cell in data]
+    write_parquet(tmp_path / "l.parquet", {"image": arrow.array(cells, type), "text": list("abcd"), "n": [1, 2, 3, 4]})
+    rows = rows_of(tmp_path / "l.parquet", Columns(with_text=True, kept=("n",)))
+    assert [row.image for row in rows[::2]] == [png(0), png(1)]
+    assert isinstance(rows[1].image, MissingFile)
+    assert [(row.text, row.kept["n"]) for row in rows] == [("a", 1), ("b", 2), ("c", 3), ("d", 4)]
+
+
+@pytest.mark.parametrize(
+    "type",
+    [
+        *(arrow.int64(), arrow.float32(), arrow.bool_(), arrow.timestamp("ms"), arrow.decimal128(5), arrow.null()),
+        *(arrow.list_(arrow.int64()), arrow.list_(arrow.binary()), arrow.struct([("x", arrow.binary())])),
+    ],
+    ids=str,
+)
+def test_a_column_that_cannot_hold_images_is_named_with_its_type(tmp_path: Path, type: arrow.DataType) -> None:
+    write_parquet(tmp_path / "x.parquet", {"image": arrow.array([None], type)})
+    if arrow.types.is_null(type):
+        assert isinstance(rows_of(tmp_path / "x.parquet")[0].image, MissingFile)
+        return
+    with pytest.raises(ShardError, match=f"column 'image' holds {re.escape(str(type)[:4])}"):
+        rows_of(tmp_path / "x.parquet")
+
+
+def test_a_row_that_names_a_device_or_a_pipe_is_an_error_and_has_an_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "empty.png").touch()
+    paths = ["/dev/zero", "/proc/self/mem", "pipe.png", "empty.png"]
+    write_parquet(tmp_path / "p.parquet", {"path": paths})
+    for row in fetched(iter(rows_of(tmp_path / "p.parquet"))):
+        assert isinstance(row.image, UnreadableImage)
 
 
 def test_images_that_rows_name_are_fetched(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 import errno
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
 from clipcli.errors import ClipError, UsageError
+from clipcli.files import alone_in
 from clipcli.library.events import AlreadyThere, LeftAlone, Sorted, TakenBack, Way
 from clipcli.library.sorting import placing
+from clipcli.library.sorting.manifest import Manifest, Move
 from clipcli.library.sorting.sorter import Sorter
 from clipcli.library.sorting.undo import undo
 
@@ -243,3 +246,47 @@ def test_a_folder_that_cannot_be_made(photos: Path) -> None:
     (photos.parent / "sorted").write_text("a file")
     with pytest.raises(ClipError, match="sorted"):
         sort(photos, {photos / "other.png": "dog"})
+
+
+def killed_before(photos: Path, name: str, target: str) -> None:
+    """A sorting that is killed after it has noted a step, and before it has carried it out."""
+    manifest = Manifest(str(photos.parent / "sorted"))
+    with manifest.claiming():
+        manifest.note(Move("move", str(photos / name), str(photos.parent / "sorted" / "dog" / target)))
+    manifest.close()
+
+
+@pytest.mark.parametrize("dies", ["before the other begins", "beside it, later", "beside it, at the same image"])
+def test_what_a_killed_sorting_has_noted_is_its_own(dies: str, photos: Path) -> None:
+    before = tree(photos)
+    if dies == "before the other begins":
+        killed_before(photos, "b/IMG.jpg", "IMG.jpg")
+    images = [photos / "other.png", photos / "a/IMG.jpg", photos / "b/IMG.jpg"]
+    sorting = Sorter(str(photos.parent / "sorted"), "move", LEVELS).sort((str(path), "dog") for path in images)
+    next(sorting)
+    if dies == "beside it, later":
+        killed_before(photos, "b/IMG.jpg", "IMG.jpg")
+    if dies == "beside it, at the same image":
+        killed_before(photos, "a/IMG.jpg", "IMG.jpg")
+    assert all(isinstance(event, Sorted) for event in sorting)
+    events = list(undo(str(photos.parent / "sorted")))
+    assert [type(event) for event in events] == [TakenBack] * 3
+    assert tree(photos) == before
+    assert not (photos.parent / "sorted").exists()
+
+
+def test_sortings_into_one_folder_choose_names_one_at_a_time(photos: Path) -> None:
+    folder = photos.parent / "sorted"
+    with alone_in(folder):
+        waiting = threading.Thread(target=sort, args=(photos, three(photos), "move"))
+        waiting.start()
+        waiting.join(0.3)
+        assert not list(folder.iterdir()), "it waits"
+    waiting.join()
+    assert len(tree(folder)) == 3
+
+
+def test_a_manifest_that_cannot_be_opened_as_a_file_is_in_nobodys_way(photos: Path) -> None:
+    (photos.parent / "sorted").mkdir()
+    os.mkfifo(manifest_of(photos))
+    assert [type(event) for event in sort(photos, three(photos), "move")] == [Sorted] * 3

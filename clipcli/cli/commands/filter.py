@@ -10,8 +10,6 @@ from clipcli.cli.shell.boundary import say
 from clipcli.errors import UsageError
 
 if TYPE_CHECKING:
-    import pyarrow as arrow
-
     from clipcli.scale.filter import Kept, Scores
 
 
@@ -100,32 +98,19 @@ def _write(scores: "Scores", least: float, output: str | None) -> "Kept":
     if output is not None and suffix == "parquet":
         import pyarrow.parquet as parquet
 
-        with replacing(output) as stream:
-            writers: list[parquet.ParquetWriter] = []
-
-            def append(table: "arrow.Table") -> None:
-                if not writers:
-                    writers.append(parquet.ParquetWriter(stream, table.schema, compression="zstd"))
-                writers[0].write_table(table)
-
-            kept = scores.keep(least, append)
-            for writer in writers:
-                writer.close()
-            return kept
+        with replacing(output) as stream, parquet.ParquetWriter(stream, scores.schema, compression="zstd") as writer:
+            return scores.keep(least, writer.write_table)
     if output is not None and suffix == "npy":
         import numpy as np
 
-        from clipcli.scale.filter import datacomp_subset
+        from clipcli.scale.filter import datacomp_pairs, datacomp_subset
 
-        keys: list[str] = []
-        kept = scores.keep(least, lambda table: keys.extend(map(str, table[scores.key].to_pylist())))
-        subset = datacomp_subset(keys)
+        parts: list[np.typing.NDArray[np.void]] = []  # sixteen bytes per key
+        kept = scores.keep(least, lambda table: parts.append(datacomp_pairs(scores.texts(table))))
         with replacing(output) as stream:
-            np.save(stream, subset, allow_pickle=False)
+            np.save(stream, datacomp_subset(parts), allow_pickle=False)
         return kept
     with open_destination(output) as destination:
-        kept = scores.keep(
-            least, lambda table: destination.write("".join(f"{key}\n" for key in table[scores.key].to_pylist()))
-        )
+        kept = scores.keep(least, lambda table: destination.write("".join(f"{key}\n" for key in scores.texts(table))))
         destination.flush()
     return kept

@@ -4,7 +4,7 @@ import glob
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -44,8 +44,11 @@ def is_sharded(
     Raises:
         UsageError: Something else is, and the output is not; or options do not go together.
     """
-    from clipcli.scale.inputs.kinds import kind_of
+    from clipcli.scale.inputs.find import refuse_packed
+    from clipcli.scale.inputs.kinds import kind_of, unpacked_by
 
+    for path in filter(unpacked_by, inputs.images or []):
+        refuse_packed(path)
     if names_folder(output):
         given = next((name for name, value in only_files.items() if value), None)
         if given is not None:
@@ -91,7 +94,7 @@ def run_shards(
     """Answer a question for all shards.
 
     Raises:
-        typer.Exit: With `PARTIAL` if an image failed or a shard was given up.
+        typer.Exit: With `PARTIAL` if an image failed, a shard was given up, or some were added since the run began.
     """
     from clipcli.cli.output.destination import check_folder
     from clipcli.scale.run import Plan, Share, run
@@ -121,7 +124,7 @@ def run_shards(
         outcome = run(plan, engine, share, _engine(shards.ray, engine), watcher)
     if not quiet:
         _say_summary(outcome, output, time.monotonic() - started, is_share=share.of > 1, told=watcher.told)
-    if outcome.failed or outcome.counts.ok < outcome.counts.rows:
+    if outcome.failed or outcome.left_out or outcome.counts.ok < outcome.counts.rows:
         raise typer.Exit(ExitStatus.PARTIAL)
 
 
@@ -214,16 +217,18 @@ def _say_summary(outcome: "Outcome", output: str, seconds: float, *, is_share: b
         parts.append(f"{counts.rows / max(seconds, 1e-9):.1f}/s")
     if outcome.before:
         parts.append(f"{outcome.before:,} of {outcome.shards:,} shards finished before")
+    if outcome.lost:
+        parts.append(f"{outcome.lost:,} of them again, as their output was gone")
     if counts.cut:
         parts.append(f"{counted(counts.cut, 'caption')} cut")
     say(", ".join(parts))
     if counts.errors:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.errors.items())
         say(f"{counted(sum(counts.errors.values()), 'image')} failed: {kinds}; the rows say why")
-    earlier = [(shard, error) for shard, error in outcome.failed.items() if shard not in told]
-    for shard, error in earlier[:_SHOWN_FAILURES]:
-        warnings.warn(f"shard {shard} was given up: {error}", ClipWarning, stacklevel=2)
+    if outcome.left_out:
+        _say_left_out(outcome.left_out)
     if outcome.failed:
+        _say_failed({shard: error for shard, error in outcome.failed.items() if shard not in told})
         say(
             f"{counted(len(outcome.failed), 'shard')} of {outcome.shards:,} given up",
             hint="when the cause is fixed, run the same command with --retry-failed",
@@ -232,6 +237,21 @@ def _say_summary(outcome: "Outcome", output: str, seconds: float, *, is_share: b
         say(f"{'the shard is' if outcome.shards == 1 else f'all {outcome.shards:,} shards are'} done: {output}")
     elif is_share:
         say("this share is done; others are not finished")
+
+
+def _say_failed(failed: Mapping[str, str]) -> None:
+    for shard, error in list(failed.items())[:_SHOWN_FAILURES]:
+        warnings.warn(f"shard {shard} was given up: {error}", ClipWarning, stacklevel=2)
+
+
+def _say_left_out(names: Sequence[str]) -> None:
+    more = f" and {len(names) - _SHOWN_FAILURES:,} more" if len(names) > _SHOWN_FAILURES else ""
+    warnings.warn(
+        f"{counted(len(names), 'input')} added since this run was begun and not in it: "
+        f"{', '.join(names[:_SHOWN_FAILURES])}{more}; run over them with another --output folder",
+        ClipWarning,
+        stacklevel=2,
+    )
 
 
 def _time(seconds: float) -> str:

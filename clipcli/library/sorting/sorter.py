@@ -7,8 +7,9 @@ Nothing that exists is ever overwritten.
 import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 
+from clipcli.errors import ClipError
 from clipcli.images.find import IMAGE_EXTENSIONS
 from clipcli.library.events import AlreadyThere, LeftAlone, Sorted, Way
 from clipcli.library.sorting.manifest import Manifest, Move
@@ -56,14 +57,21 @@ class Sorter:
         """
         with closing(self._manifest):
             for path, label in images:
+                events: list[Sorted | AlreadyThere | LeftAlone] = []
                 try:
-                    yield from self._sort_one(path, label)
+                    source = os.path.abspath(path)
+                    self._refuse(source)
+                    with nullcontext() if self._dry_run else self._manifest.claiming():
+                        for event in self._sort_one(path, source, label):
+                            events.append(event)
                 except ERRORS as error:
-                    yield LeftAlone(path, reason(error))
+                    events.append(LeftAlone(path, reason(error)))
+                except ClipError:
+                    yield from events
+                    raise
+                yield from events  # whoever takes them may be slow, and other sortings wait no longer
 
-    def _sort_one(self, path: str, label: str) -> Iterator[Sorted | AlreadyThere]:
-        source = os.path.abspath(path)
-        self._refuse(source)
+    def _sort_one(self, path: str, source: str, label: str) -> Iterator[Sorted | AlreadyThere]:
         folder = self._folder_of(label)
         placed: list[Move] = []
         while not placed:
@@ -134,8 +142,11 @@ class Sorter:
                 return []  # a sorting that is done again
             moves = [Move(self._way, source, base + extension)]
             moves += [Move(self._way, sidecar, base + ending) for sidecar, ending in sidecars]
-            if not any(os.path.lexists(move.target) or move.target in self._planned for move in moves):
+            if not any(map(self._is_taken, moves)):
                 return moves
+
+    def _is_taken(self, move: Move) -> bool:
+        return os.path.lexists(move.target) or move.target in self._planned or self._manifest.is_claimed(move)
 
 
 def _event(move: Move, *, is_sidecar: bool = False) -> Sorted:

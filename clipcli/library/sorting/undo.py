@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from clipcli.errors import ClipError
-from clipcli.files import lock
+from clipcli.errors import ClipError, UsageError
+from clipcli.files import alone_in, lock, open_regular
 from clipcli.images.find import IMAGE_EXTENSIONS
 from clipcli.library.events import LeftAlone, TakenBack
-from clipcli.library.sorting.manifest import Move, manifests_of, read_manifest, write_manifest
+from clipcli.library.sorting.manifest import WHICH, Move, manifests_of, read_manifest, write_manifest
 from clipcli.library.sorting.placing import (
     ERRORS,
     is_beginning,
@@ -43,11 +43,13 @@ def undo(path: str, *, dry_run: bool = False) -> Iterator[TakenBack | LeftAlone]
         UsageError: This is not a manifest, or the folder has none.
         ClipError: A sorting into the folder is still running, or the manifest cannot be written.
     """
-    manifests = {manifest: read_manifest(manifest) for manifest in manifests_of(path)}
-    for manifest, moves in manifests.items():
-        with ExitStack() as stack:
+    with ExitStack() as stack:
+        manifests: dict[str, list[Move]] = {}
+        for manifest in manifests_of(path):
             if not dry_run:
-                _keep_sortings_away(manifest, stack)
+                _keep_sortings_away(manifest, stack)  # before it is read, or steps could follow
+            manifests[manifest] = read_manifest(manifest)
+        for manifest, moves in manifests.items():
             yield from _undo_one(manifest, moves, dry_run=dry_run)
 
 
@@ -66,24 +68,25 @@ def _undo_one(manifest: str, moves: Sequence[Move], *, dry_run: bool) -> Iterato
     if dry_run:
         return
     try:
-        if left:
-            write_manifest(Path(manifest), left[::-1])
-        else:
-            os.unlink(manifest)
+        with alone_in(root):
+            if left:
+                write_manifest(Path(manifest), left[::-1])
+            else:
+                os.unlink(manifest)
+            _remove_empty_folders(moves, root)
     except OSError as error:
         raise ClipError(
             f"{manifest} cannot be written: {reason(error)}", hint="allow writing, and undo again"
         ) from error
-    _remove_empty_folders(moves, root)
 
 
 def _keep_sortings_away(manifest: str, stack: ExitStack) -> None:
     try:
-        lock(stack.enter_context(open(manifest, "rb")))
+        lock(stack.enter_context(open_regular(manifest)))
     except BlockingIOError as error:
         raise ClipError(f"{manifest} is being written by a running sorting", hint="wait until it ends") from error
     except OSError as error:
-        raise ClipError(f"{manifest}: {reason(error)}") from error
+        raise UsageError(f"{manifest}: {reason(error)}", hint=WHICH) from error
 
 
 def _place_before(moves: Sequence[Move], root: str) -> Path | None:

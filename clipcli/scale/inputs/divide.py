@@ -34,18 +34,37 @@ def divide(
     Raises:
         ClipError: A file is missing or damaged, or there is nothing to do.
     """
-    parts: list[Shard] = []
-    for path, kind, status in find_shards(shards):
-        whole = Shard("", path, kind, status.size, status.etag)
-        if kind == "tar":
-            parts.append(whole)
-        else:
-            parts.extend((_row_groups if kind == "parquet" else _stretches)(whole, rows_per_shard))
-    parts.extend(_listed(images, lists, rows_per_shard))
+    parts = [*parts_of(shards, rows_per_shard), *_listed(images, lists, rows_per_shard)]
     if not parts:
         raise ClipError("the inputs hold no row", hint="name shards, tables or folders with images in them")
     digits = max(_LEAST_DIGITS, len(str(len(parts) - 1)))
     return [replace(part, id=str(number).zfill(digits)) for number, part in enumerate(parts)]
+
+
+def parts_of(shards: Sequence[str], rows_per_shard: int) -> Iterator[Shard]:
+    """Whole tars, and parts of Parquet files and tables: all shards that have no number yet.
+
+    Raises:
+        ClipError: A file is missing or damaged.
+    """
+    for path, kind, status in find_shards(shards):
+        whole = Shard("", path, kind, status.size, status.etag)
+        if kind == "tar":
+            yield whole
+        else:
+            yield from (_row_groups if kind == "parquet" else _stretches)(whole, rows_per_shard)
+
+
+def lists_of(images: Iterable[str], rows_per_shard: int) -> Iterator[tuple[str, bytes]]:
+    """Tables of single images, by names that say what is in them.
+
+    A plan of other images that was cut off leaves no list that would be taken for one of this plan.
+    """
+    names = iter(images)
+    while part := list(islice(names, rows_per_shard)):
+        rows = ({"key": name, "path": name if is_uri(name) else os.path.abspath(name)} for name in part)
+        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        yield f"{hashlib.sha256(data).hexdigest()[:32]}.jsonl", data
 
 
 def images_under(path: str) -> Iterator[str]:
@@ -83,12 +102,7 @@ def _stretches(whole: Shard, rows_per_shard: int) -> Iterator[Shard]:
 
 def _listed(images: Iterable[str], lists: Folder, rows_per_shard: int) -> Iterator[Shard]:
     """Write the names of single images into tables, where every machine can read them."""
-    names = iter(images)
-    while part := list(islice(names, rows_per_shard)):
-        rows = ({"key": name, "path": name if is_uri(name) else os.path.abspath(name)} for name in part)
-        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
-        # Named by what is in it: a plan that was cut off, of other images, leaves no list that would be taken for it.
-        name = f"{hashlib.sha256(data).hexdigest()[:32]}.jsonl"
+    for name, data in lists_of(images, rows_per_shard):
         lists.create(name, data)
         path = lists.at(name)
         store, key = locate(path)

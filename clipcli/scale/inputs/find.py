@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from clipcli.errors import ClipError, UsageError
-from clipcli.scale.inputs.kinds import Kind, kind_of
+from clipcli.scale.inputs.kinds import Kind, kind_of, unpacked_by
 from clipcli.scale.stores import Status, is_uri, locate
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -47,8 +47,8 @@ def find_shards(patterns: Sequence[str]) -> list[tuple[str, Kind, Status]]:
         ClipError: One does not exist.
         UsageError: One is named twice.
     """
-    paths = [path for pattern in patterns for path in _matching(pattern)]
-    refuse_doubled(list(map(_whole, paths)))
+    paths = shard_names(patterns)
+    refuse_doubled(paths)
     with ThreadPoolExecutor(_LOOKED_UP_AT_ONCE) as pool:
         found = list(pool.map(_status, paths))
     missing = [path for path, status in zip(paths, found, strict=True) if status is None]
@@ -57,11 +57,30 @@ def find_shards(patterns: Sequence[str]) -> list[tuple[str, Kind, Status]]:
             f"{len(missing):,} of {len(paths):,} shards do not exist: {_some(missing)}",
             hint="name those that do: {000..041},{043..999} leaves out 042",
         )
-    return [
-        (path, _kind(path), status)
-        for path, status in zip(map(_whole, paths), found, strict=True)
-        if status is not None
-    ]
+    return [(path, _kind(path), status) for path, status in zip(paths, found, strict=True) if status is not None]
+
+
+def shard_names(patterns: Sequence[str]) -> list[str]:
+    """The names that some patterns stand for, the same wherever a worker runs.
+
+    Raises:
+        ClipError: No file matches a pattern.
+    """
+    return [_whole(path) for pattern in patterns for path in _matching(pattern)]
+
+
+def refuse_packed(path: str) -> None:
+    """Refuse a shard that is compressed as a whole: shards are read in parts, and images and Parquet are compressed.
+
+    Raises:
+        UsageError: Saying how to unpack it.
+    """
+    program = unpacked_by(path)
+    if program is not None:
+        raise UsageError(
+            f"{path} is compressed, and shards are read as they are",
+            hint=f"unpack it first: {program} {os.path.basename(path)}",
+        )
 
 
 def refuse_doubled(paths: Sequence[str]) -> None:
@@ -112,6 +131,7 @@ def _status(path: str) -> Status | None:
 
 
 def _kind(path: str) -> Kind:
+    refuse_packed(path)
     kind = kind_of(path)
     if kind is None:
         raise UsageError(

@@ -12,8 +12,16 @@ _KINDS: dict[str, Kind] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
+_UNPACKED_BY = {".gz": "gunzip", ".tgz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd"}
 
 
 def kind_of(path: str) -> Kind | None:
     """What kind of shard a file is by its name; None for images, folders, and everything else."""
     return _KINDS.get(os.path.splitext(path)[1].lower())
+
+
+def unpacked_by(path: str) -> str | None:
+    """The program that unpacks a shard whose name says that it is compressed; None for all other files."""
+    stem, suffix = os.path.splitext(path)
+    program = _UNPACKED_BY.get(suffix.lower())
+    return program if suffix.lower() == ".tgz" or kind_of(stem) is not None else None

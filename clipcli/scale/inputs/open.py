@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import BinaryIO
 
+from clipcli.errors import UsageError
 from clipcli.scale.inputs.kinds import Kind
 from clipcli.scale.inputs.parquet import ParquetRows
-from clipcli.scale.inputs.shard import Columns, Shard, ShardError, ShardRows
+from clipcli.scale.inputs.shard import ColumnError, Columns, Shard, ShardError, ShardRows
 from clipcli.scale.inputs.tables import TableRows
 from clipcli.scale.inputs.tar import TarRows
 from clipcli.scale.stores import locate
@@ -36,3 +37,18 @@ def open_shard(shard: Shard, columns: Columns) -> Iterator[ShardRows]:
         raise ShardError(f"{shard.uri} has changed since the run began", hint="begin anew in another output folder")
     with closing(store.open(key)) as stream:
         yield _KINDS[shard.kind](stream, shard, columns)
+
+
+def check_columns(shard: Shard, columns: Columns) -> None:
+    """Refuse columns that a shard does not have, before any work is done for a run.
+
+    Raises:
+        UsageError: A column is missing, or has a type that cannot be read.
+    """
+    try:
+        with open_shard(shard, columns) as opened:
+            opened.check_columns()
+    except ColumnError as error:
+        raise UsageError(str(error), hint=error.hint, parameter=error.parameter, value=error.value) from error
+    except (ShardError, OSError):
+        pass  # that is said of this shard, and the run goes on with the others

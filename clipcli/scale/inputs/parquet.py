@@ -1,12 +1,13 @@
 """Parquet: images as bytes, as `struct<bytes, path>` (what `datasets` writes), or as paths and URIs."""
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from clipcli.errors import MissingFile, UsageError
 from clipcli.labels.truth.tables import CAPTION_COLUMNS, PATH_COLUMNS
 from clipcli.scale.inputs.references import resolve
 from clipcli.scale.inputs.shard import (
+    ColumnError,
     Columns,
     InputRow,
     Shard,
@@ -41,7 +42,9 @@ def open_parquet(stream: BinaryIO, name: str) -> Any:
         raise UsageError("a Parquet file needs pyarrow", hint="pip install 'clipcli[parquet]'") from error
     try:
         return parquet.ParquetFile(stream, page_checksum_verification=True)
-    except arrow.ArrowInvalid as error:
+    except (arrow.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and "thrift" not in str(error):  # that of a damaged file is not the disk's
+            raise
         raise ShardError(f"{name} is not a whole Parquet file: {error}", hint="copy or write it again") from error
 
 
@@ -60,6 +63,7 @@ class ParquetRows:
         self._key = columns.key or next((name for name in _KEY_COLUMNS if name in self._there), None)
         for name in columns.kept:
             self._chosen("keep_columns", name, ())
+        self._refuse_type()
 
     @property
     def kept_types(self) -> "Mapping[str, arrow.DataType]":
@@ -71,21 +75,48 @@ class ParquetRows:
         """Read its rows."""
         import pyarrow as arrow
 
-        wanted = [self._image, self._text, self._key, *self._columns.kept]
-        names = list(dict.fromkeys(name for name in wanted if name is not None))
+        named = (self._text, self._key, *self._columns.kept)
+        names = [self._image, *dict.fromkeys(name for name in named if name is not None)]
         groups = range(self._shard.start, self._shard.stop or self._file.num_row_groups)
         number = self._shard.first_row
         try:
-            for batch in self._file.iter_batches(_ROWS_AT_ONCE, row_groups=list(groups), columns=names):
-                for values in batch.to_pylist():
-                    yield self._row(values, number)
+            for batch in self._file.iter_batches(_ROWS_AT_ONCE, row_groups=list(groups), columns=list(set(names))):
+                others = batch.select(names[1:])
+                for values, image in zip(others.to_pylist(), self._images(batch[self._image]), strict=True):
+                    yield self._row(values, image, number)
                     number += 1
         except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError) as error:
             raise ShardError(f"{self._shard.uri} is damaged: {error}", hint="copy or write it again") from error
 
-    def _row(self, values: Mapping[str, Any], number: int) -> InputRow:
+    def check_columns(self) -> None:
+        """Nothing is left to look at: whoever opened the file has its schema."""
+
+    def _images(self, column: "arrow.Array") -> Iterable[object]:
+        """The cells of images; a list of bytes becomes them without a Python object for each one."""
+        if not _is_list_of_bytes(column.type):
+            return cast(Iterable[object], column.to_pylist())
+        lists = (cell.values for cell in column)
+        return (None if items is None or items.null_count else items.to_numpy().tobytes() for items in lists)
+
+    def _refuse_type(self) -> None:
+        """Refuse a column that cannot hold images.
+
+        Raises:
+            ColumnError: Naming its type.
+        """
+        type = self._file.schema_arrow.field(self._image).type
+        if not (_is_list_of_bytes(type) or _may_hold_images(type)):
+            raise ColumnError(
+                f"{self._shard.uri}: column {self._image!r} holds {type}, and not images",
+                hint="images are bytes, lists of 8-bit integers, structs of bytes and path, or paths; name another "
+                "column with `image_column`",
+                parameter="image_column",
+                value=self._image,
+            )
+
+    def _row(self, values: Mapping[str, Any], cell: object, number: int) -> InputRow:
         key = _name(values.get(self._key)) if self._key is not None else None
-        image, path = _image(values[self._image], self._shard)
+        image, path = _image(cell, self._shard)
         key = key or path or str(number)
         text = text_of(values[self._text], key) if self._text is not None else None
         missing = MissingFile(f"{key}: the row has no image")
@@ -101,6 +132,26 @@ class ParquetRows:
         if found is None:
             raise missing_column(self._shard, what, name, self._there)
         return found
+
+
+def _is_list_of_bytes(type: "arrow.DataType") -> bool:
+    import pyarrow as arrow
+
+    is_list = arrow.types.is_list(type) or arrow.types.is_large_list(type) or arrow.types.is_fixed_size_list(type)
+    return is_list and type.value_type in (arrow.uint8(), arrow.int8())
+
+
+def _may_hold_images(type: "arrow.DataType") -> bool:
+    import pyarrow as arrow
+
+    types = arrow.types
+    if isinstance(type, arrow.BaseExtensionType):
+        return _may_hold_images(type.storage_type)
+    if types.is_dictionary(type):
+        return _may_hold_images(type.value_type)
+    if types.is_struct(type):
+        return bool({field.name for field in type} & {"bytes", "path"})
+    return not (types.is_primitive(type) or types.is_decimal(type) or types.is_nested(type))
 
 
 def _image(value: object, shard: Shard) -> tuple[bytes | str | None, str | None]:

@@ -56,8 +56,11 @@ def _fetch(row: InputRow, path: str) -> InputRow:
     image: bytes | ImageError
     try:
         store, key = locate(path)
-        if store.status(key).size > MAX_FILE_BYTES:
+        size = store.status(key).size
+        if size > MAX_FILE_BYTES:
             image = UnreadableImage(f"{path}: it is too large for an image")
+        elif size == 0 and not is_uri(path):  # so say devices and pipes of themselves, which may have no end
+            image = UnreadableImage(f"{path}: it is empty, or not a regular file")
         else:
             image = store.read(key)
     except OSError as error:

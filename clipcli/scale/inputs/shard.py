@@ -16,6 +16,10 @@ class ShardError(ClipError):
     """A shard is not what it should be, and reading it again would not help."""
 
 
+class ColumnError(ShardError):
+    """A column is missing, or holds what it cannot hold: most likely in all shards."""
+
+
 class MissingText(ImageError):
     """An image has no caption that could be compared with it. Becomes an error row."""
 
@@ -105,6 +109,14 @@ class ShardRows(Protocol):
             OSError: It could not be read now.
         """
 
+    def check_columns(self) -> None:
+        """Look at its first rows instead, as far as that shows whether it has the columns.
+
+        Raises:
+            ShardError: It is not what it should be; a `ColumnError` for its columns.
+            OSError: It could not be read now.
+        """
+
 
 def row_of(
     key: str, image: bytes | str | ImageError, caption: str | ImageError | None, kept: Mapping[str, Any]
@@ -130,16 +142,16 @@ def text_of(value: object, key: str) -> str | ImageError:
     return text or MissingText(f"{key}: its caption is empty")
 
 
-def missing_column(shard: Shard, what: str, name: str | None, there: "list[str]") -> ShardError:
+def missing_column(shard: Shard, what: str, name: str | None, there: "list[str]") -> ColumnError:
     """The error of a shard without a column that is needed; `what` is the parameter that names it."""
     shown = ", ".join(there[:12]) or "none"
     if name is None:
-        return ShardError(
+        return ColumnError(
             f"{shard.uri}: no column of a usual name for its {what.partition('_')[0]}s",
             hint=f"name it with `{what}`; there are: {shown}",
             parameter=what,
         )
-    return ShardError(f"{shard.uri}: no column {name!r}", hint=f"there are: {shown}", parameter=what, value=name)
+    return ColumnError(f"{shard.uri}: no column {name!r}", hint=f"there are: {shown}", parameter=what, value=name)
 
 
 def refuse_doubled(shard: Shard, names: Sequence[str]) -> None:

@@ -56,6 +56,10 @@ class TableRows:
                 names = _Names(self._columns, shard, list(cells))
             yield self._row(cells, names, number)
 
+    def check_columns(self) -> None:
+        """Look at the header, or at the first object."""
+        next(self.rows(), None)
+
     def _row(self, cells: Mapping[str, Any], names: "_Names", number: int) -> InputRow:
         path = cells.get(names.image)
         key = _text(cells.get(names.key)) if names.key is not None else None

@@ -11,6 +11,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from clipcli.errors import ImageError, MissingFile, UnreadableImage
@@ -25,7 +26,10 @@ _ZEROS = bytes(_BLOCK)
 _LONGEST_HEADER = 2**20
 # GNU tar's largest usual record (-b 2048) ends in less.
 _LONGEST_PADDING = 2**20 + _BLOCK
+_LOOKED_AT = 100
 _TEXT_FIELDS = ("txt", "text", "caption")
+# What compressed files begin with, and what unpacks them.
+_PACKED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 _SKIPPED = frozenset((tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE))
 
 Sample = dict[str, bytes | ImageError]
@@ -36,6 +40,9 @@ class TarRows:
 
     def __init__(self, stream: BinaryIO, shard: Shard, columns: Columns) -> None:
         self._stream, self._shard, self._columns = stream, shard, columns
+        wanted = {"image_column": columns.image, "text_column": columns.text if columns.with_text else None}
+        self._lacking = {what: name for what, name in wanted.items() if name is not None}
+        self._fields = dict[str, None]()
 
     @property
     def kept_types(self) -> "Mapping[str, arrow.DataType]":
@@ -46,16 +53,22 @@ class TarRows:
 
     def rows(self) -> Iterator[InputRow]:
         """Read its samples."""
-        columns, fields = self._columns, dict[str, None]()
-        wanted = {"image_column": columns.image, "text_column": columns.text if columns.with_text else None}
-        lacking = {what: name for what, name in wanted.items() if name is not None}
         for key, sample in _samples(members(self._stream, self._shard), self._shard):
             said = _Said(sample)
-            lacking = {what: name for what, name in lacking.items() if said.value(name) is None}
-            fields.update(dict.fromkeys(sample))
+            self._lacking = {what: name for what, name in self._lacking.items() if said.value(name) is None}
+            self._fields.update(dict.fromkeys(sample))
             yield self._row(key, sample, said)
-        for what, name in lacking.items() if fields else ():
-            raise missing_column(self._shard, what, name, list(fields))
+        self._refuse_lacking()
+
+    def check_columns(self) -> None:
+        """Look at the first samples; fields that only later ones have are taken for missing."""
+        for _ in islice(self.rows(), _LOOKED_AT):
+            pass
+        self._refuse_lacking()
+
+    def _refuse_lacking(self) -> None:
+        for what, name in self._lacking.items() if self._fields else ():
+            raise missing_column(self._shard, what, name, list(self._fields))
 
     def _row(self, key: str, sample: Sample, said: "_Said") -> InputRow:
         columns = self._columns
@@ -157,6 +170,7 @@ def members(stream: BinaryIO, shard: Shard) -> Iterator[tuple[str, bytes | Image
         try:
             info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
+            blocks.refuse_packed(header)
             raise blocks.damaged(f"its header is damaged ({error})") from error
         if info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE):
             data = blocks.file(info.size, _LONGEST_HEADER)
@@ -219,6 +233,19 @@ class _Blocks:
             self._at += len(rest)
         if self._at < self._shard.size:
             raise OSError(f"{self._shard.uri}: {self._at:,} of {self._shard.size:,} bytes arrived")
+
+    def refuse_packed(self, header: bytes) -> None:
+        """Say what a file is that begins as a compressed one.
+
+        Raises:
+            ShardError: It is one.
+        """
+        program = next((program for magic, program in _PACKED.items() if header.startswith(magic)), None)
+        if self._at == _BLOCK and program is not None:
+            raise ShardError(
+                f"{self._shard.uri} is compressed, and shards are read as they are",
+                hint=f"unpack it: {program} -c < {os.path.basename(self._shard.uri)} > unpacked.tar",
+            )
 
     def damaged(self, why: str) -> ShardError:
         """The error of a tar that is none."""

@@ -134,6 +134,15 @@ class Folder:
         store, key = locate(self.at(name))
         return store.read(key)
 
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of this name."""
+        store, key = locate(self.at(name))
+        try:
+            store.status(key)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
     def find(self, prefix: str = "") -> Iterator[str]:
         """Names of the objects in it that begin so."""
         store, root = locate(self.path.rstrip("/") + "/")
