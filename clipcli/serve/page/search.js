@@ -140,6 +140,7 @@ function item(hit, signal) {
     $("query").value = "";
     showWeight();
     find();
+    $("search-title").focus(); // what had the focus goes away with the hits
     scrollTo({ top: 0 });
   };
   open.addEventListener("click", similar);
