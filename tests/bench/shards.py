@@ -3,12 +3,14 @@
     python -m tests.bench.shards files  [--images 20000] [--rounds 3] [--model demo|b32]
     python -m tests.bench.shards ray    [--images 20000] [--rounds 3] [--model demo|b32]
     python -m tests.bench.shards linear [--counts 1000,4000,16000] [--rows 1000]
+    python -m tests.bench.shards driver [--counts 1000,10000,100000]
 
 `files` embeds the same 640x480 JPEGs as tars and as files, in turns: what counts is the ratio of a round. `ray` does so
 on a local cluster and without one; shards should take a minute, so give as many `--rows` as that needs (start-up is
 measured by a run that has nothing left to do, and taken off). `linear` embeds JPEGs of 64 pixels from an object store
 and prints processor seconds, bytes, requests and peak memory; slopes are of what a run takes beyond that of the first
-count.
+count. `driver` keeps the books of so many shards of 10,000 images without any work, so that the last has a billion in
+counts.
 """
 
 import argparse
@@ -26,6 +28,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from clipcli.scale.inputs.shard import Shard
+from clipcli.scale.ledger import Counts, Ledger
+from clipcli.scale.worker import attempt
 from tests.bench.material import write_checkpoint, write_images
 from tests.helpers.object_store import serving
 from tests.helpers.shards import tar_bytes
@@ -154,6 +159,66 @@ def linear(model: object, counts: Sequence[int], rows: int) -> None:
     print(f"peak memory grows by {figures['peak_mb'][-1] / figures['peak_mb'][0] - 1:+.1%}")
 
 
+class Books:
+    """A store in memory that finds names quickly, and counts requests."""
+
+    path = "memory"
+
+    def __init__(self) -> None:
+        self.groups: dict[str, dict[str, bytes]] = {}
+        self.requests = 0
+
+    def at(self, name: str) -> str:
+        return name
+
+    def _group(self, name: str) -> dict[str, bytes]:
+        self.requests += 1
+        folder, _, base = name.rpartition("/")
+        return self.groups.setdefault(f"{folder}/{base.partition('.')[0]}." if "attempts" in folder else folder, {})
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self._group(name)[name]
+        except KeyError:
+            raise FileNotFoundError(name) from None
+
+    def find(self, prefix: str = "") -> Iterator[str]:
+        group = self._group(prefix)
+        self.requests += len(group) // 1000  # a page has a thousand names
+        return iter(sorted(name for name in group if name.startswith(prefix)))
+
+    def create(self, name: str, data: bytes) -> bool:
+        return self._group(name).setdefault(name, data) is data
+
+
+def driver(counts: Sequence[int]) -> None:
+    """What the books of a run cost by themselves."""
+    for count in counts:
+        status, store = os.fork(), Books()
+        if status:
+            _, code, usage = os.wait4(status, 0)
+            assert code == 0
+            print(f"{'':7} peak memory {usage.ru_maxrss / 1024:.0f} MB, the store's own objects among it", flush=True)
+            continue
+        begin = time.process_time()
+        shards = [Shard(f"{number:06}", f"s3://bucket/{number:06}.tar", "tar", 4 * 10**8) for number in range(count)]
+        ledger = Ledger(store)  # type: ignore[arg-type]
+        for shard in ledger.begin({"model": "m"}, lambda planned=shards: planned):  # type: ignore[misc]
+            report = attempt(shard, ledger, lambda shard: ({f"data/{shard.id}.parquet": b""}, Counts(10_000, 10_000)))
+            assert report.state == "done"
+        assert ledger.finish(shards)
+        work, requests, begin = time.process_time() - begin, store.requests, time.process_time()
+        again = Ledger(store)  # type: ignore[arg-type]
+        assert not {shard.id for shard in again.begin({"model": "m"}, list)} - again.done()
+        rows = again.counts(again.done()).rows
+        print(
+            f"{count:7,} shards, {rows:,} images: {work:.1f} s of processor, {requests / count:.1f} requests a shard; "
+            f"looking again {time.process_time() - begin:.1f} s",
+            flush=True,
+        )
+        os._exit(0)
+
+
 def jpeg(number: int) -> bytes:
     """A small image of its own."""
     stream = io.BytesIO()
@@ -171,7 +236,7 @@ def slope(counts: Sequence[int], values: Sequence[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("files", "ray", "linear"))
+    parser.add_argument("what", choices=("files", "ray", "linear", "driver"))
     parser.add_argument("--work", type=Path, default=Path("build/bench"))
     parser.add_argument("--model", choices=("demo", "b32"), default="b32")
     parser.add_argument("--images", type=int, default=20_000)
@@ -179,9 +244,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--counts", default="1000,4000,16000")
     options = parser.parse_args()
+    counts = [int(count) for count in options.counts.split(",")]
+    if options.what == "driver":
+        driver(counts)
+        return
     model: object = "demo" if options.model == "demo" else write_checkpoint(options.work / "clip-b32", "b32")
     if options.what == "linear":
-        linear(model, [int(count) for count in options.counts.split(",")], options.rows)
+        linear(model, counts, options.rows)
     else:
         measure = against_files if options.what == "files" else against_ray
         measure(options.work.resolve(), model, options.images, options.rows, options.rounds)
