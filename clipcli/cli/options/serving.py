@@ -67,7 +67,7 @@ class ServeOptions:
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Let OpenAI's clients call the model so, as text-embedding-3-small. Repeatable.",
+            help="Also accept this model name from OpenAI's clients, such as text-embedding-3-small. Repeatable.",
             rich_help_panel=ACCESS,
         ),
     ] = None
