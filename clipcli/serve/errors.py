@@ -10,17 +10,26 @@ class ServeError(ClipError):
         message: What is wrong.
         hint: What to do next.
         status: Of the answer, in place of the usual one.
+        parameter: The field of the request that is wrong.
     """
 
     usual_status = 400
 
-    def __init__(self, message: str, hint: str | None = None, *, status: int | None = None) -> None:
-        super().__init__(message, hint)
+    def __init__(
+        self, message: str, hint: str | None = None, *, status: int | None = None, parameter: str | None = None
+    ) -> None:
+        super().__init__(message, hint, parameter=parameter)
         self.status = self.usual_status if status is None else status
 
 
 class BadRequest(ServeError):
     """A request that is not understood, or not allowed."""
+
+
+class UnknownModel(ServeError):
+    """A model that is not served."""
+
+    usual_status = 404
 
 
 class Full(ServeError):

@@ -149,15 +149,18 @@ class Address(Route):
 
 def error_response(error: Exception) -> Response:
     """An error as clients get it: `{"error": {"type", "message", "hint"}}`."""
-    status, headers = status_of(error)
-    if status == 500:
+    return json_response({"error": about_error(error)}, *status_of(error))
+
+
+def about_error(error: Exception) -> dict[str, Any]:
+    """What is said of an error: of a bug nothing, but to the log."""
+    if status_of(error)[0] == 500:
         logging.getLogger(__name__).error("a bug was met while a request was answered:", exc_info=error)
-        about: dict[str, Any] = {"type": "InternalError", "message": "a bug in this program; its log says more"}
-    else:
-        about = {"type": type(error).__name__, "message": str(error)}
-        if isinstance(error, ClipError) and error.hint:
-            about["hint"] = error.hint
-    return json_response({"error": about}, status, headers)
+        return {"type": "InternalError", "message": "a bug in this program; its log says more"}
+    about = {"type": type(error).__name__, "message": str(error)}
+    if isinstance(error, ClipError) and error.hint:
+        about["hint"] = error.hint
+    return about
 
 
 def status_of(error: Exception) -> tuple[int, dict[str, str]]:

@@ -25,7 +25,9 @@ class Settings:
         max_images: The most images of a request.
         max_waiting: The most images that wait or are computed at a time.
         body_timeout_s: Seconds that a request's body may take to arrive.
+        served_model_names: Names of the model for OpenAI's clients, besides its own.
         immich_upstream: Address of Immich's own machine learning, for tasks that are not ours.
+        upstream_timeout_s: Seconds that it may take to answer; Immich itself waits 300.
 
     Raises:
         UsageError: A value is out of range, or another host is to be served without a key.
@@ -41,7 +43,9 @@ class Settings:
     max_images: int = 64
     max_waiting: int = 256
     body_timeout_s: float = 60
+    served_model_names: tuple[str, ...] = ()
     immich_upstream: str | None = None
+    upstream_timeout_s: float = 290
 
     def __post_init__(self) -> None:
         """Check what goes together."""
@@ -62,7 +66,7 @@ class Settings:
             if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or "*" in origin:
                 raise UsageError(f"cors {origin} is not an origin", hint="use scheme and host: https://example.org")
         upstream = self.immich_upstream
-        if upstream is not None and urlsplit(upstream).scheme not in ("http", "https"):
+        if upstream is not None and not _is_address(upstream):
             raise UsageError(f"immich_upstream {upstream} is not an address", hint="as in http://localhost:3003")
 
     @property
@@ -102,3 +106,12 @@ class Settings:
     def allows_origin(self, origin: str, host: str) -> bool:
         """Whether a page of an origin may ask: one of this server's own, or one that was allowed."""
         return origin in self.origins or urlsplit(origin).netloc.lower() == host.lower()
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)

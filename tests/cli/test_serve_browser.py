@@ -1,5 +1,6 @@
 """The page of `clip serve` in a real browser. Needs chromium and chromedriver: run with -m slow."""
 
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,9 @@ def type_into(browser: Browser, name: str, text: str) -> None:
 def test_a_visit(browser: Browser, server: Served) -> None:
     browser.visit(server.address)
     browser.wait_for("return document.getElementById('key-dialog').open")
+    assert browser.run("return document.getElementById('key-wrong').hidden")
+    browser.run("document.getElementById('key').value = 'x'; document.querySelector('#key-dialog button').click()")
+    browser.wait_for("return !document.getElementById('key-wrong').hidden")
     browser.run(f"document.getElementById('key').value = '{KEY}'; document.querySelector('#key-dialog button').click()")
     browser.wait_for("return !document.getElementById('label').hidden")
 
@@ -102,6 +106,31 @@ def test_a_visit(browser: Browser, server: Served) -> None:
     assert browser.run(unnamed) == []
     expected = "401"  # the request that found out that a key is needed
     assert [entry["message"] for entry in browser.console() if expected not in entry["message"]] == []
+
+
+def test_a_folder_is_dropped_and_the_command_keeps_odd_names_apart(browser: Browser, tmp_path: Path) -> None:
+    """Where the page came over plain HTTP from another machine, there is no clipboard as elsewhere."""
+    inner = tmp_path / "holidays" / "one"
+    inner.mkdir(parents=True)
+    for name in ("-rf.png", "it's.png"):
+        shutil.copy(SAMPLES / "cat.png", inner / name)
+    for name in (".hidden.png", "notes.txt"):
+        (inner / name).write_text("text")
+    with served("--model", "demo") as server:
+        browser.visit(server.address)
+        browser.wait_for("return !document.getElementById('label').hidden")
+        type_into(browser, "labels", '@home, a "cat", dog')
+        browser.drop(tmp_path / "holidays")
+        browser.wait_for("return document.querySelectorAll('#cards .scores li').length === 6")
+        assert "1" in browser.run("return document.getElementById('toast').textContent")
+        browser.run("""
+            Object.defineProperty(navigator, "clipboard", { value: undefined });
+            addEventListener("copy", () => { window.copied = document.activeElement.value; });
+        """)
+        browser.run("document.getElementById('label-copy').click()")
+        copied = browser.wait_for("return window.copied")
+        words = ["clip", "classify", "./-rf.png", "it's.png", "--labels", '"@home","a ""cat""",dog', "--model", "demo"]
+        assert shlex.split(copied) == words
 
 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser: Browser) -> None:

@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 from huggingface_hub import InferenceClient, constants
 from jsonschema import Draft202012Validator
-from openai import OpenAI
+from openai import BadRequestError as RefusedByOpenAI
+from openai import NotFoundError, OpenAI
 from PIL import Image
 
 import clipcli
 from tests.cli.conftest import Clip
+from tests.helpers.immich import FACES, Upstream, task, upstream
 from tests.helpers.schemas import check_document, check_rows
 from tests.helpers.served import Served, form, sample, served
 
@@ -247,6 +249,28 @@ def test_openai_s_client_gets_embeddings(server: Served) -> None:
     assert np.allclose(image.data[0].embedding, chat.json["data"][0]["embedding"], atol=1e-5)
 
 
+def test_openai_s_client_is_told_of_a_model_that_is_not_served(home: dict[str, str]) -> None:
+    with served("--model", "demo", "--served-model-name", "text-embedding-3-small", environment=home) as server:
+        client = OpenAI(base_url=f"{server.address}v1", api_key="none", max_retries=0)
+        names = [model.id for model in client.models.list().data]
+        for name in (*names, "text-embedding-3-small", "clip", "demo"):
+            assert client.models.retrieve(name).id == name
+            assert len(client.embeddings.create(model=name, input="a cat").data) == 1
+        for ask in (
+            lambda: client.embeddings.create(model="text-embedding-ada-002", input="a cat"),
+            lambda: client.models.retrieve("org/another"),
+        ):
+            with pytest.raises(NotFoundError) as caught:
+                ask()
+            refused = (caught.value.code, caught.value.param, caught.value.type)
+            assert refused == ("model_not_found", "model", "invalid_request_error")
+        with pytest.raises(RefusedByOpenAI) as wrong:
+            client.embeddings.create(model="clip", input=[[1, 2]])
+        assert (wrong.value.code, wrong.value.param, wrong.value.type) == (None, "input", "invalid_request_error")
+        assert server.post("/v1/embeddings", {"input": "a cat"}).status == 200
+        assert server.post("/v1/embeddings", {"input": "a cat", "model": 7}).status == 400
+
+
 def test_the_hub_s_client_gets_labels(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # of the client: it may ask this very address
     client = InferenceClient(model=f"{server.address}hf/zero-shot-image-classification")
@@ -274,17 +298,57 @@ def test_immich_gets_vectors_in_a_text(server: Served) -> None:
     assert server.send("/predict", {}, [("entries", visual)]).status == 400
 
 
-def test_immich_s_other_tasks_are_passed_on(home: dict[str, str]) -> None:
-    """Another of our servers stands for Immich's: it knows no faces, and its answer says so."""
-    with served("--model", "demo", environment=home) as upstream:
-        arguments = ("--model", "demo", "--immich-upstream", upstream.address)
-        with served(*arguments, environment=home) as server:
-            faces = json.dumps({"facial-recognition": {"detection": {"modelName": "buffalo_l"}}})
-            assert server.send("/predict", {"blob": CAT}, [("entries", faces)]).status == 502
-            deadline = time.monotonic() + 10
-            while not upstream.requests and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert [(row["path"], row["status"]) for row in upstream.requests] == [("/predict", 422)]
+@pytest.fixture(scope="module")
+def faces(home: dict[str, str]) -> Iterator[tuple[Served, Upstream]]:
+    """A server that has Immich's own machine learning behind it."""
+    with upstream() as other, served("--model", "demo", "--immich-upstream", other.address, environment=home) as ours:
+        yield ours, other
+
+
+def test_immich_s_other_tasks_pass_unchanged(faces: tuple[Served, Upstream]) -> None:
+    server, other = faces
+    body, kind = form({"blob": CAT}, [("entries", task("buffalo_l")), ("note", "ä")])
+    private = {"Authorization": "Bearer of-this-server", "Cookie": "a=b"}
+    answer = server.ask("/predict", body, kind, private)
+    assert (answer.status, answer.json) == (200, FACES)
+    assert answer.headers["content-type"] == "application/json"
+    headers, sent = other.asked[-1]
+    assert (sent, headers["content-type"], headers["content-length"]) == (body, kind, str(len(body)))
+    assert not {"authorization", "cookie"} & set(headers)
+
+
+@pytest.mark.parametrize(("model", "status"), [("broken", 500), ("busy", 503), ("invalid", 422), ("moved", 502)])
+def test_errors_behind_this_server_are_immich_s_to_see(faces: tuple[Served, Upstream], model: str, status: int) -> None:
+    """Immich goes by the status alone: whatever is not 2xx, it asks its next server."""
+    answer = faces[0].send("/predict", {"blob": CAT}, [("entries", task(model))])
+    assert answer.status == status
+    assert answer.headers["retry-after"] == ("7" if model == "busy" else None)
+    assert "set-cookie" not in answer.headers
+    assert "Traceback" not in "".join(faces[0].said)
+
+
+def test_one_request_may_hold_immich_s_tasks_and_ours(faces: tuple[Served, Upstream]) -> None:
+    server, other = faces
+    clip_task = {"clip": {"visual": {"modelName": "ViT-B-32__openai"}}}
+    answer = server.send("/predict", {"blob": CAT}, [("entries", json.dumps({**json.loads(task("x")), **clip_task}))])
+    assert answer.json["facial-recognition"] == FACES["facial-recognition"]
+    assert np.linalg.norm(json.loads(answer.json["clip"])) == pytest.approx(1, abs=1e-5)
+    assert CAT in other.asked[-1][1] and b'"clip"' not in other.asked[-1][1]
+    asked = len(other.asked)
+    server.send("/predict", {"blob": CAT}, [("entries", json.dumps(clip_task))])
+    assert len(other.asked) == asked  # what is ours alone is no business of the other server's
+    for model, status in (("list", 502), ("broken", 502)):
+        entries = json.dumps({**json.loads(task(model)), **clip_task})
+        assert server.send("/predict", {"blob": CAT}, [("entries", entries)]).status == status
+
+
+def test_nobody_behind_this_server_is_said(home: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with served("--model", "demo", "--immich-upstream", address, environment=home) as server:
+        answer = server.send("/predict", {"blob": CAT}, [("entries", task("buffalo_l"))])
+        assert answer.status == 502 and address in answer.json["error"]["message"]
+        assert server.ask("/ping").body == b"pong"
 
 
 def test_a_key_is_asked_for(home: dict[str, str], tmp_path: Path) -> None:
@@ -310,6 +374,8 @@ def test_other_hosts_need_a_key(clip: Clip, tmp_path: Path) -> None:
         ("--cors", "https://example.org/path"),
         ("--port", "70000"),
         ("--immich-upstream", "ftp://x"),
+        ("--immich-upstream", "http://"),
+        ("--immich-upstream", "http://localhost:port"),
     ):
         outcome = clip("serve", "--model", "demo", *arguments)
         assert outcome.status == 2, outcome.stderr

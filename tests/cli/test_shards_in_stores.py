@@ -1,11 +1,14 @@
 """Runs over shards in object stores: the same rows as on a disk, whatever the store does."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from clipcli.scale import stores
+from clipcli.scale.stores.generic import GenericStore
 from tests.cli.conftest import Clip
 from tests.helpers.object_store import ObjectServer, serving
 from tests.helpers.shards import samples, tar_bytes, write_tars
@@ -127,3 +130,24 @@ def test_any_file_system_of_fsspec(clip: Clip, expected: dict[str, bytes]) -> No
     assert clip("embed", "memory://in/*.tar", "-o", "memory://out/").status == 0
     found = {name.removeprefix("/out/"): files.cat_file(name) for name in files.find("memory://out/")}
     assert {name: data for name, data in found.items() if not name.startswith(".clip/")} == expected
+
+
+def test_a_connection_that_breaks_is_an_error_that_may_pass() -> None:
+    """The hub's client raises errors of httpx2, which are not OSError: the shard is tried again."""
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise httpx2.RemoteProtocolError("peer closed connection")
+
+    class Hub:
+        def open(self, key: str, mode: str) -> io.BytesIO:
+            return Broken(b"data")
+
+        def info(self, key: str) -> dict[str, int]:
+            raise httpx2.ConnectError("refused")
+
+    store = GenericStore("hf", Hub())
+    with pytest.raises(OSError, match="peer closed"):
+        store.open("hf://datasets/a/b/c.tar").read()
+    with pytest.raises(OSError, match="refused"):
+        store.status("hf://datasets/a/b/c.tar")

@@ -60,6 +60,14 @@ class Browser:
     def quit(self) -> None:
         self.call("DELETE", self._session)
 
+    def drop(self, *paths: Path) -> None:
+        """Drop files and folders on the page, as if they came from a file manager."""
+        transfer = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            parameters = {"type": kind, "x": 200, "y": 300, "data": transfer}
+            body = {"cmd": "Input.dispatchDragEvent", "params": parameters}
+            self.call("POST", f"{self._session}/goog/cdp/execute", body)
+
     def press(self, *keys: str) -> None:
         """Press keys one after the other, on whatever has the focus."""
         actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]

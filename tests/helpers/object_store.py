@@ -22,6 +22,7 @@ class ObjectServer:
         weak: Ignores preconditions, as some servers do.
         fault: `503`, `403`, `cut` (half of the body arrives), `lost` (it worked, and the answer is an error).
         requests: How many there were, by method.
+        sent: How many bytes of objects and lists went out.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class ObjectServer:
         self.weak = False
         self.fault: Fault = lambda method, key: None
         self.requests: dict[str, int] = {}
+        self.sent = 0
         self.lock = threading.Lock()
 
 
@@ -54,6 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
+            with self.state.lock:
+                self.state.sent += len(body)
             self.wfile.write(body[: len(body) // 2] if cut else body)
         if cut:
             self.wfile.flush()

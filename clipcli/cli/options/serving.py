@@ -63,6 +63,14 @@ class ServeOptions:
             rich_help_panel=ACCESS,
         ),
     ] = None
+    served_model_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also accept this model name from OpenAI's clients, such as text-embedding-3-small. Repeatable.",
+            rich_help_panel=ACCESS,
+        ),
+    ] = None
     immich_upstream: Annotated[
         str | None,
         typer.Option(
@@ -101,6 +109,7 @@ class ServeOptions:
             origins=tuple(self.cors or ()),
             max_upload_mb=self.max_upload_mb,
             max_waiting=self.max_waiting,
+            served_model_names=tuple(self.served_model_name or ()),
             immich_upstream=self.immich_upstream,
         )
 

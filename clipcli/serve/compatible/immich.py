@@ -1,11 +1,12 @@
 """Immich's machine learning: `/ping` and `/predict`, so that its search runs on this engine.
 
 Tasks that are not CLIP's (faces, text in images) are passed on to `immich_upstream`, since Immich asks one address for
-all of them.
+all of them. It asks for one task per request, and such a request and its answer go through as they are.
 """
 
 import json
-from collections.abc import Mapping
+import ssl
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -14,13 +15,16 @@ from starlette.responses import PlainTextResponse, Response
 from clipcli.files import dump
 from clipcli.images.header import read_header
 from clipcli.results import Row
-from clipcli.serve.bodies import Body
+from clipcli.serve.app import while_awaited
+from clipcli.serve.bodies import Body, parse_body
 from clipcli.serve.engine import rows_of
 from clipcli.serve.errors import BadRequest, UpstreamError
-from clipcli.serve.gate import Address
+from clipcli.serve.gate import Address, json_response
 from clipcli.serve.questions import numbers
 
 if TYPE_CHECKING:
+    import httpx2
+
     from clipcli.serve.app import Service
 
 # Immich's names for checkpoints that are in the registry: features of another one must not get among the stored ones.
@@ -33,7 +37,9 @@ _NAMES = {
     "ViT-L-14__laion2b-s32b-b82k": "laion/CLIP-ViT-L-14-laion2B-s32B-b82K",
     "ViT-H-14__laion2b-s32b-b79k": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
 }
-_UPSTREAM_TIMEOUT_S = 120.0
+_CONNECT_WITHIN_S = 10.0
+# What of an answer is passed on with its body.
+_ANSWER_HEADERS = ("content-type", "retry-after")
 
 
 def routes(service: "Service") -> list[Address]:
@@ -43,20 +49,27 @@ def routes(service: "Service") -> list[Address]:
         return PlainTextResponse("pong")
 
     async def predict(request: Request) -> Response:
-        return await service.answer(request, lambda body: _predict(service, body))
+        async with service.intake.read(request) as data:
+            body = await parse_body(request, data, service.settings)
+            entries = _entries(body)
+            if "clip" not in entries:
+                _check_upstream(service, entries)
+                sent = {"content": data, "headers": {"content-type": request.headers["content-type"]}}
+                return await while_awaited(request, _pass_on(service, sent))
+            del data
+            return json_response(await while_awaited(request, _predict(service, entries, body)))
 
     return [Address("/ping", ping), Address("/predict", predict, methods=["POST"])]
 
 
-async def _predict(service: "Service", body: Body) -> Row:
-    entries = _entries(body)
+async def _predict(service: "Service", entries: dict[str, Any], body: Body) -> Row:
+    """Answer for CLIP, and have other tasks of the same request answered."""
+    others = {task: entry for task, entry in entries.items() if task != "clip"}
     answer: Row = {}
-    clip = entries.pop("clip", None)
-    if entries:
-        answer = await _pass_on(service, entries, body)
-    if clip is not None:
-        answer |= await _encode(service, clip, body)
-    return answer
+    if others:
+        _check_upstream(service, others)
+        answer = _answered(await _ask_upstream(service, {"files": _form(others, body)}))
+    return answer | await _encode(service, entries["clip"], body)
 
 
 def _entries(body: Body) -> dict[str, Any]:
@@ -111,31 +124,73 @@ def _check_model(service: "Service", name: object) -> None:
         )
 
 
-async def _pass_on(service: "Service", entries: Mapping[str, Any], body: Body) -> Row:
-    """Have Immich's own machine learning do tasks that are not ours.
+def _check_upstream(service: "Service", entries: dict[str, Any]) -> None:
+    if service.settings.immich_upstream is None:
+        tasks = ", ".join(entries)[:80]
+        raise BadRequest(f"{tasks} is not a task of this server", "start it with `immich_upstream=URL`", status=422)
+
+
+async def _pass_on(service: "Service", sent: dict[str, Any]) -> Response:
+    """Send a request on as it came, and its answer back as it came: its status too, by which Immich goes."""
+    answer = await _ask_upstream(service, sent)
+    headers = {name: answer.headers[name] for name in _ANSWER_HEADERS if name in answer.headers}
+    return Response(answer.content, answer.status_code, headers)
+
+
+async def _ask_upstream(service: "Service", sent: dict[str, Any]) -> "httpx2.Response":
+    """Have Immich's own machine learning answer; no key of this server's is sent along.
 
     Raises:
-        BadRequest: There is none.
-        UpstreamError: It does not answer, or not with JSON.
+        UpstreamError: It does not answer, or not in time, or with a redirection.
     """
-    upstream = service.settings.immich_upstream
-    if upstream is None:
-        raise BadRequest(
-            f"{', '.join(entries)[:80]} is not a task of this server", "start it with `immich_upstream=URL`", status=422
-        )
     import httpx2
 
-    parts: dict[str, Any] = {
-        name: (None, value[0].encode()) for name, value in body.fields.items() if name != "entries"
-    }
-    parts["entries"] = (None, dump(dict(entries)).encode())
+    upstream, patience_s = service.settings.immich_upstream, service.settings.upstream_timeout_s
+    assert upstream is not None
+    timeout = httpx2.Timeout(patience_s, connect=min(patience_s, _CONNECT_WITHIN_S))
+    # A connection that is kept may be closed by the other side just when it is used again, which would cost a task.
+    limits = httpx2.Limits(max_keepalive_connections=0)
+    try:
+        async with httpx2.AsyncClient(timeout=timeout, limits=limits, verify=_certificates()) as client:
+            answer = await client.post(f"{upstream.rstrip('/')}/predict", **sent)
+    except httpx2.ConnectTimeout as error:
+        raise UpstreamError(f"{upstream} cannot be reached: no connection in {timeout.connect:g} s") from error
+    except httpx2.TimeoutException as error:
+        raise UpstreamError(f"{upstream} did not answer within {patience_s:g} s", status=504) from error
+    except httpx2.HTTPError as error:
+        raise UpstreamError(f"{upstream} cannot be reached: {error or type(error).__name__}") from error
+    if answer.is_redirect:
+        raise UpstreamError(f"{upstream} is redirected to {answer.headers.get('location')}", "give that address")
+    return answer
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """What takes a few hundredths of a second to make."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
+def _form(entries: dict[str, Any], body: Body) -> dict[str, Any]:
+    """The fields of a request for some of its tasks."""
+    parts: dict[str, Any] = {name: (None, value[0].encode()) for name, value in body.fields.items()}
+    parts["entries"] = (None, dump(entries).encode())
     if body.images:
         parts["image"] = (body.images[0].path, body.images[0].data or b"")
+    return parts
+
+
+def _answered(answer: "httpx2.Response") -> Row:
+    """An answer that is to be part of another.
+
+    Raises:
+        UpstreamError: It says that something went wrong, or is not an object.
+    """
     try:
-        async with httpx2.AsyncClient(timeout=_UPSTREAM_TIMEOUT_S) as client:
-            response = await client.post(f"{upstream.rstrip('/')}/predict", files=parts)
-            response.raise_for_status()
-            answer = response.json()
-    except (httpx2.HTTPError, ValueError) as error:
-        raise UpstreamError(f"{upstream} did not answer: {error or type(error).__name__}") from error
-    return answer if isinstance(answer, dict) else {}
+        value = answer.json() if answer.is_success else None
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UpstreamError(f"{answer.url} answered {answer.status_code} without results")
+    return value

@@ -1,25 +1,29 @@
 """`/v1/embeddings` as OpenAI's clients call it, for texts, and for images in the two common dialects.
 
 Images come as data URIs, either in `input` (with `"modality": "image"`, or recognized by themselves), or as a chat
-message with an `image_url` part. Addresses are never fetched.
+message with an `image_url` part. Addresses are never fetched. A model that is not served is refused, and errors are
+OpenAI's objects.
 """
 
 import base64
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from clipcli.errors import ClipError
+from clipcli.hub import find_checkpoint
 from clipcli.images.find import ImageSource
 from clipcli.results import Row
 from clipcli.scoring import Floats
 from clipcli.serve.bodies import Body, decode_image
 from clipcli.serve.engine import rows_of
-from clipcli.serve.errors import BadRequest
-from clipcli.serve.gate import Address, json_response
+from clipcli.serve.errors import BadRequest, UnknownModel
+from clipcli.serve.gate import Address, about_error, json_response, status_of
 from clipcli.serve.questions import numbers
 
 if TYPE_CHECKING:
@@ -27,23 +31,78 @@ if TYPE_CHECKING:
 
 _MOST_TEXTS = 2048
 _DATA = "data:"
+# Whatever is served has this name too.
+_ANY = "clip"
 
 
 def routes(service: "Service") -> list[Address]:
     """The addresses of this dialect."""
 
+    @_in_openai_s_words
     async def embeddings(request: Request) -> Response:
         return await service.answer(request, lambda body: _embeddings(service, body))
 
     async def models(request: Request) -> Response:
-        model = {"id": _name(service), "object": "model", "created": 0, "owned_by": "clipcli"}
-        return json_response({"object": "list", "data": [model]})
+        named = [_name(service), *service.settings.served_model_names]
+        return json_response({"object": "list", "data": [_model(name) for name in dict.fromkeys(named)]})
 
-    return [Address("/v1/embeddings", embeddings, methods=["POST"]), Address("/v1/models", models)]
+    @_in_openai_s_words
+    async def model(request: Request) -> Response:
+        name = request.path_params["name"]
+        _check_model(service, name)
+        return json_response(_model(name))
+
+    return [
+        Address("/v1/embeddings", embeddings, methods=["POST"]),
+        Address("/v1/models", models),
+        Address("/v1/models/{name:path}", model),
+    ]
+
+
+def _in_openai_s_words(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Have an endpoint's errors sent as `{"error": {"message", "type", "param", "code"}}`."""
+
+    @wraps(endpoint)
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            status, headers = status_of(error)
+            kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
+            parameter = error.parameter if isinstance(error, ClipError) else None
+            code = "model_not_found" if isinstance(error, UnknownModel) else None
+            about = {**about_error(error), "type": kind, "param": parameter, "code": code}
+            return json_response({"error": about}, status, headers)
+
+    return answer
+
+
+def _model(name: str) -> Row:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "clipcli"}
 
 
 def _name(service: "Service") -> str:
     return service.engine.model.checkpoint.files.id
+
+
+def _check_model(service: "Service", name: str | None) -> None:
+    """Refuse features of another model than a client counts on; one that names none gets what there is.
+
+    Raises:
+        UnknownModel: It is not served.
+    """
+    if name is None:
+        return
+    served, known = _name(service), find_checkpoint(name)
+    names = (served, served.rpartition("/")[2], _ANY, *service.settings.served_model_names)
+    if name not in names and (known is None or known != find_checkpoint(served)):
+        raise UnknownModel(
+            f"the model {name[:80]!r} is not served here, but {served}",
+            "ask for that, or start the server with `served_model_name=NAME`",
+            parameter="model",
+        )
 
 
 async def _embeddings(service: "Service", body: Body) -> Row:
@@ -52,12 +111,17 @@ async def _embeddings(service: "Service", body: Body) -> Row:
     if service.engine.model.class_names is not None:
         raise BadRequest(f"{_name(service)} has a classification head instead of features")
     fields = body.fields
+    if not isinstance(fields.get("model"), str | None):
+        raise BadRequest("model must be a text", parameter="model")
+    _check_model(service, fields.get("model"))
     dimensions = service.engine.model.checkpoint.config.projection_dim
     if fields.get("dimensions") not in (None, dimensions):
-        raise BadRequest(f"this model has features of {dimensions} numbers, which cannot be shortened")
+        raise BadRequest(
+            f"this model has features of {dimensions} numbers, which cannot be shortened", parameter="dimensions"
+        )
     encoding = fields.get("encoding_format") or "float"
     if encoding not in ("float", "base64"):
-        raise BadRequest("encoding_format must be float or base64")
+        raise BadRequest("encoding_format must be float or base64", parameter="encoding_format")
     inputs = _inputs(fields)
     features, tokens = await _encode(service, inputs, images=_are_images(inputs, fields.get("modality")))
     write = _base64 if encoding == "base64" else numbers
@@ -81,9 +145,9 @@ def _inputs(fields: Mapping[str, Any]) -> list[str]:
     given = fields.get("input")
     inputs = [given] if isinstance(given, str) else given
     if not isinstance(inputs, list) or not inputs:
-        raise BadRequest("input must be a text, or a list of texts")
+        raise BadRequest("input must be a text, or a list of texts", parameter="input")
     if any(not isinstance(item, str) for item in inputs):
-        raise BadRequest("input must hold texts; token ids mean something else to every model")
+        raise BadRequest("input must hold texts; token ids mean something else to every model", parameter="input")
     if len(inputs) > _MOST_TEXTS:
         raise BadRequest(f"input holds {len(inputs)} texts, of at most {_MOST_TEXTS}", status=413)
     return inputs

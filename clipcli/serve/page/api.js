@@ -57,6 +57,7 @@ function askForKey() {
       resolve();
     }, { once: true });
     field.value = "";
+    document.getElementById("key-wrong").hidden = !key;
     dialog.showModal();
   });
   return asking;

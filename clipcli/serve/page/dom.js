@@ -6,6 +6,21 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
+// Where a page is served without encryption to another machine, browsers withhold their clipboard.
+export async function toClipboard(text) {
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(text);
+    return;
+  }
+  const before = document.activeElement;
+  const place = element("textarea", { className: "hidden", value: text });
+  document.body.append(place);
+  place.select();
+  document.execCommand("copy");
+  place.remove();
+  before.focus();
+}
+
 let fading;
 
 export function toast(text) {

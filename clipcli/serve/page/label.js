@@ -1,8 +1,8 @@
 // Images on one side, labels on the other: scores as they come, one request per image.
 
 import { askJson, form } from "./api.js";
-import { element, toast } from "./dom.js";
-import { command } from "./shell.js";
+import { element, toast, toClipboard } from "./dom.js";
+import { command, listed, named } from "./shell.js";
 import { say } from "./words.js";
 
 const AT_ONCE = 4;
@@ -39,7 +39,9 @@ export function start(found) {
 }
 
 export function add(files) {
-  for (const file of files.filter((each) => each.type.startsWith("image/") || !each.type)) {
+  const images = files.filter((each) => each.type.startsWith("image/") || !each.type);
+  if (images.length < files.length) toast(say("notImages", { count: files.length - images.length }));
+  for (const file of images) {
     const url = URL.createObjectURL(file);
     const scores = element("ul", { className: "scores" });
     const about = element("div", { className: "about" }, element("div", { className: "name", textContent: file.name, title: file.name }), scores);
@@ -191,8 +193,8 @@ function draw(canvas, { width, height, maps }) {
 
 async function copy() {
   const own = labels();
-  const which = own.length ? ["--labels", own.join(",")] : $("set").value ? ["--label-set", $("set").value] : [];
-  const names = cards.map(({ file }) => file.name);
-  await navigator.clipboard.writeText(command([$("question").value, ...names, ...which, "--model", info.model]));
+  const which = own.length ? ["--labels", listed(own)] : $("set").value ? ["--label-set", $("set").value] : [];
+  const names = cards.map(({ file }) => named(file.name));
+  await toClipboard(command([$("question").value, ...names, ...which, "--model", info.model]));
   toast(say("copied"));
 }

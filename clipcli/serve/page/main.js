@@ -1,6 +1,7 @@
 // Which view is shown, and what is dropped and pasted where.
 
 import { askJson } from "./api.js";
+import { dropped } from "./drop.js";
 import * as label from "./label.js";
 import * as search from "./search.js";
 import { speak } from "./words.js";
@@ -41,7 +42,7 @@ addEventListener("dragleave", ({ relatedTarget }) => relatedTarget ?? document.b
 addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dragging");
-  take(event.dataTransfer.files);
+  dropped(event.dataTransfer).then(take);
 });
 
 try {

@@ -1,8 +1,8 @@
 // The library: by text, by image, by both; and from each hit on to what is like it.
 
 import { ask, askJson } from "./api.js";
-import { element, toast } from "./dom.js";
-import { command, weighted } from "./shell.js";
+import { element, toast, toClipboard } from "./dom.js";
+import { command, named, weighted } from "./shell.js";
 import { say } from "./words.js";
 
 const PAGE = 48;
@@ -140,6 +140,7 @@ function item(hit, signal) {
     $("query").value = "";
     showWeight();
     find();
+    $("search-title").focus(); // what had the focus goes away with the hits
     scrollTo({ top: 0 });
   };
   open.addEventListener("click", similar);
@@ -186,8 +187,8 @@ async function copy() {
   const words = ["search"];
   for (const { kind, value, weight } of terms()) {
     if (kind === "text") words.push("--text", weighted(value, weight));
-    else words.push("--like", weighted(example.path ?? example.name, weight));
+    else words.push("--like", weighted(example.path ?? named(example.name), weight));
   }
-  await navigator.clipboard.writeText(command([...words, "--library", info.library.place]));
+  await toClipboard(command([...words, "--top", String(shown || PAGE), "--library", info.library.place]));
   toast(say("copied"));
 }

@@ -17,7 +17,8 @@ const WORDS = {
     scoring: "{done} of {all} images", scored: "{all} images",
     none: "none of the labels", where: "Show where {label} is", library: "{all} images in {name}", searching: "Searching…", hits: "{count} images of {all}", noHits: "No image fits.",
     unreachable: "The server cannot be reached.", figures: "cosine {cosine}, z {z}",
-    similarTo: "Similar to {name}",
+    similarTo: "Similar to {name}", notImages: "Left out, as they are not images: {count}",
+    keyWrong: "That key is not the right one.",
   },
   zh: {
     skip: "跳到内容", views: "页面", language: "语言",
@@ -35,7 +36,8 @@ const WORDS = {
     scoring: "{all} 张图片中的 {done} 张", scored: "{all} 张图片",
     none: "不属于任何标签", where: "显示“{label}”在哪里", library: "{name}：{all} 张图片", searching: "正在搜索…", hits: "{all} 张图片中的 {count} 张", noHits: "没有合适的图片。",
     unreachable: "无法连接服务器。", figures: "余弦 {cosine}，z {z}",
-    similarTo: "与 {name} 相似",
+    similarTo: "与 {name} 相似", notImages: "已忽略 {count} 个非图片文件",
+    keyWrong: "密钥不正确。",
   },
 };
 
