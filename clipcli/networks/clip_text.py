@@ -57,7 +57,7 @@ class CausalTextTransformer(nn.Module):
         recorder = Recorder(hidden_states=output_hidden_states, attentions=output_attentions)
         positions = torch.arange(length, device=input_ids.device)
         x = self.final_layer_norm(self.encoder(self.embeddings(input_ids, positions), mask, recorder))
-        pooled = x[torch.arange(len(x), device=x.device), self.end_positions(input_ids)]
+        pooled = x[torch.arange(x.shape[0], device=x.device), self.end_positions(input_ids)]
         return TowerOutput(x, pooled, recorder.hidden_states, recorder.attentions)
 
     def end_positions(self, input_ids: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class VisionEmbeddings(nn.Module):
         if self.class_embedding is None:
             positions = resized_positions(table, grid.shape[2], grid.shape[3], "bicubic")
             return grid.flatten(2).transpose(1, 2) + positions
-        class_token = self.class_embedding.expand(len(grid), 1, -1)
+        class_token = self.class_embedding.expand(grid.shape[0], 1, -1)
         positions = torch.cat([table[:1], resized_positions(table[1:], grid.shape[2], grid.shape[3], "bicubic")])
         return torch.cat([class_token, grid.flatten(2).transpose(1, 2)], dim=1) + positions
 

@@ -44,12 +44,12 @@ class Cost:
     peak_mb: float
 
 
-def measure(command: list[str], environment: dict[str, str]) -> Cost:
+def measure(command: list[str], environment: dict[str, str], folder: Path | None = None) -> Cost:
     """Run a command as users do, whose modules are compiled once."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     begin = time.perf_counter()
     process = subprocess.Popen(
-        command, env={**inherited, **environment}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command, env={**inherited, **environment}, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert process.stdout is not None
     process.stdout.readline()

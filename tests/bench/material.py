@@ -14,9 +14,11 @@ _BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
 _LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 VISION = {
     "b32": {**_BASE, "patch_size": 32},
+    "b32-256": {**_BASE, "patch_size": 32, "image_size": 256},
     "b16": {**_BASE, "patch_size": 16},
     "l14": {**_LARGE, "patch_size": 14},
 }
+MERGES = 48894  # of the published tokenizer
 SIZES = {"camera": (4000, 3000), "web": (640, 480)}
 
 
@@ -30,7 +32,7 @@ def write_checkpoint(folder: Path, size: str) -> Path:
     from tests.helpers.checkpoints import preprocessor_config, write_clip_tokenizer
 
     torch.manual_seed(0)
-    words = len(write_clip_tokenizer(folder))
+    words = len(write_clip_tokenizer(folder, merge_count=MERGES))
     width = 768 if size == "l14" else 512
     text = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": width // 64}
     tokens = {"vocab_size": words, "bos_token_id": words - 2, "eos_token_id": words - 1, "pad_token_id": 1}
@@ -41,7 +43,9 @@ def write_checkpoint(folder: Path, size: str) -> Path:
             if parameter.ndim == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
     model.save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor_config(224, square=False)))
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(preprocessor_config(config.vision_config.image_size, square=False))
+    )
     return folder
 
 

@@ -36,28 +36,45 @@ def onnx_session(checkpoint: Path, dtype: str, threads: int = 0) -> Callable[[np
 
     exported, quantized = checkpoint / "image.onnx", checkpoint / "image-int8.onnx"
     if not exported.exists():
-        tower = _Features(load(checkpoint))
-        size = tower.network.config.vision.image_size
-        torch.onnx.export(
-            tower, (torch.zeros(2, 3, size, size),), str(exported), dynamo=False, opset_version=17,
-            input_names=["pixels"], output_names=["features"], dynamic_axes={"pixels": {0: "n"}, "features": {0: "n"}},
-        )  # fmt: skip
+        export_image_tower(checkpoint, exported)
     if dtype == "int8" and not quantized.exists():
         quantize_dynamic(exported, quantized, weight_type=QuantType.QInt8, per_channel=True)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     path = quantized if dtype == "int8" else exported
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run(None, {"pixels": pixels})[0]
+    return lambda pixels: session.run(None, {"input": pixels})[0]
 
 
-class _Features(torch.nn.Module):
-    def __init__(self, network: DualEncoder) -> None:
+def export_image_tower(checkpoint: Path, path: Path) -> None:
+    network = load(checkpoint)
+    assert network.config.vision is not None
+    size = network.config.vision.image_size
+    _export(_Function(network, network.get_image_features), torch.zeros(2, 3, size, size), path)
+
+
+def export_text_tower(checkpoint: Path, path: Path) -> None:
+    """For ids of 77 tokens."""
+    network = load_network(read_config(checkpoint), [checkpoint / "model.safetensors"])
+    _export(_Function(network, network.get_text_features), torch.zeros(2, 77, dtype=torch.int64), path)
+
+
+def _export(tower: torch.nn.Module, example: torch.Tensor, path: Path) -> None:
+    torch.onnx.export(
+        tower, (example,), str(path), dynamo=False, opset_version=17, input_names=["input"], output_names=["output"],
+        dynamic_axes={"input": {0: "n"}, "output": {0: "n"}},
+    )  # fmt: skip
+
+
+class _Function(torch.nn.Module):
+    """One function of a network, as the module that an exporter wants."""
+
+    def __init__(self, network: DualEncoder, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.function = network, function
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.network.get_image_features(pixels)
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.function(inputs)
 
 
 def contenders(checkpoint: Path, batch: int, threads: int) -> dict[str, Callable[[], object]]:

@@ -2,20 +2,16 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Clip
-from tests.helpers.image_files import variant
+from tests.helpers.extras import COMMANDS, ROOT
 
-ROOT = Path(__file__).parents[2]
-DATA = ROOT / "tests" / "data" / "formats"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED: dict[str, list[str]] = PROJECT["optional-dependencies"]
 MODULES = {
@@ -35,39 +31,6 @@ every_extra = pytest.mark.parametrize("extra", MODULES)
 each_module = pytest.mark.parametrize(
     ("extra", "module"), [(extra, module) for extra, modules in MODULES.items() for module in modules]
 )
-# The image and the model of a run that needs the extra.
-Need = tuple[Path, Path]
-
-
-def heic_image(folder: Path, request: pytest.FixtureRequest) -> Need:
-    image = folder / "photo.heic"
-    image.write_bytes(variant("HEIF", "RGB", {}))
-    return image, request.getfixturevalue("clip_checkpoint")
-
-
-def sentencepiece_model(folder: Path, request: pytest.FixtureRequest) -> Need:
-    """AltCLIP as it was first published: without tokenizer.json."""
-    model = shutil.copytree(request.getfixturevalue("altclip_checkpoint"), folder / "altclip")
-    shutil.copy(model / "spm" / "sentencepiece.bpe.model", model)
-    (model / "tokenizer.json").unlink()
-    return request.getfixturevalue("images") / "a.png", model
-
-
-def flax_or_tensorflow_weights(name: str) -> Callable[[Path, pytest.FixtureRequest], Need]:
-    def make(folder: Path, request: pytest.FixtureRequest) -> Need:
-        model = Path(shutil.copytree(DATA / name, folder / name))
-        shutil.copytree(DATA / "clip-tokenizer", model, dirs_exist_ok=True)
-        return request.getfixturevalue("images") / "a.png", model
-
-    return make
-
-
-NEEDS = {
-    "flax": flax_or_tensorflow_weights("flax"),
-    "heif": heic_image,
-    "sentencepiece": sentencepiece_model,
-    "tf": flax_or_tensorflow_weights("tensorflow"),
-}
 
 
 def run_without(modules: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -79,7 +42,8 @@ def run_without(modules: str, *arguments: object) -> "subprocess.CompletedProces
 def test_every_extra_is_tried_here() -> None:
     elsewhere = {"test", "index", "parquet", "scale", "serve"}  # tested beside what needs these
     of_models_and_images = set(DECLARED) - elsewhere
-    assert of_models_and_images == set(MODULES) == set(NEEDS)
+    assert of_models_and_images == set(MODULES)
+    assert set(DECLARED) - {"test"} == set(COMMANDS)
 
 
 @every_extra
@@ -88,17 +52,16 @@ def test_the_tests_have_its_packages(extra: str) -> None:
 
 
 @every_extra
-def test_with_its_packages(extra: str, clip: Clip, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    image, model = NEEDS[extra](tmp_path, request)
-    outcome = clip("classify", image, "-l", "cat,dog", "-m", model)
+def test_with_its_packages(extra: str, clip: Clip, tmp_path: Path) -> None:
+    outcome = clip(*COMMANDS[extra](tmp_path))
     assert (outcome.status, outcome.stderr) == (0, "")
     assert [row["status"] for row in outcome.rows] == ["ok"]
 
 
 @each_module
-def test_without_a_package(extra: str, module: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    image, model = NEEDS[extra](tmp_path, request)
-    done = run_without(module, "classify", image, "-l", "cat,dog", "-m", model)
+def test_without_a_package(extra: str, module: str, tmp_path: Path) -> None:
+    arguments = COMMANDS[extra](tmp_path)
+    done = run_without(module, *arguments)
     command = f"pip install 'clipcli[{extra}]'"
     if extra == "heif":  # one bad image never costs the run
         (row,) = map(json.loads, done.stdout.splitlines())
@@ -106,7 +69,7 @@ def test_without_a_package(extra: str, module: str, tmp_path: Path, request: pyt
         assert command in row["error"]["message"]
     else:
         assert (done.returncode, done.stdout) == (4, "")
-        assert str(model) in done.stderr
+        assert arguments[-1] in done.stderr, "the model is named"
         assert command in done.stderr
 
 

@@ -5,6 +5,7 @@ and norms all move the result, and the vocabularies are made on the spot.
 """
 
 import io
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -176,8 +177,11 @@ WRITERS: dict[str, Callable[..., Path]] = {
 """By the name of a family, or of a kind of checkpoint of one that differs from others of it."""
 
 
-def write_clip_tokenizer(folder: Path) -> dict[str, int]:
-    """A small byte-level BPE: every byte, every byte at the end of a word, learned merges, the two special tokens."""
+def write_clip_tokenizer(folder: Path, *, merge_count: int | None = None) -> dict[str, int]:
+    """A small byte-level BPE: every byte, every byte at the end of a word, learned merges, the two special tokens.
+
+    With `merge_count` as many merges as that: pairs of bytes follow what was learned.
+    """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
@@ -187,6 +191,8 @@ def write_clip_tokenizer(folder: Path) -> dict[str, int]:
     trained.train_from_iterator([word for line in SENTENCES for word in line.split()], trainer)
     merges = [tuple(merge) for merge in json.loads(trained.to_str())["model"]["merges"]]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if merge_count is not None:
+        merges = [*dict.fromkeys([*merges, *itertools.product(alphabet, repeat=2)])][:merge_count]
     tokens = [*alphabet, *(f"{symbol}</w>" for symbol in alphabet), *(left + right for left, right in merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}

@@ -26,12 +26,18 @@ class Reference:
 
     @torch.inference_mode()
     def text_features(self, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        if "siglip" in self.model.config.model_type:  # its authors lower-case, and it must see its padding
-            length = self.model.config.text_config.max_position_embeddings
-            options = {"padding": "max_length", "max_length": length, "truncation": True, "return_tensors": "pt"}
-            ids = self.tokenizer([text.lower() for text in texts], **options).input_ids
-            features = self.model.get_text_features(ids).pooler_output
-        else:
-            batch = self.tokenizer(texts, padding=True, return_tensors="pt")
-            features = self.model.get_text_features(batch.input_ids, batch.attention_mask).pooler_output
+        features = self.model.get_text_features(**self.tokens(texts)).pooler_output
         return torch.nn.functional.normalize(features, dim=-1).numpy()
+
+    def tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        """Arguments of the text tower."""
+        if "siglip" not in self.model.config.model_type:
+            batch = self.tokenizer(texts, padding=True, return_tensors="pt")
+            return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        length = self.model.config.text_config.max_position_embeddings  # it must see its padding
+        options = {"padding": "max_length", "max_length": length, "truncation": True, "return_tensors": "pt"}
+        return {"input_ids": self.tokenizer(self.cased(texts), **options).input_ids}
+
+    def cased(self, texts: list[str]) -> list[str]:
+        """SigLIP's authors lower-case."""
+        return [text.lower() for text in texts] if "siglip" in self.model.config.model_type else texts

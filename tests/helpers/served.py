@@ -8,13 +8,14 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
 from typing import Any
 
+CLIP = (sys.executable, "-m", "clipcli")
 _STARTS_WITHIN_S = 120
 _ADDRESS = re.compile(r"serving .* on (http://\S+)")
 
@@ -82,9 +83,11 @@ def form(images: Mapping[str, bytes], fields: list[tuple[str, str]]) -> tuple[by
 
 
 @contextmanager
-def served(*arguments: object, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
+def served(
+    *arguments: object, environment: Mapping[str, str] | None = None, program: Sequence[str] = CLIP
+) -> Iterator[Served]:
     """Run `clip serve` on a free port until the end of the block."""
-    command = [sys.executable, "-m", "clipcli", "serve", "--port", "0", *map(str, arguments)]
+    command = [*program, "serve", "--port", "0", *map(str, arguments)]
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=variables)
     server, ready = Served(process), threading.Event()

@@ -1,9 +1,5 @@
-"""Files that the libraries themselves wrote, converted, against what those libraries computed from them.
+"""Files that the libraries themselves wrote, converted, against what those libraries computed from them."""
 
-`tests/data/formats/make.py` and `make_flax_and_tensorflow.py` wrote the files and the expected features.
-"""
-
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,31 +11,9 @@ from clipcli.checkpoints.config import read_config
 from clipcli.checkpoints.towers import ResNetConfig
 from clipcli.foreign.convert import convert
 from clipcli.networks.loading import load_network
+from tests.helpers.formats import DATA, FIXTURES, converted, expected
 
-DATA = Path(__file__).parent.parent / "data" / "formats"
 TOLERANCE = 2e-6
-
-
-@dataclass(frozen=True)
-class Fixture:
-    source: str
-    tokenizer: str = "clip-tokenizer"
-    activation: str | None = None
-
-
-FIXTURES = {
-    "openai-vit": Fixture("openai-vit.pt"),
-    "openai-rn": Fixture("openai-rn.pt", activation="quick_gelu"),
-    "open_clip": Fixture("open_clip"),
-    "open_clip-custom": Fixture("open_clip-custom.pt", activation="gelu"),
-    "open_clip-xlm-roberta": Fixture("open_clip-xlm-roberta", "unigram-tokenizer"),
-    "open_clip-biomed": Fixture("open_clip-biomed", "chinese-tokenizer"),
-    "open_clip-pe": Fixture("open_clip-pe"),
-    "chinese-vit": Fixture("chinese-vit.pt", "chinese-tokenizer"),
-    "chinese-rn": Fixture("chinese-rn.pt", "chinese-tokenizer"),
-    "flax": Fixture("flax"),
-    "tensorflow": Fixture("tensorflow"),
-}
 RESNETS = {"openai-rn", "chinese-rn"}
 OF_OTHERS = {"open_clip-xlm-roberta", "open_clip-biomed", "open_clip-pe"}  # for which `transformers` has no class
 
@@ -47,17 +21,7 @@ OF_OTHERS = {"open_clip-xlm-roberta", "open_clip-biomed", "open_clip-pe"}  # for
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     parent = tmp_path_factory.mktemp("converted")
-    for name, fixture in FIXTURES.items():
-        tokenizer = DATA / fixture.tokenizer
-        convert(DATA / fixture.source, parent / name, activation=fixture.activation, tokenizer=tokenizer)
-    return {name: parent / name for name in FIXTURES}
-
-
-def expected(name: str) -> tuple[dict[str, Tensor], Tensor]:
-    """Inputs and features; and the mask that Chinese-CLIP makes of its padding (CLIP's causal tower needs none)."""
-    tensors = load_file(DATA / f"{name}.expected.safetensors")
-    ids = tensors["input_ids"]
-    return tensors, (ids != 0).long() if name.startswith("chinese") else torch.ones_like(ids)
+    return {name: converted(name, parent / name) for name in FIXTURES}
 
 
 def assert_close(ours: Tensor, theirs: Tensor) -> None:

@@ -250,6 +250,16 @@ def test_other_settings_are_refused_with_what_differs(tmp_path: Path, images: li
     assert output.read_bytes() == before
 
 
+def test_a_run_of_the_first_version_is_refused_as_one(tmp_path: Path, images: list[Path]) -> None:
+    output = tmp_path / "tags.jsonl"
+    run(output, images)
+    before = output.read_bytes()
+    (tmp_path / "tags.jsonl.run").write_text('{"schema": "clipcli.tag-run/1", "settings": {"--model": "tiny"}}\n12\n')
+    with pytest.raises(UsageError, match=r"0\.1"):
+        Journal(RunFile(str(output)), SETTINGS).resume()
+    assert output.read_bytes() == before
+
+
 @pytest.mark.parametrize("content", [None, b"", b"{", b'"x"\n', b'{"schema": "something else"}\n', b"\xff\xfe\n"])
 def test_a_file_of_unknown_settings_is_refused(content: bytes | None, tmp_path: Path, images: list[Path]) -> None:
     output = tmp_path / "tags.jsonl"

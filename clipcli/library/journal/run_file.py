@@ -18,7 +18,7 @@ from clipcli.errors import ClipError, UsageError
 from clipcli.files import lock, replacing
 
 RUN_SUFFIX = ".run"
-_SCHEMA = "clipcli.tag-run/1"
+_SCHEMA, _EARLIER = "clipcli.run/2", "clipcli.tag-run/1"
 
 
 class RunFile:
@@ -91,6 +91,10 @@ class RunFile:
         try:
             with open(self._path, "rb") as file:
                 header = json.loads(file.readline())
+                if header["schema"] == _EARLIER:
+                    raise UsageError(
+                        f"{self.output} was begun by clipcli 0.1, and this version cannot continue it", hint=again
+                    )
                 if header["schema"] != _SCHEMA:
                     raise ValueError(header["schema"])
                 earlier = dict(header["settings"])
