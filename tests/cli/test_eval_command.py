@@ -182,7 +182,7 @@ def test_the_report(clip: Clip, labelled: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([], "labelled"),
+        ([], "label"),
         (["nowhere"], "nowhere"),
         (["--captions", "nowhere.csv"], "nowhere.csv"),
         (["FOLDER", "--map", "nowhere.csv"], "nowhere.csv"),

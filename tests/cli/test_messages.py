@@ -373,7 +373,7 @@ def test_examples_run_as_they_are_printed(
     if example.startswith("clip filter"):
         assert clip("score", "--pairs", "data/0.tar", "--output", "scores/").status == 0
     for name in ("archive", "work"):
-        if f"--library {name}" in example or f"info {name}" in example:
+        if f"--library {name}" in example or f"info {name}" in example or f"index {name}" in example:
             assert clip("library", "create", home / "photos", "--library", name).status == 0
     if example.startswith(LIBRARIES):
         assert clip("library", "create", home / "photos").status == 0

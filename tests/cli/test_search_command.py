@@ -128,7 +128,7 @@ def test_the_model_of_the_library_is_used_where_none_is_named(clip: Clip, photos
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["photos"], "look for"),
+        (["photos"], "query"),
         (["a dog"], "folder"),
         (["a dog", "no-such-folder"], "no-such-folder"),
         (["a dog", "photos/0.png"], "--like"),
@@ -137,7 +137,7 @@ def test_the_model_of_the_library_is_used_where_none_is_named(clip: Clip, photos
         (["a dog", "photos", "-k", "-1"], "top"),
         (["a dog", "photos", "--after", "soon"], "soon"),
         (["a dog", "photos", "--minus", ""], "empty"),
-        (["photos", "--minus", "a dog"], "look for"),
+        (["photos", "--minus", "a dog"], "query"),
         (["a dog", "photos", "--print0", "--json"], "--print0"),
         (["a dog", "photos", "--vector", "photos/0.png"], "0.png"),
         (["a dog", "photos", "--copy", "x", "--link", "x"], "--copy"),

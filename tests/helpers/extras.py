@@ -50,6 +50,13 @@ def _scale(folder: Path) -> list[str]:
     return ["embed", f"{folder}/*.tar", "-m", "demo", "--output", f"{folder}/features/"]
 
 
+def _index(folder: Path) -> list[str]:
+    import clipcli
+
+    clipcli.Library.create(SAMPLES, model="demo", name=folder / "library").update()
+    return ["library", "index", str(folder / "library")]
+
+
 def _serve(folder: Path) -> list[str]:
     return ["serve", "--port", "0", "-m", "demo"]
 
@@ -57,6 +64,7 @@ def _serve(folder: Path) -> list[str]:
 COMMANDS: dict[str, Callable[[Path], list[str]]] = {
     "flax": _flax_or_tensorflow_weights("flax"),
     "heif": _heif,
+    "index": _index,
     "parquet": _parquet,
     "scale": _scale,
     "sentencepiece": _sentencepiece,
