@@ -77,4 +77,5 @@ def unseen_words_warning(texts: Sequence[str]) -> str | None:
         return None
     words = f"the word{'s' if len(unseen) > 1 else ''} {', '.join(map(repr, unseen[:5]))}"
     more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
-    return f"the demo model has never seen {words}{more}, so the scores of those labels mean nothing"
+    it = "them" if len(unseen) > 1 else "it"
+    return f"the demo model has never seen {words}{more}, so results that depend on {it} mean nothing"

@@ -97,6 +97,23 @@ def test_a_comparison(clip: Clip, labelled: Path) -> None:
     assert (same["difference"]["value"], same["p"]) == (0, 1)
 
 
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_a_comparison_is_said_where_the_rows_are_labels(clip: Clip, labelled: Path, format: str) -> None:
+    options = ("--compare", "--template 'the {} small cat'")
+    points = json.loads(clip("eval", labelled, "--json", *options).stdout)["comparison"]["difference"]["value"]
+    said = clip("eval", labelled, "--format", format, *options).stderr
+    assert "top-1 accuracy" in said and f"{100 * points:+.1f} points" in said
+    assert "points" not in clip("eval", labelled, "--format", "table", *options).stderr
+
+
+def test_a_table_whose_images_are_elsewhere(clip: Clip, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label\nphotos/a.png,cat\nphotos/b.png,dog\n")
+    outcome = clip("eval", table)
+    assert outcome.status == 1
+    assert str(tmp_path / "photos" / "a.png") in outcome.stderr and "table's folder" in outcome.stderr
+
+
 def test_comparing_label_sets(clip: Clip, labelled: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text("concept: color\nlabels: [red, green, blue]\n")

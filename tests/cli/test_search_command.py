@@ -210,7 +210,8 @@ def test_copies_are_found_and_moved_and_taken_back(clip: Clip, photos: Path, tmp
     check_document("clipcli.dedupe-1", document)
     assert clip("dedupe", photos, "--move-to", "aside", "--dry-run").status == 0
     assert sorted(photos.rglob("*")) == before
-    assert clip("dedupe", photos, "--move-to", "aside").status == 0
+    moved = clip("dedupe", photos, "--move-to", "aside")
+    assert moved.status == 0 and "moved to" in moved.stderr and "clip dedupe --undo" in moved.stderr
     assert not (photos / "trip" / "copy.png").exists()
     assert clip("dedupe", photos).rows == []
     assert clip("dedupe", "--undo", "aside").status == 0

@@ -1,5 +1,6 @@
 """The report in a real browser. Needs chromium and chromedriver: run with -m slow."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from clipcli.images.decode import DecodeOptions
+from clipcli.labels.truth.tables import from_table
 from clipcli.library.report.page import report
 from tests.helpers.browser import Browser, browsing
 
@@ -118,6 +120,22 @@ def test_a_review_is_exported_as_csv(browser: Browser, page: Path) -> None:
     assert browser.run("return csv()").splitlines() == expected
     assert browser.run("return document.getElementById('reviewed').value") == "4 reviewed"
     assert browser.console() == []
+
+
+def test_an_exported_review_may_be_read_in_any_folder(browser: Browser, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "50% of #1, \u732b.jpg")
+    tagged = {"path": "./50% of #1, \u732b.jpg", "status": "ok", "tags": [{"label": "cat", "score": 1, "cosine": 0.2}]}
+    (tmp_path / "pages").mkdir()
+    with contextlib.chdir(tmp_path):
+        page = "".join(report([tagged], RUN, "pages", DecodeOptions()))
+    (tmp_path / "pages" / "tags.html").write_text(page)
+    browser.open(tmp_path / "pages" / "tags.html")
+    browser.run("document.getElementById('review').click()")
+    for key in ("ArrowRight", "y"):
+        browser.run(PRESS % key)
+    saved = tmp_path / "elsewhere.csv"
+    saved.write_text(browser.run("return csv()"), encoding="utf-8", newline="")
+    assert [item.path for item in from_table(str(saved)).images] == [str(tmp_path / "50% of #1, \u732b.jpg")]
 
 
 def test_light_and_dark(page: Path) -> None:

@@ -299,7 +299,7 @@ def test_sort_into_and_undo(clip: Clip, photos: Path, label_set: Path, tmp_path:
     output = tmp_path / "tags.jsonl"
     outcome = clip("tag", photos, "-s", label_set, "--sort-into", folder, "--move", "-o", output)
     assert outcome.status == 0
-    assert "3 images sorted" in outcome.stderr
+    assert "3 images moved" in outcome.stderr and f"clip tag --undo {folder}" in outcome.stderr
     best = {Path(row["path"]).name: row["tags"][0]["label"] for row in map(json.loads, output.read_text().splitlines())}
     folders = {"animal/dog": "animal/dog", "AC/DC": "AC_DC"}
     for name, label in best.items():

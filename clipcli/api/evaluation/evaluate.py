@@ -23,7 +23,7 @@ from clipcli.api.evaluation.truth import read_truth
 from clipcli.api.examples import ByExample
 from clipcli.api.judges import label_cosines
 from clipcli.api.questions import labels_of
-from clipcli.errors import ClipError, ImageError, UsageError, warn
+from clipcli.errors import ClipError, ImageError, MissingFile, UsageError, warn
 from clipcli.features.pipeline import Result
 from clipcli.features.reader import Failed
 from clipcli.images.find import ImageSource, Pause
@@ -159,7 +159,9 @@ class Exam:
                 on_progress(len(rows) + len(failures), len(paths))
         if features is None:
             first = f"; the first one: {failures[0][1]}" if failures else ""
-            raise ClipError(f"none of the {len(paths):,} images could be used{first}")
+            missing = bool(failures) and isinstance(failures[0][1], MissingFile)
+            hint = "relative paths in a table are relative to the table's folder" if missing else None
+            raise ClipError(f"none of the {len(paths):,} images could be used{first}", hint=hint)
         return cls(model, features[: len(rows)], rows, tuple(failures))
 
     def usable(self, truth: Truth) -> Truth:

@@ -222,7 +222,7 @@ def _act(found: "Sequence[Twins]", actions: ActionOptions, *, quiet: bool) -> in
         rows.extend({"path": image.path, "tags": [{"label": f"group-{number:04}"}]} for image in images)
     levels = {row["tags"][0]["label"]: (row["tags"][0]["label"],) for row in rows}
     sorter = Sorter(folder, "move" if actions.move_to else "link", levels, dry_run=actions.dry_run)
-    return sort_images(rows, sorter, dry_run=actions.dry_run, quiet=quiet)
+    return sort_images(rows, sorter, dry_run=actions.dry_run, quiet=quiet, command="dedupe")
 
 
 def _row(number: int, twins: "Twins", folders: Sequence[str]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def evaluate(
     if output.report is not None:
         _write_report(output.report, document, one)
     _print(document, output)
-    _finish(one.exam, document["summary"], output)
+    _finish(one.exam, document, output)
 
 
 class _Run:
@@ -188,16 +188,19 @@ def _print(document: dict[str, Any], output: EvaluationOutputOptions) -> None:
             print_rows(SCHEMA, document["results"], [], output)
 
 
-def _finish(exam: "Exam", summary: Mapping[str, Any], output: EvaluationOutputOptions) -> None:
-    """Say what was left out, and leave with the status that fits.
+def _finish(exam: "Exam", document: Mapping[str, Any], output: EvaluationOutputOptions) -> None:
+    """Say what was left out, and the result if the rows do not, and leave with the status that fits.
 
     Raises:
         typer.Exit: With `PARTIAL` if an image could not be used.
     """
     if not output.quiet:
+        from clipcli.cli.output.documents.evaluation import in_words
+
+        summary = document["summary"]
         for _, error in exam.failures:
             say(f"left out: {error}")
-        details = []
+        details = [] if output.chosen_format() in (Format.json, Format.table) else in_words(document)
         if summary["unlabelled"]:
             details.append(f"left out, without a label: {counted(summary['unlabelled'], 'image')}")
         if summary["unknown"]:

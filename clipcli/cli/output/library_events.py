@@ -16,15 +16,19 @@ from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ClipError, ExitStatus, ImageError, UsageError
 from clipcli.images.find import IMAGE_EXTENSIONS, images_of
-from clipcli.library.events import AlreadyThere, LeftAlone, SidecarChanged, SidecarUnchanged, Sorted, TakenBack
+from clipcli.library.events import AlreadyThere, LeftAlone, SidecarChanged, SidecarUnchanged, Sorted, TakenBack, Way
 from clipcli.library.sidecars.files import SidecarError, SidecarWriter
 from clipcli.library.sidecars.keywords import Keywords, Owner, owner_of
 from clipcli.library.sorting.sorter import Sorter
 from clipcli.results import Failure, TaggedImage
 
+_DONE: dict[Way, str] = {"link": "linked in", "copy": "copied to", "move": "moved to"}
 
-def sort_images(rows: Iterable[Mapping[str, Any]], sorter: Sorter, *, dry_run: bool, quiet: bool) -> int:
-    """Sort all images that have a tag, and say what was done.
+
+def sort_images(
+    rows: Iterable[Mapping[str, Any]], sorter: Sorter, *, dry_run: bool, quiet: bool, command: str = "tag"
+) -> int:
+    """Sort all images that have a tag, and say what was done and which command reverses it.
 
     Returns:
         How many could not be sorted.
@@ -42,9 +46,9 @@ def sort_images(rows: Iterable[Mapping[str, Any]], sorter: Sorter, *, dry_run: b
                 if dry_run:
                     say(f"would {way} {source} to {target}")
     if not quiet and not dry_run:
-        hint = f"to take it back: clip tag --undo {shlex.quote(sorter.folder)}" if done else None
+        hint = f"to take it back: clip {command} --undo {shlex.quote(sorter.folder)}" if done else None
         rest = f"; already there: {counted(there, 'image')}" if there else ""
-        say(f"{counted(done, 'image')} sorted into {sorter.folder}{rest}", hint=hint)
+        say(f"{counted(done, 'image')} {_DONE[sorter.way]} {sorter.folder}{rest}", hint=hint)
     return failed
 
 

@@ -32,7 +32,7 @@ class Sorter:
             dry_run: Say what would be done, and do nothing.
         """
         self.folder = os.path.abspath(folder)
-        self._way = way
+        self.way = way
         self._levels = levels
         self._dry_run = dry_run
         self._planned: set[str] = set()
@@ -99,9 +99,9 @@ class Sorter:
         """
         if not os.path.exists(source):
             raise FileNotFoundError(errno.ENOENT, "it has vanished")
-        if self._way == "move" and not is_regular(source):
+        if self.way == "move" and not is_regular(source):
             raise OSError(errno.EINVAL, "it is a link, and links are not moved: sort by links or copies")
-        if self._way == "move" and os.path.splitext(source)[1].lower() not in IMAGE_EXTENSIONS:
+        if self.way == "move" and os.path.splitext(source)[1].lower() not in IMAGE_EXTENSIONS:
             raise OSError(errno.EINVAL, "its name is not an image's, so moving it could not be undone: sort by links")
 
     def _folder_of(self, label: str) -> str:
@@ -133,15 +133,15 @@ class Sorter:
         if os.path.realpath(os.path.dirname(source)) == os.path.realpath(folder):
             return []
         stem, extension = os.path.splitext(os.path.basename(source))
-        sidecars = _sidecars(source) if self._way != "link" else []
+        sidecars = _sidecars(source) if self.way != "link" else []
         number = 0
         while True:
             number += 1
             base = os.path.join(folder, stem if number == 1 else f"{stem}-{number}")
-            if self._way != "move" and is_there(self._way, source, base + extension):
+            if self.way != "move" and is_there(self.way, source, base + extension):
                 return []  # a sorting that is done again
-            moves = [Move(self._way, source, base + extension)]
-            moves += [Move(self._way, sidecar, base + ending) for sidecar, ending in sidecars]
+            moves = [Move(self.way, source, base + extension)]
+            moves += [Move(self.way, sidecar, base + ending) for sidecar, ending in sidecars]
             if not any(map(self._is_taken, moves)):
                 return moves
 

@@ -192,6 +192,13 @@ def _pairs(rows: Sequence[Row]) -> list[Column]:
     ]
 
 
+def in_words(document: Row) -> list[str]:
+    """The accuracy and the comparison, for formats whose rows are labels."""
+    other = document["comparison"]
+    accuracy = f"{_HEADLINES['top_1']} {_shown('top_1', document['figures']['top_1'])}"
+    return [accuracy, *(_verdict(other).splitlines() if other else [])]
+
+
 def _verdict(other: Row) -> str:
     """The comparison in words, on lines that a terminal need not break."""
     difference = other["difference"]
