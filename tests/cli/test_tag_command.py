@@ -340,6 +340,18 @@ def test_calibrate(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) ->
     assert all(part in outcome.stderr for part in ("10", "2 labels"))
 
 
+@pytest.mark.parametrize("content", ["labels: [mine, alone]\n", "anything: else\n", "notes"])
+def test_calibrating_replaces_no_other_file(
+    clip: Clip, photos: Path, label_set: Path, tmp_path: Path, content: str
+) -> None:
+    into = tmp_path / "mine.yaml"
+    into.write_text(content)
+    (photos / "labels.csv").write_text("path,label\na.png,rain\n")
+    outcome = clip("calibrate", photos / "labels.csv", "-s", label_set, "--into", into)
+    assert outcome.status == 2 and str(into) in outcome.stderr
+    assert into.read_text() == content
+
+
 def test_calibrate_with_a_csv(clip: Clip, photos: Path, label_set: Path, tmp_path: Path) -> None:
     table = photos / "labels.csv"
     table.write_text('path,label\na.png,rain\na.png,"dog, puppy"\nb.jpg,snow\ngone.jpg,rain\n')

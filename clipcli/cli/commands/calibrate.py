@@ -1,5 +1,7 @@
 """`clip calibrate`: what labeled images teach about a model and a label set, written into the label set."""
 
+import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ from clipcli.cli.output.destination import open_destination
 from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.wording import counted
-from clipcli.errors import ExitStatus, UsageError
+from clipcli.errors import ExitStatus, LabelSetError, UsageError
 
 if TYPE_CHECKING:
     from clipcli.api.evaluation.calibrate import Calibrated
@@ -61,6 +63,7 @@ def run_calibration(
     from clipcli.labels.write import to_yaml
 
     truth = inputs.truth(inputs.labelling(), label_set)
+    _keep_other_files(Path(into), truth.label_set)
     engine = model.open(inputs, quiet=output.quiet, bars=not output.no_progress)
     with image_progress(shown=not (output.quiet or output.no_progress)) as on_progress:
         exam = Exam.take(engine, truth.paths, on_progress)
@@ -74,6 +77,25 @@ def run_calibration(
         say(f"{into}: learned from {counted(learned.images, 'image')}", details=_details(learned))
     if exam.failures:
         raise typer.Exit(ExitStatus.PARTIAL)
+
+
+def _keep_other_files(path: Path, label_set: "LabelSet") -> None:
+    """Refuse to replace anything but an earlier state of the same label set.
+
+    Raises:
+        UsageError: The file holds other labels, or is not a label set.
+    """
+    from clipcli.labels.library import find_label_set
+
+    if not path.is_file():
+        return
+    with suppress(LabelSetError):
+        if find_label_set(os.path.abspath(path)).names == label_set.names:
+            return
+    raise UsageError(
+        f"--into {path}: this file exists, and does not hold the labels that are calibrated",
+        hint="name another file, or remove this one",
+    )
 
 
 def _details(learned: "Calibrated") -> list[str]:

@@ -74,7 +74,9 @@ class CalibrateOutputOptions(TalkOptions):
     into: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE.yaml", help="Write the calibrated label set to this file. Required.", rich_help_panel=OUTPUT
+            metavar="FILE.yaml",
+            help="Write the calibrated label set to this file: a new one, or one with the same labels. Required.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None
 
