@@ -1,7 +1,7 @@
-"""Where in an image a label matches: maps of cosines, what is drawn of them, their peaks and boxes. numpy only.
+"""Where a label matches in an image: maps of cosines, heat maps to draw, their peaks and boxes. numpy only.
 
-Such a map says which patches look like the label's text. It does not say why the image as a whole has its score, and
-every map has a greatest value, whether the label is there or not: that is what the image's own cosine is for.
+Such a map shows which patches look like the label's text. It does not explain the score of the whole image. Every map
+has a greatest value, whether the label is in the image or not; use the image's own cosine to decide that.
 
 Axes: C labels, h and w the grid of patches, P the space shared with texts.
 """
@@ -114,7 +114,7 @@ class Explanation:
         heat: What heat is, in a few words.
         heat_range: What the ends of the color scale mean, for all labels of the image.
         image: The upright image, scaled down to be drawn.
-        error: Why there is no map.
+        error: Why the image has no maps.
         files: What was written of the maps, by kind: `png`, `npy` and `html`.
     """
 

@@ -52,7 +52,7 @@ class Explainer:
         templates: Take the place of the label set's own.
 
     Raises:
-        LabelSetError: There is no label, or two become the same tokens.
+        LabelSetError: The label set has no labels, or two labels have the same tokens.
         UsageError: The checkpoint has a classification head.
         DeviceError: torch cannot be used.
     """
@@ -155,7 +155,7 @@ def check_can_explain(model: "Model", label_set: LabelSet | None) -> None:
 
     Raises:
         UsageError: The checkpoint has a classification head.
-        LabelSetError: There is no label.
+        LabelSetError: The label set has no labels.
     """
     if model.class_names is not None:
         raise UsageError(

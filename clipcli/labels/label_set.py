@@ -172,8 +172,8 @@ class LabelSet:
         """Check the rules that hold between labels.
 
         Raises:
-            LabelSetError: If there is no label, a repeated one, two with the same prompts or example, or a bad
-                template.
+            LabelSetError: If the set has no labels, a label is repeated, two have the same prompts or the same example,
+                or a template is not valid.
         """
         if not self.labels:
             raise LabelSetError(f"label set {self.name!r} has no labels")

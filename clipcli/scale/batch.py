@@ -132,7 +132,7 @@ def _source(value: Any, name: str) -> ImageSource:
         return ImageSource(name, image=value)
     from clipcli.errors import MissingFile
 
-    return ImageSource(name, error=MissingFile(f"{name}: there is no image, but {type(value).__name__}"))
+    return ImageSource(name, error=MissingFile(f"{name}: expected an image, got {type(value).__name__}"))
 
 
 def _column(batch: Any, name: str, what: str) -> Sequence[Any]:

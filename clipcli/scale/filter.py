@@ -57,8 +57,8 @@ class Scores:
         key_column: The column that names rows; None for `uid` or `key`.
 
     Raises:
-        ClipError: There is no such file, or a run is not finished.
-        UsageError: A column is missing, or it is not clear which is meant; a file is named twice.
+        ClipError: A file does not exist, or a run is not finished.
+        UsageError: A column is missing or ambiguous, or a file is named twice.
     """
 
     def __init__(self, inputs: Sequence[str], score_column: str | None = None, key_column: str | None = None) -> None:

@@ -143,7 +143,7 @@ class ScorePairs:
     Source: arXiv:2104.08718, section 3 (CLIPScore), and the authors' `clipscore.py`, whose mean is over pairs.
 
     Raises:
-        UsageError: There is no such metric.
+        UsageError: The metric is not known.
     """
 
     metric: Metric = "cosine"

@@ -30,7 +30,7 @@ class Share:
         of: How many there are.
 
     Raises:
-        UsageError: There is no such share.
+        UsageError: `number` is not between 1 and `of`.
     """
 
     number: int = 1
@@ -51,7 +51,7 @@ class Share:
         """Read `I/N`.
 
         Raises:
-            UsageError: It is not of that form, or there is no such share.
+            UsageError: The text has another form, or I is not between 1 and N.
         """
         number, slash, of = text.partition("/")
         if not slash or not number.isdecimal() or not of.isdecimal():

@@ -157,7 +157,7 @@ class ServedLibrary:
         """An image of the library as a JPEG that fits into a square.
 
         Raises:
-            BadRequest: There is no such image.
+            BadRequest: The library does not have this image.
         """
         return await self.on_disk(lambda: self._draw(number, edge_px))
 

@@ -35,8 +35,8 @@ class NoStore(UsageError):
 class Store(Protocol):
     """A place that holds objects.
 
-    Every method raises `FileNotFoundError` where there is no such object, `ClipError` where trying again would not help
-    (no credentials, no permission, no space), and another `OSError` where it may.
+    Every method raises `FileNotFoundError` if the object does not exist, `ClipError` if trying again would not help (no
+    credentials, no permission, no space), and another `OSError` if it may help.
     """
 
     def read(self, key: str) -> bytes:
@@ -71,7 +71,7 @@ def locate(path: str) -> tuple[Store, str]:
     """Find the store and the key of a path or URI.
 
     Raises:
-        NoStore: There is no such kind of store.
+        NoStore: No store supports this kind of address.
         UsageError: Its package is not installed.
     """
     match = _SCHEME.match(path)

@@ -101,11 +101,11 @@ async def _encode(service: "Service", task: object, body: Body) -> Row:
     if kinds == ["textual"]:
         texts = body.fields.get("text")
         if not isinstance(texts, list) or len(texts) != 1:
-            raise BadRequest("there is no text")
+            raise BadRequest("the request has no text")
         features = await service.questions.encode_texts(texts)
         return {"clip": dump(numbers(features[0]))}
     if len(body.images) != 1:
-        raise BadRequest("there is no image")
+        raise BadRequest("the request has no image")
     row = rows_of(await service.engine.features(body.images))[0]
     header = read_header(body.images[0])
     size = {} if header is None else {"imageHeight": header.height, "imageWidth": header.width}
