@@ -89,7 +89,7 @@ def confusion(truth: Indices, predicted: Indices, labels: int) -> NDArray[np.int
 
 
 def _own_scores(scores: Numbers, truth: Indices | Mask) -> Numbers:
-    """The score of the right label, or of the best of several; infinite for images without a right label."""
+    """The score of the right label, or of the best of several; -inf for images without a right label."""
     if truth.ndim == 1:
         return np.asarray(scores[np.arange(len(scores)), truth])
     return np.asarray(np.where(truth, scores, -np.inf).max(axis=1))
