@@ -32,7 +32,7 @@ def clean_text(text: str, what: str) -> str:
         raise LabelSetError(f"{what} is empty")
     if any(_is_noncharacter(ord(character)) for character in cleaned):
         raise LabelSetError(
-            f"{what} {cleaned!r} holds a code point that Unicode keeps free of characters, and no XML may hold",
+            f"{what} {cleaned!r} contains a code point that is not a character and is not allowed in XML",
             hint="remove it",
         )
     categories = {unicodedata.category(character) for character in cleaned}

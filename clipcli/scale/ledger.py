@@ -222,7 +222,7 @@ class Ledger:
             # Unless another worker has begun the run, and done some of it, since this one looked.
             if not name.startswith(f"{PRIVATE}/") and self._read(_RUN) is None:
                 raise UsageError(
-                    f"{self._folder.path} holds {name}, and no run of this program was begun there",
+                    f"{self._folder.path} holds {name}, but not a run of this program",
                     hint="give an empty folder, or one that does not exist",
                     parameter="output",
                     value=self._folder.path,

@@ -226,7 +226,7 @@ def _import_ray() -> Any:
     version = tuple(int(part) for part in ray.__version__.split(".")[:2])
     if version < _LEAST_VERSION:
         raise UsageError(
-            f"version {ray.__version__} of Ray is too old: it runs what strangers send",
+            f"version {ray.__version__} of Ray is too old: it runs code that anyone sends to it",
             hint="pip install 'ray>=2.60'",
             parameter="ray",
         )

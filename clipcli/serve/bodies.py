@@ -86,7 +86,7 @@ class Intake:
             if size > limit:
                 raise self._too_large()
             if self._held > _BODIES_AT_ONCE * limit:
-                raise Full("other uploads fill the memory that is set aside for them")
+                raise Full("the memory for uploads is full")
 
     def _too_large(self) -> BadRequest:
         limit = self._settings.max_upload_mb
@@ -117,7 +117,7 @@ async def parse_body(request: Request, data: bytes, settings: Settings) -> Body:
             status=415,
         )
     if len(body.images) > settings.max_images:
-        raise BadRequest(f"there are {len(body.images)} images, of at most {settings.max_images}", status=413)
+        raise BadRequest(f"the request has {len(body.images)} images; the limit is {settings.max_images}", status=413)
     return body
 
 
@@ -150,7 +150,7 @@ def json_body(value: dict[str, Any], settings: Settings) -> Body:
             part = fields.pop(name)
             given += part if isinstance(part, list) else [part]
     if len(given) > settings.max_images:
-        raise BadRequest(f"there are {len(given)} images, of at most {settings.max_images}", status=413)
+        raise BadRequest(f"the request has {len(given)} images; the limit is {settings.max_images}", status=413)
     return Body([_json_image(item, i) for i, item in enumerate(given)], fields)
 
 
@@ -165,7 +165,7 @@ def decode_image(text: object, what: str = "an image") -> bytes:
     match = _DATA_URI.match(text)
     if match is None and _URL.match(text[:64]):
         raise BadRequest(
-            f"{what} is an address, and this server fetches none", "send the image itself: data:image/jpeg;base64,..."
+            f"{what} is a URL, and this server does not fetch URLs", "send the image itself: data:image/jpeg;base64,..."
         )
     if match is not None and not match[0].endswith(";base64,"):
         raise BadRequest(f"{what} is a data URI that is not base64")

@@ -152,7 +152,7 @@ class Engine:
             if self._stopping:
                 raise Stopping("the server is being stopped")
             if self._under_way + len(jobs) > most:
-                raise Full(f"{self._under_way} images wait already, of at most {self._most}")
+                raise Full(f"{self._under_way} images are waiting already; the limit is {self._most}")
             self._under_way += len(jobs)
             queue.extend(jobs)
             self._changed.notify_all()

@@ -101,7 +101,9 @@ class Gate:
         crosses = origin is not None and not settings.allows_origin(origin, hosts[0])
         if (crosses or headers.get("sec-fetch-site") == "cross-site") and origin not in settings.origins:
             if method not in ("GET", "HEAD") or scope["path"].startswith("/api/"):
-                return error_response(BadRequest("pages of other sites may not ask", "see `cors`", status=403))
+                return error_response(
+                    BadRequest("web pages of other sites may not send requests", "see `cors`", status=403)
+                )
         if settings.key is None or self._is_open(scope["path"]) or (method == "OPTIONS" and origin is not None):
             return None
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -155,7 +157,7 @@ def error_response(error: Exception) -> Response:
 def about_error(error: Exception) -> dict[str, Any]:
     """What is said of an error: of a bug nothing, but to the log."""
     if status_of(error)[0] == 500:
-        logging.getLogger(__name__).error("a bug was met while a request was answered:", exc_info=error)
+        logging.getLogger(__name__).error("a bug occurred while a request was answered:", exc_info=error)
         return {"type": "InternalError", "message": "a bug in this program; its log says more"}
     about = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, ClipError) and error.hint:

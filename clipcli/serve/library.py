@@ -255,7 +255,7 @@ def _parts(fields: Mapping[str, Any], images: Sequence[ImageSource]) -> list[_Pa
         given = read_fields(_TERM_FIELDS, term, is_form=False)
         kind, value = given.get("kind", "text"), given.get("value")
         if value is None or (kind == "id") != isinstance(value, int):
-            raise BadRequest(f"value of a part of the kind {kind} is missing, or not what it should be")
+            raise BadRequest(f"value of a part of the kind {kind} is missing or not valid")
         if kind == "image":
             value = ImageSource(f"image {number}", data=decode_image(value))
         parts.append(_Part(kind, value, given.get("weight", 1.0)))

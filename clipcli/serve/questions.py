@@ -226,7 +226,7 @@ class Questions:
         names = [name for text in fields.get("labels", ()) for name in split_labels(text)]
         wanted = fields.get("label_set")
         if names and wanted:
-            raise BadRequest("labels and label_set do not go together", "send one of them")
+            raise BadRequest("labels and label_set cannot be used together", "send one of them")
         if wanted is not None and wanted not in self.label_sets:
             there = ", ".join(self.label_sets) or "none: start it with `label_set=NAME`"
             raise BadRequest(f"this server has no label set {wanted!r}", f"it has {there}")
