@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 _MOST_TEXTS = 2048
 _DATA = "data:"
-# Whatever is served has this name too.
+# The served model always has this name too.
 _ANY = "clip"
 
 
 def routes(service: "Service") -> list[Address]:
-    """The addresses of this dialect."""
+    """The routes of this API."""
 
     @_in_openai_s_words
     async def embeddings(request: Request) -> Response:
@@ -60,7 +60,7 @@ def routes(service: "Service") -> list[Address]:
 
 
 def _in_openai_s_words(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Have an endpoint's errors sent as `{"error": {"message", "type", "param", "code"}}`."""
+    """Send an endpoint's errors as `{"error": {"message", "type", "param", "code"}}`."""
 
     @wraps(endpoint)
     async def answer(request: Request) -> Response:
@@ -88,7 +88,7 @@ def _name(service: "Service") -> str:
 
 
 def _check_model(service: "Service", name: str | None) -> None:
-    """Refuse features of another model than a client counts on; one that names none gets what there is.
+    """Refuse a model that is not served; a request without a model gets the served one.
 
     Raises:
         UnknownModel: It is not served.
@@ -138,7 +138,7 @@ def _inputs(fields: Mapping[str, Any]) -> list[str]:
     """The texts and data URIs of a request.
 
     Raises:
-        BadRequest: There are none, or they are something else.
+        BadRequest: The request has none, or other content.
     """
     if "messages" in fields:
         return [_message_part(fields["messages"])]
