@@ -67,7 +67,7 @@ class FileStamp:
         """Take the stamp, before reading the file.
 
         Raises:
-            OSError: There is no such file, or it may not be looked at.
+            OSError: The file does not exist, or its status cannot be read.
         """
         status = os.stat(path)
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
@@ -135,7 +135,7 @@ def alone_in(folder: str | Path) -> Iterator[None]:
         folder: The folder; made if it does not exist.
 
     Raises:
-        OSError: There is no such folder, and it cannot be made.
+        OSError: The folder does not exist and cannot be created.
     """
     handle = _locked_folder(folder)
     try:

@@ -1,7 +1,8 @@
 """Plain result records: what commands print and the Python API returns. Imports nothing of the project but errors.
 
-`cosine`, `logit` and `score` are three different numbers: the cosine of the angle between image and text features
-in [-1, 1], what the checkpoint's scale and bias make of it, and what the scoring makes of the logits.
+`cosine`, `logit` and `score` are three different numbers: the cosine of the angle between image and text features, in
+[-1, 1]; the logit, computed from it with the checkpoint's scale and bias; and the score, computed from the logits by
+the chosen scoring.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Failure:
 
 
 class Record(Protocol):
-    """One input's result, or why there is none."""
+    """The result of one input, or why it has none."""
 
     @property
     def path(self) -> str:
@@ -38,7 +39,7 @@ class Record(Protocol):
 
     @property
     def error(self) -> Failure | None:
-        """Why there is no result."""
+        """Why the input has no result."""
 
     def to_dict(self) -> Row:
         """The record as a row of JSON: `path`, `status`, and the answer or `error`."""
@@ -48,8 +49,8 @@ class Record(Protocol):
 class Prediction:
     """One label's numbers for one image.
 
-    `score` is None where it would mean nothing (softmax over one label), `cosine` where the checkpoint has a
-    classification head of its own instead of a text tower.
+    `score` is None if it would have no meaning (softmax over one label). `cosine` is None if the checkpoint has a
+    classification head instead of a text tower.
     """
 
     label: str
@@ -64,10 +65,10 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The best labels of one image, best first, or why there are none.
+    """The best labels of one image, best first, or why it has none.
 
     `label` is None when the image failed, when no label reached the threshold or a calibrated set's limit for none, or
-    when none of the labels won. Below that limit `predictions` are what the image would be if it were any of them.
+    when none of the labels won. Below that limit, `predictions` still lists the best labels.
     """
 
     path: str
@@ -95,14 +96,14 @@ class TextScore:
     score: float | None
 
     def to_dict(self) -> Row:
-        """The text's numbers as JSON has them; a score that would mean nothing is left out."""
+        """The text's numbers as JSON has them; a score without a meaning is left out."""
         row: Row = {"text": self.text, "cosine": self.cosine, "logit": self.logit}
         return row if self.score is None else {**row, "score": self.score}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTextScores:
-    """Every text's numbers for one image, in the order given, or why there are none."""
+    """The numbers of every text for one image, in the order given, or why there are none."""
 
     path: str
     scores: tuple[TextScore, ...] = ()
@@ -117,7 +118,7 @@ class ImageTextScores:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One label that applies to an image. `score` is its share against the background, see `answers.tag`."""
+    """One label that applies to an image. `score` compares it with the background, see `answers.tag`."""
 
     label: str
     score: float
@@ -130,9 +131,9 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class TaggedImage:
-    """The labels that apply to one image, best first; none of them may.
+    """The labels that apply to one image, best first; the list can be empty.
 
-    An image that was tagged and could not be given its sidecar has tags and an error.
+    An image that was tagged but whose sidecar could not be written has both tags and an error.
     """
 
     path: str
@@ -153,8 +154,7 @@ class Hit:
     """An image that fits a query.
 
     `rank` begins with 1. `z` is the cosine standardized over all images of the library for this query: how unusual the
-    image is for it. `taken` is the time of the camera, `YYYY-MM-DDTHH:MM:SS`. `id` is the image's number in
-    its library.
+    match is. `taken` is the camera's time, `YYYY-MM-DDTHH:MM:SS`. `id` is the image's number in its library.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""From features to numbers a person can use: cosines, logits, scores, ensembles, the best labels. numpy only.
+"""Cosines, logits, scores, prompt ensembles and the best labels, computed from features. numpy only.
 
 Features are float32 and of unit length. `cosine`, `logit` and `score` are three different numbers, see `results`.
 """
@@ -24,8 +24,8 @@ class Logits:
     """How a checkpoint turns cosines into logits: times a scale, plus a bias.
 
     Attributes:
-        scale: What was learned as `logit_scale`, exp already taken.
-        bias: What was learned as `logit_bias`; 0 where the checkpoint was trained with softmax, which has none.
+        scale: exp of the learned `logit_scale`.
+        bias: The learned `logit_bias`; 0 if the checkpoint was trained with softmax, which has no bias.
     """
 
     scale: float
@@ -85,15 +85,15 @@ def cosines(image_features: Floats, text_features: Floats) -> Floats:
 def scores(logits: Floats, scoring: Scoring, *, temperature: float = 1.0, made_by: Logits = _COSINES) -> Floats:
     """Turn logits into scores.
 
-    Shapes: (N, M) -> (N, M). Units: `softmax` sums to 1 over a row; `sigmoid` judges each label alone, in (0, 1), and
-    means little where no bias was learned; `cosine` returns the cosines.
+    Shapes: (N, M) -> (N, M). Units: `softmax` sums to 1 over a row; `sigmoid` scores each label independently, in (0,
+    1), and means little without a learned bias; `cosine` returns the cosines.
     Source: softmax over logits, arXiv:2103.00020, section 3.1.2; sigmoid, arXiv:2303.15343, section 3.2.
 
     Args:
-        logits: What `Logits.of` made of cosines.
+        logits: The result of `Logits.of`.
         scoring: How to score.
         temperature: Divides the logits first: above 1 flattens, below 1 sharpens. At least `LEAST_TEMPERATURE`.
-        made_by: What made the logits, used by `cosine` only.
+        made_by: The `Logits` that computed `logits`; used by `cosine` only.
     """
     if scoring == "cosine":
         return made_by.cosines(logits)
@@ -105,7 +105,7 @@ def scores(logits: Floats, scoring: Scoring, *, temperature: float = 1.0, made_b
 
 
 def best_first(values: Floats, count: int | None = None) -> NDArray[np.intp]:
-    """Indices of the largest values, largest first; equal values keep their order.
+    """Indices of the largest values, in descending order; equal values keep their order.
 
     Shapes: (M,) -> (min(count, M),).
     """

@@ -1,4 +1,4 @@
-"""From image features to result records. numpy only, so that remembered features can be judged without a model."""
+"""From image features to result records. numpy only, so that cached features can be classified without a model."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,16 +20,16 @@ LabelCosines: TypeAlias = Callable[[Floats], Floats]
 
 @dataclass(frozen=True, slots=True)
 class ClassifyOptions:
-    """How predictions are made of cosines.
+    """How predictions are computed from cosines.
 
     Attributes:
-        top: Labels an image.
-        scoring: What `score` is; `auto` is what the checkpoint was trained with (`scoring.Logits.scoring`), or a
-            softmax where the label set was calibrated.
-        threshold: Leave labels with a lower score out.
-        temperature: Divides the logits before scoring; None for what a calibrated label set says, or else 1.
-        coverage: Give every image the set of labels that holds the right one in this share of cases, in place of the
-            best ones; needs a label set that was calibrated.
+        top: Labels per image.
+        scoring: How `score` is computed; `auto` is what the checkpoint was trained with (`scoring.Logits.scoring`), or
+            softmax if the label set was calibrated.
+        threshold: Leave out labels with a lower score.
+        temperature: Divides the logits before scoring; None for that of a calibrated label set, or 1 without one.
+        coverage: Return the set of labels that contains the right one in this share of cases, instead of the best
+            labels; needs a calibrated label set.
 
     Raises:
         UsageError: A value is out of range.
@@ -76,7 +76,7 @@ class ClassifyOptions:
         self._check_coverage()
 
     def scoring_for(self, logits: Logits, *, calibrated: bool = False) -> Scoring:
-        """What `score` is for a checkpoint with these logits; temperatures and sets are fitted to a softmax."""
+        """The scoring for a checkpoint with these logits; temperatures and prediction sets are fitted to softmax."""
         if self.scoring != "auto":
             return self.scoring
         return "softmax" if calibrated or self.coverage is not None else logits.scoring
@@ -102,12 +102,13 @@ class ClassifyOptions:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What a calibration says of a question.
+    """The calibration of a question.
 
     Attributes:
-        temperature: Divides the logits before a softmax; None where none was fitted.
-        quantile: How much the score of a label in a set may lack of 1; None where no sets are asked for.
-        none_below: The best cosine below which an image shows none of the labels; None where it is not known.
+        temperature: Divides the logits before softmax; None if none was fitted.
+        quantile: The largest difference between 1 and the score of a label in a prediction set; None if no sets are
+            requested.
+        none_below: The limit of the best cosine below which an image shows none of the labels; None if it is not known.
     """
 
     temperature: float | None = None
@@ -117,10 +118,10 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Labels summed into the parents they share, at a depth.
+    """Labels whose scores are summed into common parents, at a depth.
 
     Attributes:
-        names: One a parent.
+        names: One per parent.
         owners: Parent index of each label, shape (C,).
     """
 
@@ -152,15 +153,15 @@ class LabelClassifier:
 
         Args:
             names: C names.
-            labels: Their features, (C, P) unit length, or what compares images with them.
+            labels: Their features, (C, P) unit length, or a function that compares images with them.
             logits: How the checkpoint turns cosines into logits.
             options: How to score.
-            none_label: The label that stands for none of the others, if there is one.
+            none_label: The label for "none of these", if there is one.
             groups: Parents to sum the scores into.
-            learned: What a calibration says; its temperature gives way to that of the options.
+            learned: The calibration; a temperature in `options` takes precedence over its own.
 
         Raises:
-            UsageError: A threshold is given for scores that mean nothing.
+            UsageError: A threshold is given for scores without a meaning.
         """
         self._names = names
         self._cosines = labels if callable(labels) else by_text(labels)
@@ -182,13 +183,13 @@ class LabelClassifier:
 
     @property
     def has_scores(self) -> bool:
-        """False for softmax over a single label, which is 1 whatever the image shows."""
+        """False for softmax over a single label, which is always 1."""
         count = len(self._names if self._groups is None else self._groups.names)
         return count > 1 or self.scoring != "softmax"
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The labels compared with."""
+        """The names of the labels."""
         return self._names
 
     def answer(self, path: str, image_features: Floats) -> Classification:
@@ -212,12 +213,12 @@ class LabelClassifier:
             for i in (_shown(scores, options) if self._learned.quantile is None else self._set(scores))
         )
         if is_none:
-            # A set keeps its promise for images that show a label and are below the limit all the same.
+            # Prediction sets are guaranteed also for images below the limit that show a label.
             return Classification(path, predictions=predictions, below_limit=self._learned.quantile is None)
         return _classification(path, predictions, self._none_label)
 
     def _set(self, scores: Floats) -> list[np.intp]:
-        """Indices of the labels in an image's set, best first; none may be."""
+        """Indices of the labels in an image's prediction set, best first; the set can be empty."""
         chosen = prediction_sets(scores[None], self._learned.quantile or 0.0)[0]
         return [i for i in scoring.best_first(scores) if chosen[i]]
 
@@ -227,11 +228,11 @@ class LabelClassifier:
 
 
 class HeadClassifier:
-    """Ranks the classes of a checkpoint with a classification head of its own, which has logits and no cosines.
+    """Ranks the classes of a checkpoint with a classification head, which has logits but no cosines.
 
     Args:
-        names: Its classes.
-        options: How to score; a softmax or each class by itself, over the head's logits.
+        names: The classes.
+        options: How to score the head's logits: softmax, or each class by itself.
     """
 
     def __init__(self, names: tuple[str, ...], options: ClassifyOptions) -> None:
@@ -301,7 +302,7 @@ def by_text(label_features: Floats) -> LabelCosines:
 
 
 def shortest(value: np.float32) -> float:
-    """The float with the fewest digits that is this float32: full precision without the tail of a conversion."""
+    """The float with the fewest digits that rounds to this float32: no spurious digits from the conversion."""
     return float(str(np.float32(value)))
 
 

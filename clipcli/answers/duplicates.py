@@ -1,8 +1,8 @@
-"""Which images are copies of each other or alike: distances of looks, leader groups, clusters. numpy only.
+"""Which images are copies of each other or similar: distances, leader groups, clusters. numpy only.
 
-Features alone cannot tell a burst's exposures from copies, and hashes alone collide; copies agree in both. Groups have
-a leader, the image to keep, and every member is close to it: no chains of images that are alike in pairs only. All
-pairs are compared in blocks, so that memory does not grow with their number.
+Features alone cannot distinguish the images of a burst from copies, and hashes alone collide; copies agree in both.
+Each group has a leader, the image to keep, and every member is close to it, so there are no chains of images. All pairs
+are compared in blocks, so that memory does not grow with their number.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,12 +34,12 @@ Distances = Callable[[int, Rows, Floats], Floats]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Images that are the same or alike.
+    """Identical or similar images.
 
     Attributes:
         leader: The row to keep.
         members: The other rows.
-        distances: Of each member from the leader.
+        distances: The distance of each member from the leader.
     """
 
     leader: int
@@ -49,11 +49,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Features and fingerprints of the same images, and how far two of them are apart.
+    """Features and fingerprints of the same images, and distances between them.
 
     The distance is the share of hash bits that differ, plus one minus the correlation of the thumbnails, plus one minus
-    the cosine of the features; of an image and its mirror image, whichever is closer. It is infinite where one of two
-    thumbnails has no contrast: all plain images have the same hash.
+    the cosine of the features, for the image or its mirror image, whichever is closer. It is infinite if one of the
+    thumbnails has no contrast, because all plain images have the same hash.
 
     Shapes: features (N, D) unit length, fingerprints (N, FINGERPRINT_BYTES).
     Source: the difference hash is Krawetz' (hackerfactor.com, 2013); the sum was chosen on photos and drawings.
@@ -63,7 +63,7 @@ class Looks:
     fingerprints: Bytes
 
     def distances(self, row: int, others: Rows) -> Floats:
-        """How far a row is from others.
+        """The distances of a row from others.
 
         Shapes: others (M,) -> (M,).
         """
@@ -72,16 +72,16 @@ class Looks:
         return np.asarray(pixels + (1 - self.features[others] @ self.features[row]), dtype=np.float32)
 
     def vectors(self, rows: Rows) -> Floats:
-        """Hash and features as one vector, for which the product of two says how close they can be at most."""
+        """Hash and features as one vector; the product of two such vectors bounds their distance from below."""
         return self._joined(rows, self.fingerprints[rows])
 
     def mirrored_vectors(self, rows: Rows) -> Floats:
-        """The same of mirror images."""
+        """The same for mirror images."""
         return self._joined(rows, mirrored(self.fingerprints[rows]))
 
     @staticmethod
     def least_product(distance: float) -> float:
-        """The product of two vectors that are no farther apart than a distance is at least this."""
+        """The least product of two vectors whose distance is at most this."""
         return 1.5 - distance
 
     def _joined(self, rows: Rows, fingerprints: Bytes) -> Floats:
@@ -91,7 +91,7 @@ class Looks:
 
 
 def groups_of_copies(looks: Looks, order: Rows, limit: float = COPY_DISTANCE) -> Iterator[Group]:
-    """Group copies, mirrored ones too; `order` is that in which images are kept."""
+    """Group copies, including mirrored ones; `order` ranks the images to keep."""
 
     def distances(row: int, others: Rows, products: Floats) -> Floats:
         return looks.distances(row, others)
@@ -114,15 +114,16 @@ def groups_of_similar(features: Floats, order: Rows, least_cosine: float = SIMIL
 def leader_groups(
     order: Rows, views: Sequence[Vectors], least_product: float, distances: Distances, limit: float
 ) -> Iterator[Group]:
-    """Group rows around leaders, those that come first in an order.
+    """Group rows around leaders, the rows that come first in an order.
 
-    A row joins the closest of the earlier leaders, or becomes one. Groups of one are not yielded.
+    A row joins the closest of the earlier leaders, or becomes a leader. Groups of one are not yielded.
 
     Args:
         order: (M,) row numbers, the best to keep first.
-        views: Vectors of leaders; the others, if any, are further looks of the rows that are compared with them.
-        least_product: What the product of a row and a leader must reach for their distance to be asked for.
-        distances: Of a row from leaders.
+        views: First the vectors of the leaders; further arrays, if any, are other views of the rows to compare with
+            them.
+        least_product: The distance of a row and a leader is computed only if their product is at least this.
+        distances: A function that returns the distances of a row from leaders.
         limit: The largest distance of a member from its leader.
     """
     leaders: list[int] = []
@@ -152,14 +153,14 @@ def leader_groups(
 
 
 def clusters(matrix: Floats, rows: NDArray[np.intp], count: int) -> list[tuple[int, NDArray[np.intp], Floats]]:
-    """Divide rows into groups of what is alike, by spherical k-means with the seeding of k-means++.
+    """Divide rows into groups of similar ones, by spherical k-means with the seeding of k-means++.
 
     Shapes: matrix (N, D) unit length, rows (M,) row numbers.
     Source: Dhillon and Modha, Machine Learning 42, 2001 (spherical k-means); Arthur and Vassilvitskii, SODA 2007.
 
     Returns:
         Largest first: the medoid (the row closest to the center), the rows from the closest to the center outwards,
-        and the center (D,), unit length. Fewer than `count` where there are not so many different rows.
+        and the center (D,), unit length. Fewer than `count` groups if there are fewer distinct rows.
     """
     sample = matrix[rows[:: max(1, -(-len(rows) // _CLUSTER_SAMPLE))]]
     centers = _seeds(sample, min(count, len(sample)))
@@ -212,7 +213,7 @@ def _products(views: Sequence[Floats], leaders: Floats) -> Floats:
 def _close_leaders(
     views: Sequence[Floats], leaders: Sequence[int], vectors: Vectors, least_product: float
 ) -> list[tuple[Rows, Floats]]:
-    """For each row of a block, the leaders that may be close to it, and their products with it."""
+    """For each row of a block, the leaders that can be close to it, and their products with it."""
     found: list[list[tuple[Rows, Floats]]] = [[] for _ in views[0]]
     for begin in range(0, len(leaders), _BLOCK_ROWS):
         part = np.asarray(leaders[begin : begin + _BLOCK_ROWS], dtype=np.intp)
@@ -228,7 +229,7 @@ def _close_leaders(
 
 
 def _seeds(sample: Floats, count: int) -> Floats:
-    """Start with rows far from each other: each is drawn by its squared distance from those before."""
+    """Draw seeds far from each other: with probabilities proportional to the squared distance from earlier seeds."""
     random = np.random.default_rng(_SEED)
     chosen = [int(random.integers(len(sample)))]
     distances = np.maximum(0, 1 - sample @ sample[chosen[0]]).astype(np.float64)

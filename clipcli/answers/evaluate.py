@@ -1,4 +1,4 @@
-"""From labeled images to figures with intervals: what `clip eval` prints. numpy only."""
+"""Metrics of labeled images with intervals, as `clip eval` prints them. numpy only."""
 
 import math
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ _FEWEST_RESAMPLES = 50
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """How well the best cosine parts images with a label from images that show none of them.
+    """How well the best cosine separates images with a label from images with none of the labels.
 
     Attributes:
-        images: How many show none.
+        images: How many images show none of the labels.
         auroc: Probability that an image with a label has the higher best cosine.
-        false_positives: Share of the others that pass where 95% of the labeled images do.
+        false_positives: Share of the others above the threshold that 95% of the labeled images reach.
     """
 
     images: int
@@ -35,26 +35,26 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How good a model is on labeled images.
+    """The metrics of a model on labeled images.
 
     Attributes:
         labels: C names.
-        images: N images that have a label; those that show none are not among them.
-        top: Share of images whose right label is among the k best, by k, with Wilson's interval.
-        mean_per_class: Mean over the labels that have images of their recall.
+        images: N, the number of images that have a label; images that show none of the labels are not counted.
+        top: Top-k accuracy by k, with Wilson's interval.
+        mean_per_class: Mean recall over the labels that have images.
         macro_f1: Mean F1 of the labels that occur.
-        chance: What guessing gets right.
-        majority: What always naming the most common label gets right.
-        log_loss: Mean -ln of the right label's score; None where an image has several labels. So are the next three.
+        chance: Accuracy of random guesses.
+        majority: Accuracy of always answering with the most common label.
+        log_loss: Mean -ln of the right label's score. This and the next three are None if an image has several labels.
         brier: Mean squared distance between scores and truth.
         calibration_error: Mean distance between confidence and accuracy, in bins of equal width.
-        calibration_error_mass: The same in bins of as many images each.
+        calibration_error_mass: The same in bins of equally many images.
         mean_average_precision: Over the labels that have images; None unless an image has several labels.
         average_precision: Of each label, (C,), nan without images; None unless an image has several labels.
-        auroc: Likewise.
-        none: On images that show none of the labels; None where there are none.
-        reliability: Confidence and accuracy by bin, for the diagram.
-        judged: Everything by image.
+        auroc: AUROC of each label, likewise.
+        none: Detection of images that show none of the labels; None if there are none.
+        reliability: Confidence and accuracy by bin, for the reliability diagram.
+        judged: The results per image.
     """
 
     labels: tuple[str, ...]
@@ -77,22 +77,22 @@ class Evaluation:
 
     @property
     def accuracy(self) -> Interval:
-        """Share of images that are given the right label."""
+        """Share of images whose best label is right."""
         return self.top[1]
 
     @property
     def support(self) -> NDArray[np.int64]:
-        """How many images have each label, (C,); of several labels of one image the best ranked counts."""
+        """How many images have each label, (C,); if an image has several labels, the best-ranked one counts."""
         return np.bincount(self.judged.truth, minlength=len(self.labels))
 
     def recall(self, index: int) -> Interval:
-        """Share of one label's images that are given it."""
+        """Share of one label's images for which it is the best label."""
         mine = self.judged.truth == index
         return metrics.wilson(int(self.judged.right[mine].sum()), int(mine.sum()))
 
     @property
     def confusions(self) -> list[tuple[int, int, int]]:
-        """Pairs that were confused: the right label, the one given, and how often; most often first."""
+        """Confused pairs: the right label, the predicted one, and the count; most frequent first."""
         wrong = ~self.judged.right
         pairs = self.judged.truth[wrong] * len(self.labels) + self.judged.predicted[wrong]
         found, counts = np.unique(pairs, return_counts=True)
@@ -109,15 +109,16 @@ def evaluate(
     temperature: float = 1.0,
     resamples: int = metrics.RESAMPLES,
 ) -> Evaluation:
-    """Judge images whose labels are known.
+    """Evaluate logits of images whose labels are known.
 
     Args:
         labels: C names.
-        logits_of: Logits (n, C) of the labeled images in a slice; asked twice if images have several labels.
+        logits_of: A function that returns logits (n, C) of a slice of the labeled images; called twice per slice if
+            images have several labels.
         truth: The labels of each labeled image, one or more.
         none_logits: The best logit of each image that shows none of the labels, (M,).
         temperature: Divides the logits.
-        resamples: Samples for the intervals of figures that are not shares.
+        resamples: Bootstrap samples for the intervals of metrics that are not shares.
     """
     judged = judge(logits_of, len(labels), truth, temperature)
     several = any(len(found) > 1 for found in truth)
@@ -147,7 +148,7 @@ def evaluate(
 
 
 def _bootstrapped(judged: Judged, labels: int, *, with_losses: bool, resamples: int) -> dict[str, Interval]:
-    """Figures that are not shares, all from the same samples."""
+    """Metrics that are not shares, all from the same bootstrap samples."""
     greatest = {"mean_per_class": 1.0, "macro_f1": 1.0}
     if with_losses:
         greatest |= {"log_loss": math.inf, "brier": 2.0, "calibration_error": 1.0, "calibration_error_mass": 1.0}
@@ -166,7 +167,7 @@ def _bootstrapped(judged: Judged, labels: int, *, with_losses: bool, resamples: 
 
     intervals = metrics.bootstrap_all(figures, len(right), resamples=resamples, most=list(greatest.values()))
     found = dict(zip(greatest, intervals, strict=False))
-    if right.all() or not right.any():  # then all samples are the same, which is no reason to be sure
+    if right.all() or not right.any():  # then all samples are the same, and their interval would be too narrow
         share = metrics.wilson(int(right.sum()), len(right))
         for name in ("mean_per_class", "macro_f1"):
             value = found[name].value

@@ -1,4 +1,4 @@
-"""An order of labels in which those that are confused stand together. numpy only."""
+"""An order of labels that puts confused labels next to each other. numpy only."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 def grouped_order(confusions: Sequence[tuple[int, int, int]], support: NDArray[np.int64]) -> list[int]:
     """Order labels for a matrix of confusions, so that they form blocks along its diagonal.
 
-    Groups are joined two at a time, those first whose labels are confused most on average; what is never confused
-    stays by itself, and groups come in the order of their first label.
+    Groups are merged two at a time, starting with those whose labels are confused most on average. Labels that are
+    never confused stay separate, and groups are in the order of their first label.
 
     Args:
-        confusions: The right label, the one given, and how often.
+        confusions: The right label, the predicted one, and the count.
         support: How many images each label has, (C,).
 
     Source: average linkage; Sokal and Michener (1958).
@@ -39,7 +39,7 @@ def grouped_order(confusions: Sequence[tuple[int, int, int]], support: NDArray[n
 
 
 def _joined(one: list[int], other: list[int], likeness: NDArray[np.float64]) -> list[int]:
-    """Put two groups side by side, turned so that the labels that meet are the most alike."""
+    """Join two groups, reversed if needed so that the two labels that meet are confused most."""
     ways = [(a, b) for a in (one, one[::-1]) for b in (other, other[::-1])]
     best, found = max(ways, key=lambda way: likeness[way[0][-1], way[1][0]])
     return best + found

@@ -1,4 +1,4 @@
-"""Labeled images judged one by one, in blocks: rank, prediction, confidence and losses of each. numpy only."""
+"""Rank, prediction, confidence and losses of each labeled image, computed in blocks. numpy only."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ _ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What is known of each of N images that have a label.
+    """The results of N images that have a label.
 
     Attributes:
-        rank: Of the right label, 1 being the best; of the best one where several are right.
-        truth: The right label, or the best of them.
-        predicted: The label given. The truth loses ties, so it is another one wherever `rank` is not 1.
+        rank: Rank of the right label, 1 being the best; if several are right, of the best one.
+        truth: The right label, or the best-ranked of several.
+        predicted: The predicted label. The right label loses ties, so this is a wrong label if `rank` is not 1.
         confidence: Score of the best label.
         right: Whether `rank` is 1.
         log_loss: -ln of the score of `truth`.
@@ -45,15 +45,15 @@ class Judged:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Whether the label given is the right one."""
+        """Whether the predicted label is right."""
         return np.asarray(self.rank == 1)
 
 
 def judge(logits_of: LogitsOf, labels: int, truth: Sequence[tuple[int, ...]], temperature: float = 1.0) -> Judged:
-    """Judge images whose labels are known; the memory is that of a thousand of them.
+    """Compute the results of images whose labels are known, with memory for a thousand images at a time.
 
     Args:
-        logits_of: Logits of the images in a slice.
+        logits_of: A function that returns the logits of a slice of the images.
         labels: C.
         truth: The labels of each image, one or more.
         temperature: Divides the logits.
@@ -65,7 +65,7 @@ def judge(logits_of: LogitsOf, labels: int, truth: Sequence[tuple[int, ...]], te
 
 
 def row_blocks(count: int, size: int = _ROWS_AT_ONCE) -> Iterator[slice]:
-    """Slices that cover so many rows."""
+    """Slices that cover a number of rows."""
     return (slice(begin, min(begin + size, count)) for begin in range(0, count, size))
 
 

@@ -1,7 +1,7 @@
-"""Where in an image a label matches: maps of cosines, what is drawn of them, their peaks and boxes. numpy only.
+"""Where a label matches in an image: maps of cosines, heat maps to draw, their peaks and boxes. numpy only.
 
-Such a map says which patches look like the label's text. It does not say why the image as a whole has its score, and
-every map has a greatest value, whether the label is there or not: that is what the image's own cosine is for.
+Such a map shows which patches look like the label's text. It does not explain the score of the whole image. Every map
+has a greatest value, whether the label is in the image or not; use the image's own cosine to decide that.
 
 Axes: C labels, h and w the grid of patches, P the space shared with texts.
 """
@@ -28,7 +28,7 @@ _AGAINST_NONE = "the label against none of these"
 HEATS: dict[MapMethod, str] = {"keys": _AGAINST_NONE, "values": _AGAINST_NONE, "parts": "part in the cosine"}
 """What is drawn by each method."""
 
-# Cells that a patch is divided into before boxes are measured: finer than a map can be right.
+# Cells per patch edge when boxes are measured: finer than a map is accurate.
 _FINENESS = 8
 
 
@@ -37,11 +37,11 @@ class ExplainOptions:
     """How maps are made.
 
     Attributes:
-        method: `keys`, where patches gather those that are like them (arXiv:2404.08181); `values`, each by itself
-            (arXiv:2112.01071); or `parts`, what each adds to the image's cosine (arXiv:2310.05916).
-        quality: `fast` looks once at the size that the model was trained with, `good` at 1.5 times that size, `best`
-            takes the mean of four sizes.
-        top: Maps of so many labels with the highest cosine; None for all.
+        method: `keys`, where each patch attends to similar patches (arXiv:2404.08181); `values`, each patch by itself
+            (arXiv:2112.01071); or `parts`, the contribution of each patch to the image's cosine (arXiv:2310.05916).
+        quality: `fast` uses the input size that the model was trained with, `good` 1.5 times that size, `best` the mean
+            of four sizes.
+        top: How many labels get a map, those with the highest cosine; None for all.
 
     Raises:
         UsageError: A name is not known, or a count is below 1.
@@ -64,17 +64,19 @@ class ExplainOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelMap:
-    """Where one label matches an image. Places are in pixels of the upright image, from its upper left corner.
+    """Where one label matches an image. Positions are in pixels of the upright image, from its top left corner.
 
     Attributes:
         label: The label.
-        cosine: Of the whole image with it, as `classify` has it: whether the label is there at all.
-        cosines: Of each patch with it, shape (h, w); with the method `parts`, its part in the image's cosine. These
-            compare labels with each other.
-        heat: What is drawn, shape (h, w): the share in (0, 1) of the label against "none of these", or the parts.
-        x: Of the peak, the middle of the hottest patch.
+        cosine: Cosine of the whole image with the label, as in `classify`: whether the label applies at all.
+        cosines: Cosine of each patch with the label, shape (h, w); with the method `parts`, the patch's contribution to
+            the image's cosine. They can be compared between labels.
+        heat: The heat map to draw, shape (h, w): the share of the label against "none of these", in (0, 1), or the
+            contributions.
+        x: Position of the peak, the center of the hottest patch.
         y: See `x`.
-        left: Of the box around the peak, as far as the heat stays above half way from its least to its greatest value.
+        left: Edge of the box around the peak, the region where the heat is above half way from its least to its
+            greatest value.
         top: See `left`.
         right: See `left`.
         bottom: See `left`.
@@ -104,18 +106,18 @@ class LabelMap:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """The maps of one image, in the order of the labels, or why there are none.
+    """The maps of one image, in the order of the labels, or why it has none.
 
     Attributes:
         path: The input, as the user named it.
-        width: Of the upright image in pixels; 0 where it could not be read.
-        height: See `width`.
+        width: Width of the upright image in pixels; 0 if it could not be read.
+        height: Its height, likewise.
         maps: One for each label.
-        heat: What heat is, in a few words.
-        heat_range: What the ends of the color scale mean, for all labels of the image.
-        image: The upright image, scaled down to be drawn.
-        error: Why there is no map.
-        files: What was written of the maps, by kind: `png`, `npy` and `html`.
+        heat: A short description of the heat values.
+        heat_range: The heat values at the ends of the color scale, the same for all labels of the image.
+        image: The upright image, scaled down for drawing.
+        error: Why the image has no maps.
+        files: The files written for the maps, by kind: `png`, `npy` and `html`.
     """
 
     path: str
@@ -143,7 +145,7 @@ class Explanation:
 
 
 def mean_cosines(grids: Sequence[Floats], text_features: Floats) -> Floats:
-    """Cosines of patches with texts, the mean over several sizes of one image, on the finest of their grids.
+    """Cosines of patches with texts, averaged over several sizes of one image, on the finest grid.
 
     Shapes: grids each (h, w, P), the finest last; text_features (C, P) -> (C, h, w).
     """
@@ -153,7 +155,7 @@ def mean_cosines(grids: Sequence[Floats], text_features: Floats) -> Floats:
 
 
 def heat_of(maps: Floats, none: Floats, logits: Logits) -> Floats:
-    """What is drawn: the share of a label against the text for none of them, patch by patch.
+    """Heat maps: the share of each label against "none of these", patch by patch.
 
     Shapes: maps (C, h, w), none (h, w), cosines -> (C, h, w) in (0, 1).
     """
@@ -163,15 +165,15 @@ def heat_of(maps: Floats, none: Floats, logits: Logits) -> Floats:
 def label_maps(
     labels: Sequence[str], image_cosines: Floats, maps: Floats, heat: Floats, size: tuple[int, int]
 ) -> tuple[LabelMap, ...]:
-    """Measure maps.
+    """Find the peak and the box of each map.
 
     Shapes: image_cosines (C,), maps and heat (C, h, w).
 
     Args:
         labels: Their labels.
-        image_cosines: Of the whole image with each.
-        maps: Of cosines.
-        heat: What is drawn of them.
+        image_cosines: Cosines of the whole image with each label.
+        maps: Cosines of patches.
+        heat: The heat maps to draw.
         size: Width and height of the image in pixels.
     """
     rows = zip(labels, image_cosines.tolist(), maps, heat, strict=True)
@@ -182,16 +184,16 @@ def label_maps(
 
 
 def peak(heat: Floats, size: tuple[int, int]) -> tuple[float, float]:
-    """The middle (x, y) of the hottest patch, the first of several, in pixels of an image of (width, height)."""
+    """The center (x, y) of the hottest patch, the first of several, in pixels of an image of size (width, height)."""
     row, column = divmod(int(heat.argmax()), heat.shape[1])
     return (column + 0.5) * size[0] / heat.shape[1], (row + 0.5) * size[1] / heat.shape[0]
 
 
 def box_at_half(heat: Floats, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The box (left, top, right, bottom) of what is connected with the peak and hot, in pixels of the image.
+    """The box (left, top, right, bottom) of the hot region connected with the peak, in pixels of the image.
 
-    Hot is what lies above half way from the least to the greatest value of the map, between patches as it is drawn. A
-    map that is the same everywhere has a box around everything.
+    A point is hot if its interpolated value is above half way from the least to the greatest value of the map. A
+    constant map has a box around the whole image.
     """
     height, width = (_FINENESS * edge for edge in heat.shape)
     fine = resized(heat, height, width)
@@ -206,7 +208,7 @@ def box_at_half(heat: Floats, size: tuple[int, int]) -> tuple[float, float, floa
 
 
 def connected(mask: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
-    """What of a mask is connected with one of its cells, over edges.
+    """The part of a mask that is connected with one of its cells through shared edges.
 
     Shapes: (h, w), and the index of a cell -> (h, w).
     """
@@ -223,7 +225,7 @@ def connected(mask: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
 
 
 def resized(maps: Floats, height: int, width: int) -> Floats:
-    """Resize maps bilinearly; beyond the middles of the outermost cells they stay as they are there.
+    """Resize maps bilinearly; values beyond the centers of the outermost cells are constant.
 
     Shapes: (..., h, w) -> (..., height, width).
     """

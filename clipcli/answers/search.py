@@ -1,7 +1,7 @@
-"""Which images of many fit a query best: query vectors, one exact scan, the best rows. numpy only.
+"""The images that fit a query best: query vectors, one exact scan, the best rows. numpy only.
 
-A query is made of parts, texts and images with weights, and becomes one unit vector. Every row of the matrix is
-compared with it by the same product: a dot product by itself differs in the last digit, and that changes ranks.
+A query consists of weighted texts and images, which are summed to one unit vector. All rows of the matrix are compared
+with it by the same matrix product: a separate dot product differs in the last digit, which changes ranks.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ PartKind = Literal["text", "image"]
 Rows = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
-# Rows per product. A tail is padded to this: the last rows of an odd product are rounded differently.
+# Rows per product. The last block is padded to this size, because rounding depends on the size of the product.
 BLOCK_ROWS = 4096
-# Rows by which the spread of a kind of part is estimated: its standard error is then below one percent.
+# Rows from which the spread of a kind of part is estimated: the standard error is then below one percent.
 _SPREAD_ROWS = 16_384
 
 
@@ -42,14 +42,14 @@ class QueryPart:
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """Which rows are answers.
+    """Which rows are hits.
 
     Attributes:
-        top: The most rows; 0 for all.
-        offset: Rows to leave out at the top, for paging.
+        top: How many rows at most; 0 for all.
+        offset: Rows to skip at the top, for paging.
         threshold: Least cosine.
         min_z: Least `z`.
-        exact: Compare every row, also where there is an approximate index.
+        exact: Compare every row, even if there is an approximate index.
     """
 
     top: int = 20
@@ -77,7 +77,7 @@ class Scan:
 
     Attributes:
         cosines: (N,).
-        z: (N,), the cosines standardized over the rows that count: how unusual a row is for this query.
+        z: (N,), the cosines standardized over the live rows: how unusual a row is for this query.
     """
 
     cosines: Floats
@@ -86,12 +86,12 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Sums over rows, from which follow the mean and the spread of their cosines with any query.
+    """Sums over rows, from which the mean and the spread of their cosines with any query are computed.
 
     For rows x, the sum of x @ q is (sum of x) @ q, and that of (x @ q)^2 is q @ (sum of x x^T) @ q.
 
     Attributes:
-        count: How many rows.
+        count: The number of rows.
         total: (D,), their sum, float64.
         products: (D, D), the sum of their outer products, float64.
     """
@@ -121,8 +121,8 @@ class Moments:
 
         Args:
             query: Unit length.
-            added: Cosines of rows that came later.
-            removed: Cosines of rows that do not count any more.
+            added: Cosines of rows that were added later.
+            removed: Cosines of rows that were removed since.
         """
         q = query.astype(np.float64)
         count = self.count + added.size - removed.size
@@ -137,18 +137,18 @@ class Moments:
 def query_vector(
     parts: Sequence[QueryPart], matrix: Floats, live: Mask | None = None, *, balanced: bool = True
 ) -> Floats:
-    """Make one vector of a query: the sum of its parts by weight, made unit length again.
+    """Combine the parts of a query into one vector: their weighted sum, scaled to unit length.
 
-    Cosines between texts and images spread less than those between images, so that in a sum the image would win.
-    Where both kinds occur, each part is therefore divided by the square root of the spread of its kind over the
-    library, unless `balanced` is false. That is halfway to equal spreads: changing the color of an emoji by "red" minus
-    "blue" finds the right one first in 85 of 100 cases without balance, in 82 so, and in 78 with equal spreads, by the
-    bundled model, for which the spreads differ by a third only.
+    Cosines between texts and images have a smaller spread than those between images, so that an image would dominate
+    the sum. If both kinds occur, each part is therefore divided by the square root of the spread of its kind over the
+    library, unless `balanced` is false. That is halfway to equal spreads. Measured with the bundled model, for which
+    the spreads differ by only a third: changing the color of an emoji by "red" minus "blue" finds the right one first
+    in 85 of 100 cases without balancing, in 82 with it, and in 78 with equal spreads.
 
     Shapes: parts (D,) each, matrix (N, D), live (N,) -> (D,) unit length.
 
     Raises:
-        UsageError: There are no parts, or they cancel each other out.
+        UsageError: The query has no parts, or they cancel each other out.
     """
     if not parts:
         raise UsageError("a query needs a text or an image")
@@ -165,7 +165,7 @@ def scan(matrix: Floats, query: Floats, live: Mask | None = None) -> Scan:
     """Compare every row with a query.
 
     Shapes: matrix (N, D), query (D,), live (N,) or None for all rows -> (N,) and (N,).
-    Units: `z` has mean 0 and standard deviation 1 over the live rows; it is 0 where all are the same.
+    Units: `z` has mean 0 and standard deviation 1 over the live rows; it is 0 if all are equal.
     """
     cosines = products(matrix, query)
     counted = cosines if live is None else cosines[live]
@@ -175,7 +175,7 @@ def scan(matrix: Floats, query: Floats, live: Mask | None = None) -> Scan:
 
 
 def standardized(cosines: Floats, mean: float, deviation: float) -> Scan:
-    """Cosines and how unusual they are, by the mean and the standard deviation over the library.
+    """Cosines and their `z`, by the mean and the standard deviation over the library.
 
     Shapes: (N,) -> (N,) and (N,).
     """
@@ -184,7 +184,7 @@ def standardized(cosines: Floats, mean: float, deviation: float) -> Scan:
 
 
 def products(matrix: Floats, query: Floats) -> Floats:
-    """The cosine of every row with a query; equal rows have equal cosines wherever they stand.
+    """The cosine of every row with a query; equal rows have equal cosines at any position.
 
     Shapes: matrix (N, D) and query (D,), unit length -> (N,) in [-1, 1].
     """
@@ -201,7 +201,7 @@ def products(matrix: Floats, query: Floats) -> Floats:
 
 
 def nearer_to(scanned: Scan, others: Sequence[Scan]) -> Mask:
-    """Which rows fit one of the other queries better than this one, each by its own standard.
+    """Which rows fit one of the other queries better than this one, each measured by its own `z`.
 
     Shapes: N rows each -> (N,).
     """
@@ -216,8 +216,8 @@ def best(scanned: Scan, allowed: Mask | None, options: SearchOptions) -> Rows:
 
     Args:
         scanned: Every row compared with the query.
-        allowed: (N,), the rows that may be answers; None for all.
-        options: How many of them, and how good they must be.
+        allowed: (N,), which rows may be hits; None for all.
+        options: How many hits, and their least cosine and `z`.
     """
     wanted = np.ones(len(scanned.cosines), dtype=np.bool_) if allowed is None else allowed.copy()
     if options.threshold is not None:
@@ -227,7 +227,7 @@ def best(scanned: Scan, allowed: Mask | None, options: SearchOptions) -> Rows:
     rows = np.flatnonzero(wanted)
     end = options.offset + options.top if options.top else len(rows)
     if end < len(rows):
-        # The best, and all that equal the last of them: which of those stay is decided by their order.
+        # The best, and all that equal the last of them; among equal ones, the order decides.
         values = scanned.cosines[rows]
         least = np.partition(values, len(rows) - end)[len(rows) - end]
         rows = rows[values >= least]
@@ -235,7 +235,7 @@ def best(scanned: Scan, allowed: Mask | None, options: SearchOptions) -> Rows:
 
 
 def _spreads(parts: Sequence[QueryPart], matrix: Floats, live: Mask | None) -> dict[PartKind, float]:
-    """What the parts of each kind are divided by: the root of the spread of their cosines; 1 for one kind alone."""
+    """The divisor for the parts of each kind: the root of the spread of their cosines; 1 if there is only one kind."""
     kinds = {part.kind for part in parts}
     spreads: dict[PartKind, float] = dict.fromkeys(kinds, 1.0)
     if len(kinds) < 2:

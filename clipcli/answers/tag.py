@@ -1,7 +1,7 @@
 """Which labels apply to an image: several or none, each judged by itself. numpy only.
 
-`classify` asks which label fits best, so its scores share 1 between the labels. Here every label is weighed alone
-against the background: prompts that fit any image. So a score does not move when labels are added or removed.
+`classify` asks which label fits best, so its scores sum to 1 over the labels. Here every label is compared with the
+background alone: prompts that fit any image. A score therefore does not change when labels are added or removed.
 """
 
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class TagOptions:
     """Which labels an image is given.
 
     Attributes:
-        threshold: Least score, whatever thresholds the labels have of their own; None for those, and for
-            `DEFAULT_THRESHOLD` where a label has none.
-        top: The most labels an image gets; None for all that apply.
-        exclusive: Groups of which an image gets the best label only.
+        threshold: Least score, in place of the labels' own thresholds; None for those, or `DEFAULT_THRESHOLD` for
+            labels without one.
+        top: How many labels an image gets at most; None for all that apply.
+        exclusive: Groups from which an image gets only the best label.
     """
 
     threshold: float | None = None
@@ -55,10 +55,10 @@ class TagOptions:
         return DEFAULT_THRESHOLD if label.threshold is None else label.threshold
 
     def check_groups(self, label_set: LabelSet) -> None:
-        """Refuse groups that a label set does not have.
+        """Check that a label set has the groups.
 
         Raises:
-            UsageError: Naming those it has.
+            UsageError: It lacks one; the message lists those it has.
         """
         groups = list(dict.fromkeys(label.group for label in label_set.labels if label.group is not None))
         for name in self.exclusive:
@@ -73,12 +73,12 @@ class TagOptions:
 
 
 def background_scores(label_cosines: Floats, background_cosines: Floats, logits: Logits) -> Floats:
-    """Weigh each label alone against the background.
+    """Compare each label with the background alone.
 
     The score is the label's share in the softmax over itself and all background prompts; a learned bias cancels out.
 
-    Shapes: (N, C) and (N, B) -> (N, C). Units: in [0, 1], 1 / (B + 1) where the label fits as well as each prompt of
-    the background does; not a calibrated probability.
+    Shapes: (N, C) and (N, B) -> (N, C). Units: in [0, 1], 1 / (B + 1) if the label fits as well as each background
+    prompt; not a calibrated probability.
     Source: softmax over logits, arXiv:2103.00020, section 3.1.2, over a group of our own choice.
     """
     labels = label_cosines.astype(np.float64) * logits.scale
@@ -104,13 +104,13 @@ class Tagger:
 
         Args:
             label_set: C labels.
-            labels: Their features, (C, P) unit length, or what compares images with them.
+            labels: Their features, (C, P) unit length, or a function that compares images with them.
             background_features: (B, P) unit length.
             logits: How the checkpoint turns cosines into logits.
             options: Which labels an image is given.
 
         Raises:
-            UsageError: A group is named that the label set does not have.
+            UsageError: The label set does not have one of the groups.
         """
         options.check_groups(label_set)
         self._labels = label_set.labels

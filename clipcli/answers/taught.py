@@ -1,8 +1,8 @@
-"""Labels taught by example: what a few images add to the scores of texts, and whether it helped. numpy only.
+"""Labels taught by example: a correction of the texts' cosines from a few images, and its effect. numpy only.
 
-Kernel ridge regression on what the texts' cosines leave (ProKeR, arXiv:2501.11175). Taught labels share what it adds,
-so that their mean stays that of their texts: cosines keep their scale beside labels that are known by text alone, and
-thresholds, temperatures and the label for none of these mean what they meant before.
+Kernel ridge regression on the residuals of the texts' cosines (ProKeR, arXiv:2501.11175). The correction has mean zero
+over the taught labels, so that their mean cosine stays that of their texts. Cosines keep their scale next to labels
+that have only a text, and thresholds, temperatures and the label for "none of these" stay valid.
 """
 
 from dataclasses import dataclass, field, replace
@@ -36,19 +36,19 @@ Precise = NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """Labels of which some were taught.
+    """Labels, some of which were taught.
 
     Attributes:
         texts: Text features of all labels, (C, P) unit length.
         examples: Features of the examples, (n, P) unit length.
         owners: The label of each example, (n,).
         columns: The labels that have examples, (T,).
-        weights: What each example adds to each of these, (n, T).
-        width: Of the kernel.
-        text_weight: Of what the texts say about the difference between taught labels, from 0 to 1.
-        strength: The most that examples add, in cosines; 0 where the texts alone do better.
-        held_out: Cosines (n, C) of each example, had it not been one, and the others of its label counted for it too:
-            exact leave-one-out in which no label loses weight.
+        weights: The weight of each example for each of these, (n, T).
+        width: The width of the kernel.
+        text_weight: Weight of the texts in the differences between taught labels, from 0 to 1.
+        strength: The largest correction by examples, in cosines; 0 if the texts alone do better.
+        held_out: Cosines (n, C) of each example when it is left out and the other examples of its label are weighted up
+            to replace it: exact leave-one-out in which no label loses weight.
     """
 
     texts: Floats
@@ -73,15 +73,15 @@ class Taught:
         return np.clip(found, -1.0, 1.0)
 
     def judged(self) -> NDArray[np.bool_]:
-        """Which examples leave-one-out speaks of: those of labels with two or more, (n,)."""
+        """Which examples leave-one-out covers: those of labels with two or more, (n,)."""
         return np.asarray(np.bincount(self.owners)[self.owners] > 1)
 
     def right_before(self) -> NDArray[np.bool_]:
-        """Which examples are given their own label by the texts alone, (n,)."""
+        """Which examples get their own label from the texts alone, (n,)."""
         return are_right(scoring.cosines(self.examples, self.texts), self.owners)
 
     def right_after(self) -> NDArray[np.bool_]:
-        """Which examples would be given their own label, had they not been examples, (n,)."""
+        """Which examples get their own label when they are left out, (n,)."""
         return are_right(self.held_out, self.owners)
 
     def is_example(self, image_features: Floats) -> NDArray[np.bool_]:
@@ -90,25 +90,25 @@ class Taught:
 
 
 def teach(texts: Floats, examples: Floats, owners: Rows, logits: Logits, *, wordless: bool = False) -> Taught:
-    """Join texts and examples, as strongly as does best for examples that were left out.
+    """Combine texts and examples with the strength that is best for left-out examples.
 
-    The strength of the examples and the weight of the texts are those, of a few, with the least exact leave-one-out log
-    loss; the texts alone are one of them.
+    Strength of the examples and weight of the texts are chosen from a few candidates by exact leave-one-out log loss;
+    one candidate is the texts alone.
 
     Shapes: texts (C, P), examples (n, P), unit length; owners (n,).
 
     Args:
         texts: One row per label.
-        examples: Of two labels or more.
+        examples: Examples of two labels or more.
         owners: The label of each example.
         logits: How the checkpoint turns cosines into logits.
-        wordless: Whether a label is known by its examples alone: then texts alone are none of the choices.
+        wordless: Whether a label has only examples and no text: then the texts alone are not a candidate.
     """
     columns, own = np.unique(owners, return_inverse=True)
     shots = len(examples) / len(columns)
     width, strength = (float(np.interp(np.log2(shots), np.log2(_SHOTS), table)) for table in (_WIDTHS, _STRENGTHS))
     text_cosines = scoring.cosines(examples, texts)
-    # Rows add up to 0: labels that were not taught are not moved.
+    # Rows sum to 0: labels that were not taught do not change.
     target = np.eye(len(columns))[own] - 1 / len(columns)
     level = text_cosines[:, columns].mean(axis=1, keepdims=True, dtype=np.float64)
     said = text_cosines[:, columns] - level
@@ -138,13 +138,13 @@ def teach(texts: Floats, examples: Floats, owners: Rows, logits: Logits, *, word
 
 
 def are_right(cosines: Floats, owners: Rows) -> NDArray[np.bool_]:
-    """Which images are given their own label; ties are lost. Shapes: (n, C), (n,) -> (n,)."""
+    """Which images get their own label; a tie counts as wrong. Shapes: (n, C), (n,) -> (n,)."""
     own = cosines[np.arange(len(owners)), owners]
     return np.asarray((cosines >= own[:, None]).sum(axis=1) == 1)
 
 
 def copies(features: Floats, owners: Rows) -> tuple[Rows, list[tuple[int, int]]]:
-    """Examples without those that are nearly the same as an earlier one of their label, and pairs of these and that.
+    """Examples without near-copies of an earlier example of their label, and pairs of a copy and its original.
 
     Shapes: (n, P), (n,) -> (m,) row numbers.
     """
@@ -165,9 +165,9 @@ def same_images(features: Floats) -> list[tuple[int, int]]:
 
 
 def fewer(features: Floats, owners: Rows, rows: Rows, most: int = MOST_EXAMPLES) -> Rows:
-    """At most so many rows: of labels with many, the medoids of what is alike.
+    """At most so many rows: for labels with many, the medoids of clusters.
 
-    Shapes: (n, P), (n,), (m,) -> (at most `most`, but one a label at least).
+    Shapes: (n, P), (n,), (m,) -> (at most `most`, but at least one per label).
     """
     if len(rows) <= most:
         return rows
@@ -182,12 +182,12 @@ def fewer(features: Floats, owners: Rows, rows: Rows, most: int = MOST_EXAMPLES)
 
 
 def _missed(inverse: Precise, added: Precise, own: Rows) -> Precise:
-    """What kernel ridge regression misses of the target of each example that is left out; (n, T).
+    """The residual of kernel ridge regression for the target of each left-out example; (n, T).
 
-    The k - 1 others of its label count for k. Otherwise the right label would be weaker than the rest, and far too few
-    examples would be found where labels have few. In `K / strength + 1`, of which `inverse` is the inverse, that is
-    (k - 1) / k in place of 1 on the diagonal of the label's rows: one small system for each label (Woodbury). What is
-    missed is the ratio of solution and diagonal, as in any exact leave-one-out.
+    The k - 1 other examples of its label are weighted as k. Otherwise the right label would be weaker than the rest,
+    and the accuracy would be far too low for labels with few examples. In `K / strength + 1`, of which `inverse` is the
+    inverse, this replaces 1 by (k - 1) / k on the diagonal of the label's rows: one small system per label (Woodbury).
+    The residual is the ratio of solution and diagonal, as in any exact leave-one-out.
 
     Shapes: inverse (n, n); added (n, T), the inverse times the targets; own (n,).
     """
@@ -201,18 +201,18 @@ def _missed(inverse: Precise, added: Precise, own: Rows) -> Precise:
 
 
 def _kernel(images: Floats, examples: Floats, width: float) -> Floats:
-    """How alike images and examples are, (N, n) in (0, 1]."""
+    """The kernel: similarity of images and examples, (N, n) in (0, 1]."""
     return np.asarray(np.exp(-np.float32(width) * (1 - images @ examples.T)), dtype=np.float32)
 
 
 def _flattened(cosines: Floats, weight: float) -> Floats:
-    """Bring the cosines of taught labels closer to their mean, which stays."""
+    """Shrink the cosines of taught labels towards their mean, which does not change."""
     level = cosines.mean(axis=1, keepdims=True)
     return np.asarray(level + np.float32(weight) * (cosines - level), dtype=np.float32)
 
 
 def _beside(text_cosines: Floats, columns: Rows, found: Precise) -> Floats:
-    """Cosines with all labels, where those of taught labels are others."""
+    """Cosines with all labels, with those of taught labels replaced."""
     cosines = text_cosines.copy()
     cosines[:, columns] = np.clip(found, -1.0, 1.0)
     return cosines

@@ -1,1 +1,1 @@
-"""What Python users and every command run on: `Model`, its options, checks of this machine, and a benchmark."""
+"""The Python API, which every command uses too: `Model`, its options, checks of this machine, and a benchmark."""

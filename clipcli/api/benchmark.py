@@ -28,16 +28,16 @@ class Benchmark:
     """What was measured.
 
     Attributes:
-        load_s: Seconds until the first image was encoded: torch, weights, and rearranging them.
+        load_s: Seconds until the first image was encoded: importing torch, reading weights and preparing them.
         images: Images of the whole run, from files to printed results.
-        images_per_s: Its speed.
-        model_images_per_s: The speed of the image tower alone, from pixels, on all cores or GPUs.
+        images_per_s: Images per second of the whole run.
+        model_images_per_s: Images per second of the image tower alone, from pixels, on all cores or GPUs.
         prompts: Prompts encoded at once.
-        prompts_per_s: Their speed.
-        decode_ms: Of one image on one core, as are the two below.
+        prompts_per_s: Prompts per second.
+        decode_ms: Decoding one image on one core, in milliseconds; the next two are per image on one core too.
         preprocess_ms: Scaling and cropping.
         write_ms: Printing a result as a line of JSON.
-        batch_size: Images a batch.
+        batch_size: Images per batch.
     """
 
     load_s: float
@@ -53,18 +53,18 @@ class Benchmark:
 
     @property
     def model_ms(self) -> float:
-        """The image tower's share of an image."""
+        """Milliseconds of the image tower per image."""
         return 1000 / self.model_images_per_s
 
 
 def run_benchmark(
     model: Model, sources: Sequence[ImageSource], write: Callable[[list[Classification]], None]
 ) -> Benchmark:
-    """Measure a model that remembers nothing.
+    """Measure a model that was opened without a cache.
 
     Args:
-        model: Opened without a cache, or nothing would be computed the second time.
-        sources: Images that can all be decoded; more of them make it more exact.
+        model: A model without a cache; with one, the second pass would compute nothing.
+        sources: Images that can all be decoded; more of them make the result more exact.
         write: Prints results.
 
     Raises:
@@ -112,7 +112,7 @@ def synthetic_images(count: int, size: tuple[int, int]) -> Iterator[ImageSource]
 
 
 def _prepare(model: Model, sources: Sequence[ImageSource]) -> tuple[Pixels, float, float]:
-    """Decode and scale one after the other; returns pixels and the milliseconds that each step took an image."""
+    """Decode and scale one after the other; returns pixels and the milliseconds per image of each step."""
     preprocessing, pixels, decode_s, preprocess_s = model.checkpoint.preprocessing, [], 0.0, 0.0
     for source in sources:
         begin = time.perf_counter()
@@ -125,7 +125,7 @@ def _prepare(model: Model, sources: Sequence[ImageSource]) -> tuple[Pixels, floa
 
 
 def _time_model(model: Model, pixels: Pixels) -> float:
-    """Images a second with as many batches under way as the encoder takes."""
+    """Images per second with as many concurrent batches as the encoder supports."""
     encoder = model.encoders.image
     batch = np.resize(pixels, (encoder.batch_size, *pixels.shape[1:]))
     alone = encoder.concurrency == 1

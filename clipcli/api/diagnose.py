@@ -1,4 +1,4 @@
-"""Checks of this machine: whether devices compute the right numbers, and whether a job would run. Knows no terminal."""
+"""Checks of this machine: whether devices compute the right numbers, and whether a job would run. Prints nothing."""
 
 import math
 import time
@@ -39,17 +39,17 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class DeviceCheck:
-    """What one device makes of one number format.
+    """The result of one device in one number format.
 
     Attributes:
         device: As `load` takes it.
         dtype: As `load` takes it.
-        name: What the maker calls the device.
-        errors: Largest error of each operation, as a part of the largest value, against float64 on the CPU; None if
-            the result holds something that is not a number.
-        ok: Whether all of them are within what the format's rounding explains.
-        milliseconds: How long the operations took together, the first call's preparations included.
-        failure: What the device says if it cannot do it at all.
+        name: The manufacturer's name of the device.
+        errors: Largest error of each operation, relative to the largest value, against float64 on the CPU; None if the
+            result contains a value that is not a number.
+        ok: Whether all errors are within what the format's rounding explains.
+        milliseconds: Total time of the operations, including the preparations of the first call.
+        failure: The device's error message if it cannot run them at all.
     """
 
     device: str
@@ -64,7 +64,8 @@ class DeviceCheck:
 def check_devices() -> list[DeviceCheck]:
     """Let every device compute attention, layer norm, GELU and a matrix product in every number format.
 
-    Takes a second at most, but for the time in which a driver starts. Without torch it is numpy on the CPU.
+    Takes a second at most, not counting the time a driver needs to start. Without torch, only numpy on the CPU is
+    checked.
     """
     missing = why_no_torch()
     if missing is not None:
@@ -73,12 +74,12 @@ def check_devices() -> list[DeviceCheck]:
 
 
 def check_job(name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto") -> None:
-    """Open a model that is on this machine as far as a run would: all but reading the weights' data. Writes nothing.
+    """Open a model that is on this machine as a run would, without reading the weights' data. Writes nothing.
 
     A file that a run would convert first is read and checked in memory.
 
     Raises:
-        ClipError: What a run would end with.
+        ClipError: The error that a run would end with.
     """
     foreign = revision is None and is_foreign(name)
     folder = hub.local_path(name) if foreign else hub.find_model(name, revision=revision).folder
@@ -95,7 +96,7 @@ def check_job(name: str, *, revision: str | None = None, device: str = "auto", d
 
 
 def check_placement(device: str, dtype: str) -> Placement:
-    """Where a run would compute, as torch sees it now; without torch, what numpy can do.
+    """The device and dtype that a run would use, as torch sees them now; without torch, those of numpy.
 
     Raises:
         UsageError: A name is not known.
@@ -112,7 +113,7 @@ def check_placement(device: str, dtype: str) -> Placement:
 
 
 def _check_numpy(dtype: str, missing: str) -> DeviceCheck:
-    """What numpy makes of the operations in float32, and that the other formats need torch."""
+    """Check numpy's operations in float32, and report that the other formats need torch."""
     if dtype != "float32":
         return DeviceCheck("cpu", dtype, "cpu", {}, False, 0.0, f"needs torch, which {missing}")
     start = time.perf_counter()
@@ -127,7 +128,7 @@ def _check_numpy(dtype: str, missing: str) -> DeviceCheck:
 
 
 def _numpy_operations() -> "dict[str, Callable[[NDArray[Any]], NDArray[Any]]]":
-    """What the towers in numpy are made of. Each takes (50, 768)."""
+    """The operations of the towers in numpy. Each takes an array of shape (50, 768)."""
     from clipcli.compute.numpy_backend.activations import ACTIVATIONS
     from clipcli.compute.numpy_backend.clip import attend
 
@@ -160,7 +161,7 @@ def _milliseconds(start: float) -> float:
 
 
 def _operations() -> dict[str, "Callable[[Tensor], Tensor]"]:
-    """What the towers are made of, at sizes like theirs. Each takes (50, 768)."""
+    """The operations of the towers, at similar sizes. Each takes an array of shape (50, 768)."""
     from torch.nn import functional as F
 
     from clipcli.networks.activations import quick_gelu
@@ -180,7 +181,7 @@ def _operations() -> dict[str, "Callable[[Tensor], Tensor]"]:
 
 
 def _error(compute: "Callable[[Tensor], Tensor]", device: str, dtype: "torch.dtype") -> float | None:
-    """The largest difference from float64 on the CPU, as a part of the largest value; None if any is not a number."""
+    """The largest difference from float64 on the CPU, relative to the largest value; None if any is not a number."""
     import torch
 
     x = torch.randn(50, 768, generator=torch.Generator().manual_seed(_SEED)).to(dtype)

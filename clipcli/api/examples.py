@@ -1,4 +1,4 @@
-"""Labels and the images that show them: found, encoded, compared with each other, and joined with the texts.
+"""Labels taught by example images: find, encode and check the images, and combine them with the texts.
 
 label_set = clipcli.find_label_set("dogs.yaml")            # labels with examples
 lesson = learn(model, label_set)
@@ -41,14 +41,14 @@ ExampleImages: TypeAlias = Mapping[str, Iterable["str | os.PathLike[str]"]]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What examples do for one label.
+    """The effect of examples on one label.
 
     Attributes:
         label: Its name.
         examples: How many could be read.
-        used: How many count: without copies, and of thousands the most typical ones.
-        before: Share of these that are given the label by the texts alone; None for a label without text.
-        after: Share that are given it, each judged as if it were not an example. Both are None for a single example.
+        used: How many are used: copies are left out, and of thousands only the most typical ones are kept.
+        before: Share of these that get the label from the texts alone; None for a label without text.
+        after: Share that get the label from texts and examples, by leave-one-out. Both are None for a single example.
     """
 
     label: str
@@ -65,16 +65,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Labels taught by example, and what became of the examples.
+    """Labels taught by example, and how each example was used.
 
     Attributes:
         label_set: The labels.
-        taught: What compares images with them.
+        taught: Compares images with the labels.
         paths: The example of each row of `taught`.
         files: All examples that could be read, by label.
         copies: Examples that are nearly the same as an earlier one of their label, and that one; each pair counts once.
         failures: Examples that could not be read.
-        shown: Digest of what the examples show: the contents of their files, wherever these are. 16 hexadecimal digits.
+        shown: Digest of the contents of the example files, independent of their paths. 16 hexadecimal digits.
     """
 
     label_set: LabelSet
@@ -87,7 +87,7 @@ class Lesson:
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """One of each label that has examples."""
+        """One outcome per label that has examples."""
         before, after, judged = self.taught.right_before(), self.taught.right_after(), self.taught.judged()
         found = []
         for index in self.taught.columns.tolist():
@@ -106,19 +106,19 @@ class Lesson:
 
     @property
     def judged(self) -> int:
-        """How many examples `before` and `after` speak of: those of labels with two or more."""
+        """How many examples `before` and `after` cover: those of labels with two or more."""
         return int(self.taught.judged().sum())
 
     @property
     def before(self) -> Interval | None:
-        """Share of examples given their own label by the texts alone; None where a label has no text."""
+        """Share of examples that get their own label from the texts alone; None if a label has no text."""
         if any(label.wordless for label in self.label_set.labels):
             return None
         return self._share(self.taught.right_before())
 
     @property
     def after(self) -> Interval | None:
-        """The same by texts and examples, each example judged as if it were not one; None where no label has two."""
+        """The same with texts and examples, by leave-one-out; None if no label has two examples."""
         return self._share(self.taught.right_after())
 
     def _share(self, right: NDArray[np.bool_]) -> Interval | None:
@@ -130,7 +130,7 @@ class ByExample:
     """Compares images with labels by text and example, and warns of an image that is an example itself.
 
     Args:
-        lesson: What was learned.
+        lesson: The taught labels.
     """
 
     def __init__(self, lesson: Lesson) -> None:
@@ -161,11 +161,11 @@ def read_examples(folder: str, label_set: LabelSet | None, find: FindOptions | N
 
     Args:
         folder: The folder, or the table.
-        label_set: The labels; None for those that the folders' names make.
+        label_set: The labels; None to use the folders' names as labels.
         find: Which images of a folder are taken.
 
     Raises:
-        UsageError: It cannot be read, or a folder of a label holds no image.
+        UsageError: It cannot be read, or a label's folder contains no images.
         LabelSetError: An image has several labels.
     """
     labelling = read_labelling(folder, find=find)
@@ -191,10 +191,10 @@ def _path(image: object, name: str) -> str:
 
 
 def add_examples(label_set: LabelSet | None, examples: ExampleImages) -> LabelSet:
-    """Add what a Python user gives to labels.
+    """Add the `examples` argument of the Python API to labels.
 
     Raises:
-        UsageError: The images of a label are a single one.
+        UsageError: The images of a label are a single image instead of a list.
         TypeError: They are not paths.
     """
     paths: dict[str, list[str]] = {}
@@ -233,14 +233,14 @@ def learn(
     Args:
         model: The model.
         label_set: The labels; two of them or more have examples.
-        templates: Take the place of the label set's own.
-        on_progress: Told examples done and examples in all.
-        again: Whether a set that was taught with another model is taken: it is taught again.
+        templates: Replace the label set's own.
+        on_progress: Called with the number of examples done and the total.
+        again: Accept a set that was taught with another model, and teach it again.
 
     Raises:
-        LabelSetError: The set was taught with another model, a label has no example that can be used, or one image is
-            an example of two labels.
-        UsageError: Only one label has examples, or the checkpoint has classes of its own.
+        LabelSetError: The set was taught with another model, none of a label's examples can be used, or one image is an
+            example of two labels.
+        UsageError: Only one label has examples, or the checkpoint has a classification head.
     """
     if model.class_names is not None:
         raise UsageError(
@@ -291,7 +291,7 @@ def _found(label_set: LabelSet) -> tuple[list[ImageSource], list[int]]:
     """The examples and their labels; a file that is found twice counts once.
 
     Raises:
-        LabelSetError: A file is an example of two labels, or there is none for a label.
+        LabelSetError: A file is an example of two labels, or a label has no examples.
     """
     sources: list[ImageSource] = []
     owners: list[int] = []
@@ -323,7 +323,7 @@ def _images(label: Label) -> Iterator[ImageSource]:
 def _encoded(
     model: "ImageModel", sources: Sequence[ImageSource], on_progress: Progress
 ) -> tuple[Floats, list[int], list[bytes], dict[int, ImageError]]:
-    """Features of the examples that can be read, which these are, digests of their files, and why others cannot."""
+    """Features, paths and file digests of the examples that can be read, and why the others cannot."""
     features, used, digests = [], [], []
     failures: dict[int, ImageError] = {}
     done = 0
@@ -360,7 +360,7 @@ def _refuse_empty(label_set: LabelSet, taught: Sequence[int], labels: Rows, fail
 
 
 def _refuse_shared(label_set: LabelSet, features: Floats, labels: Rows, paths: Sequence[str]) -> None:
-    """Refuse one image under two labels, whatever its files are called."""
+    """Refuse one image under two labels, also under two file names."""
     for one, other in same_images(features):
         if labels[one] != labels[other]:
             names = label_set.names[labels[one]], label_set.names[labels[other]]

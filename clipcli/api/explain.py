@@ -1,4 +1,4 @@
-"""Where in images labels match: `Model.explain`, and what `clip explain` and `clip serve` run on."""
+"""Where labels match in images: `Model.explain`, which `clip explain` and `clip serve` use."""
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from clipcli.api.model import Model
     from clipcli.images.prepare import Pixels
 
-# The longest edge of the image that comes with a result, to be drawn.
+# The longest edge of the small copy of the image in a result.
 _SHOWN_PX = 1024
-# A ResNet's feature map has a place for so many pixels.
+# Pixels per cell of a ResNet's feature map.
 _RESNET_STRIDE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """An image as maps need it: its size, its pixels at each size of the input, and a small copy."""
+    """An image prepared for maps: its size, its pixels at each input size, and a small copy."""
 
     width: int
     height: int
@@ -43,16 +43,16 @@ class _View:
 
 
 class Explainer:
-    """A prepared question: where in an image some labels match.
+    """A prepared question: where some labels match in an image.
 
     Args:
-        model: Encodes.
+        model: Encodes images and labels.
         label_set: The labels.
         options: How maps are made.
-        templates: Take the place of the label set's own.
+        templates: Replace the label set's own.
 
     Raises:
-        LabelSetError: There is no label, or two become the same tokens.
+        LabelSetError: The label set has no labels, or two labels have the same tokens.
         UsageError: The checkpoint has a classification head.
         DeviceError: torch cannot be used.
     """
@@ -84,7 +84,7 @@ class Explainer:
 
         Args:
             source: The image, which is read once more.
-            features: Of the image as a whole, shape (P,).
+            features: The features of the whole image, shape (P,).
         """
         try:
             view = self._preparation.made_of(source, self._view)
@@ -123,11 +123,11 @@ def explain_images(
     """Make maps of images as they come, one at a time, in input order; one that cannot be used has an `error`.
 
     Args:
-        model: Encodes.
+        model: Encodes images and labels.
         sources: The images.
         label_set: The labels.
         options: How maps are made.
-        templates: Take the place of the label set's own.
+        templates: Replace the label set's own.
         at_hand: As for `Model.image_features`.
 
     Raises:
@@ -151,11 +151,11 @@ def _explained(images: Generator[list[Result], None, None], explainer: Explainer
 
 
 def check_can_explain(model: "Model", label_set: LabelSet | None) -> None:
-    """Refuse what has no maps.
+    """Refuse checkpoints and questions that have no maps.
 
     Raises:
         UsageError: The checkpoint has a classification head.
-        LabelSetError: There is no label.
+        LabelSetError: The label set has no labels.
     """
     if model.class_names is not None:
         raise UsageError(
@@ -180,5 +180,5 @@ def patches_of(tower: ImageTowerConfig, factor: float) -> Patches:
 
 
 def _whole(preprocessing: Preprocessing, size: Patches) -> Preprocessing:
-    """What shows the network the whole image, in its own shape."""
+    """The preprocessing that shows the network the whole image, in its own shape."""
     return replace(preprocessing, do_resize=True, size=size, do_center_crop=False)

@@ -1,4 +1,4 @@
-"""What Python users give, made into what the rooms take: images, lists and names.
+"""Convert and check the arguments of the Python API: images, lists and names.
 
 The command line has only texts, so it needs none of this but the check for a single one.
 """
@@ -24,17 +24,17 @@ def find_images(
     include_hidden: bool = False,
     follow_symlinks: bool = False,
 ) -> Iterator[ImageSource]:
-    """Find images in folders and by globs, lazily, as the command does; give what comes back to a `Model`.
+    """Find images in folders and by globs, lazily, as the commands do; pass the result to a `Model`.
 
     Args:
-        inputs: Files (taken whatever their name), folders (walked), and globs where no such path exists.
+        inputs: Files (of any name), folders (with all subfolders), and globs (if no such path exists).
         exclude: Globs of names or whole paths to leave out.
-        include_hidden: Take hidden files and folders too.
+        include_hidden: Include hidden files and folders.
         follow_symlinks: Walk into linked folders.
 
     Raises:
-        UsageError: Nothing is named.
-        ClipError: At the end, if there is not a single image.
+        UsageError: `inputs` is empty.
+        ClipError: At the end, if no image was found.
     """
     options = find.FindOptions(tuple(exclude), include_hidden, follow_symlinks)
     found = find.find_images([os.fspath(path) for path in inputs], options)
@@ -42,17 +42,17 @@ def find_images(
 
 
 def refuse_single(value: object, what: str) -> None:
-    """Refuse one text or path where a list is meant: Python would take it letter by letter.
+    """Refuse one text or path instead of a list: Python would iterate over its characters.
 
     Raises:
-        UsageError: It is one.
+        UsageError: It is a single text or path.
     """
     if isinstance(value, str | bytes | os.PathLike):
         raise _single(value, what)
 
 
 def listed(texts: Iterable[str], what: str) -> tuple[str, ...]:
-    """Take texts out of whatever holds them: a generator gives them only once.
+    """Make a list of texts, because a generator can be read only once.
 
     Raises:
         UsageError: It is a single text.
@@ -66,7 +66,8 @@ def image_sources(images: Iterable[ImageInput]) -> Iterable[ImageSource]:
 
     Raises:
         UsageError: It is a single image.
-        TypeError: One is neither a path nor an image. Of a list that is told at once, of an iterator when it comes.
+        TypeError: One is neither a path nor an image. Raised at once for a list, and when it is reached for an
+            iterator.
     """
     from PIL.Image import Image
 

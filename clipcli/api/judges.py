@@ -1,4 +1,4 @@
-"""Questions prepared for a model: labels and texts encoded, ready to judge the features of images."""
+"""Questions prepared for a model: labels and texts are encoded, ready to be compared with image features."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -37,16 +37,16 @@ def classifier(
     """Prepare a question: the labels encoded, ready to be compared with features of images.
 
     Args:
-        model: Answers.
+        model: Encodes the labels or texts.
         label_set: The labels; None for the classes of a checkpoint with a classification head.
         options: How to score.
-        templates: Take the place of the label set's own.
+        templates: Replace the label set's own.
         none_of_these: Add a label for images that show none of the others; a text is its prompt.
         depth: Sum the scores of hierarchical labels into their parents at this depth.
 
     Raises:
-        UsageError: Options that do not go together.
-        LabelSetError: No labels, and the checkpoint has none of its own.
+        UsageError: Some options cannot be used together.
+        LabelSetError: No labels are given, and the checkpoint has no classification head.
     """
     options = options or ClassifyOptions()
     if model.class_names is not None:
@@ -82,13 +82,13 @@ def text_scorer(model: "Model", texts: Iterable[str], options: ClassifyOptions |
 def tagger(
     model: "Model", label_set: LabelSet, options: TagOptions | None = None, *, templates: Sequence[str] | None = None
 ) -> Tagger:
-    """Prepare a question: labels and background encoded, ready to judge each label by itmodel.
+    """Prepare a question: labels and background are encoded, ready to judge each label by itself.
 
     Args:
-        model: Answers.
+        model: Encodes the labels or texts.
         label_set: The labels.
         options: Which labels an image is given.
-        templates: Take the place of the label set's own.
+        templates: Replace the label set's own.
 
     Raises:
         UsageError: A group is named that the label set does not have.
@@ -96,13 +96,13 @@ def tagger(
     """
     compare, shown = _compared(model, label_set, templates)
     warn_if_changed(model.encoders, label_set, model.templates_for(label_set, templates), shown)
-    # The default background is ours: whoever named labels alone can fix nothing in it.
+    # The default background is ours: a user who gave only labels cannot fix it.
     background = model.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))
     return Tagger(label_set, compare, background, model.logits, options or TagOptions())
 
 
 def label_cosines(model: "ImageModel", label_set: LabelSet, templates: Sequence[str] | None = None) -> LabelCosines:
-    """What compares images with labels: by their texts, and by their examples where they have any."""
+    """A function that compares images with labels: by their texts, and by their examples if they have any."""
     if not label_set.has_examples:
         return by_text(model.encode_labels(label_set, templates))
     from clipcli.api.examples import by_example
@@ -113,7 +113,7 @@ def label_cosines(model: "ImageModel", label_set: LabelSet, templates: Sequence[
 def _compared(
     model: "ImageModel", label_set: LabelSet, templates: Sequence[str] | None
 ) -> tuple[LabelCosines, str | None]:
-    """What compares images with the labels, and the digest of the examples that it was shown, if any."""
+    """A function that compares images with the labels, and the digest of its examples, if any."""
     compare = label_cosines(model, label_set, templates)
     if not label_set.has_examples:
         return compare, None

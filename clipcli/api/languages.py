@@ -1,4 +1,4 @@
-"""Tells whether a model speaks the language of its labels: if not, it answers all the same, and means nothing by it."""
+"""Check whether a model supports the language of its labels: if not, its answers have no meaning."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ _NAMES = {
 def spoken_languages(model_id: str, family: str) -> frozenset[str]:
     """Languages (ISO 639-1) that a model's text tower was trained for, as published.
 
-    A model that is not in the registry may be any of its family, so it gets all that the family's checkpoints speak.
+    A model that is not in the registry may be any of its family, so it gets all languages of the family's checkpoints.
     """
     row = hub.find_checkpoint(model_id)
     rows = [row] if row else [row for row in hub.CHECKPOINTS if row.family == family]
@@ -40,10 +40,10 @@ def spoken_languages(model_id: str, family: str) -> frozenset[str]:
 
 
 def foreign_language(texts: Sequence[str], stated: str | None, spoken: frozenset[str]) -> tuple[str, list[str]] | None:
-    """The first language among texts that a model does not speak, and the texts in it.
+    """The first language among texts that a model does not support, and the texts in it.
 
-    A stated language is believed. Otherwise each text's script tells; Latin letters count only where every text is
-    written in them, because names and brands are, in any language.
+    A stated language is used as it is. Otherwise the language follows from each text's script; Latin letters count only
+    if all texts use them, because names and brands use them in any language.
     """
     if stated is not None:
         language = base_language(stated)
@@ -58,7 +58,7 @@ def foreign_language(texts: Sequence[str], stated: str | None, spoken: frozenset
 
 
 def language_warning(texts: Sequence[str], stated: str | None, model_id: str, family: str) -> str | None:
-    """What to tell a user whose texts the model does not understand, naming a model that does; None if all is well."""
+    """A warning about texts that the model does not understand, with a model that does; None if there are none."""
     found = foreign_language(texts, stated, spoken_languages(model_id, family))
     if found is None:
         return unseen_words_warning(texts) if model_id == hub.DEMO else None
@@ -71,7 +71,7 @@ def language_warning(texts: Sequence[str], stated: str | None, model_id: str, fa
 
 
 def unseen_words_warning(texts: Sequence[str]) -> str | None:
-    """What to tell a user of the bundled model whose texts hold words it was never shown; None if all are known."""
+    """The warning about words that the bundled model was not trained on; None if it was trained on all of them."""
     unseen = demo.unknown_words(texts)
     if not unseen:
         return None

@@ -30,28 +30,29 @@ def load(
 ) -> Model:
     """Find a checkpoint by id, alias, folder or file and make it ready.
 
-    Every argument is what the command's option of its name is, with the same default; only `clip models default` is not
-    asked, so that a script means the same model everywhere. Features that the command has cached are found, and
-    images much larger than the model's input are decoded and scaled the fast way; `exact_decode` gives the pixels of
-    `transformers`. With `demo` the cosine of the two features was 0.9968 at worst, and above 0.9999 for most images.
+    Every argument corresponds to the command-line option of the same name, with the same default. Only `clip models
+    default` is ignored, so that a script uses the same model everywhere. The feature cache is shared with the commands.
+    Images much larger than the model's input are decoded and scaled the fast way; `exact_decode` decodes to the pixels
+    of `transformers`. With `demo`, the cosine between the two features was 0.9968 at worst, and above 0.9999 for most
+    images.
 
     Args:
         name: An alias, a hub id, `demo`, or the path of a folder or file; a `Path` is always the latter.
         revision: A branch, tag or commit of a hub model.
-        device: `auto`, `cpu`, `cuda`, `cuda:N`, `cuda:all` or `mps`, or torch's own.
-        dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`, or torch's own.
+        device: `auto`, `cpu`, `cuda`, `cuda:N`, `cuda:all` or `mps`, or a `torch.device`.
+        dtype: `auto`, `float32`, `bfloat16`, `float16` or `int8`, or a `torch.dtype`.
         batch_size: Images per batch; None and `auto` choose.
         workers: Threads that decode; None chooses.
         offline: Never fetch.
         cache: Read and write cached features.
         exact_decode: Always decode and scale the whole image.
-        alpha: Lay transparency on white, or drop it and show the colors that lie under it.
-        max_megapixels: Refuse images that claim more pixels.
+        alpha: Composite transparent images on white, or drop the alpha channel and use the colors under it.
+        max_megapixels: Refuse images with more pixels than this.
         text_cleaning: Repair texts as OpenAI's own code does, or not; `auto` does so for files in its own layout or
             open_clip's.
 
     Raises:
-        UsageError: An argument is not known.
+        UsageError: An argument has an unknown value.
         ModelError: The checkpoint is missing, damaged or not supported.
     """
     options = RunOptions(

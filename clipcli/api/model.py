@@ -1,7 +1,7 @@
-"""`Model`: a checkpoint on one side, images and texts on the other, features and answers between.
+"""`Model`: computes features and answers for images and texts with a checkpoint.
 
-It is what `clipcli.load` gives Python users and what every command runs on. Networks are loaded when a feature is first
-needed, each tower by itself; torch is imported then and not before.
+`clipcli.load` returns one, and every command uses one. Each tower is loaded when its first feature is needed; torch is
+not imported before that.
 """
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
@@ -51,14 +51,15 @@ class Model:
 
     Args:
         files: The checkpoint.
-        options: How to run it.
-        text_progress: Entered while prompts are encoded; what it returns is told prompts done and prompts in all.
+        options: How to run the model.
+        text_progress: A context entered while prompts are encoded; the function it returns is called with the number of
+            prompts done and the total.
 
     Attributes:
         checkpoint: What its files say: configuration, image processor, tokenizer.
         encoders: Its towers, the devices and number formats that they run in.
         options: How it is run.
-        cache: Where features are kept; it can be used by several models at once.
+        cache: The feature cache; several models can share one.
 
     Raises:
         ModelError: The checkpoint is damaged or not of a supported family.
@@ -78,14 +79,14 @@ class Model:
         self._text_progress = text_progress
 
     def __repr__(self) -> str:
-        """Name the checkpoint, its family, and where it runs: as it was asked for until that has been looked up."""
+        """The checkpoint, its family, and its device: as requested until it has been resolved."""
         known = vars(self.encoders).get("placement") or Placement(self.options.device, self.options.dtype)
         family = self.checkpoint.config.family
         return f"<clipcli model {self.checkpoint.id}: {family}, dtype={known.dtype}, device={known.device}>"
 
     @property
     def spec(self) -> ModelSpec:
-        """All that it takes to build the same model in another process: `Model(spec.files, spec.options)`."""
+        """What another process needs to build the same model: `Model(spec.files, spec.options)`."""
         return ModelSpec(self.checkpoint.files, self.options)
 
     @property
@@ -95,15 +96,15 @@ class Model:
 
     @property
     def logits(self) -> Logits:
-        """How the checkpoint turns cosines into logits: a scale, and a bias where one was learned."""
+        """How the checkpoint turns cosines into logits: a scale, and a bias if one was learned."""
         return self.encoders.logits
 
     def network(self, *, image: bool = True, text: bool = True) -> "DualEncoder":
-        """The checkpoint's torch module, to fine-tune or to look inside; a new one at each call, in float32 on the CPU.
+        """The checkpoint's torch module, to fine-tune or inspect; a new one at each call, in float32 on the CPU.
 
-        Its towers are `vision_model` and `text_model`; `forward(input_ids, pixel_values, ...)` returns logits, and if
-        asked the contrastive loss, hidden states and attentions. Pixels come from `checkpoint.preprocessing` (`pixels`
-        of an image, `normalize` of a batch of them), token ids from `checkpoint.tokenizer.encode`.
+        Its towers are `vision_model` and `text_model`; `forward(input_ids, pixel_values, ...)` returns logits, and on
+        request the contrastive loss, hidden states and attentions. Pixels come from `checkpoint.preprocessing`
+        (`pixels` of an image, `normalize` of a batch of them), token ids from `checkpoint.tokenizer.encode`.
 
         Args:
             image: Load the image tower.
@@ -118,7 +119,7 @@ class Model:
 
         Args:
             texts: The texts.
-            warn_foreign: Warn (`ClipWarning`) of words that the model does not understand; not for texts of our own.
+            warn_foreign: Warn (`ClipWarning`) about words that the model does not understand; false for built-in texts.
 
         Shapes: M texts -> (M, P) float32, unit length. Warns (`ClipWarning`) once if texts were cut.
         """
@@ -132,13 +133,13 @@ class Model:
 
         Args:
             label_set: The labels.
-            templates: Take the place of the label set's own; without either, the default for its language.
+            templates: Replace the label set's own; without either, the default for its language.
 
         Shapes: C labels -> (C, P) float32, unit length. Warns (`ClipWarning`) once if prompts were cut.
         Source: arXiv:2103.00020, section 3.1.4.
 
         Raises:
-            LabelSetError: Two labels become the same tokens.
+            LabelSetError: Two labels have the same tokens.
         """
         filled = self.templates_for(label_set, templates)
         return api_texts.encode_labels(self.encoders, label_set, filled, self._text_progress)
@@ -178,19 +179,19 @@ class Model:
     ) -> Generator[list[Result], None, None]:
         """Encode images as they come, a batch at a time, in input order; one that cannot be used is a `Failed`.
 
-        The first images are being read when this returns: ask for it before labels are encoded.
+        Reading starts at once in the background: call it before labels are encoded.
 
         Args:
             sources: The images.
-            at_hand: Whether an iterator has all names without waiting for any, as collections have. They can then be
-                counted in advance, and a small job needs no torch.
+            at_hand: Whether an iterator yields all names without waiting. They are then counted in advance, and a small
+                job needs no torch.
         """
         at_hand = at_hand or isinstance(sources, Collection)
         pipeline = ImagePipeline(self.image_reader(), self.encoders, workers=self.encoders.workers)
         return pipeline.batches(sources, at_hand=at_hand)
 
     def image_reader(self) -> ImageReader:
-        """What reads images for this model, or finds their features in the cache."""
+        """A reader that decodes images for this model, or finds their features in the cache."""
         encoders = self.encoders
         space = encoders.image_space if self.cache.usable else None
         return ImageReader(encoders.preparation, encoders.cache, space)
@@ -208,14 +209,14 @@ class Model:
         """Name what is in images. An image that cannot be used becomes a result with `error`.
 
         Args:
-            images: Paths, PIL images, bytes of image files, or what `clipcli.find_images` finds. A result's `path` is
-                the path, the `filename` of a PIL image that has one, or else `image 0` and so on.
+            images: Paths, PIL images, bytes of image files, or the result of `clipcli.find_images`. A result's `path`
+                is the path, the `filename` of a PIL image that has one, or else `image 0` and so on.
             labels: Label names or a label set (`clipcli.find_label_set`); None for a checkpoint with a classification
                 head.
-            templates: Take the place of the label set's own; each holds `{}` once.
+            templates: Replace the label set's own; each contains `{}` once.
             options: How to score.
             none_of_these: Add a label for images that show none of the others; a text is its prompt.
-            examples: Images that show labels, by label: files, folders and globs. They are joined with the texts.
+            examples: Images that show labels, by label: files, folders and globs. They are combined with the texts.
 
         Raises:
             TypeError: One of `images` is neither a path nor an image.
@@ -236,7 +237,7 @@ class Model:
             options: How to score.
 
         Raises:
-            UsageError: There is no text.
+            UsageError: `texts` is empty.
             TypeError: One of `images` is neither a path nor an image.
         """
         texts = listed(texts, "texts")
@@ -259,7 +260,7 @@ class Model:
         Args:
             images: As for `classify`.
             labels: Label names or a label set.
-            templates: Take the place of the label set's own.
+            templates: Replace the label set's own.
             options: Thresholds, and how many labels an image gets.
             examples: As for `classify`.
 
@@ -285,13 +286,13 @@ class Model:
             print(cat.cosine, (cat.left, cat.top, cat.right, cat.bottom))
             Path("img.png").write_bytes(clipcli.draw_maps(explanation))
 
-        A map says which parts of an image look like the label's text, not why the image has its score. `cosine` says
-        whether the label is there at all.
+        A map shows which parts of an image look like the label's text, not why the image has its score. `cosine` shows
+        whether the label applies to the image at all.
 
         Args:
             images: As for `classify`.
             labels: Label names or a label set.
-            templates: Take the place of the label set's own.
+            templates: Replace the label set's own.
             options: Method, quality, and how many labels get a map.
 
         Raises:
@@ -316,24 +317,24 @@ class Model:
         ignore_unknown: bool = False,
         examples: "ExampleImages | None" = None,
     ) -> "Evaluated":
-        """Say how good the answers are on images whose labels are known.
+        """Measure the quality of the answers on images whose labels are known.
 
             result = model.evaluate("photos/", clipcli.find_label_set("pets"))
             print(result.figures.accuracy)        # Interval(value=0.91, low=0.88, high=0.93)
 
-        What each figure means is in `clipcli.answers.metrics`, as functions that can be called by themselves.
+        Each metric is defined in `clipcli.answers.metrics`, as a function that can be called by itself.
 
         Args:
             images: A folder with one folder per label, a table (CSV, JSON Lines, Parquet) with the columns `path` and
                 `label`, a mapping of paths to labels, or what `clipcli.api.evaluation.truth.read_truth` returns.
-            labels: Label names or a label set; None for the names that the images have.
-            templates: Take the place of the label set's own.
-            temperature: Divides the logits; None for what a calibrated label set says, or else 1.
-            split: Which of `train`, `validation` and `test`, where there are several.
-            mapping: Other names for names of labels.
-            class_names: What numbers mean, from 0, where labels are numbers.
-            ignore_unknown: Leave images out whose label is not known; they are counted in `truth.unknown`.
-            examples: As for `classify`. Images that are examples themselves are left out.
+            labels: Label names or a label set; None for the images' own label names.
+            templates: Replace the label set's own.
+            temperature: Divides the logits; None for that of a calibrated label set, or 1 without one.
+            split: Which of `train`, `validation` and `test`, if there are several.
+            mapping: From the images' label names to the label set's.
+            class_names: The names of numeric labels, from 0.
+            ignore_unknown: Leave out images with an unknown label; they are counted in `truth.unknown`.
+            examples: As for `classify`. Images that are also examples are left out.
 
         Raises:
             UsageError: The images or their labels cannot be used.
@@ -361,16 +362,16 @@ class Model:
         *,
         templates: Sequence[str] | None = None,
     ) -> "Lesson":
-        """Say what examples do for labels: how often one that was left out would be given its own label.
+        """Measure the effect of examples on labels, by leave-one-out: how often an example gets its own label.
 
         Args:
-            labels: Label names or a label set; None for those that `examples` names.
+            labels: Label names or a label set; None for the keys of `examples`.
             examples: As for `classify`.
-            templates: Take the place of the label set's own.
+            templates: Replace the label set's own.
 
         Raises:
             UsageError: Fewer than two labels have examples.
-            LabelSetError: A label has no example that can be used, or an image is an example of two labels.
+            LabelSetError: None of a label's examples can be used, or an image is an example of two labels.
         """
         label_set = with_examples(labels, examples)
         if label_set is None:

@@ -1,4 +1,4 @@
-"""Questions about images: made of labels or of the classes of a checkpoint, and answered as features come."""
+"""Questions about images: made from labels or from a checkpoint's classes, and answered as features arrive."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from clipcli.api.examples import ExampleImages
     from clipcli.api.model import Model
 
-# What is left when an image shows none of the labels: several wordings, averaged, in the labels' language.
+# Prompts for an image that shows none of the labels: several wordings, averaged, in the labels' language.
 NONE_OF_THESE = Label("none of these", prompts=("something else", "nothing in particular", "an empty background"))
 _NONE_OF_THESE = {"zh": Label("以上都不是", prompts=("别的东西", "没有特别的东西", "空白的背景"))}
 
 
 def labels_of(labels: Sequence[str] | LabelSet) -> LabelSet:
-    """Make a label set of plain names; one that is a label set already stays as it is.
+    """Make a label set from plain names; a label set is returned unchanged.
 
     Raises:
         UsageError: It is a single text.
-        LabelSetError: They break the rules.
+        LabelSetError: The names are not valid as labels.
     """
     if isinstance(labels, LabelSet):
         return labels
@@ -55,7 +55,7 @@ def with_examples(labels: Sequence[str] | LabelSet | None, examples: "ExampleIma
 
 
 def with_examples(labels: Sequence[str] | LabelSet | None, examples: "ExampleImages | None") -> LabelSet | None:
-    """A label set of plain names and example images; None where neither is given."""
+    """A label set made from plain names and example images; None if neither is given."""
     label_set = None if labels is None else labels_of(labels)
     if examples is None:
         return label_set
@@ -65,10 +65,10 @@ def with_examples(labels: Sequence[str] | LabelSet | None, examples: "ExampleIma
 
 
 def none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
-    """The label that stands for none of the others: worded by the user, by the label set, or by us.
+    """The label for "none of these": with the user's text, the label set's, or the built-in prompts.
 
     Raises:
-        LabelSetError: The user's wording breaks the rules.
+        LabelSetError: The user's text is not valid as a label.
     """
     if isinstance(none_of_these, str):
         try:
@@ -81,16 +81,16 @@ def none_label(label_set: LabelSet, none_of_these: bool | str) -> Label | None:
 
 
 def parent_groups(label_set: LabelSet, none: Label | None, depth: int, options: ClassifyOptions) -> Groups:
-    """Sum labels into their parents at a depth, and leave the one for none of them by itself.
+    """Sum labels into their parents at a depth; the label for "none of these" stays separate.
 
     Args:
         label_set: The labels, `none` being the last if there is one.
-        none: The label that stands for none of the others.
+        none: The label for "none of these".
         depth: Levels to keep, from the top.
         options: How to score.
 
     Raises:
-        UsageError: There is nothing to sum, or `none` would be summed into a parent.
+        UsageError: The labels have no levels to sum, or `none` would be summed into a parent.
     """
     if options.scoring not in ("auto", "softmax"):
         raise UsageError(
@@ -118,17 +118,17 @@ def no_labels() -> LabelSetError:
 def check_for_head(
     model_id: str, classes: int, label_set: LabelSet | None, options: ClassifyOptions, asked: Mapping[str, object]
 ) -> None:
-    """Refuse what a checkpoint with a classification head cannot take: it has logits and reads no texts.
+    """Refuse options that a checkpoint with a classification head does not support: it has logits and no text tower.
 
     Args:
         model_id: How errors name the checkpoint.
         classes: How many it has.
         label_set: The user's labels.
         options: How to score.
-        asked: What else only makes sense with labels; None where the user did not give it.
+        asked: Other options that only make sense with labels; None if the user did not give them.
 
     Raises:
-        UsageError: Something was given that the head cannot take.
+        UsageError: An option was given that the head does not support.
     """
     if label_set is not None:
         raise UsageError(
@@ -148,7 +148,7 @@ R = TypeVar("R", covariant=True)
 
 
 class Judge(Protocol[R]):
-    """A prepared question: what one image's features say, as a record."""
+    """A prepared question: turns one image's features into a record."""
 
     def answer(self, path: str, image_features: Floats) -> R:
         """The record of one image; shapes: (P,), or a classification head's logits (classes,)."""
@@ -158,7 +158,7 @@ class Judge(Protocol[R]):
 
 
 def answer(images: Generator[list[Result], None, None], judge: Judge[R]) -> Generator[list[R], None, None]:
-    """Answer a question for images as they come, a batch at a time, in input order."""
+    """Answer a question for images as they arrive, a batch at a time, in input order."""
     with closing(images):
         for batch in images:
             yield [
@@ -170,7 +170,7 @@ def answer(images: Generator[list[Result], None, None], judge: Judge[R]) -> Gene
 
 
 def describe_run(model: "Model", **question: Any) -> dict[str, Any]:
-    """What a JSON document says of how its answers were made."""
+    """The fields of a JSON document that describe the run."""
     from clipcli import __version__
 
     return {
@@ -192,7 +192,7 @@ def describe_classify(
     classifier: LabelClassifier | HeadClassifier,
     options: ClassifyOptions,
 ) -> dict[str, Any]:
-    """What a document of `classify` says of the question; scores are probabilities only at a fitted temperature."""
+    """The fields of a `classify` document that describe the question; only calibrated scores are probabilities."""
     calibration = label_set.calibration if label_set else None
     fitted = calibration is not None and calibration.temperature is not None
     return {
@@ -207,14 +207,14 @@ def describe_classify(
 
 
 def describe_score(texts: Sequence[str], scorer: TextScorer) -> dict[str, Any]:
-    """What a document of `score` says of the question."""
+    """The fields of a `score` document that describe the question."""
     return {"label_set": None, "labels": list(texts), "templates": None, "scoring": scorer.scoring}
 
 
 def describe_explain(
     model: "Model", label_set: LabelSet, templates: Sequence[str] | None, options: "ExplainOptions"
 ) -> dict[str, Any]:
-    """What a document of `explain` says of the question."""
+    """The fields of an `explain` document that describe the question."""
     return {
         "label_set": label_set.name,
         "labels": list(label_set.names),
@@ -227,7 +227,7 @@ def describe_explain(
 def describe_tag(
     model: "Model", label_set: LabelSet, templates: Sequence[str] | None, options: TagOptions
 ) -> dict[str, Any]:
-    """What a document of `tag` says of the question."""
+    """The fields of a `tag` document that describe the question."""
     return {
         "label_set": label_set.name,
         "labels": list(label_set.names),

@@ -1,4 +1,4 @@
-"""From texts and labels to features, with what the user should know: what was cut, and words of another language."""
+"""Features of texts and labels, with warnings about texts that were cut and words of another language."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ from clipcli.progress import Progress
 from clipcli.scoring import Floats
 
 ProgressBar = Callable[[], AbstractContextManager[Progress]]
-"""Entered while prompts are encoded; what it returns is told prompts done and prompts in all."""
+"""A context for the time prompts are encoded; the function it returns is called with the number done and the total."""
 
 
 def encode_texts(encoders: Encoders, texts: Sequence[str], text_progress: ProgressBar) -> Floats:
@@ -39,7 +39,7 @@ def encode_labels(
     Source: arXiv:2103.00020, section 3.1.4.
 
     Raises:
-        LabelSetError: Two labels become the same tokens.
+        LabelSetError: Two labels have the same tokens.
     """
     by_name = [label for label in label_set.labels if not label.examples]
     warn_foreign(encoders.checkpoint, [" ".join(label.prompts) for label in by_name], label_set.language)
@@ -56,7 +56,7 @@ def encode_labels(
 
 
 def warn_foreign(checkpoint: Checkpoint, texts: Sequence[str], language: str | None) -> None:
-    """Warn (`ClipWarning`) of words that the model does not understand."""
+    """Warn (`ClipWarning`) about words that the model does not understand."""
     warning = language_warning(texts, language, checkpoint.id, checkpoint.config.family)
     if warning:
         warn(warning)

@@ -107,7 +107,7 @@ def read_settings(path: Path) -> Settings:
 
     Raises:
         UnsupportedModelError: It asks for something that this program does not compute.
-        DamagedModelError: It is no such config.
+        DamagedModelError: The file is not an open_clip config.
     """
     content = read_json(path)
     model, images = _section(content, "model_cfg", path), _section(content, "preprocess_cfg", path)

@@ -59,7 +59,7 @@ class Checkpoint:
         """What its image processor does.
 
         Raises:
-            ModelError: Its settings are damaged or not supported, or there is no image tower.
+            ModelError: Its settings are damaged or not supported, or it has no image tower.
         """
         tower = self.image_tower
         with reading_checkpoint(self.files.folder):
@@ -73,7 +73,7 @@ class Checkpoint:
         """Its tokenizer.
 
         Raises:
-            ModelError: It is damaged or not supported, or there is no text tower.
+            ModelError: It is damaged or not supported, or it has no text tower.
         """
         text = self.text_tower
         with reading_checkpoint(self.files.folder):

@@ -59,10 +59,10 @@ def require_torch(what: str) -> None:
 
 
 def check_device_name(name: str) -> None:
-    """Refuse what names a device on no machine.
+    """Check that a text is the name of a device that some machine could have.
 
     Raises:
-        UsageError: It is no such name.
+        UsageError: It is not.
     """
     if not re.fullmatch(_DEVICE, name):
         raise UsageError(
@@ -88,7 +88,7 @@ def choose_devices(name: str) -> "list[torch.device]":
 
     Raises:
         UsageError: The name is not one of these.
-        DeviceError: This machine has no such device; the message lists those it has. Or there is no torch.
+        DeviceError: This machine has no such device (the message lists those it has), or torch is not installed.
     """
     check_device_name(name)
     require_torch(f"device {name}")

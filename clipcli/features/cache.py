@@ -1,8 +1,8 @@
-"""Features remembered on disk, so that nothing is computed twice.
+"""Features cached on disk, so that nothing is computed twice.
 
-One SQLite file under the user's cache folder holds image features and text features, the digests of unchanged files
-(so that they need not be read again), and what else a run must know to need no network: what the checkpoint makes
-logits with, and what `auto` meant. All of it can be computed again; `clip cache clear` is always safe.
+One SQLite file in the user's cache folder stores image features and text features, the digests of unchanged files (so
+that they need not be read again), and what a run needs to answer without loading a network: the checkpoint's scale and
+bias, and the device and dtype that `auto` chose. All of it can be computed again; `clip cache clear` is always safe.
 
 How a run uses it:
 
@@ -13,17 +13,17 @@ How a run uses it:
     found = cache.get(space, digests)                   # key -> CachedFeature; ask for many keys at once
     cache.put(space, {digest: CachedFeature(features)})    # a transaction: put a batch at a time
 
-Features are kept as float32, as they were computed: a run that reads them prints the same digits as the run that
-wrote them. Half precision would save half of 2 kB an image and move cosines by 1e-5.
+Features are kept as float32, as they were computed: a run that reads them prints the same digits as the run that wrote
+them. Half precision would save half of 2 kB per image and change cosines by 1e-5.
 
-Device and dtype are part of a `FeatureSpace`: half precision must not be served to a float32 run, nor a GPU's
-features to somebody who compares it with the CPU.
+Device and dtype are part of a `FeatureSpace`: a float32 run must not read features in half precision, and a run on the
+CPU must not read a GPU's.
 
-Every row has a checksum over what it says and what it is asked by. SQLite notices damage to its own structures only;
-what fails its checksum, or is of another type than was written, counts as unknown, is computed again and replaced.
+Every row has a checksum over its content and its key. SQLite detects damage to its own structures only; a row that
+fails its checksum, or has another type than was written, counts as unknown, is computed again and replaced.
 
-A cache that cannot be used (see `cache_file`) remembers nothing and answers every question with "unknown". Must not
-import torch.
+A cache that cannot be used (see `cache_file`) stores nothing and returns "unknown" for every key. Must not import
+torch.
 """
 
 import os
@@ -58,27 +58,27 @@ Kind = Literal["image", "text"]
 
 DEFAULT_LIMIT_MB = 2048
 
-# A file of another layout has another name, so that two versions of the program do not fight over one.
+# A file with another layout has another name, so that two versions of the program do not share one.
 _FILE_NAME, _EARLIER = "features-3.sqlite", (1, 2)
 
-# 10^12 MB are more than there is, and fit the arithmetic of SQLite.
+# 10^12 MB are more than any disk has, and within the integers of SQLite.
 _MOST_DIGITS = 12
 # Eviction makes this much room, so that a full cache does not evict at every batch.
 _KEPT_OF_LIMIT = 0.9
-# How much is written between two looks at the size.
+# Bytes written between two checks of the size.
 _BYTES_BETWEEN_CHECKS = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpace:
-    """All that a feature depends on besides the image or the text itself.
+    """Everything that a feature depends on besides the image or the text itself.
 
     Attributes:
         kind: `image` or `text`.
         checkpoint: Digest of config and weights (`digests.checkpoint_digest`).
-        preparation: Digest of what turns the input into numbers: the tokenizer's, or preprocessing and decoding.
+        preparation: Digest of how the input is converted to numbers: the tokenizer, or decoding and preprocessing.
         numerics: Device type and dtype, such as `cpu float32`.
-        version: Of the code; raise it when a change of the code changes features.
+        version: Version of the code; raise it when a code change changes features.
     """
 
     kind: Kind
@@ -95,7 +95,7 @@ class FeatureSpace:
 
 @dataclass(frozen=True, slots=True)
 class CachedFeature:
-    """Features (P,) of one image or label, and a few bytes of the caller's own beside them."""
+    """Features (P,) of one image or label, and a few bytes of the caller's own."""
 
     features: Floats
     note: bytes = b""
@@ -103,7 +103,7 @@ class CachedFeature:
 
 @dataclass(frozen=True, slots=True)
 class KindInfo:
-    """What the cache holds of one kind, and how often it was asked."""
+    """How many features of one kind the cache has, and how often it was asked for them."""
 
     features: int
     size_bytes: int
@@ -113,7 +113,7 @@ class KindInfo:
 
 @dataclass(frozen=True, slots=True)
 class CacheInfo:
-    """The state of the cache; `size_bytes` is what the file takes on disk."""
+    """The state of the cache; `size_bytes` is the size of the file on disk."""
 
     path: Path
     size_bytes: int
@@ -138,11 +138,11 @@ class FeatureCache:
 
     @property
     def usable(self) -> bool:
-        """Whether anything can be remembered."""
+        """Whether the cache can store anything."""
         return self._file.usable
 
     def get(self, space: FeatureSpace, keys: Sequence[bytes]) -> dict[bytes, CachedFeature]:
-        """Look features up; keys that are unknown are absent from the answer. Counts hits and misses."""
+        """Look up features; unknown keys are absent from the result. Counts hits and misses."""
         wanted = list(dict.fromkeys(keys))
         if not wanted:
             return {}
@@ -153,7 +153,7 @@ class FeatureCache:
         return {key: CachedFeature(np.frombuffer(value, dtype="<f4"), note) for _, key, value, note, _ in rows}
 
     def put(self, space: FeatureSpace, entries: Mapping[bytes, CachedFeature]) -> None:
-        """Remember features, in one transaction; evicts the least recently used ones beyond the limit."""
+        """Store features, in one transaction; evicts the least recently used ones beyond the limit."""
         if not entries:
             return
         today = _today()
@@ -177,7 +177,7 @@ class FeatureCache:
             self._evict()
 
     def known_digests(self, paths: Sequence[str]) -> list[bytes | None]:
-        """Content digest of each file that is unchanged since it was remembered, without opening it; else None."""
+        """Content digest of each file that has not changed since it was stored, without opening it; else None."""
         names = [_path_key(path) for path in paths]
         rows = self._file.read(lambda db: select_files(db, names)) or {}
         today = _today()
@@ -190,9 +190,9 @@ class FeatureCache:
         ]
 
     def remember_digests(self, digests: Iterable[tuple[str, FileStamp, bytes]]) -> None:
-        """Remember content digests by path and stamp (taken before the file was read).
+        """Store content digests by path and stamp (taken before the file was read).
 
-        A file that changed moments ago is left out: it may change again without its times showing it.
+        A file that changed moments ago is left out: it can change again without a change of its times.
         """
         today = _today()
         files = [(_path_key(path), stamp.to_bytes(), digest) for path, stamp, digest in digests if stamp.settled]
@@ -202,7 +202,7 @@ class FeatureCache:
             self._file.write(lambda db: db.executemany(statement, rows))
 
     def logits(self, checkpoint: str) -> Logits | None:
-        """How a checkpoint turns cosines into logits, or None if it was never seen."""
+        """The scale and bias of a checkpoint, or None if they are not known."""
         query = "SELECT logit_scale, logit_bias, checksum FROM checkpoint WHERE digest = ?"
         row = self._file.read(lambda db: db.execute(query, (checkpoint,)).fetchone())
         if row is None or not all(isinstance(number, float) for number in row[:2]):
@@ -211,13 +211,13 @@ class FeatureCache:
         return logits if row[2] == _logits_checksum(checkpoint, logits) else None
 
     def remember_logits(self, checkpoint: str, logits: Logits) -> None:
-        """Remember how a checkpoint turns cosines into logits."""
+        """Store the scale and bias of a checkpoint."""
         statement = "INSERT OR REPLACE INTO checkpoint (digest, logit_scale, logit_bias, checksum) VALUES (?, ?, ?, ?)"
         row = (checkpoint, logits.scale, logits.bias, _logits_checksum(checkpoint, logits))
         self._file.write(lambda db: db.execute(statement, row))
 
     def placement(self, asked: str) -> tuple[str, str] | None:
-        """Device and dtype that a choice meant when torch was last asked, or None if it never was."""
+        """Device and dtype that a choice was last resolved to by torch, or None if it never was."""
         query = "SELECT device, dtype, checksum FROM placement WHERE asked = ?"
         row = self._file.read(lambda db: db.execute(query, (asked,)).fetchone())
         if row is None or not is_sound(row[2], asked.encode(), *row[:2]):
@@ -225,7 +225,7 @@ class FeatureCache:
         return row[0].decode(), row[1].decode()
 
     def remember_placement(self, asked: str, device: str, dtype: str) -> None:
-        """Remember which device and dtype a choice means on this machine."""
+        """Store the device and dtype that a choice resolves to on this machine."""
         if self.placement(asked) != (device, dtype):
             statement = "INSERT OR REPLACE INTO placement (asked, device, dtype, checksum) VALUES (?, ?, ?, ?)"
             row = (asked, device, dtype)
@@ -233,7 +233,7 @@ class FeatureCache:
             self._file.write(lambda db: db.execute(statement, (*row, checksum)))
 
     def info(self) -> CacheInfo:
-        """Describe what is remembered.
+        """Describe the content of the cache.
 
         Raises:
             ClipError: The cache cannot be read; a warning has said why.
@@ -247,9 +247,9 @@ class FeatureCache:
         return CacheInfo(path, _size_on_disk(path), self._limit_bytes, files, image, text)
 
     def clear(self, kinds: Sequence[Kind]) -> int:
-        """Forget all features of the kinds given (and with images the digests of files); returns how many.
+        """Delete all features of the given kinds (with images also the digests of files); returns how many.
 
-        A damaged file that was set aside goes too, and so do the files of earlier versions.
+        A damaged file that was set aside is deleted too, and so are the files of earlier versions.
         """
         removed = self._file.write(lambda db: sum(clear_kind(db, kind) for kind in kinds))
         self._file.shrink()
@@ -259,7 +259,7 @@ class FeatureCache:
         return removed or 0
 
     def close(self) -> None:
-        """Close the file; the cache then remembers nothing more."""
+        """Close the file; the cache then stores nothing more."""
         self._file.close()
 
     def _evict(self) -> None:
@@ -272,7 +272,7 @@ class FeatureCache:
 
 
 def open_cache() -> FeatureCache:
-    """Open the user's cache; one that cannot be used warns once and remembers nothing.
+    """Open the user's cache; one that cannot be used warns once and stores nothing.
 
     Raises:
         UsageError: `CLIPCLI_CACHE_MB` is not a number of megabytes.
@@ -284,7 +284,7 @@ def open_cache() -> FeatureCache:
 
 
 def cache_path() -> Path:
-    """Where the cache lies; it need not exist."""
+    """The path of the cache; it need not exist."""
     return cache_folder() / _FILE_NAME
 
 
@@ -298,12 +298,12 @@ def _size_on_disk(path: Path) -> int:
 
 
 def _earlier_files(path: Path) -> list[Path]:
-    """What earlier versions of this program left, which this one does not read."""
+    """Cache files of earlier versions of this program, which this one does not read."""
     return [file for version in _EARLIER for file in path.parent.glob(f"features-{version}.sqlite*")]
 
 
 def _today() -> int:
-    """Days since 1970: recent use is known to the day, so that reading a feature rarely means writing."""
+    """Days since 1970: the last use is stored by day, so that reading a feature rarely causes a write."""
     return int(time.time() // 86400)
 
 

@@ -1,8 +1,8 @@
-"""The SQLite file under the feature cache: opened safely, set aside when damaged, given up when it cannot be used.
+"""The SQLite file of the feature cache: set aside when damaged, and no longer used when it fails.
 
-A cache may never cost a run. So whatever happens to the file (truncated, another program's, a full disk, a folder
-that nobody may write to, a lock that is never released), the caller gets `None` instead of an answer and the user
-one warning.
+A problem with the cache must never stop a run. If the file is truncated, belongs to another program, is in a folder
+without write permission, is locked forever, or its disk is full, the caller gets `None` instead of an answer, and the
+user one warning.
 """
 
 import os
@@ -21,8 +21,8 @@ T = TypeVar("T")
 # "clip" in ASCII: marks a database as ours (https://sqlite.org/pragma.html, application_id).
 _APPLICATION_ID = 0x636C6970
 _SIDE_FILES = ("", "-wal", "-shm")
-# Our statements are fixed: one that does not compile (SQLITE_ERROR), finds a value in its way (SQLITE_CONSTRAINT) or
-# one that is too large (SQLITE_TOOBIG) has met tables that are not ours, or no longer.
+# Our statements are fixed: one that fails with SQLITE_ERROR, SQLITE_CONSTRAINT or SQLITE_TOOBIG has met tables that are
+# not ours, or are damaged.
 _DAMAGE = (
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
@@ -34,21 +34,21 @@ _DAMAGE = (
 
 
 class DamagedFileError(sqlite3.DatabaseError):
-    """Raised by an action whose answers contradict each other."""
+    """Raised by an action that finds contradictory data."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
 class CacheFile:
-    """A database that several processes and threads may use at once, and that may vanish under them."""
+    """A database that several processes and threads may use at once, and that may be deleted while they do."""
 
     def __init__(self, path: Path | None, schema: str, patience_s: float = 15.0) -> None:
-        """Open the file, creating it and its folder where they are missing.
+        """Open the file; it and its folder are created if they are missing.
 
         Args:
-            path: The database; None for one that keeps nothing.
-            schema: SQL that makes its tables; run once, in one transaction.
-            patience_s: Seconds to wait for what another process has locked.
+            path: The database; None for one that stores nothing.
+            schema: SQL that creates its tables; run once, in one transaction.
+            patience_s: Seconds to wait for a lock of another process.
         """
         self._path = path or Path(os.devnull)
         self._aside = self._path.with_name(f"{self._path.name}.damaged")
@@ -61,15 +61,15 @@ class CacheFile:
 
     @property
     def usable(self) -> bool:
-        """False once the file was given up."""
+        """False once the file has failed."""
         return self._connection is not None
 
     def read(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Run queries; None where the file could not answer."""
+        """Run queries; None if the file could not answer."""
         return self._run("BEGIN", action)
 
     def write(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Run statements in one transaction, all or nothing; None where they could not be kept."""
+        """Run statements in one transaction, all or nothing; None if they could not be stored."""
         # IMMEDIATE: a transaction that turns from reading to writing cannot wait for a lock, it fails at once.
         return self._run("BEGIN IMMEDIATE", action)
 
@@ -80,13 +80,13 @@ class CacheFile:
         self._guarded(lambda: self._connection and self._connection.executescript(script))
 
     def remove_damaged(self) -> None:
-        """Delete what was set aside."""
+        """Delete a damaged file that was set aside."""
         with self._lock, suppress(OSError):
             for suffix in _SIDE_FILES:
                 Path(f"{self._aside}{suffix}").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file; what follows finds nothing and keeps nothing."""
+        """Close the file; later calls find nothing and store nothing."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -119,7 +119,7 @@ class CacheFile:
                     self._replace("is damaged")
                 else:
                     self._give_up(str(error))
-            except UnicodeDecodeError:  # what SQLite says of a damaged schema quotes it, as it is
+            except UnicodeDecodeError:  # SQLite's message about a damaged schema quotes it unchanged
                 self._replace("is damaged")
             except OSError as error:
                 self._give_up(error.strerror or str(error))
@@ -170,7 +170,7 @@ class CacheFile:
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
-    """Whether we made the file; we make no triggers or views, which would change what our statements do."""
+    """Whether this program made the file; it has no triggers or views, which would change what statements do."""
     marked = connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID
     strange = "SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index')"
     return bool(marked and connection.execute(strange).fetchone()[0] == 0)

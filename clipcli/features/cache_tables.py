@@ -1,6 +1,6 @@
 """The tables of the feature cache, and the SQL that reads and writes them.
 
-Every row has a checksum over what it says and what it is asked by: SQLite notices damage to its own structures only.
+Every row has a checksum over its content and its key: SQLite detects damage to its own structures only.
 """
 
 import sqlite3
@@ -38,7 +38,7 @@ Row = tuple[int, bytes, bytes, bytes, int]
 
 
 def select_features(db: sqlite3.Connection, space: str, keys: Sequence[bytes]) -> list[Row]:
-    """The sound rows of features under keys: row id, key, value, note, day of last use."""
+    """The undamaged rows of features with some keys: row id, key, value, note, day of last use."""
     found = db.execute("SELECT id FROM space WHERE name = ?", (space,)).fetchone()
     if found is None:
         return []
@@ -54,7 +54,7 @@ def select_features(db: sqlite3.Connection, space: str, keys: Sequence[bytes]) -
 
 
 def select_files(db: sqlite3.Connection, names: Sequence[bytes]) -> dict[bytes, tuple[bytes, bytes, int]]:
-    """The sound rows of files by path: stamp, digest, day of last use."""
+    """The undamaged rows of files by path: stamp, digest, day of last use."""
     rows = {}
     for part in _parts(names):
         query = f"SELECT path, stamp, digest, used, checksum FROM file WHERE path IN ({','.join('?' * len(part))})"
@@ -72,12 +72,12 @@ def checksum_of(*fields: bytes, start: int = 0) -> int:
 
 
 def is_sound(checksum: object, *fields: Any, start: int = 0) -> bool:
-    """Whether the fields of a row are bytes, and those that were written."""
+    """Whether the fields of a row are bytes that match their checksum."""
     return all(isinstance(field, bytes) for field in fields) and checksum == checksum_of(*fields, start=start)
 
 
 def _parts(keys: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
-    """Split what would be more than one statement takes."""
+    """Split keys into parts that fit one statement."""
     stream = iter(keys)
     while part := tuple(islice(stream, _KEYS_A_QUERY)):
         yield part
@@ -124,7 +124,7 @@ def kind_figures(db: sqlite3.Connection, kind: str) -> tuple[int, int, int, int]
 
 
 def live_bytes(db: sqlite3.Connection) -> int:
-    """What the rows take, without the pages that are free."""
+    """The size of the rows in bytes, without free pages."""
     pages, free, page_size = (
         db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )

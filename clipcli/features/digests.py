@@ -1,8 +1,8 @@
-"""Names for contents: what the keys of the feature cache are made of.
+"""Digests of contents, which the keys of the feature cache consist of.
 
-Everything is SHA-256. No file's name is believed, not even that of a hub blob: whoever hands over a folder chooses what
-its links are called, and a file that is damaged on disk keeps its name. So weights are read once, and their digest is
-remembered by path and stamp.
+Everything is SHA-256. File names are not trusted, not even those of hub blobs: whoever shares a folder chooses the
+names of its links, and a file that is damaged on disk keeps its name. Weights are therefore read once, and their digest
+is cached by path and stamp.
 """
 
 import hashlib
@@ -16,19 +16,19 @@ from clipcli.errors import DamagedModelError
 from clipcli.files import FileStamp
 
 _HEX_DIGITS = 64
-# Read in less time than it takes to notice.
+# Read in less time than a person notices.
 _LARGE_BYTES = 64 * 2**20
 _STRIDE_BYTES = 16 * 2**20
 
 
 class DigestMemory(Protocol):
-    """Remembers the digests of unchanged files; `FeatureCache` is one."""
+    """Stores the digests of unchanged files; `FeatureCache` is one."""
 
     def known_digests(self, paths: Sequence[str]) -> list[bytes | None]:
-        """Digest of each file that is unchanged since it was remembered."""
+        """Digest of each file that has not changed since it was stored."""
 
     def remember_digests(self, digests: Iterable[tuple[str, FileStamp, bytes]]) -> None:
-        """Keep the digests of files."""
+        """Store the digests of files."""
 
 
 def content_digest(data: bytes) -> bytes:
@@ -47,7 +47,7 @@ def texts_digest(texts: Sequence[str]) -> bytes:
 
 
 def tokens_digest(sequences: Iterable[Sequence[int]]) -> bytes:
-    """Digest of a set of token sequences, whatever their order."""
+    """Digest of a set of token sequences, independent of their order."""
     distinct = sorted({tuple(ids) for ids in sequences})
     return hashlib.sha256(repr(distinct).encode()).digest()
 
@@ -55,15 +55,15 @@ def tokens_digest(sequences: Iterable[Sequence[int]]) -> bytes:
 def checkpoint_digest(
     folder: Path, weight_files: Sequence[Path], memory: DigestMemory, on_read: Callable[[], None] = lambda: None
 ) -> str:
-    """Digest of all that decides what a checkpoint computes: its `config.json` and its weights.
+    """Digest of everything that determines what a checkpoint computes: its `config.json` and its weights.
 
-    Weights are read once (a second for a GB) and remembered by path and stamp.
+    Weights are read once (a second per GB), and their digest is cached by path and stamp.
 
     Args:
         folder: The checkpoint.
         weight_files: Its weights.
-        memory: Where digests of unchanged files are kept.
-        on_read: Called before a file is read that takes noticeable time.
+        memory: Stores the digests of unchanged files.
+        on_read: Called before reading a file that takes a noticeable time.
 
     Raises:
         DamagedModelError: A file cannot be read.
@@ -78,7 +78,7 @@ def checkpoint_digest(
 
 
 def known_checkpoint_digest(folder: Path, weight_files: Sequence[Path], memory: DigestMemory) -> str | None:
-    """What `checkpoint_digest` would return, if that is known without reading weights; else None.
+    """The result of `checkpoint_digest` if it is known without reading weights; else None.
 
     Nothing is cached under a digest that is not known, so an answer need not wait for it.
     """
@@ -87,7 +87,7 @@ def known_checkpoint_digest(folder: Path, weight_files: Sequence[Path], memory: 
 
 
 def blob_digest(path: Path) -> bytes | None:
-    """The SHA-256 that the name of a hub blob claims, or None for any other file; to be shown, not to be relied on."""
+    """The SHA-256 that the name of a hub blob claims, or None for any other file; for display only."""
     target = Path(os.readlink(path)) if path.is_symlink() else path
     if target.parent.name != "blobs" or len(target.name) != _HEX_DIGITS:
         return None
@@ -98,10 +98,10 @@ def blob_digest(path: Path) -> bytes | None:
 
 
 def file_digest(path: str | Path) -> bytes:
-    """Hash as much of a file as it has when it is opened, in strides.
+    """Hash a file up to its size at opening, in large blocks.
 
-    Long ones, so that a thread that imports torch meanwhile is not held up at each; read and not mapped, since a mapped
-    file that somebody shortens ends the process.
+    Blocks are large so that a thread that imports torch at the same time is rarely interrupted. The file is read, not
+    mapped, since truncating a mapped file kills the process.
 
     Raises:
         OSError: It cannot be read.
@@ -117,7 +117,7 @@ def file_digest(path: str | Path) -> bytes:
 
 
 def _remembered_digest(path: Path, memory: DigestMemory, on_read: Callable[[], None]) -> bytes:
-    name = os.path.realpath(path)  # that of the blob: the same for every revision that has it
+    name = os.path.realpath(path)  # the blob's path: the same for every revision that has it
     known = memory.known_digests([name])[0]
     if known is not None:
         return known

@@ -1,13 +1,13 @@
-"""Features of labels: remembered ones from the cache, the others encoded, a share of the labels at a time.
+"""Features of labels: from the cache if they are there, the others encoded, some labels at a time.
 
-What is remembered is the ensemble of a label, the mean of its prompts, not each prompt. A set of 1,000 labels in 60
+The cache stores the ensemble of a label, the mean of its prompts, not each prompt. A set of 1,000 labels in 60
 templates is then 1,000 features of 2 kB instead of 60,000: a second run reads 2 MB instead of 120, fills in no
-template, loads no tokenizer, and does no averaging. A label that joins a set, or is in another set under the same
-templates, still finds the others remembered; only a change of templates encodes anew what single prompts would have
-kept. A text by itself is a label of one prompt, so `score` and `classify` share what they know.
+templates, loads no tokenizer, and does no averaging. If a label is added to a set, or labels are used in another set
+with the same templates, the cached ones are found; only a change of templates encodes all labels again. A text by
+itself is a label of one prompt, so `score` and `classify` share cached features.
 
-Beside the feature stands what only tokenising would tell again: which prompt was cut, and a digest of the tokens, by
-which two labels that say the same to the model are told.
+With each feature, the cache stores what would otherwise need tokenizing: which prompt was cut, and a digest of the
+tokens, which shows whether two labels are the same to the model.
 """
 
 import struct
@@ -51,7 +51,7 @@ class LabelFeature:
         return cls(entry.features, tokens, None if cut == _NOTHING_CUT else cut)
 
     def to_cached(self) -> CachedFeature:
-        """The label as the cache keeps it."""
+        """The label as the cache stores it."""
         return CachedFeature(self.features, _NOTE.pack(self.tokens, _NOTHING_CUT if self.cut is None else self.cut))
 
 
@@ -59,29 +59,29 @@ class TextEncoder(Protocol):
     """Turns token ids into features."""
 
     def encode(self, ids: Sequence[Sequence[int]], on_progress: Progress = unobserved) -> Floats:
-        """Encode token sequences; tells sequences done and sequences in all.
+        """Encode token sequences; reports the number of sequences done and the total.
 
         Shapes: M sequences of any length -> (M, P) float32, unit length.
         """
 
 
 class TextEncoders(Protocol):
-    """Where labels get their encoder once something is new, and not before."""
+    """Provides the encoder for labels; it is created only if something is not cached."""
 
     @property
     def tokenizer(self) -> "TextTokenizer":
-        """What makes token ids of prompts, read when it is first asked for."""
+        """The tokenizer, read on first use."""
 
     @property
     def text(self) -> TextEncoder:
-        """The text encoder, made when it is first asked for."""
+        """The text encoder, created on first use."""
 
     @property
     def text_space(self) -> FeatureSpace:
-        """What features depend on besides the prompts."""
+        """Everything that text features depend on besides the prompts."""
 
     def expect_prompts(self, new: int) -> None:
-        """Take note of how many prompts will be encoded, before the encoder is asked for."""
+        """Set how many prompts will be encoded, before the encoder is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,11 @@ class LabelEncoder:
     """Turns the prompts of labels into features, once each.
 
     Attributes:
-        encoders: Asked for tokenizer and encoder only if something is not cached.
-        cache: Where features are remembered.
-        on_progress: Told prompts done and prompts in all.
-        prompts_at_once: Prompts that are encoded and cached together: what an interrupted run loses at most, and what
-            is held in memory. Fewer would share fewer beginnings.
+        encoders: Provides tokenizer and encoder, used only if something is not cached.
+        cache: The feature cache.
+        on_progress: Called with the number of prompts done and the total.
+        prompts_at_once: Prompts that are encoded and cached together: the most that an interrupted run loses and that
+            memory holds. Fewer prompts would share fewer prefixes.
     """
 
     encoders: TextEncoders
@@ -106,7 +106,7 @@ class LabelEncoder:
 
         Args:
             labels: The prompts of each label.
-            names: What the labels are called, if they must differ in their tokens.
+            names: The labels' names, if their tokens must differ.
 
         Raises:
             LabelSetError: Two labels are the same to the model.
@@ -144,10 +144,10 @@ class LabelEncoder:
 
 
 def warn_cut(what: Sequence[str], encoded: Sequence[LabelFeature], context_length: int) -> None:
-    """Warn once if prompts did not fit the context.
+    """Warn once if prompts were longer than the context.
 
     Args:
-        what: How to name each label, or rather the first of its prompts that was cut.
+        what: Returns the name of a label's first prompt that was cut.
         encoded: The labels.
         context_length: Tokens that fit.
     """

@@ -1,8 +1,8 @@
-"""Features of weights that were never hashed on this machine: used at once, kept on disk once the weights are hashed.
+"""Features of weights that were never hashed on this machine: used at once, and cached once the weights are hashed.
 
-Hashing the weights of ViT-B/32 takes as long as all else of a small job. Nothing can be cached under a digest that this
-machine has never seen, so there is nothing to look up before the answer either. Until the weights are hashed, features
-are held in memory; a process that is killed before loses only these.
+Hashing the weights of ViT-B/32 takes as long as the rest of a small job. If this machine has never hashed the weights,
+nothing can be cached under their digest, so no lookup is needed before the answer. Features are held in memory until
+the weights are hashed; a process that is killed before that loses only these features.
 """
 
 import threading
@@ -20,10 +20,10 @@ from clipcli.files import FileStamp
 UNIDENTIFIED = "unidentified"
 """Stands for the digest of a checkpoint in a `FeatureSpace`."""
 
-# Weights of no more bytes than these are hashed at once: it takes less time than anybody would notice.
+# Weights up to this many bytes are hashed at once, which takes no noticeable time.
 _SMALL_BYTES = 64 * 2**20
 
-# Of more features than these the weights are hashed in the midst of a run, so that memory stays that of a few batches.
+# Beyond this many features, the weights are hashed during the run, so that memory does not grow.
 _MOST_HELD = 1024
 
 _GLANCE_S = 0.05
@@ -32,9 +32,10 @@ _GLANCE_S = 0.05
 def hash_new_weights(
     cache: FeatureCache, folder: Path, weights: Sequence[Path], *, small_bytes: int = _SMALL_BYTES
 ) -> None:
-    """Hash weights that have just been fetched, so that no later run need do it; small ones never keep anybody waiting.
+    """Hash weights that were just fetched, so that no later run needs to; small ones are skipped.
 
-    Their digests are kept only once a later change to the files is sure to show, which is two seconds after the last.
+    The digests are stored only when any later change to the files would be visible in their times, two seconds after
+    the last change.
 
     Raises:
         DamagedModelError: A file cannot be read.
@@ -51,10 +52,10 @@ class LateCache(FeatureCache):
     """The feature cache as one checkpoint uses it. Safe in several threads.
 
     Args:
-        cache: Where features are kept in the end.
+        cache: The feature cache on disk.
         folder: The checkpoint.
         weights: Its weight files.
-        small_bytes: Weights of no more bytes than this are hashed at once.
+        small_bytes: Weights up to this many bytes are hashed at once.
     """
 
     def __init__(
@@ -70,7 +71,8 @@ class LateCache(FeatureCache):
     def identity(self) -> str:
         """The checkpoint's digest if it is known without hashing, else `UNIDENTIFIED`. Ask before the weights are used.
 
-        Files as young as the clock's tick are hashed at once: a change while they are used might not show later.
+        Files that changed within the clock's resolution are hashed at once: a change during use might not be visible
+        later.
         """
         known = known_checkpoint_digest(self._folder, self._weights, self)
         if known is not None:
@@ -81,7 +83,7 @@ class LateCache(FeatureCache):
         return checkpoint_digest(self._folder, self._weights, self)
 
     def get(self, space: FeatureSpace, keys: Sequence[bytes]) -> dict[bytes, CachedFeature]:
-        """Look features up; of an unidentified checkpoint among those that are held."""
+        """Look up features; those of an unidentified checkpoint in memory."""
         with self._lock:
             if space.checkpoint == UNIDENTIFIED and self._identified is None:
                 held = self._held.get(space, {})
@@ -89,7 +91,7 @@ class LateCache(FeatureCache):
         return super().get(self._named(space), keys)
 
     def put(self, space: FeatureSpace, entries: Mapping[bytes, CachedFeature]) -> None:
-        """Keep features; those of an unidentified checkpoint are held until `settle`."""
+        """Store features; those of an unidentified checkpoint are held in memory until `settle`."""
         with self._lock:
             if space.checkpoint == UNIDENTIFIED and self._identified is None:
                 self._held.setdefault(space, {}).update(entries)
@@ -99,7 +101,7 @@ class LateCache(FeatureCache):
         super().put(self._named(space), entries)
 
     def settle(self) -> None:
-        """Hash the weights if features wait for it, and keep these; if the files changed since, forget them."""
+        """Hash the weights if features are held in memory, and store these; if the files have changed, drop them."""
         with self._lock:
             held, self._held = self._held, {}
             if not held:
@@ -108,7 +110,7 @@ class LateCache(FeatureCache):
             try:
                 digest = checkpoint_digest(self._folder, self._weights, self)
                 unchanged = before == self._take_stamps()
-            except (DamagedModelError, OSError):  # the files are gone
+            except (DamagedModelError, OSError):  # the files were deleted
                 return
             if unchanged:
                 self._identified = digest

@@ -1,13 +1,13 @@
-"""From a stream of sources to a stream of image features, with every core at work and memory for a few batches.
+"""From a stream of sources to a stream of image features, using all cores and memory for a few batches.
 
-Threads find out what is cached, decode and scale; once a batch of pixels is complete, it is encoded by a thread of the
-same pool, on one core, while the others continue to decode or encode batches of their own. So cores never wait for each
-other: measured on two cores, a batch on each is as fast as the two together on one, and decoding fits in between
-without a core idling at a barrier. Where the number of images is known, each core gets as many batches as the others;
-what is left at the end is shared out, and images fewer than cores take all cores at once.
+Threads look up the cache, decode and scale. A complete batch of pixels is encoded by a thread of the same pool, on one
+core, while the others continue to decode or to encode other batches. Cores never wait for each other: measured on two
+cores, one batch on each core is as fast as both cores on one batch, and no core is idle while others decode. If the
+number of images is known, all cores get equally many batches; the rest at the end is divided among them, and fewer
+images than cores use all cores at once.
 
-Reading begins at once, before anybody asks for the first result: torch is imported and labels are encoded while the
-first images are decoded. Results come in input order. Closing the generator early drops what was not begun.
+Reading starts at once, before the first result is requested: torch is imported and labels are encoded while the first
+images are decoded. Results are in input order. Closing the generator early drops images that were not started.
 """
 
 import math
@@ -28,11 +28,11 @@ from clipcli.scoring import Floats
 
 Result: TypeAlias = Encoded | Failed
 
-# So many names are looked up ahead to find out how many images are new; of more, or of more new ones, none of which is
-# a small job, nobody needs to know.
+# How many names are looked up in advance to count the new images. With more names, or more new images, the job is not
+# small and the exact count is not needed.
 _LOOKED_UP_AHEAD, _FEW_NEW = 1024, 128
 
-# Images of which nothing but the features is needed make no batch of pixels; they are handed on in lots of this.
+# Images whose features are cached need no batch of pixels; they are passed on in groups of this size.
 _CACHED_AT_ONCE = 256
 
 
@@ -48,25 +48,25 @@ class Encoder(Protocol):
         """Batches worth encoding at a time."""
 
     def encode(self, pixels: Pixels, *, alone: bool = True) -> Floats:
-        """Encode a batch; `alone` if no other work waits for a core.
+        """Encode a batch; `alone` if no other work needs a core.
 
         Shapes: (N, height, width, 3) -> (N, P) unit length; with a classification head (N, classes) logits.
         """
 
 
 class Encoders(Protocol):
-    """Where the pipeline gets its encoder once there are pixels, and not before: everything may be cached."""
+    """Provides the encoder for images; it is created only if there are pixels, because everything may be cached."""
 
     @property
     def image(self) -> Encoder:
-        """The image encoder, made when it is first asked for."""
+        """The image encoder, created on first use."""
 
     def expect_images(self, new: int | None) -> None:
-        """Take note of how many images will be encoded, None if that is not known, before the encoder is asked for."""
+        """Set how many images will be encoded (None if not known), before the encoder is used."""
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -77,7 +77,7 @@ def default_workers() -> int:
 
 @dataclass(slots=True)
 class _Batch:
-    """What is encoded, or handed on, together."""
+    """Images that are encoded, or passed on, together."""
 
     items: list[Decoded | Result] = field(default_factory=list)
     pixels: int = 0
@@ -92,7 +92,7 @@ class _Batch:
         return len(self.items) - self.pixels >= _CACHED_AT_ONCE
 
     def split(self, parts: int) -> "list[_Batch]":
-        """Batches of as many pixels each, at most so many."""
+        """Split into batches of equal size, at most so many."""
         size = max(1, math.ceil(self.pixels / parts))
         batches = [_Batch()]
         for item in self.items:
@@ -111,11 +111,11 @@ class ImagePipeline:
     def batches(
         self, sources: Iterable[ImageSource | Pause], *, at_hand: bool = False
     ) -> Generator[list[Result], None, None]:
-        """Yield features batch by batch, in input order; the first images are being read when this returns.
+        """Yield features batch by batch, in input order; reading starts before the first `next`.
 
         Args:
             sources: The images.
-            at_hand: Whether their names can be had without waiting, so that few of them can be counted in advance.
+            at_hand: Whether their names are available without waiting, so that a few can be counted in advance.
         """
         run = self._run(iter(sources), at_hand)
         next(run)
@@ -158,7 +158,7 @@ class ImagePipeline:
     def _finish_all(
         self, left: _Batch, encoder: Encoder | None, encoding: deque[Future[list[Result]]], pool: ThreadPoolExecutor
     ) -> Iterator[list[Result]]:
-        """Share out what is left, and wait for all; fewer images than cores then have all of them."""
+        """Divide the rest among the cores, and wait for all; fewer images than cores use all cores."""
         if encoder is not None and left.pixels >= encoder.concurrency:
             encoding.extend(pool.submit(self._finish, part, encoder) for part in left.split(encoder.concurrency))
             left = _Batch()
@@ -168,7 +168,7 @@ class ImagePipeline:
             yield self._finish(left, encoder, alone=True)
 
     def _finish(self, batch: _Batch, encoder: Encoder | None, *, alone: bool = False) -> list[Result]:
-        """Encode what has pixels, and put everything in its place."""
+        """Encode the images with pixels, and put the results in order."""
         new = [item for item in batch.items if isinstance(item, Decoded)]
         rows: Iterator[Floats] = iter(())
         if new and encoder is not None:
@@ -181,7 +181,7 @@ class ImagePipeline:
 
 
 class _Sizes:
-    """How many images make the next batch: as many as the encoder takes, or an even share of so many new ones."""
+    """The size of the next batch: the encoder's batch size, or an equal share of the new images."""
 
     def __init__(self, encoder: Encoder, new: int | None) -> None:
         self._encoder = encoder
@@ -192,7 +192,7 @@ class _Sizes:
             self._shares.extend(share + (i < more) for i in range(rounds * encoder.concurrency))
 
     def is_full(self, pixels: int) -> bool:
-        """Whether so many images are enough; if they are, the next batch begins."""
+        """Whether the batch is full; if it is, the next one begins."""
         most = self._encoder.batch_size
         if pixels < (min(most, self._shares[0]) if self._shares else most):
             return False
@@ -202,7 +202,7 @@ class _Sizes:
 
 
 def encode_by_shape(encoder: Encoder, pixels: Sequence[Pixels], alone: bool) -> Floats:
-    """Encode images; only those of one shape can be encoded together.
+    """Encode images; only images of the same shape are encoded together.
 
     Shapes: N images (height, width, 3) -> (N, P).
     """
@@ -215,12 +215,12 @@ def encode_by_shape(encoder: Encoder, pixels: Sequence[Pixels], alone: bool) -> 
 
 
 class _Reading:
-    """Reads ahead, and hands on in input order what was read."""
+    """Reads ahead, and returns results in input order."""
 
     def __init__(
         self, reader: ImageReader, sources: Iterator[ImageSource | Pause], pool: ThreadPoolExecutor, *, ahead: int
     ) -> None:
-        self.ahead = ahead  # until the encoder, and with it the size of a batch, is known
+        self.ahead = ahead  # until the encoder and its batch size are known
         self._reader, self._pool = reader, pool
         self._items: Iterator[ImageSource | Encoded | Pause] = reader.recall(sources)
         self._pending: deque[Future[Decoded | Result] | Encoded | Pause] = deque()
@@ -239,7 +239,7 @@ class _Reading:
         return new
 
     def fill(self) -> None:
-        """Begin to read as many as shall be read ahead, or up to where the sources pause."""
+        """Start reading ahead, up to a limit or a pause of the sources."""
         pending = self._pending
         while len(pending) < self.ahead and not (pending and isinstance(pending[-1], Pause)):
             item = next(self._items, None)

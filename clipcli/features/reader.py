@@ -15,14 +15,14 @@ from clipcli.images.opening import is_readable_file
 from clipcli.images.prepare import Pixels
 from clipcli.scoring import Floats
 
-# Sources looked up together: few while there are new ones, so that nothing waits for a slow list of names, and more
-# the longer everything is cached.
+# Sources looked up together: few while there are new images, so that nothing waits for a slow list of names, and more
+# as long as everything is cached.
 _FIRST_LOOKUP, _LARGEST_LOOKUP = 8, 512
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Which content features belong to, and the state of the file that it was read from; None where none was read."""
+    """The digest of the content, and the stamp of its file; None if it was not read from a file."""
 
     digest: bytes
     stamp: FileStamp | None
@@ -30,7 +30,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image on its way: its pixels (height, width, 3), and its mark if it is to be remembered."""
+    """A decoded image: its pixels (height, width, 3), and its mark if its features are to be cached."""
 
     source: ImageSource
     pixels: Pixels
@@ -41,7 +41,7 @@ class Decoded:
 class Encoded:
     """An image's features (P,), unit length, or with a classification head its logits (classes,).
 
-    `mark` is known where the cache is used; `cached` says that nothing was computed.
+    `mark` is set if the cache is used; `cached` is true if nothing was computed.
     """
 
     source: ImageSource
@@ -62,19 +62,19 @@ Read: TypeAlias = Decoded | Encoded | Failed
 
 
 class Preparer(Protocol):
-    """What turns sources into pixels; `images.prepare.Preparation` does."""
+    """Turns sources into pixels; implemented by `images.prepare.Preparation`."""
 
     def pixels(self, source: ImageSource) -> Pixels:
         """Read one image; raises `ImageError`, and nothing else that a bad image can cause."""
 
 
 class ImageReader:
-    """Looks for features by path and stamp, then by content; decodes the rest, and remembers its features.
+    """Looks up features by path and stamp, then by content; decodes the other images, and caches their features.
 
     Args:
-        preparation: Decodes.
-        cache: Where features are remembered; one that is not usable is not asked.
-        space: What else they depend on; None without a cache.
+        preparation: Decodes images.
+        cache: The feature cache; ignored if it is not usable.
+        space: What else features depend on; None without a cache.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ImageReader:
         self._cached = (cache, space) if cache is not None and cache.usable and space is not None else None
 
     def recall(self, sources: Iterator[ImageSource | Pause]) -> Iterator[ImageSource | Encoded | Pause]:
-        """Replace files that did not change since they were remembered by their features, without opening them."""
+        """Replace files that have not changed since they were cached by their features, without opening them."""
         if self._cached is None:
             yield from sources
             return
@@ -111,7 +111,7 @@ class ImageReader:
                 yield Encoded(item, entry.features, Mark(digest, None), cached=True)
 
     def read(self, source: ImageSource) -> Read:
-        """Look for the content of one image, and decode it if it is new. Safe in several threads."""
+        """Look up the content of one image, and decode it if it is new. Safe in several threads."""
         mark = None
         if self._cached is not None:
             cache, space = self._cached
@@ -127,7 +127,7 @@ class ImageReader:
             return Failed(source, error)
 
     def remember(self, decoded: Sequence[Decoded], features: Floats) -> None:
-        """Keep a batch, without images that changed while they were read.
+        """Cache a batch, without images that changed while they were read.
 
         Shapes: features (N, P), one row per image. Safe in several threads.
         """
@@ -149,7 +149,7 @@ class ImageReader:
 
 
 def _until_pause(sources: Iterator[ImageSource | Pause], size: int) -> list[ImageSource | Pause]:
-    """Take so many sources, fewer if the stream pauses: nobody should wait for the next one."""
+    """Take a number of sources, fewer if the stream pauses, so that nothing waits for the next one."""
     chunk: list[ImageSource | Pause] = []
     for source in islice(sources, size):
         chunk.append(source)
@@ -159,9 +159,9 @@ def _until_pause(sources: Iterator[ImageSource | Pause], size: int) -> list[Imag
 
 
 def _mark(source: ImageSource) -> Mark | None:
-    """Digest of an image's bytes, and the stamp from before they were read; None where they cannot be read.
+    """Digest of an image's bytes, and the stamp from before they were read; None if they cannot be read.
 
-    None, too, of an image that someone has opened or made: its pixels need not be those of the file it names.
+    Also None for an image object: its pixels may differ from those of the file that it names.
     """
     if source.error is not None or source.image is not None:
         return None

@@ -1,4 +1,4 @@
-"""What the hub says about a model, and what its refusals mean in words. The only module that sends requests.
+"""What the hub says about a model, and messages that explain its refusals. The only module that sends requests.
 
 huggingface_hub's own session, headers, token, proxies and retries are used throughout; it is imported inside
 functions, since only a download needs it.
@@ -293,4 +293,4 @@ def unknown_model(name: str, hint: str) -> ModelNotFoundError:
     """The error for a name that nobody knows, with the names that are spelled most like it."""
     nearest = nearest_names(name)
     suggestion = f"did you mean {' or '.join(nearest)}? " if nearest else ""
-    return ModelNotFoundError(f"there is no model called {name}", hint=suggestion + hint, parameter="model", value=name)
+    return ModelNotFoundError(f"no model is named {name}", hint=suggestion + hint, parameter="model", value=name)

@@ -22,11 +22,11 @@ _TIFF_BITS_PER_SAMPLE = 258
 
 
 def to_rgb(image: "Image", alpha: Alpha, strip_pixels: int = _STRIP_PIXELS) -> "Image":
-    """Make three bands of 8 bits; transparency is laid on white as `transformers` does it, or dropped.
+    """Convert to three bands of 8 bits; transparency is composited on white, as `transformers` does, or dropped.
 
     Args:
         image: A loaded image of any mode, which is left as it is. An opaque RGB image is returned itself.
-        alpha: What becomes of transparency.
+        alpha: How transparent pixels are converted.
         strip_pixels: A larger image is converted in strips of so many pixels, which take less memory.
     """
     from PIL import Image

@@ -73,7 +73,7 @@ def decode(
             images together may take; may wait.
 
     Raises:
-        ImageError: The subclass says why there is no image. Bad files raise nothing else.
+        ImageError: The subclass says why the image cannot be used. Bad files raise nothing else.
     """
     from PIL.Image import DecompressionBombError
 

@@ -32,7 +32,7 @@ def clean_text(text: str, what: str) -> str:
         raise LabelSetError(f"{what} is empty")
     if any(_is_noncharacter(ord(character)) for character in cleaned):
         raise LabelSetError(
-            f"{what} {cleaned!r} holds a code point that Unicode keeps free of characters, and no XML may hold",
+            f"{what} {cleaned!r} contains a code point that is not a character and is not allowed in XML",
             hint="remove it",
         )
     categories = {unicodedata.category(character) for character in cleaned}
@@ -172,8 +172,8 @@ class LabelSet:
         """Check the rules that hold between labels.
 
         Raises:
-            LabelSetError: If there is no label, a repeated one, two with the same prompts or example, or a bad
-                template.
+            LabelSetError: If the set has no labels, a label is repeated, two have the same prompts or the same example,
+                or a template is not valid.
         """
         if not self.labels:
             raise LabelSetError(f"label set {self.name!r} has no labels")

@@ -173,14 +173,14 @@ class _Labels:
         if label.name in self._lines:
             raise node.error(
                 f"label {label.name!r} is there twice, first on line {self._lines[label.name]}",
-                hint="remove one; several wordings of one label go into its prompts",
+                hint="remove one; list several wordings of one label as its prompts",
             )
         other = self._prompts.setdefault(frozenset(label.prompts), label.name)
         if other != label.name and not label.wordless:
             raise node.error(
                 f"label {label.name!r} has the same prompts as {other!r} on line {self._lines[other]}, so nothing "
                 "could tell them apart",
-                hint="word one of them otherwise, as in {name: color/orange, prompts: [the color orange]}",
+                hint="change the text of one of them, as in {name: color/orange, prompts: [the color orange]}",
             )
         if label.id is not None and self._ids.setdefault(label.id, label.name) != label.name:
             other = self._ids[label.id]

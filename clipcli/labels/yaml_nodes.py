@@ -211,7 +211,7 @@ def _refuse_joined_entries(text: yaml.ScalarEvent, lines: Sequence[str], file: s
             raise _no_space_after_dash(file, number + 1, lines[number])
         if number > first and lines[number].lstrip().startswith("- "):
             raise LabelSetError(
-                f"{file}:{number + 1}: the dash stands further in than that of line {first + 1}, so YAML joins the two",
+                f"{file}:{number + 1}: the dash is indented more than that of line {first + 1}, so YAML joins the two",
                 hint="begin the entries of a list in one column, or quote a text of several lines",
             )
 

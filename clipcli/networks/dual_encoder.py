@@ -181,10 +181,10 @@ class DualEncoder(nn.Module):
 
     def _image_tower(self) -> ImageTower:
         if self.vision_model is None:
-            raise UnsupportedModelError("this checkpoint has no image tower", hint="use one that holds both towers")
+            raise UnsupportedModelError("this checkpoint has no image tower", hint="use one that has both towers")
         return self.vision_model
 
     def _text_tower(self) -> nn.Module:
         if self.text_model is None:
-            raise UnsupportedModelError("this checkpoint has no text tower", hint="use one that holds both towers")
+            raise UnsupportedModelError("this checkpoint has no text tower", hint="use one that has both towers")
         return self.text_model

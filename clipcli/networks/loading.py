@@ -220,7 +220,7 @@ def _check_size(path: Path, claimed_bytes: int) -> None:
     if claimed_bytes > _MOST_TIMES * path.stat().st_size + _MOST_MORE:
         raise DamagedModelError(
             f"{path} has {path.stat().st_size:,} bytes and claims to hold {claimed_bytes:,}",
-            hint="do not use it: no honest file does so",
+            hint="do not use it: it may be malicious",
         )
 
 

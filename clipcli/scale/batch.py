@@ -1,4 +1,4 @@
-"""`BatchEncoder`: features and scores inside pipelines that people have already."""
+"""`BatchEncoder`: features and scores in existing data pipelines."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -19,10 +19,10 @@ B = TypeVar("B")
 
 
 class BatchEncoder:
-    """A callable that adds columns to a batch: `embedding`, `error`, and `cosine` where there are captions.
+    """A callable that adds columns to a batch: `embedding`, `error`, and `cosine` if there are captions.
 
-    It takes and returns what the pipeline's batches are: a pandas DataFrame, an Arrow table, or a dict of numpy arrays
-    or lists. It can be pickled: each process builds the model at its first batch.
+    A batch is a pandas DataFrame, an Arrow table, or a dict of numpy arrays or lists; the result has the same type. It
+    can be pickled: each process builds the model at its first batch.
 
         encoder = clipcli.BatchEncoder("vit-b32", image_column="bytes")
         dataset.map_batches(encoder, batch_size=256)                               # Ray Data
@@ -31,9 +31,9 @@ class BatchEncoder:
 
     Args:
         model: As for `clipcli.load`.
-        image_column: Holds bytes of image files, paths, `datasets`' dicts of `bytes` and `path`, arrays of pixels
-            (height, width, 3) of whole numbers from 0 to 255, or images of Pillow's.
-        text_column: Holds each image's caption; then `cosine` is how well they fit.
+        image_column: Contains bytes of image files, paths, `datasets`' dicts of `bytes` and `path`, arrays of pixels
+            (height, width, 3) of whole numbers from 0 to 255, or Pillow images.
+        text_column: Contains each image's caption; adds `cosine`, the cosine of image and caption.
         options: As for `clipcli.load`; features are not cached.
     """
 
@@ -44,14 +44,14 @@ class BatchEncoder:
         self._model: Model | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what it is made of, never the model."""
+        """Pickle the arguments, never the model."""
         return _rebuild, self._arguments
 
     def __call__(self, batch: B) -> B:
         """Encode a batch.
 
         Raises:
-            UsageError: A column is missing, or the batch is of no known kind.
+            UsageError: A column is missing, or the batch has an unknown type.
         """
         _, image_column, text_column, _ = self._arguments
         images = _column(batch, image_column, "image_column")
@@ -59,10 +59,10 @@ class BatchEncoder:
         return _with(batch, self.encode(images, texts))
 
     def encode(self, images: Sequence[Any], texts: Sequence[Any] | None = None) -> dict[str, Any]:
-        """The columns of a batch.
+        """Compute the columns of a batch.
 
-        Shapes: N images -> `embedding` (N, P) float32, not a number where an image cannot be used; `error`, N texts or
-        None; `cosine` (N,) where there are captions.
+        Shapes: N images -> `embedding` (N, P) float32, nan if an image cannot be used; `error`, N texts or None;
+        `cosine` (N,) if there are captions.
         """
         model = self._loaded()
         captions: list[Any] = (
@@ -84,7 +84,7 @@ class BatchEncoder:
         return columns
 
     def meta(self, frame: Any) -> Any:
-        """An empty pandas DataFrame with the columns that come out, which Dask asks for."""
+        """An empty pandas DataFrame with the columns of the result, which Dask needs."""
         empty = frame._meta.copy() if hasattr(frame, "_meta") else frame.iloc[:0].copy()
         empty["embedding"], empty["error"] = np.array([], dtype=object), np.array([], dtype=object)
         if self._arguments[2] is not None:
@@ -117,7 +117,7 @@ def _cosines(model: "Model", embedding: Floats, captions: Sequence[Any], errors:
 
 
 def _source(value: Any, name: str) -> ImageSource:
-    """An image as pipelines hold it."""
+    """The source of an image in a batch."""
     if isinstance(value, Mapping):
         value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
     if isinstance(value, bytes | bytearray | memoryview):
@@ -132,7 +132,7 @@ def _source(value: Any, name: str) -> ImageSource:
         return ImageSource(name, image=value)
     from clipcli.errors import MissingFile
 
-    return ImageSource(name, error=MissingFile(f"{name}: there is no image, but {type(value).__name__}"))
+    return ImageSource(name, error=MissingFile(f"{name}: expected an image, got {type(value).__name__}"))
 
 
 def _column(batch: Any, name: str, what: str) -> Sequence[Any]:
@@ -163,7 +163,7 @@ def _with(batch: B, columns: Mapping[str, Any]) -> B:
 
 
 def _arrow(values: Any, errors: Sequence[str | None], arrow: Any) -> Any:
-    """A column whose failed rows are null."""
+    """An Arrow column in which failed rows are null."""
     if not isinstance(values, np.ndarray):
         return arrow.array(values, arrow.string())
     mask = np.array([error is not None for error in errors], dtype=bool)

@@ -1,7 +1,7 @@
-"""Which rows of a scored dataset are kept: all that reach a score, or the best share, over all shards.
+"""Filter a scored dataset: keep all rows that reach a score, or the best share of all shards.
 
-A share is a quantile over the whole dataset. It is found exactly in two passes over the column of scores, with a
-histogram of 65,536 counts each, however many rows there are.
+A share is a quantile over the whole dataset. It is computed exactly in two passes over the column of scores, with a
+histogram of 65,536 counts each, for any number of rows.
 """
 
 import os
@@ -33,13 +33,13 @@ _NOT_SCORES = (f"/{PRIVATE}/", "/errors/")
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a filter came to.
+    """The result of a filter.
 
     Attributes:
         least: The least score that is kept.
-        rows: All rows.
-        scored: Those that have a score.
-        kept: Those that are kept.
+        rows: The number of rows.
+        scored: The number of rows with a score.
+        kept: The number of rows that are kept.
     """
 
     least: float
@@ -57,8 +57,8 @@ class Scores:
         key_column: The column that names rows; None for `uid` or `key`.
 
     Raises:
-        ClipError: There is no such file, or a run is not finished.
-        UsageError: A column is missing, or it is not clear which is meant; a file is named twice.
+        ClipError: A file does not exist, or a run is not finished.
+        UsageError: A column is missing or ambiguous, or a file is named twice.
     """
 
     def __init__(self, inputs: Sequence[str], score_column: str | None = None, key_column: str | None = None) -> None:
@@ -79,13 +79,13 @@ class Scores:
 
     @property
     def schema(self) -> "arrow.Schema":
-        """Of the rows that are kept: keys and scores."""
+        """The schema of the kept rows: keys and scores."""
         import pyarrow as arrow
 
         return arrow.schema([(self.key, self._key_type), (self.score, arrow.float32())])
 
     def least_of_best(self, share: float) -> float:
-        """The score that the best share of rows has at least.
+        """The least score of the best share of rows.
 
         Raises:
             UsageError: The share is not between 0 and 1.
@@ -108,7 +108,7 @@ class Scores:
         return float(_of_sortable(np.array([high << _HALF | low], dtype=np.uint32))[0])
 
     def keep(self, least: float, write: "Callable[[arrow.Table], None]") -> Kept:
-        """Hand the rows that reach a score to `write`, some at a time, as a table of keys and scores."""
+        """Pass the rows that reach a score to `write`, some at a time, as tables of keys and scores."""
         import pyarrow as arrow
         import pyarrow.compute as compute
 
@@ -169,7 +169,7 @@ class Scores:
 
 
 def datacomp_subset(parts: "Sequence[NDArray[np.void]]") -> "NDArray[np.void]":
-    """All pairs of keys, sorted, as DataComp's `resharder.py` searches them.
+    """All keys as pairs of 64 bits, sorted, as DataComp's `resharder.py` expects them.
 
     Shapes: parts of (n,) -> (N,) of dtype `u8,u8`.
     Source: https://github.com/mlfoundations/datacomp, README, "Filtering".
@@ -217,7 +217,7 @@ def _files(path: str) -> Iterator[str]:
     store, root = locate(path.rstrip("/") + "/")
     names = [key[len(root) :] for key, _ in store.find(root)]
     whole = path.rstrip("/") if is_uri(path) else os.path.abspath(path)
-    for folder in (whole, whole.rpartition("/")[0]):  # also of one that is inside a run's
+    for folder in (whole, whole.rpartition("/")[0]):  # also for a folder inside a run's folder
         _refuse_unfinished(folder)
     for name in names:
         if name.endswith(".parquet") and not any(part in f"/{name}" for part in _NOT_SCORES):
@@ -225,7 +225,7 @@ def _files(path: str) -> Iterator[str]:
 
 
 def _refuse_unfinished(path: str) -> None:
-    """Refuse the folder of a run some of whose shards are not done; a pattern of files is taken as it is.
+    """Refuse the folder of an unfinished run; a pattern of files is not checked.
 
     Raises:
         ClipError: It is not finished.
@@ -245,7 +245,7 @@ def _is_float(type: "arrow.DataType") -> bool:
 
 
 def _is_name(type: "arrow.DataType") -> bool:
-    """Whether a column could name rows."""
+    """Whether a column can contain keys."""
     import pyarrow as arrow
 
     types, plain = arrow.types, _plain(type)
@@ -253,7 +253,7 @@ def _is_name(type: "arrow.DataType") -> bool:
 
 
 def _plain(type: "arrow.DataType") -> "arrow.DataType":
-    """The type without how it is stored: dictionaries, and large strings."""
+    """The type without its encoding: dictionaries and large strings are resolved."""
     import pyarrow as arrow
 
     types = arrow.types
@@ -277,14 +277,14 @@ def _chosen(what: str, name: str | None, usual: Sequence[str], there: Sequence[s
 
 
 def _floats(column: "arrow.Array") -> Floats:
-    """A column of scores; null is not a number."""
+    """A column of scores; null becomes nan."""
     import pyarrow as arrow
 
     return np.asarray(column.cast(arrow.float32()).to_numpy(zero_copy_only=False), dtype=np.float32)
 
 
 def _sortable(values: Floats) -> "NDArray[np.uint32]":
-    """Whole numbers in the order of the floats: the sign's bit turned, and all bits of negative ones."""
+    """Integers in the order of the floats: the sign bit is flipped, and for negative floats all bits."""
     bits = (values + np.float32(0)).view(np.uint32)  # -0 is 0
     return np.asarray(np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)), dtype=np.uint32)
 
@@ -295,7 +295,7 @@ def _of_sortable(keys: "NDArray[np.uint32]") -> Floats:
 
 
 def _descend(counts: "NDArray[np.int64]", wanted: int) -> tuple[int, int]:
-    """The bin that holds the wanted-th value from above, and how many values lie in the bins above it."""
+    """The bin with the wanted-th largest value, and the number of values in the bins above it."""
     from_above = np.cumsum(counts[::-1])
     place = int(np.searchsorted(from_above, wanted))
     return len(counts) - 1 - place, int(from_above[place - 1]) if place else 0

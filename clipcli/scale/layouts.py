@@ -1,7 +1,7 @@
-"""Which files the answers of a shard become.
+"""Layouts: the output files of a shard.
 
-Every layout gets the same table: `key`, `shard`, `status`, `error_type`, `error`, the answer's columns, and those that
-were copied from the input.
+Every layout gets the same table: `key`, `shard`, `status`, `error_type`, `error`, the answer's columns, and the columns
+copied from the input.
 """
 
 import io
@@ -32,10 +32,11 @@ class Layout:
     """A way to write answers.
 
     Attributes:
-        write: Makes the files of a shard: given its table, the shard, and how many shards there are.
-        names: Names those that every shard has: given the shard, how many there are, and the answer's columns.
+        write: Makes the files of a shard from its table, the shard, and the number of shards.
+        names: Returns the names of the files that every shard has, from the shard, the number of shards, and the
+            answer's columns.
         needs: A column that answers must have.
-        renamed: What it calls columns that have another name elsewhere.
+        renamed: New names of columns in this layout.
     """
 
     write: "Callable[[arrow.Table, Shard, int], Files]"
@@ -47,7 +48,7 @@ class Layout:
         """Refuse to copy a column of the input whose name the output needs.
 
         Raises:
-            UsageError: The name means something else in the output.
+            UsageError: The output has a column of this name already.
         """
         own = {*_COMMON, *answer, *self.renamed.values()}
         taken = next((name for name in kept if name in own), None)
@@ -125,7 +126,7 @@ LAYOUTS: Mapping[str, Layout] = {
 
 
 def require_pyarrow() -> None:
-    """Refuse to begin what could not be written.
+    """Check that pyarrow is installed, before a run begins.
 
     Raises:
         UsageError: pyarrow is not installed.
@@ -140,7 +141,7 @@ def layout_of(name: str) -> Layout:
     """A layout by its name.
 
     Raises:
-        UsageError: There is none.
+        UsageError: The name is not known.
     """
     try:
         return LAYOUTS[name]
@@ -151,9 +152,9 @@ def layout_of(name: str) -> Layout:
 
 
 def parquet_bytes(table: "arrow.Table") -> bytes:
-    """A Parquet file, always the same of the same table.
+    """A Parquet file; the same table always has the same bytes.
 
-    Vectors of floats have nothing that a dictionary or statistics could use.
+    Vectors of floats are written without a dictionary and statistics, which would not help.
     """
     import pyarrow as arrow
     import pyarrow.parquet as parquet
@@ -172,7 +173,7 @@ def parquet_bytes(table: "arrow.Table") -> bytes:
 
 
 def is_whole(name: str, data: bytes) -> bool:
-    """Whether a file that is there already is one that this program writes, from its first byte to its last."""
+    """Whether an existing file is a complete file of this program."""
     if name.endswith(".parquet"):
         import pyarrow as arrow
         import pyarrow.parquet as parquet
@@ -190,7 +191,7 @@ def is_whole(name: str, data: bytes) -> bool:
 
 
 def _parted(table: "arrow.Table") -> "tuple[arrow.Table, arrow.Table]":
-    """Rows with an answer, and those without."""
+    """Rows with an answer, and rows without."""
     import pyarrow.compute as compute
 
     is_ok = compute.equal(table["status"], "ok")
@@ -198,7 +199,7 @@ def _parted(table: "arrow.Table") -> "tuple[arrow.Table, arrow.Table]":
 
 
 def _with(columns: Mapping[str, Any], table: "arrow.Table", renamed: set[str]) -> "arrow.Table":
-    """Columns under other names, and what else a table has besides vectors and what says that all is well."""
+    """Columns under new names, and all other columns except vectors and the status of rows."""
     import pyarrow as arrow
 
     left_out = {*_COMMON, "embedding", "text_embedding", *renamed, *columns}

@@ -1,7 +1,7 @@
-"""What survives: which shards a run has, which are done, and how often each was tried.
+"""The durable state of a run: its shards, which are done, and how often each was tried.
 
-All of it is objects in the run's folder that are created and never changed, so any number of workers on any machines
-may die at any moment, be taken for dead and go on, or do the same shard at the same time:
+It consists of objects in the run's folder that are created and never changed, so any number of workers on any machines
+may die at any moment, continue after they were considered dead, or process the same shard at the same time:
 
     .clip/run.json              the settings; written once, compared by every later start
     .clip/shards-DIGEST.jsonl   the shards, one per line; which of these lists counts, run.json says
@@ -51,13 +51,13 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of rows.
+    """Counts of rows by result.
 
     Attributes:
-        rows: All of them.
-        ok: Those with an answer.
-        errors: The others, by the type of their error.
-        cut: Captions that were longer than the model reads.
+        rows: All rows.
+        ok: Rows with an answer.
+        errors: Rows without an answer, by the type of the error.
+        cut: Captions that were longer than the model's context.
     """
 
     rows: int = 0
@@ -66,14 +66,14 @@ class Counts:
     cut: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        """The counts of both."""
+        """The sum of both."""
         types = {*self.errors, *other.errors}
         errors = {name: self.errors.get(name, 0) + other.errors.get(name, 0) for name in sorted(types)}
         return Counts(self.rows + other.rows, self.ok + other.ok, errors, self.cut + other.cut)
 
 
 class Ledger:
-    """The books of a run.
+    """The ledger of a run.
 
     Args:
         folder: The run's folder.
@@ -87,8 +87,8 @@ class Ledger:
         """Begin a run or find the one that was begun; returns its shards.
 
         Args:
-            settings: All that the output depends on, by the words that errors use.
-            plan: Makes the shards; asked only where there are none.
+            settings: Everything that the output depends on, by the names that errors use.
+            plan: Makes the shards; called only if the run has none.
 
         Raises:
             UsageError: The folder holds a run with other settings, or something else.
@@ -116,27 +116,27 @@ class Ledger:
         return self._marked("failed")
 
     def is_done(self, shard: Shard) -> bool:
-        """Whether a shard is done: asked before work, as another worker may have done it since the list was read."""
+        """Whether a shard is done by now; another worker may have finished it since the list was read."""
         return self._read(_marker("done", shard)) is not None
 
     def begin_attempt(self, shard: Shard) -> int | None:
-        """Note that work on a shard begins; returns which try it is, or None if there were enough."""
+        """Record an attempt at a shard; returns its number, or None if no more are allowed."""
         prefix = f"{PRIVATE}/attempts/{shard.id}."
         noted = [int(name.removeprefix(prefix)) for name in self._folder.find(prefix)]
         for number in range(max(noted, default=0) + 1, self._tries + 1):
             name = f"{prefix}{number}"
             note = dump({"time": round(time.time()), "by": secrets.token_hex(8)}).encode()
-            # A note whose first writing was reported as an error, and tried again, is refused by itself.
+            # If writing a note failed but took effect, the second try finds its own note.
             if self._folder.create(name, note) or self._folder.read(name) == note:
                 return number
         return None
 
     def is_last(self, number: int) -> bool:
-        """Whether no try comes after this one."""
+        """Whether this is the last attempt."""
         return number >= self._tries
 
     def take_back(self, shard: Shard, number: int) -> None:
-        """Forget an attempt that was stopped in order, and says nothing about its shard."""
+        """Remove an attempt that was stopped on request, which says nothing about its shard."""
         self._folder.remove(f"{PRIVATE}/attempts/{shard.id}.{number}")
 
     def commit(
@@ -147,8 +147,8 @@ class Ledger:
         Args:
             shard: The shard.
             files: Its files by name.
-            counts: What became of its rows.
-            is_whole: Whether a file that is there already, written by another attempt, can be left as it is.
+            counts: Counts of its rows.
+            is_whole: Whether an existing file, written by another attempt, is complete and can be kept.
         """
         described = []
         for name, data in files.items():
@@ -163,11 +163,11 @@ class Ledger:
         self._folder.create(_marker("done", shard), dump(marker).encode())
 
     def give_up(self, shard: Shard, error: str) -> None:
-        """Note that a shard is not tried any more."""
+        """Record that a shard is not tried again."""
         self._folder.create(_marker("failed", shard), dump({"shard": shard.id, "error": error}).encode())
 
     def forget(self, shards: Iterable[str]) -> None:
-        """Let shards that were done or given up be tried again."""
+        """Allow shards that were done or given up to be tried again."""
         for shard in shards:
             self._folder.remove(_SUCCESS)
             for name in list(self._folder.find(f"{PRIVATE}/attempts/{shard}.")):
@@ -176,13 +176,13 @@ class Ledger:
                 self._folder.remove(f"{PRIVATE}/{what}/{shard}.json")
 
     def lost(self, files: Mapping[str, Iterable[str]]) -> set[str]:
-        """Shards some of whose files are gone; given the names of each one's files."""
+        """Shards with missing files, given the file names of each shard."""
         folders = {name.rpartition("/")[0] for names in files.values() for name in names}
         there = {name for folder in folders for name in self._folder.find(f"{folder}/" if folder else "")}
         return {shard for shard, names in files.items() if not there.issuperset(names)}
 
     def counts(self, shards: Iterable[str]) -> Counts:
-        """What became of the rows of some shards that are done."""
+        """The counts of some finished shards."""
         total = Counts()
         for shard in shards:
             marker = self._read(f"{PRIVATE}/done/{shard}.json") or {}
@@ -194,7 +194,7 @@ class Ledger:
         return str((self._read(f"{PRIVATE}/failed/{shard}.json") or {}).get("error", "no reason was noted"))
 
     def finish(self, shards: Sequence[Shard]) -> bool:
-        """Mark the run as whole if all of its shards are done."""
+        """Mark the run as complete if all of its shards are done."""
         if {shard.id for shard in shards} - self.done():
             return False
         self._folder.create(_SUCCESS, b"")
@@ -222,7 +222,7 @@ class Ledger:
             # Unless another worker has begun the run, and done some of it, since this one looked.
             if not name.startswith(f"{PRIVATE}/") and self._read(_RUN) is None:
                 raise UsageError(
-                    f"{self._folder.path} holds {name}, and no run of this program was begun there",
+                    f"{self._folder.path} holds {name}, but not a run of this program",
                     hint="give an empty folder, or one that does not exist",
                     parameter="output",
                     value=self._folder.path,

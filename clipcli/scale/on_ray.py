@@ -1,9 +1,9 @@
 """The engine for several machines: one long-lived worker in each slot of a Ray cluster.
 
 A slot is a GPU with its share of the machine's cores, or up to sixteen cores where there is no GPU. Workers get the
-names of shards and answer with counts; images and features never pass through Ray. Nothing depends on Ray for what
-survives: the driver can be killed and started again, and machines may come and go. Ray runs whatever is sent to it, so
-clusters belong in private networks.
+names of shards and answer with counts; images and features never pass through Ray. No durable state depends on Ray: the
+driver can be killed and started again, and machines can join and leave. Ray runs whatever is sent to it, so clusters
+belong in private networks.
 """
 
 import os
@@ -23,11 +23,11 @@ from clipcli.scale.run import Begun, Watcher
 from clipcli.scale.worker import Job, Report, Worker
 
 LOCAL = "local"
-_LEAST_VERSION = (2, 60)  # older ones unpickle what strangers may send
+_LEAST_VERSION = (2, 60)  # older ones unpickle data from unauthenticated clients
 _MOST_CPUS = 16
-# The second waits while the first is worked on.
+# The second waits while the first is processed.
 _SHARDS_AHEAD = 2
-# A thread of each worker that hears while the other works.
+# One thread of each worker listens while the other works.
 _CONTROL = "control"
 _LOOK_AGAIN_S, _DRAIN_S, _REACH_S = 5.0, 25.0, 10.0
 
@@ -51,7 +51,7 @@ class _Worker:
         self._is_stopping = threading.Event()
 
     def run(self, shard: Shard) -> Report | ClipError | None:
-        """Try a shard; returns what must end the run as it is, and None if it was asked to stop."""
+        """Try a shard; returns an error that must end the run unchanged, or None if the worker was asked to stop."""
         try:
             self._stop_if_asked()
             if self._worker is None:
@@ -63,7 +63,7 @@ class _Worker:
             return error
 
     def stop(self) -> None:
-        """Stop the shard at hand; its attempt does not count."""
+        """Stop the current shard; its attempt does not count."""
         self._is_stopping.set()
 
     def _stop_if_asked(self, rows: int = 0) -> None:
@@ -79,7 +79,7 @@ class OnRay:
 
     Raises:
         UsageError: Ray is not installed, or is too old.
-        ClipError: There is no cluster at the address.
+        ClipError: No cluster runs at the address.
     """
 
     def __init__(self, address: str) -> None:
@@ -136,7 +136,7 @@ class _Fleet:
         """Start workers in free slots, and give each as many shards as it may have ahead."""
         self._look_for_slots(len(queue))
         busy = [slot for slot, _ in self._running.values()]
-        for ahead in range(_SHARDS_AHEAD):  # each has one before any has two
+        for ahead in range(_SHARDS_AHEAD):  # each worker gets one before any gets two
             for slot, worker in self._workers.items():
                 if queue and busy.count(slot) == ahead:
                     shard = queue.popleft()
@@ -158,7 +158,7 @@ class _Fleet:
                 yield shard, None
 
     def drain(self) -> None:
-        """Let workers stop in order, so that the attempts at hand do not count."""
+        """Ask workers to stop, so that their current attempts do not count."""
         stopping = [worker.stop.options(concurrency_group=_CONTROL).remote() for worker in self._workers.values()]
         self._ray.wait(stopping, num_returns=max(len(stopping), 1), timeout=_DRAIN_S) if stopping else None
         running = list(self._running)
@@ -186,7 +186,7 @@ class _Fleet:
 
         options = self._job.spec.options
         spec = replace(self._job.spec, options=replace(options, workers=options.workers or slot.cpus))
-        # Neither is restarted by Ray: it would be a second ledger of attempts, and one that forgets.
+        # Ray restarts neither: it would be a second ledger of attempts that is not durable.
         actor = self._ray.remote(concurrency_groups={_CONTROL: 1})(_Worker).options(
             num_cpus=slot.cpus,
             num_gpus=slot.gpus,
@@ -226,7 +226,7 @@ def _import_ray() -> Any:
     version = tuple(int(part) for part in ray.__version__.split(".")[:2])
     if version < _LEAST_VERSION:
         raise UsageError(
-            f"version {ray.__version__} of Ray is too old: it runs what strangers send",
+            f"version {ray.__version__} of Ray is too old: it runs code that anyone sends to it",
             hint="pip install 'ray>=2.60'",
             parameter="ray",
         )
@@ -235,7 +235,7 @@ def _import_ray() -> Any:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep the handlers of signals: Ray takes a request to stop for a crash."""
+    """Keep the program's signal handlers: Ray would treat a request to stop as a crash."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What is asked of each row of a shard, and the columns that its answer has.
+"""Questions about the rows of a shard, and the columns of their answers.
 
 A question is prepared once per worker and answers a shard at a time. It can be pickled: workers may be elsewhere.
 """
@@ -35,8 +35,8 @@ class Encodings:
 
     Attributes:
         rows: All rows, without the bytes of their images.
-        failures: Why a row has no features; None where it has.
-        features: Features of the others, in their order, each (P,) unit length.
+        failures: Why a row has no features; None if it has.
+        features: Features of the other rows, in their order, each (P,) unit length.
     """
 
     rows: list[InputRow] = field(default_factory=list)
@@ -70,11 +70,11 @@ class Prepared(Protocol):
 
 
 class ScaleQuestion(Protocol):
-    """What is asked; can be pickled."""
+    """A question; can be pickled."""
 
     @property
     def command(self) -> str:
-        """What settings call it."""
+        """Its name in the settings."""
 
     @property
     def with_text(self) -> bool:
@@ -85,10 +85,10 @@ class ScaleQuestion(Protocol):
         """Names of the answer's columns."""
 
     def settings(self, model: "Model") -> Mapping[str, Any]:
-        """What an answer depends on besides the image, the model, and how images are read."""
+        """Everything that an answer depends on besides the image, the model, and how images are read."""
 
     def prepare(self, model: "Model") -> Prepared:
-        """Make ready."""
+        """Prepare the question for a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Embed:
     """The features of images, and with `with_text` those of their captions.
 
     Attributes:
-        stored: The numbers of the output.
+        stored: The number format of the output.
         with_text: Whether captions are encoded too.
     """
 
@@ -135,15 +135,15 @@ class Embed:
 
 @dataclass(frozen=True, slots=True)
 class ScorePairs:
-    """How well each image fits its own caption.
+    """Score each image with its own caption.
 
     `cosine` is what published datasets were filtered by; `clipscore` is 2.5 max(cosine, 0) of the caption after
-    "A photo depicts". There is no softmax: over one pair it would be 1.
+    "A photo depicts". Softmax is not used: over one pair it would be 1.
 
     Source: arXiv:2104.08718, section 3 (CLIPScore), and the authors' `clipscore.py`, whose mean is over pairs.
 
     Raises:
-        UsageError: There is no such metric.
+        UsageError: The metric is not known.
     """
 
     metric: Metric = "cosine"
@@ -209,7 +209,7 @@ class Ask:
     """A question about images alone: `classify`, `tag`, or `score` with texts of one's own.
 
     Attributes:
-        command: Which of them.
+        command: Which of these commands.
         question: Makes the judge.
     """
 
@@ -258,7 +258,7 @@ def _answer_types(command: str) -> "dict[str, arrow.DataType]":
 
 
 def refuse_head(model: "Model") -> None:
-    """Refuse a model whose numbers are classes.
+    """Refuse a model with a classification head.
 
     Raises:
         UnsupportedModelError: It has a classification head.
@@ -271,7 +271,7 @@ def refuse_head(model: "Model") -> None:
 
 
 def _encode_captions(model: "Model", captions: Sequence[str]) -> tuple[list[Floats], int]:
-    """Encode captions, each distinct one once, in an order in which they share beginnings; and how many were cut."""
+    """Encode captions, each distinct one once, sorted so that they share prefixes; also returns how many were cut."""
     distinct = sorted(set(captions))
     encoder = LabelEncoder(model.encoders, model.encoders.cache, unobserved)
     encoded = dict(zip(distinct, encoder.features([(text,) for text in distinct]), strict=True))

@@ -1,4 +1,4 @@
-"""A run over shards in one process: by itself, or as one of several that share the shards out."""
+"""A run over shards in one process: by itself, or as one of several that divide the shards."""
 
 import os
 from collections import deque
@@ -30,7 +30,7 @@ class Share:
         of: How many there are.
 
     Raises:
-        UsageError: There is no such share.
+        UsageError: `number` is not between 1 and `of`.
     """
 
     number: int = 1
@@ -51,7 +51,7 @@ class Share:
         """Read `I/N`.
 
         Raises:
-            UsageError: It is not of that form, or there is no such share.
+            UsageError: The text has another form, or I is not between 1 and N.
         """
         number, slash, of = text.partition("/")
         if not slash or not number.isdecimal() or not of.isdecimal():
@@ -64,13 +64,13 @@ class Share:
         return cls(int(number), int(of))
 
     def take(self, shards: Sequence[Shard]) -> list[Shard]:
-        """The shards of this share: every Nth, so that all shares have large and small ones."""
+        """The shards of this share: every Nth, so that all shares get large and small ones."""
         return list(shards[self.number - 1 :: self.of])
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked of which shards, and where the answers go.
+    """The question, the shards, and the output of a run.
 
     Attributes:
         question: What is asked.
@@ -82,7 +82,7 @@ class Plan:
         rows_per_shard: How many rows of a table, Parquet file or list make a shard.
         tries: How often a shard is tried.
         retry_failed: Whether shards that were given up are tried again.
-        named: What the user typed for the inputs, by which a later start knows its run.
+        named: The inputs as the user typed them, by which a later start recognizes its run.
 
     Raises:
         UsageError: A value is out of range.
@@ -142,13 +142,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run that can be worked on.
+    """A run that was begun, with the shards to do.
 
     Attributes:
-        job: What workers must know.
-        ledger: Its books.
+        job: The job for workers.
+        ledger: Its ledger.
         shards: All of its shards.
-        todo: Those of this share that nobody has done or given up.
+        todo: Shards of this share that are not done or given up.
         lost: How many of them were done, but their output is gone.
         left_out: Shards and images that were added to the inputs since the run was begun.
     """
@@ -163,13 +163,13 @@ class Begun:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
         shards: How many shards the whole run has.
         before: How many of this share's were done when it began.
         done: How many it did.
-        counts: What became of their rows.
+        counts: Counts of their rows.
         failed: Shards of this share that were given up, and why.
         is_whole: Whether all shards of the whole run are done.
         lost: How many of this share's had been done before, and were done again because their output was gone.
@@ -187,13 +187,13 @@ class Outcome:
 
 
 class Watcher(Protocol):
-    """Is told how far a run is."""
+    """Receives the progress of a run."""
 
     def rows(self, count: int) -> None:
-        """So many rows have just been encoded."""
+        """Called with a number of rows that were just encoded."""
 
     def shard(self, report: Report) -> None:
-        """A shard was tried."""
+        """Called after a shard was tried."""
 
 
 class Engine(Protocol):
@@ -256,13 +256,13 @@ def _begin(plan: Plan, model: "Model", share: Share) -> Begun:
 
 
 def _lost(plan: Plan, ledger: Ledger, done: Sequence[Shard], shards: int) -> set[str]:
-    """Shards that are done by the books, and whose files somebody has removed."""
+    """Shards that are done by the ledger, but whose files were deleted."""
     names = layout_of(plan.layout).names
     return ledger.lost({shard.id: names(shard, shards, plan.question.columns) for shard in done})
 
 
 def _finish(begun: Begun, share: Share, reports: Iterable[Report]) -> Outcome:
-    """Work through a run's reports and close it, if nothing is left to be done by anyone."""
+    """Process a run's reports, and finish it if no shard is left for any worker."""
     mine = {shard.id for shard in share.take(begun.shards)}
     outcome = Outcome(len(begun.shards), len(mine) - len(begun.todo), lost=begun.lost, left_out=begun.left_out)
     for report in reports:
@@ -277,7 +277,7 @@ def _finish(begun: Begun, share: Share, reports: Iterable[Report]) -> Outcome:
 
 
 class InProcess:
-    """The engine without machinery: one worker in this process.
+    """The simplest engine: one worker in this process.
 
     Args:
         model: The model, which is loaded already.

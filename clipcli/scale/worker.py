@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All that a worker must know; can be pickled.
+    """Everything that a worker needs; can be pickled.
 
     Attributes:
         spec: Builds the model.
-        digest: Of the model's configuration and weights, as the run's settings have it.
+        digest: Digest of the model's configuration and weights, from the run's settings.
         question: What is asked.
         columns: Which columns are read.
         layout: Which files are written.
@@ -53,12 +53,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a shard.
+    """The result of trying a shard.
 
     Attributes:
         shard: Its id.
         state: `done` now, `known` to be done by another worker, to be tried `again`, or `failed` for good.
-        counts: What became of its rows.
+        counts: Counts of its rows.
         error: Why it is not done.
     """
 
@@ -76,10 +76,10 @@ class Answering(Protocol):
 
 
 def attempt(shard: Shard, ledger: Ledger, answer: Answering) -> Report:
-    """Try a shard once, by the book.
+    """Try a shard once, and record it in the ledger.
 
     Raises:
-        ClipError: What is wrong is not the shard, so that no other would fare better.
+        ClipError: The error is not specific to the shard, so that all others would fail too.
         KeyboardInterrupt: The worker was asked to stop; the attempt does not count.
     """
     if ledger.is_done(shard):
@@ -126,14 +126,14 @@ class Worker:
         self._prepared: Prepared | None = None
 
     def run(self, shard: Shard, on_rows: Callable[[int], None] = lambda rows: None) -> Report:
-        """Try a shard once; `on_rows` is told how many rows were just encoded."""
+        """Try a shard once; `on_rows` is called with the number of rows just encoded."""
         return attempt(shard, self._ledger, lambda shard: self.answer(shard, on_rows))
 
     def answer(self, shard: Shard, on_rows: Callable[[int], None] = lambda rows: None) -> tuple[Files, Counts]:
         """Read a shard and answer for its rows.
 
         Raises:
-            ShardError: It is not what it should be.
+            ShardError: It is damaged or not valid.
             OSError: It could not be read now.
         """
         with warnings.catch_warnings():
@@ -151,7 +151,7 @@ class Worker:
 
 
 def encode(model: "Model", rows: Iterator[InputRow], on_rows: Callable[[int], None]) -> Encodings:
-    """Encode the images of rows; what is held is their features, and the bytes of a few."""
+    """Encode the images of rows; memory holds their features, and the bytes of a few images."""
     encodings = Encodings()
     waiting: deque[InputRow] = deque()
 
@@ -178,7 +178,7 @@ def encode(model: "Model", rows: Iterator[InputRow], on_rows: Callable[[int], No
 
 
 def _open(job: Job) -> "Model":
-    """Build the model: of its files, or where another machine has them elsewhere, by its name."""
+    """Build the model from its files, or by its name if this machine has them elsewhere."""
     from clipcli.api.model import Model
     from clipcli.foreign.resolve import resolve_model
 
@@ -199,7 +199,7 @@ def _table(
     columns: "Mapping[str, arrow.Array]",
     kept_types: "Mapping[str, arrow.DataType]",
 ) -> "arrow.Table":
-    """All that is known of a shard's rows."""
+    """The table of a shard's rows."""
     import pyarrow as arrow
 
     failures, text = encodings.failures, arrow.string()

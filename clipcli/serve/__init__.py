@@ -1,5 +1,6 @@
-"""HTTP over a resident model: a page for people, endpoints for programs.
+"""An HTTP server for a model that stays in memory: a page for people, endpoints for programs.
 
-The engine makes batches of whatever waits; the gate decides who may ask; everything else turns requests into questions
-of `api` and answers into the command line's documents. Needs the extra `serve`. Knows no terminal and no flags.
+The engine makes batches of waiting images; the gate decides which requests are allowed; everything else turns requests
+into questions of `api` and answers into the command line's documents. Needs the extra `serve`. Independent of terminals
+and flags.
 """

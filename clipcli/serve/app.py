@@ -1,4 +1,4 @@
-"""The application: which address answers what."""
+"""The application: the routes of the server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -44,7 +44,7 @@ _PAGE_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What requests are answered with."""
+    """The engine, the library and the settings that answer requests."""
 
     settings: Settings
     engine: Engine
@@ -55,11 +55,11 @@ class Service:
 
     @classmethod
     def start(cls, settings: Settings, model: "Model", open_library: "Callable[[], Library] | None" = None) -> Self:
-        """Load the networks, and begin to work.
+        """Load the networks and start the engine.
 
         Args:
             settings: How to serve.
-            model: Answers.
+            model: The model that answers.
             open_library: Opens the library as it is now.
 
         Raises:
@@ -78,11 +78,11 @@ class Service:
         return cls(settings, engine, Questions(engine), Intake(settings), metrics, library)
 
     async def answer(self, request: Request, work: Callable[[Body], Coroutine[Any, Any, Any]]) -> Response:
-        """Read the body of a request, and send what is made of it as JSON.
+        """Read the body of a request, and send the answer as JSON.
 
         Raises:
             ClipError: It cannot be answered.
-            ClientDisconnect: Nobody waits for the answer anymore.
+            ClientDisconnect: The client has disconnected.
         """
         async with self.intake.read(request) as data:
             body = await parse_body(request, data, self.settings)
@@ -91,10 +91,10 @@ class Service:
 
 
 async def while_awaited(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Do work for as long as the client waits for it.
+    """Do work while the client waits for it.
 
     Raises:
-        ClientDisconnect: It does not anymore; the work was canceled.
+        ClientDisconnect: The client has disconnected, and the work was canceled.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
@@ -117,9 +117,9 @@ def make_app(service: Service, log: Log, others: Sequence[Address] = ()) -> ASGI
     """Make the application.
 
     Args:
-        service: What requests are answered with.
-        log: Told of every request.
-        others: Endpoints that speak other programs' dialects.
+        service: The engine, the library and the settings that answer requests.
+        log: Called for every request.
+        others: Endpoints for other programs' clients.
     """
     settings = service.settings
     routes = [*_own_routes(service), *_page_routes(), *others]
@@ -202,7 +202,7 @@ def _library_routes(service: Service) -> list[Address]:
 
 
 def _page_routes() -> list[Address]:
-    """The page: read once, and only what lies in its folder can be asked for."""
+    """The page's files: read once, and only files in its folder are served."""
     folder = resources.files("clipcli.serve").joinpath("page")
     files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 

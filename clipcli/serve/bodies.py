@@ -1,6 +1,6 @@
 """From a request's body to images and fields: multipart forms, JSON with data URIs, or one image by itself.
 
-Whatever is sent is bounded by bytes and by time, and no address is ever fetched.
+Bodies are limited in bytes and time, and URLs are never fetched.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from clipcli.serve.settings import Settings
 IMAGE_FIELDS = ("image", "images")
 _FIELD_BYTES = 2**20
 _MOST_FIELDS = 2000
-# Bodies that are held at a time, in largest bodies.
+# Memory for bodies at a time, as a number of bodies of the largest size.
 _BODIES_AT_ONCE = 8
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _DATA_URI = re.compile(r"data:[^,;]*(;[^,;]*)*,")
@@ -34,12 +34,12 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What was sent.
+    """The content of a request.
 
     Attributes:
         images: The images, in their order.
-        fields: Everything else: of a form, lists of texts; of JSON, whatever it holds.
-        is_form: Whether fields are texts that stand for numbers too.
+        fields: All other fields: lists of texts from a form, any values from JSON.
+        is_form: Whether numbers are given as texts.
     """
 
     images: list[ImageSource] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Body:
 
 
 class Intake:
-    """Reads bodies, never more of them at a time than there is room for."""
+    """Reads bodies, limiting their total size at a time."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -56,11 +56,11 @@ class Intake:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """Hold the body of a request until the end of the block.
+        """Read the body of a request, and hold it until the end of the block.
 
         Raises:
             BadRequest: It is too large, or too slow.
-            Full: The bodies of other requests leave no room.
+            Full: The bodies of other requests use all memory for bodies.
         """
         limit = self._settings.max_upload_bytes
         declared = request.headers.get("content-length", "")
@@ -86,7 +86,7 @@ class Intake:
             if size > limit:
                 raise self._too_large()
             if self._held > _BODIES_AT_ONCE * limit:
-                raise Full("other uploads fill the memory that is set aside for them")
+                raise Full("the memory for uploads is full")
 
     def _too_large(self) -> BadRequest:
         limit = self._settings.max_upload_mb
@@ -96,10 +96,10 @@ class Intake:
 
 
 async def parse_body(request: Request, data: bytes, settings: Settings) -> Body:
-    """Make images and fields of a body, by its content type; an image by itself takes its fields from the query.
+    """Parse a body into images and fields, by its content type; for an image by itself, the fields come from the query.
 
     Raises:
-        BadRequest: It is not what its content type says, or holds too many images.
+        BadRequest: It does not match its content type, or has too many images.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -117,7 +117,7 @@ async def parse_body(request: Request, data: bytes, settings: Settings) -> Body:
             status=415,
         )
     if len(body.images) > settings.max_images:
-        raise BadRequest(f"there are {len(body.images)} images, of at most {settings.max_images}", status=413)
+        raise BadRequest(f"the request has {len(body.images)} images; the limit is {settings.max_images}", status=413)
     return body
 
 
@@ -125,7 +125,7 @@ def parse_json(data: bytes) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        BadRequest: It is none.
+        BadRequest: It is not a JSON object.
     """
     try:
         value = json.loads(data, parse_constant=_refuse_constant)
@@ -150,7 +150,7 @@ def json_body(value: dict[str, Any], settings: Settings) -> Body:
             part = fields.pop(name)
             given += part if isinstance(part, list) else [part]
     if len(given) > settings.max_images:
-        raise BadRequest(f"there are {len(given)} images, of at most {settings.max_images}", status=413)
+        raise BadRequest(f"the request has {len(given)} images; the limit is {settings.max_images}", status=413)
     return Body([_json_image(item, i) for i, item in enumerate(given)], fields)
 
 
@@ -158,14 +158,14 @@ def decode_image(text: object, what: str = "an image") -> bytes:
     """The bytes of a data URI, or of base64 by itself.
 
     Raises:
-        BadRequest: It is neither; addresses are not fetched.
+        BadRequest: It is neither; URLs are not fetched.
     """
     if not isinstance(text, str):
         raise BadRequest(f"{what} must be a data URI or base64")
     match = _DATA_URI.match(text)
     if match is None and _URL.match(text[:64]):
         raise BadRequest(
-            f"{what} is an address, and this server fetches none", "send the image itself: data:image/jpeg;base64,..."
+            f"{what} is a URL, and this server does not fetch URLs", "send the image itself: data:image/jpeg;base64,..."
         )
     if match is not None and not match[0].endswith(";base64,"):
         raise BadRequest(f"{what} is a data URI that is not base64")
@@ -177,7 +177,7 @@ def decode_image(text: object, what: str = "an image") -> bytes:
 
 
 def shown_name(name: str | None, number: int) -> str:
-    """What a client calls a file, as rows show it: never a path, and no control characters."""
+    """The client's name of a file, as rows show it: never a path, and no control characters."""
     last = re.split(r"[/\\]", name or "")[-1]
     cleaned = _CONTROLS.sub("", last.encode("utf-8", "replace").decode("utf-8")).strip()[:_LONGEST_NAME]
     return cleaned or f"image {number}"

@@ -1,4 +1,4 @@
-"""Batches without a timer: whenever a worker is free, it takes what waits.
+"""Batching without a timer: a free worker takes whatever is waiting.
 
 Every worker decodes and encodes. A full batch comes first, then what is still to be decoded, then whatever is decoded:
 so under load batches are full, and a lone image waits for nothing. An image that cannot be used concerns nobody else:
@@ -32,15 +32,15 @@ _PROBE_PX = 32
 
 
 class Observer(Protocol):
-    """Told what the engine does."""
+    """Receives events of the engine."""
 
     def batch(self, size: int) -> None:
-        """A batch of so many images was encoded."""
+        """Called with the size of a batch that was encoded."""
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """An image on its way: bytes, then pixels, then features."""
+    """An image in progress: bytes, then pixels, then features."""
 
     source: ImageSource
     future: "Future[Result]" = field(default_factory=Future)
@@ -56,12 +56,12 @@ class _Job:
 
 
 class Engine:
-    """A model that many ask at the same time.
+    """A model that answers many concurrent requests.
 
     Args:
         model: It is warmed up by `start`.
         max_waiting: Images that may wait or be computed at a time.
-        observer: Told of every batch.
+        observer: Called for every batch.
     """
 
     def __init__(self, model: "Model", observer: Observer, *, max_waiting: int = 256) -> None:
@@ -88,7 +88,7 @@ class Engine:
         return len(self._decoded)
 
     def start(self) -> None:
-        """Load the networks, and begin to work.
+        """Load the networks and start the workers.
 
         Raises:
             ClipError: The model cannot be used.
@@ -104,10 +104,10 @@ class Engine:
             self._threads[-1].start()
 
     def close(self, patience_s: float = 10.0) -> None:
-        """Finish what has begun, and refuse the rest.
+        """Finish work in progress, and refuse the rest.
 
         Args:
-            patience_s: How long to wait for what has begun.
+            patience_s: Seconds to wait for work in progress.
         """
         with self._changed:
             self._stopping = True
@@ -125,10 +125,10 @@ class Engine:
     async def features(self, sources: Sequence[ImageSource]) -> list[Result]:
         """Encode images, in their order; one that cannot be used is a `Failed`.
 
-        Cancelling it drops what has not begun.
+        Cancellation drops images that were not started.
 
         Raises:
-            Full: Too many wait already.
+            Full: Too many images are waiting already.
             Stopping: The server is being stopped.
         """
         jobs = [_Job(source) for source in sources]
@@ -136,13 +136,13 @@ class Engine:
         return list(await asyncio.gather(*(asyncio.wrap_future(job.future) for job in jobs)))
 
     async def check(self) -> None:
-        """Have the encoder encode an image that is in no cache: whoever waits for it knows that the engine works."""
+        """Encode an uncached image, to check that the engine works."""
         job = _Job(ImageSource("probe"), decoded=self._probe())
         self._submit([job], self._decoded, self._most + 1)
         await asyncio.wrap_future(job.future)
 
     async def on_texts(self, work: Callable[[], T]) -> T:
-        """Do work that encodes texts, after what is being done with them already."""
+        """Do work that encodes texts, one at a time."""
         if self._stopping:
             raise Stopping("the server is being stopped")
         return await asyncio.get_running_loop().run_in_executor(self._texts, work)
@@ -152,7 +152,7 @@ class Engine:
             if self._stopping:
                 raise Stopping("the server is being stopped")
             if self._under_way + len(jobs) > most:
-                raise Full(f"{self._under_way} images wait already, of at most {self._most}")
+                raise Full(f"{self._under_way} images are waiting already; the limit is {self._most}")
             self._under_way += len(jobs)
             queue.extend(jobs)
             self._changed.notify_all()
@@ -183,7 +183,7 @@ class Engine:
             task()
 
     def _next(self) -> Callable[[], None] | None:
-        """What a free worker does; None if there is nothing to do. Called with the lock held."""
+        """The next work for a free worker; None if there is none. Called with the lock held."""
         size, room = self._encoder.batch_size, self._encoding < self._encoder.concurrency
         if room and len(self._decoded) >= size:
             return self._taken(size)
@@ -253,7 +253,7 @@ def rows_of(results: Sequence[Result]) -> Floats:
     Shapes: N results -> (N, P).
 
     Raises:
-        ImageError: One could not.
+        ImageError: One could not be used.
     """
     for result in results:
         if isinstance(result, Failed):

@@ -1,10 +1,10 @@
-"""What a server cannot do for a client, each with the status of its answer."""
+"""Errors of requests, each with its HTTP status."""
 
 from clipcli.errors import ClipError
 
 
 class ServeError(ClipError):
-    """A request that is not answered.
+    """A request that cannot be answered.
 
     Args:
         message: What is wrong.
@@ -23,7 +23,7 @@ class ServeError(ClipError):
 
 
 class BadRequest(ServeError):
-    """A request that is not understood, or not allowed."""
+    """A request that is not valid, or not allowed."""
 
 
 class UnknownModel(ServeError):
@@ -33,7 +33,7 @@ class UnknownModel(ServeError):
 
 
 class Full(ServeError):
-    """So much waits already that more would only wait too long."""
+    """Too many requests are waiting already."""
 
     usual_status = 429
     usual_hint = "try again later, or start the server with a larger `max_waiting`"

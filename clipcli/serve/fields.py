@@ -1,4 +1,4 @@
-"""The fields of requests: said once, checked by it, and described by it in the OpenAPI document."""
+"""The fields of requests: defined once, for validation and for the OpenAPI document."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,11 +28,11 @@ class Field:
     """One field of a request.
 
     Attributes:
-        name: As clients write it.
-        kind: What it holds.
-        about: One sentence on it.
-        choices: The texts that it may be.
-        most: The most texts or objects in a list.
+        name: Its name in requests.
+        kind: The type of its value.
+        about: A description in one sentence.
+        choices: The allowed texts.
+        most: How many texts or objects a list may have.
     """
 
     name: str
@@ -105,10 +105,10 @@ class Field:
 
 
 def read_fields(spec: Sequence[Field], given: Mapping[str, Any], *, is_form: bool) -> dict[str, Any]:
-    """Check all fields of a request; those that are not there, or are null, are left out.
+    """Check all fields of a request; missing and null fields are left out.
 
     Raises:
-        BadRequest: One is not known, or not what it must be.
+        BadRequest: One is not known or not valid.
     """
     known = {field.name: field for field in spec}
     for name in given:

@@ -1,7 +1,7 @@
-"""Who may ask, and what is said of it: hosts, origins, keys, headers, errors, the access log.
+"""Access control and errors: hosts, origins, keys, headers, the access log.
 
-Everything a client does wrong is a JSON error with a status of its own; what is a bug is a 500 with its traceback in
-the log, and nothing of it in the answer.
+Every mistake of a client is a JSON error with its own status; a bug is a 500 with its traceback in the log, and without
+details in the answer.
 """
 
 import hmac
@@ -43,13 +43,13 @@ _HEADERS = {
 
 
 class Gate:
-    """The outermost layer of the application.
+    """The outermost middleware of the application.
 
     Args:
         app: What answers.
-        settings: Who may ask.
-        metrics: Told of every request.
-        log: Told of every request, in fields.
+        settings: Who may send requests.
+        metrics: Counts every request.
+        log: Called for every request, with its fields.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, log: Log) -> None:
@@ -73,7 +73,7 @@ class Gate:
             length += len(message.get("body", b""))
             try:
                 await send(message)
-            except LocalProtocolError:  # what the client sent after its headers was no HTTP: it has its answer already
+            except LocalProtocolError:  # the client sent invalid HTTP after its headers: it has its answer already
                 raise ClientDisconnect from None
 
         try:
@@ -83,7 +83,7 @@ class Gate:
                 raise
             except Exception as error:
                 if status:
-                    raise  # half an answer is out: the connection ends
+                    raise  # part of the answer was sent: close the connection
                 await error_response(error)(scope, receive, watched)
         except ClientDisconnect:
             status = _GONE
@@ -91,7 +91,7 @@ class Gate:
             self._note(scope, status or _GONE, time.perf_counter() - began, length)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """The answer to whom nothing is told; None for everyone else."""
+        """The refusal of a request that is not allowed; None for all others."""
         headers, settings = Headers(scope=scope), self._settings
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not settings.allows_host(hosts[0]):
@@ -101,7 +101,9 @@ class Gate:
         crosses = origin is not None and not settings.allows_origin(origin, hosts[0])
         if (crosses or headers.get("sec-fetch-site") == "cross-site") and origin not in settings.origins:
             if method not in ("GET", "HEAD") or scope["path"].startswith("/api/"):
-                return error_response(BadRequest("pages of other sites may not ask", "see `cors`", status=403))
+                return error_response(
+                    BadRequest("web pages of other sites may not send requests", "see `cors`", status=403)
+                )
         if settings.key is None or self._is_open(scope["path"]) or (method == "OPTIONS" and origin is not None):
             return None
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -148,14 +150,14 @@ class Address(Route):
 
 
 def error_response(error: Exception) -> Response:
-    """An error as clients get it: `{"error": {"type", "message", "hint"}}`."""
+    """An error as JSON: `{"error": {"type", "message", "hint"}}`."""
     return json_response({"error": about_error(error)}, *status_of(error))
 
 
 def about_error(error: Exception) -> dict[str, Any]:
-    """What is said of an error: of a bug nothing, but to the log."""
+    """The public fields of an error; details of a bug go to the log only."""
     if status_of(error)[0] == 500:
-        logging.getLogger(__name__).error("a bug was met while a request was answered:", exc_info=error)
+        logging.getLogger(__name__).error("a bug occurred while a request was answered:", exc_info=error)
         return {"type": "InternalError", "message": "a bug in this program; its log says more"}
     about = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, ClipError) and error.hint:
@@ -164,7 +166,7 @@ def about_error(error: Exception) -> dict[str, Any]:
 
 
 def status_of(error: Exception) -> tuple[int, dict[str, str]]:
-    """The HTTP status of an error, and what headers go with it."""
+    """The HTTP status of an error, and its headers."""
     if isinstance(error, ServeError):
         waits = {Full: "1", Stopping: "5"}
         return error.status, {"retry-after": waits[type(error)]} if type(error) in waits else {}

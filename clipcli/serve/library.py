@@ -1,4 +1,4 @@
-"""`/api/search` and the images of a library: found by query, shown by number, never by a path that a client sends."""
+"""`/api/search` and the images of a library: found by query and addressed by number, never by a path from a client."""
 
 import asyncio
 import io
@@ -75,10 +75,10 @@ class _Part:
 
 
 class ServedLibrary:
-    """A library as it is on disk now, however often it is updated or replaced meanwhile.
+    """A library in its current state on disk; it can be updated or replaced at any time.
 
     Args:
-        open: Opens it.
+        open: A function that opens it.
         engine: Encodes the parts of queries.
     """
 
@@ -94,31 +94,31 @@ class ServedLibrary:
 
     @property
     def name(self) -> str:
-        """Its name, as people know it."""
+        """Its name."""
         return self._folder.name
 
     @property
     def place(self) -> str:
-        """What finds it on the command line: its name, or its path where it has none."""
+        """Its argument on the command line: its name, or its path if it has none."""
         return self.name if self._folder.parent == libraries_folder() else str(self._folder)
 
     @property
     def rows(self) -> int:
-        """Images that can be found; 0 if the library cannot be read just now."""
+        """How many images can be found; 0 if the library cannot be read now."""
         try:
             return self._count(self.current()).images
         except (ClipError, OSError):
             return 0
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Start no more work."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def current(self) -> Library:
         """The library as it is now.
 
         Raises:
-            LibraryUnavailable: It is gone or damaged, or another model made it.
+            LibraryUnavailable: It is missing or damaged, or another model made it.
         """
         with self._lock:
             try:
@@ -132,7 +132,7 @@ class ServedLibrary:
             return self._library
 
     async def search(self, body: Body) -> Row:
-        """The document that `clip search` would print; each row says by its `id` where its image is shown.
+        """The document that `clip search` would print; the `id` of a row is part of the address of its image.
 
         Raises:
             ClipError: The request cannot be answered.
@@ -157,12 +157,12 @@ class ServedLibrary:
         """An image of the library as a JPEG that fits into a square.
 
         Raises:
-            BadRequest: There is no such image.
+            BadRequest: The library does not have this image.
         """
         return await self.on_disk(lambda: self._draw(number, edge_px))
 
     async def on_disk(self, work: Callable[[], T]) -> T:
-        """Do work that reads the library in a thread."""
+        """Run work that reads the library in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _encode_texts(self, texts: Sequence[str]) -> dict[str, Floats]:
@@ -224,7 +224,7 @@ class ServedLibrary:
         }
 
     def _count(self, library: Library) -> Counts:
-        """What the library holds; counted again only where its table has changed."""
+        """The counts of the library; computed again only if its table has changed."""
         stamp = FileStamp.of(self._folder / table.FILE_NAME)
         if self._counted is None or self._counted[0] != stamp or not stamp.settled:
             self._counted = stamp, library.counts()
@@ -255,7 +255,7 @@ def _parts(fields: Mapping[str, Any], images: Sequence[ImageSource]) -> list[_Pa
         given = read_fields(_TERM_FIELDS, term, is_form=False)
         kind, value = given.get("kind", "text"), given.get("value")
         if value is None or (kind == "id") != isinstance(value, int):
-            raise BadRequest(f"value of a part of the kind {kind} is missing, or not what it should be")
+            raise BadRequest(f"value of a part of the kind {kind} is missing or not valid")
         if kind == "image":
             value = ImageSource(f"image {number}", data=decode_image(value))
         parts.append(_Part(kind, value, given.get("weight", 1.0)))

@@ -39,7 +39,7 @@ class Metrics:
     """Counts requests and batches. Safe in several threads.
 
     Args:
-        gauges: What is looked up when somebody asks: name, with what it means and how to read it.
+        gauges: Values read on request, by name, each with a description and a function.
     """
 
     def __init__(self, gauges: Mapping[str, tuple[str, Callable[[], float]]] | None = None) -> None:
@@ -50,7 +50,7 @@ class Metrics:
         self._batches = _Histogram(_SIZES)
 
     def gauge(self, name: str, about: str, read: Callable[[], float]) -> None:
-        """Add what is looked up when somebody asks."""
+        """Add a value that is read on request."""
         self._gauges[name] = about, read
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
@@ -65,7 +65,7 @@ class Metrics:
             self._batches.add(size)
 
     def text(self) -> str:
-        """Everything, as Prometheus reads it."""
+        """All metrics, in Prometheus' format."""
         with self._lock:
             return "\n".join(self._lines()) + "\n"
 

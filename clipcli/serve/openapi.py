@@ -1,4 +1,4 @@
-"""The OpenAPI document, made of the fields that requests are checked by and the schemas of what the commands print."""
+"""The OpenAPI document, made from the fields of requests and the schemas of the commands' output."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What is asked about uploaded images, `/api/classify` and its like: the command line's documents over HTTP."""
+"""Questions about uploaded images, such as `/api/classify`: the command line's documents over HTTP."""
 
 import asyncio
 from collections import OrderedDict
@@ -83,7 +83,7 @@ SCHEMAS = {
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A question with its labels encoded, and what a document says of it."""
+    """A question with its labels encoded, and the fields that describe it in a document."""
 
     judge: Any
     about: Mapping[str, Any]
@@ -93,7 +93,7 @@ class Questions:
     """Answers questions about uploaded images.
 
     Args:
-        engine: Computes.
+        engine: Encodes images and texts.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -102,12 +102,12 @@ class Questions:
         self._prepared: OrderedDict[str, Prepared] = OrderedDict()
 
     def offer(self, label_set: LabelSet) -> None:
-        """Let clients name a label set; the first one is used where a request has no labels.
+        """Offer a label set to clients; the first one is used for requests without labels.
 
         Its labels are encoded now, so that no client waits for it.
 
         Raises:
-            ClipError: The model cannot take it.
+            ClipError: The model cannot use it.
         """
         if self._engine.model.class_names is not None:
             raise UsageError(f"{self._engine.model.checkpoint.id} has classes of its own and takes no label sets")
@@ -147,7 +147,7 @@ class Questions:
         """A question, prepared now or earlier.
 
         Raises:
-            ClipError: Something is wrong with its labels or options.
+            ClipError: Its labels or options are not valid.
         """
         key = repr((kind, sorted(fields.items())))
         if key not in self._prepared:
@@ -207,7 +207,7 @@ class Questions:
             raise BadRequest(f"top must be at most {_MOST_MAPS}")
         options = ExplainOptions(**{name: fields[name] for name in ("method", "quality") if name in fields}, top=top)
         explainer = Explainer(model, label_set, options, templates)
-        assert label_set is not None  # the explainer has seen to it
+        assert label_set is not None  # checked by the explainer
         return explainer, describe_explain(model, label_set, templates, options)
 
     async def _explain(self, explainer: Explainer, item: Result) -> Row:
@@ -220,13 +220,13 @@ class Questions:
         """The labels of a request: its own, a set that it names, or the server's first one.
 
         Raises:
-            BadRequest: There are too many, or no such set.
-            LabelSetError: They break the rules.
+            BadRequest: There are too many labels, or the set is not offered.
+            LabelSetError: They are not valid.
         """
         names = [name for text in fields.get("labels", ()) for name in split_labels(text)]
         wanted = fields.get("label_set")
         if names and wanted:
-            raise BadRequest("labels and label_set do not go together", "send one of them")
+            raise BadRequest("labels and label_set cannot be used together", "send one of them")
         if wanted is not None and wanted not in self.label_sets:
             there = ", ".join(self.label_sets) or "none: start it with `label_set=NAME`"
             raise BadRequest(f"this server has no label set {wanted!r}", f"it has {there}")
@@ -280,7 +280,7 @@ def checked_texts(texts: Sequence[str]) -> Sequence[str]:
     """Texts as they are.
 
     Raises:
-        UsageError: There is none, or one is empty.
+        UsageError: The list or one of its texts is empty.
     """
     if not texts:
         raise UsageError("no text is given", hint="give a list of one text or more")

@@ -1,4 +1,4 @@
-"""Runs an application: the socket, the signals, and a stop that loses no answer."""
+"""Run an application: the socket, the signals, and a stop that completes all answers."""
 
 import asyncio
 import logging
@@ -20,10 +20,10 @@ _BACKLOG = 512
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Take the port, before anything that takes long.
+    """Open the port, before any slow work.
 
     Raises:
-        ClipError: It is in use, or not ours to take.
+        ClipError: It is in use, or may not be used.
     """
     host, port = settings.host.strip("[]"), settings.port
     try:
@@ -59,8 +59,8 @@ def run(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]) -> Non
 
     Args:
         app: What answers.
-        listener: Where from.
-        ready: Called when requests are answered.
+        listener: The open socket.
+        ready: Called when the server answers requests.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     config = uvicorn.Config(
@@ -88,7 +88,7 @@ async def _serve(server: "_Server", listener: socket.socket, ready: Callable[[],
 
 
 class _Protocol(H11Protocol):
-    """Ends a connection on which no answer can be sent: its client speaks no HTTP."""
+    """Closes a connection if no answer can be sent because its client does not use HTTP."""
 
     def handle_events(self) -> None:
         try:

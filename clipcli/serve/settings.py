@@ -1,4 +1,4 @@
-"""How a server is run: where it listens, who may ask, and how much."""
+"""Settings of a server: address, access, and limits."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ class Settings:
         host: The address to listen on; a name of this machine, or an IP address.
         port: The port; 0 for any that is free.
         key: What clients must send as `Authorization: Bearer KEY`.
-        open_to_all: Serve another host than this one without a key.
+        open_to_all: Allow other hosts than this machine without a key.
         allowed_hosts: Names by which clients may call this server, besides its own and IP addresses.
-        origins: Web pages of other sites, by origin, that may ask.
-        max_upload_mb: The most megabytes of a request.
-        max_images: The most images of a request.
-        max_waiting: The most images that wait or are computed at a time.
+        origins: Origins of other sites whose web pages may send requests.
+        max_upload_mb: The largest size of a request, in megabytes.
+        max_images: The largest number of images in a request.
+        max_waiting: The largest number of images that wait or are computed at a time.
         body_timeout_s: Seconds that a request's body may take to arrive.
         served_model_names: Names of the model for OpenAI's clients, besides its own.
-        immich_upstream: Address of Immich's own machine learning, for tasks that are not ours.
+        immich_upstream: Address of Immich's own machine learning, for tasks other than CLIP.
         upstream_timeout_s: Seconds that it may take to answer; Immich itself waits 300.
 
     Raises:
@@ -48,7 +48,7 @@ class Settings:
     upstream_timeout_s: float = 290
 
     def __post_init__(self) -> None:
-        """Check what goes together."""
+        """Check that the settings are valid together."""
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port must be between 0 and 65535, not {self.port}", parameter="port", value=self.port)
         for name in ("max_upload_mb", "max_waiting"):
@@ -79,14 +79,14 @@ class Settings:
 
     @property
     def max_upload_bytes(self) -> int:
-        """The most bytes of a request."""
+        """The largest size of a request, in bytes."""
         return int(self.max_upload_mb * 1e6)
 
     def allows_host(self, header: str) -> bool:
         """Whether a `Host` header names this server.
 
-        A page of another site can have a browser ask for a name of its own that leads here (DNS rebinding), but not
-        for an IP address.
+        A page of another site can make a browser send requests under the site's own name that resolves to this server
+        (DNS rebinding), but not under an IP address.
         """
         try:
             name = urlsplit(f"//{header}").hostname or ""
@@ -104,7 +104,7 @@ class Settings:
         return True
 
     def allows_origin(self, origin: str, host: str) -> bool:
-        """Whether a page of an origin may ask: one of this server's own, or one that was allowed."""
+        """Whether a page of an origin may send requests: this server's own, or one that was allowed."""
         return origin in self.origins or urlsplit(origin).netloc.lower() == host.lower()
 
 

@@ -203,7 +203,7 @@ def test_an_unusable_cache_is_one_warning(clip: Clip, old_images: Path, tmp_path
     assert clip("classify", old_images, *LABELS).remarks == ""
 
 
-def test_limit_that_is_no_number_is_a_mistake(clip: Clip) -> None:
+def test_limit_that_is_not_a_number_is_a_mistake(clip: Clip) -> None:
     outcome = clip("cache", "info", CLIPCLI_CACHE_MB="lots")
     assert outcome.status == 2 and "CLIPCLI_CACHE_MB=lots" in outcome.stderr
 

@@ -72,7 +72,7 @@ def test_top(top: int, count: int, clip: Clip, images: Path) -> None:
     assert close(some, [dict(list(row.items())[:count]) for row in everything])
 
 
-def test_five_labels_unless_told_otherwise(clip: Clip, images: Path) -> None:
+def test_five_labels_by_default(clip: Clip, images: Path) -> None:
     assert [len(row) for row in numbers(clip("classify", images, *LABELS))] == [5, 5, 5]
 
 
@@ -126,7 +126,7 @@ def test_none_of_these_is_one_more_label(clip: Clip, images: Path) -> None:
             assert (row["label"], row["score"]) == (same["label"], same["score"])
 
 
-def test_when_none_of_these_wins_there_is_no_label(clip: Clip, images: Path) -> None:
+def test_when_none_of_these_wins_the_label_is_empty(clip: Clip, images: Path) -> None:
     first = clip("classify", images, *LABELS, "-t", "{}").rows[0]
     winner = first["label"]
     others = ",".join(entry["label"] for entry in first["predictions"][1:])

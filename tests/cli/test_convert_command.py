@@ -314,7 +314,7 @@ def test_verify_sees_one_wrong_byte(name: str, clip: Clip, tmp_path: Path) -> No
     assert f"{name} (damaged)" in outcome.stderr and "clip models pull" not in outcome.stderr
 
 
-def test_verify_refuses_what_is_no_checkpoint(clip: Clip, images: Path) -> None:
+def test_verify_refuses_what_is_not_a_checkpoint(clip: Clip, images: Path) -> None:
     outcome = clip("models", "verify", images / "a.png")
     assert (outcome.status, outcome.stdout) == (4, "")
     assert "a.png" in outcome.stderr

@@ -87,7 +87,7 @@ def run(program: Program, clip: Clip, images: Path) -> Run:
 BOTH = ("stdout", "stderr")
 
 
-def test_a_terminal_gets_colour_and_bars_whatever_becomes_of_stderr(run: Run, images: Path) -> None:
+def test_a_terminal_gets_color_and_bars_wherever_stderr_goes(run: Run, images: Path) -> None:
     status, stdout, stderr = run("classify", images, "nowhere.jpg", *LABELS, terminals=("stdout",))
     assert status == 3
     assert "\x1b[1mimage" in stdout and "█" in stdout and "\x1b[31mnowhere.jpg" in stdout
@@ -108,7 +108,7 @@ def test_a_summary_on_stderr(run: Run, images: Path, tmp_path: Path) -> None:
     assert stdout == "" and "3 images in " in stderr
 
 
-def test_no_color_leaves_bars_but_no_colour(run: Run, images: Path, tmp_path: Path) -> None:
+def test_no_color_leaves_bars_but_no_color(run: Run, images: Path, tmp_path: Path) -> None:
     status, stdout, stderr = run("classify", images, *LABELS, terminals=BOTH, NO_COLOR="1")
     assert status == 0
     assert "\x1b" not in stdout and "█" in stdout
@@ -122,7 +122,7 @@ def test_an_empty_no_color_is_as_good_as_none(run: Run, images: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", [{"FORCE_COLOR": "1"}, {"CLICOLOR_FORCE": "1"}])
-def test_colour_can_be_asked_for_in_a_pipe(setting: dict[str, str], run: Run, images: Path) -> None:
+def test_color_can_be_asked_for_in_a_pipe(setting: dict[str, str], run: Run, images: Path) -> None:
     status, stdout, stderr = run("classify", images, *LABELS, "-f", "table", **setting)
     assert status == 0 and "\x1b" not in stderr
     assert "\x1b[1mimage" in stdout and "█" in stdout

@@ -93,7 +93,7 @@ def test_the_image_shows_what_the_program_prints_now() -> None:
     assert [pair for pair in pairs if not alike(*pair)] == [], "run `make readme`"
 
 
-def test_the_image_asks_nothing_of_the_network_and_has_colours() -> None:
+def test_the_image_asks_nothing_of_the_network_and_has_colors() -> None:
     svg = readme.IMAGE.read_text(encoding="utf-8")
     assert "url(http" not in svg and "href" not in svg
     assert len(set(re.findall(r"\.clip-r\d+ \{ fill: (#\w+)", svg))) > 2

@@ -249,7 +249,7 @@ def test_openai_s_client_gets_embeddings(server: Served) -> None:
     assert np.allclose(image.data[0].embedding, chat.json["data"][0]["embedding"], atol=1e-5)
 
 
-def test_openai_s_client_is_told_of_a_model_that_is_not_served(home: dict[str, str]) -> None:
+def test_openai_s_client_gets_an_error_for_a_model_that_is_not_served(home: dict[str, str]) -> None:
     with served("--model", "demo", "--served-model-name", "text-embedding-3-small", environment=home) as server:
         client = OpenAI(base_url=f"{server.address}v1", api_key="none", max_retries=0)
         names = [model.id for model in client.models.list().data]

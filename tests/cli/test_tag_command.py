@@ -151,7 +151,7 @@ def test_remove_tags_takes_back_what_was_written(clip: Clip, photos: Path, label
     assert "sidecars  3 unchanged" in again.stderr and "keywords" not in again.stderr
 
 
-def test_remove_tags_of_what_is_no_sidecar(clip: Clip, photos: Path) -> None:
+def test_remove_tags_of_what_is_not_a_sidecar(clip: Clip, photos: Path) -> None:
     (photos / "b.xmp").write_text("my notes")
     outcome = clip("tag", photos, "--remove-tags")
     assert outcome.status == 3 and "b.jpg" in outcome.stderr

@@ -176,7 +176,7 @@ def test_a_list_that_comes_through_a_pipe_is_read_once(clip: Clip, images: Path,
     assert len(outcome.rows) == 300
 
 
-def test_a_pipe_is_no_file_to_go_on_with(clip: Clip, images: Path, tmp_path: Path) -> None:
+def test_a_pipe_cannot_be_continued(clip: Clip, images: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     with reading(pipe) as received:
         assert clip("tag", images, *OPTIONS, "-o", pipe).status == 0

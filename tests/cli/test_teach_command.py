@@ -83,7 +83,7 @@ def test_check_misses_examples_that_have_gone(demo: Clip, folder: Path) -> None:
     assert "warm/1.png" in outcome.stderr
 
 
-def test_an_existing_set_is_replaced_only_if_told(demo: Clip, folder: Path) -> None:
+def test_an_existing_set_is_replaced_only_on_request(demo: Clip, folder: Path) -> None:
     arguments = ("labels", "teach", "./moods.yaml", "--examples", "examples")
     (folder / "moods.yaml").write_text("labels: [cat]")
     refused = demo(*arguments)
@@ -168,7 +168,7 @@ def test_a_run_with_other_examples_is_not_resumed(demo: Clip, folder: Path) -> N
 
 
 @pytest.mark.parametrize("examples", ["missing", "examples/warm", "one"])
-def test_what_is_no_folder_of_examples(examples: str, demo: Clip, folder: Path) -> None:
+def test_what_is_not_a_folder_of_examples(examples: str, demo: Clip, folder: Path) -> None:
     shutil.copytree(folder / "examples" / "warm", folder / "one" / "warm")
     outcome = demo("classify", "new", "--examples", examples)
     assert outcome.status == ExitStatus.USAGE

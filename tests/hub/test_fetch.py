@@ -313,7 +313,7 @@ def test_a_mirror_without_the_pinned_commit(hub: HubServer) -> None:
     assert fetch_model("vit-b32").revision == "0" * 40
 
 
-def test_a_mirror_that_knows_no_revisions(hub: HubServer) -> None:
+def test_a_mirror_without_revisions(hub: HubServer) -> None:
     hub.add(B32, checkpoint_files())
     newer = hub.add(B32, checkpoint_files(b"newer"))
     hub.models[B32].refs[PINNED] = newer
@@ -453,7 +453,7 @@ def test_preprocessing_in_the_newer_file(hub: HubServer) -> None:
         b'{"sha": "%s", "siblings": [{"rfilename": "config.json", "size": 1, "blobId": "../../x"}]}' % (b"0" * 40),
     ],
 )
-def test_a_page_that_is_no_hub(hub: HubServer, cache_dir: Path, page: bytes) -> None:
+def test_a_page_that_is_not_a_hub(hub: HubServer, cache_dir: Path, page: bytes) -> None:
     hub.page = page
 
     with pytest.raises(ModelError, match="answer") as caught:

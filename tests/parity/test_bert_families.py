@@ -99,7 +99,7 @@ def test_the_batch_does_not_move_a_text(folder: Path) -> None:
 
 
 @torch.inference_mode()
-def test_a_mask_of_ones_is_no_mask(folder: Path) -> None:
+def test_a_mask_of_ones_is_not_a_mask(folder: Path) -> None:
     network, tokenizer = load_ours(folder), tokenizer_of(folder)
     ids, mask = pad(tokenizer, TEXTS[2:3])
     assert_close(network.get_text_features(ids), network.get_text_features(ids, mask))

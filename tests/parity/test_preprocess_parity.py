@@ -92,7 +92,7 @@ def test_of_two_files_the_one_counts_that_the_reference_reads(newer: dict[str, A
         if chosen[1] not in ("I;16", "F")
     ],
 )
-def test_decoding_makes_the_colours_of_the_reference(chosen: tuple[str, str, dict[str, Any]]) -> None:
+def test_decoding_makes_the_colors_of_the_reference(chosen: tuple[str, str, dict[str, Any]]) -> None:
     """All but 16-bit and floating-point grey, which is scaled here and clipped there."""
     pillow_heif.register_heif_opener()
     data = variant(*chosen)

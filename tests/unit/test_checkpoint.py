@@ -109,7 +109,7 @@ def test_truncated_bin_of_older_versions(folder: Path, keep: int) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 200.0])
-def test_a_logit_scale_that_is_no_number(folder: Path, value: float) -> None:
+def test_a_logit_scale_that_is_not_a_number(folder: Path, value: float) -> None:
     change(folder, lambda w: w.update(logit_scale=torch.tensor(value)))
     for read in (lambda: read_logits(weight_files(folder)), lambda: load(folder)):
         with pytest.raises(DamagedModelError, match=rf"model\.safetensors: logit_scale.*{value}"):
@@ -117,7 +117,7 @@ def test_a_logit_scale_that_is_no_number(folder: Path, value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_logit_bias_that_is_no_number(folder: Path, value: float) -> None:
+def test_a_logit_bias_that_is_not_a_number(folder: Path, value: float) -> None:
     change(folder, lambda w: w.update(logit_bias=torch.tensor([value])))
     with pytest.raises(DamagedModelError, match=rf"model\.safetensors: logit_bias.*{value}"):
         read_logits(weight_files(folder))

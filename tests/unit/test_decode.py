@@ -63,7 +63,7 @@ def test_alpha_is_laid_on_white_or_dropped(mode: str) -> None:
     assert (_pixels(data)[alpha[..., 0] == 0] == 255).all()
 
 
-def test_transparent_palette_colour_becomes_white_or_keeps_its_colour() -> None:
+def test_transparent_palette_color_becomes_white_or_keeps_its_color() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putpixel((1, 0), 1)
@@ -74,7 +74,7 @@ def test_transparent_palette_colour_becomes_white_or_keeps_its_colour() -> None:
 
 
 @pytest.mark.parametrize(("mode", "colour"), [("RGB", (0, 0, 255)), ("L", 7)])
-def test_transparent_colour_key_becomes_white(mode: str, colour: Any) -> None:
+def test_transparent_color_key_becomes_white(mode: str, colour: Any) -> None:
     image = Image.new(mode, (2, 1))
     image.putpixel((1, 0), colour)
     data = save(image, "PNG", transparency=colour)
@@ -158,7 +158,7 @@ def test_meaningless_orientations_are_ignored(orientation: int) -> None:
 @pytest.mark.parametrize(
     "exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
 )
-def test_damaged_exif_is_no_reason_to_lose_the_image(exif: bytes) -> None:
+def test_an_image_with_damaged_exif_is_still_read(exif: bytes) -> None:
     assert np.array_equal(_pixels(save(gradient(), "JPEG", exif=exif)), _pixels(save(gradient(), "JPEG")))
 
 
@@ -197,7 +197,7 @@ def test_a_gif_that_claims_gigapixels_in_its_first_frame_names_the_limit() -> No
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "EPS"),
     ],
 )
-def test_what_is_no_image_says_what_it_is(data: bytes, message: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_is_not_an_image_says_what_it_is(data: bytes, message: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     Path("x.jpg").write_bytes(data)
     with pytest.raises(UnreadableImage, match=f"^x.jpg.*{message}"):

@@ -154,7 +154,7 @@ def test_each_object_is_drawn_in_a_place_of_its_own() -> None:
     assert images[3].min() == 1 and all(tone >= count for tone, count in zip(tones, counts.tolist(), strict=True))
 
 
-def test_restyling_leaves_meaningful_colours_alone() -> None:
+def test_restyling_leaves_meaningful_colors_alone() -> None:
     red = torch.zeros(40, 4, SIZE_PX, SIZE_PX)
     red[:, 0] = red[:, 3] = 1
     free = torch.arange(40) < 20

@@ -58,9 +58,7 @@ def test_the_batch_size_changes_nothing(
 
 
 @pytest.mark.parametrize("format", ["png", "jpg", "webp"])
-def test_large_images_are_read_the_fast_way_unless_told_otherwise(
-    format: str, clip_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_large_images_are_read_the_fast_way_by_default(format: str, clip_checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / f"large.{format}"
     Image.effect_noise((801, 733), 80).resize((1801, 1333)).convert("RGB").save(path, quality=95)
     fast = clipcli.load(str(clip_checkpoint))
@@ -213,7 +211,7 @@ def test_no_labels(model: Model) -> None:
         (lambda model: model.encode_texts("a cat"), "texts"),
     ],
 )
-def test_a_single_text_or_path_is_no_list(ask: Callable[[Model], object], what: str, model: Model) -> None:
+def test_a_single_text_or_path_is_not_a_list(ask: Callable[[Model], object], what: str, model: Model) -> None:
     with pytest.raises(UsageError, match=what) as error:
         ask(model)
     assert error.value.hint is not None and "list" in error.value.hint
@@ -236,7 +234,7 @@ def test_a_device_that_is_not_there_names_those_that_are(clip_checkpoint: Path) 
 
 
 @pytest.mark.parametrize("device", ["gpu", "cpu:1", "cuda:x"])
-def test_a_name_that_is_no_device(device: str, clip_checkpoint: Path) -> None:
+def test_a_name_that_is_not_a_device(device: str, clip_checkpoint: Path) -> None:
     with pytest.raises(UsageError, match="device"):
         clipcli.load(str(clip_checkpoint), device=device).encode_texts(["cat"])
 

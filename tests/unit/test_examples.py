@@ -251,7 +251,7 @@ def test_folders_are_matched_in_any_spelling(graded: Path, tmp_path: Path) -> No
     assert [len(label.examples) for label in found.labels] == [4, 4, 0]
 
 
-def test_a_folder_that_is_no_label_becomes_one_with_a_warning(examples: Path) -> None:
+def test_a_folder_that_is_not_a_label_becomes_one_with_a_warning(examples: Path) -> None:
     (examples / "grade C").rename(examples / "none")
     with pytest.warns(ClipWarning, match="'none'"):
         found = read_examples(str(examples), LabelSet("grades", (Label("grade A"), Label("grade B"))))

@@ -309,7 +309,7 @@ class TestFileDigests:
 
 
 class TestDigests:
-    def test_texts_are_told_apart(self) -> None:
+    def test_texts_have_distinct_digests(self) -> None:
         groups = [["ab"], ["a", "b"], ["b", "a"], ["a", ""], ["", "a"], ["a"], ["A"], [], ["\udcff"]]
         assert len({texts_digest(group) for group in groups}) == len(groups)
 

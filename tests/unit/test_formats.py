@@ -338,7 +338,7 @@ def test_files_that_are_no_checkpoints(content: Any, message: str, tmp_path: Pat
         read_foreign(saved(content, tmp_path / "file.pt"), "gelu")
 
 
-def test_the_hubs_own_names_are_told_to_give_the_folder(tmp_path: Path) -> None:
+def test_the_hubs_own_names_get_the_hint_to_give_the_folder(tmp_path: Path) -> None:
     path = saved({"logit_scale": torch.zeros(())}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UnsupportedModelError) as caught:
         read_foreign(path)

@@ -114,7 +114,7 @@ def test_each_who_asks_gets_what_is_theirs() -> None:
         np.testing.assert_array_equal(features, Means().encode(batch, alone=True))
 
 
-def test_who_asks_while_a_failure_is_told_hears_it_too() -> None:
+def test_who_asks_while_a_failure_is_reported_gets_it_too() -> None:
     (process,) = processes_of(ImageProcesses([Means()]))
     process._process.kill()
     waiting, heard = [process._expect_answer()[1] for _ in range(2)], []
@@ -156,7 +156,7 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(
         encoder.encode(IMAGE)
 
 
-def test_a_bug_in_a_process_is_told_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_in_a_process_is_shown_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     encoder = ImageProcesses([Means()])
     with pytest.raises(DeviceError, match=r"1$"):
         encoder.encode(np.zeros((1, 32, 32), np.uint8))

@@ -78,7 +78,7 @@ for path in sys.argv[1:]:
         print(type(error).__name__, error)
 """
 
-    def test_it_is_told_in_each_row_and_shown_once(self, tmp_path: Path) -> None:
+    def test_it_is_in_each_row_and_shown_once(self, tmp_path: Path) -> None:
         paths = [tmp_path / f"{i}.png" for i in range(3)]
         for path in paths:
             path.write_bytes(save(gradient(), "PNG"))

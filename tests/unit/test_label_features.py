@@ -72,7 +72,7 @@ def test_only_what_is_not_remembered_is_encoded() -> None:
     assert encoded == ["a", "b", "c"], "other prompts make another label"
 
 
-def test_another_space_knows_nothing() -> None:
+def test_another_space_has_no_features() -> None:
     Encoder(open_cache()).features([("a",)])
     Encoder(open_cache(), FeatureSpace("text", "checkpoint", "other tokenizer", "cpu float32")).features([("a",)])
     assert encoded == ["a"]

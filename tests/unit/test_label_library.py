@@ -133,7 +133,7 @@ def test_an_error_in_an_included_file_names_that_file(user: Path) -> None:
         find_label_set("a")
 
 
-def test_check_file_knows_both_kinds(user: Path) -> None:
+def test_check_file_supports_both_kinds(user: Path) -> None:
     (user / "a.yaml").write_text("labels: [x]")
     (user / "t.yaml").write_text("templates: ['see {}']")
     assert isinstance(check_file(str(user / "a.yaml")), LabelSet)

@@ -20,7 +20,7 @@ def texts(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-def test_only_the_command_line_knows_options() -> None:
+def test_only_the_command_line_has_options() -> None:
     modules = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] != "cli"]
     assert len(modules) > 80
     found = [

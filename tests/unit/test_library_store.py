@@ -112,7 +112,7 @@ def test_rows_that_nobody_counts_are_written_over(store: Store) -> None:
     assert contents(store) == expected(1, 2)
 
 
-def test_images_without_features_are_told_and_forgotten(store: Store) -> None:
+def test_images_without_features_are_reported_and_forgotten(store: Store) -> None:
     add(store, *range(10))
     path = store.folder / "vectors-0.f32"
     os.truncate(path, path.stat().st_size // 2 + 5)

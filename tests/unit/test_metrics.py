@@ -114,7 +114,7 @@ def test_tied_scores_enter_together() -> None:
     assert metrics.false_positives_at_recall(np.ones(4), truth) == 1
 
 
-def test_a_label_without_images_is_no_zero() -> None:
+def test_a_label_without_images_does_not_count_as_zero() -> None:
     scores, truth = np.array([[2.0, 1], [1, 2]]), np.array([[True, False], [False, False]])
     found = metrics.average_precisions(scores, truth)
     assert found[0] == 1 and math.isnan(found[1])
@@ -122,7 +122,7 @@ def test_a_label_without_images_is_no_zero() -> None:
 
 
 @pytest.mark.parametrize("truth", [[True, True], [False, False]])
-def test_one_kind_alone_cannot_be_told_apart(truth: list[bool]) -> None:
+def test_one_kind_alone_is_not_a_number(truth: list[bool]) -> None:
     assert math.isnan(metrics.auroc(np.array([1.0, 2]), np.array(truth)))
     assert math.isnan(metrics.false_positives_at_recall(np.array([1.0, 2]), np.array(truth)))
 

@@ -74,7 +74,7 @@ def test_the_chosen_format() -> None:
     assert OutputOptions(output="x").chosen_format() is Format.jsonl
 
 
-def test_what_someone_may_yet_write_is_no_file(tmp_path: Path) -> None:
+def test_what_someone_may_yet_write_is_not_a_file(tmp_path: Path) -> None:
     pipe, listed = tmp_path / "pipe", tmp_path / "list.txt"
     os.mkfifo(pipe)
     listed.write_text("a.png\n")

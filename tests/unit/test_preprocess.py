@@ -124,7 +124,7 @@ def test_patches_that_make_an_image_of_no_sane_size() -> None:
 
 
 @pytest.mark.parametrize("kind", [[], {}, 7, ["CLIPImageProcessor"]])
-def test_an_image_processor_whose_name_is_no_text(kind: object) -> None:
+def test_an_image_processor_whose_name_is_not_a_text(kind: object) -> None:
     with pytest.raises(UnsupportedModelError, match="image_processor_type is"):
         _read(image_processor_type=kind)
 

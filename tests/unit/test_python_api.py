@@ -144,7 +144,7 @@ def test_images_in_memory_fail_one_by_one(model: Model, photo: str) -> None:
     ("image", "kind"),
     [(np.zeros((4, 4, 3), np.uint8), "numpy.ndarray"), (None, "NoneType"), (7, "int"), (io.BytesIO(), "_io.BytesIO")],
 )
-def test_what_is_no_image_is_named_before_anything_is_computed(
+def test_what_is_not_an_image_is_named_before_anything_is_computed(
     image: object, kind: str, clip_checkpoint: Path, photo: str
 ) -> None:
     fresh = clipcli.load(str(clip_checkpoint))
@@ -162,7 +162,7 @@ def test_what_is_no_image_is_named_before_anything_is_computed(
 
 
 @pytest.mark.parametrize("image", [b"image " * 1000, Image.new("RGB", (4, 4))], ids=["bytes", "image"])
-def test_a_single_image_is_no_list(image: object, model: Model) -> None:
+def test_a_single_image_is_not_a_list(image: object, model: Model) -> None:
     for ask in (model.encode_images, lambda images: model.classify(images, ["cat", "dog"])):
         with pytest.raises(UsageError, match=r"(bytes|Image)\(\.\.\.\)"):
             ask(image)

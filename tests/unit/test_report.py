@@ -94,7 +94,7 @@ def test_a_thumbnail_is_upright(tmp_path: Path) -> None:
     assert height > width
 
 
-def test_no_thumbnail_of_what_is_no_image(tmp_path: Path) -> None:
+def test_no_thumbnail_of_what_is_not_an_image(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("no image")
     with pytest.raises(ImageError):
         thumbnail(str(tmp_path / "a.jpg"), DecodeOptions())

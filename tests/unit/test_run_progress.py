@@ -121,7 +121,7 @@ class Tty(io.StringIO):
 
 
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
-def test_a_terminal_is_told_what_is_loaded_once_that_takes_a_while(term: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_what_is_loaded_once_that_takes_a_while(term: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", term)
     screen = Tty()
     deadline = time.monotonic() + 60

@@ -189,7 +189,7 @@ EXTERNAL = """<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]><x>&a;</x>
         ('<?xml version="1.0" encoding="klingon"?><a/>', "not well-formed"),
     ],
 )
-def test_what_is_no_xmp(packet: str, words: str) -> None:
+def test_what_is_not_xmp(packet: str, words: str) -> None:
     with pytest.raises(XmpError, match=words):
         merge(packet.encode(), DOG, PETS)
 
@@ -251,7 +251,7 @@ def test_two_images_with_one_stem(tmp_path: Path) -> None:
     assert (tmp_path / "IMG.png.xmp").exists()
 
 
-def test_a_sidecar_that_is_no_xmp_is_left_alone(tmp_path: Path) -> None:
+def test_a_sidecar_that_is_not_xmp_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "a.xmp").write_text("my notes")
     with pytest.raises(SidecarError, match=r"a\.xmp.*well-formed XML"):
         writer().write(str(tmp_path / "a.jpg"), DOG, PETS)
@@ -308,7 +308,7 @@ def test_a_keyword_of_two_label_sets_stays_until_both_drop_it() -> None:
     assert values(packet, SUBJECT) == ["dog", "sea"] and changes == ()
 
 
-def test_labels_without_a_name_are_told_apart_by_what_they_are() -> None:
+def test_labels_without_a_name_are_distinguished_by_their_texts() -> None:
     sets = [LabelSet("labels", tuple(Label(name) for name in names)) for names in ("ab", "ba", "ac")]
     one, same, other = (owner_of(label_set, "x") for label_set in sets)
     assert one == same != other

@@ -225,7 +225,7 @@ def test_undo_dry_run(photos: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"hello\n", b'{"schema": "other"}\n', b'{"schema": "clipcli.sorted/1"}\n[]\n']
 )
-def test_what_is_no_manifest(content: bytes, tmp_path: Path) -> None:
+def test_what_is_not_a_manifest(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_bytes(content)
     with pytest.raises(UsageError, match="manifest"):
         list(undo(str(tmp_path / "m.jsonl")))

@@ -117,7 +117,7 @@ def test_one_example_of_each_label_is_enough_to_teach() -> None:
     assert accuracy(found.cosines(IMAGES), NEW) > 0.7
 
 
-def test_labels_without_words_are_told_apart() -> None:
+def test_labels_without_texts_are_distinguished() -> None:
     nothing = np.repeat(unit(1, 5), LABELS, axis=0)
     found = teach(nothing, EXAMPLES, OWNERS, LOGITS, wordless=True)
     assert found.text_weight < 1

@@ -59,7 +59,7 @@ def test_what_the_checkpoint_says_counts_unless_the_user_says_otherwise(folder: 
         load(folder)
 
 
-def test_the_key_of_cached_features_knows_the_cleaning(folder: Path) -> None:
+def test_the_key_of_cached_features_depends_on_the_cleaning(folder: Path) -> None:
     digests = {tokenizer_digest(folder, "clip", context_length=77, cleaning=how) for how in ("none", "openai")}
     assert len(digests) == 2
     assert tokenizer_digest(folder, "clip", context_length=77) in digests

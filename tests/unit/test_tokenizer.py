@@ -241,7 +241,7 @@ def test_a_token_added_by_a_user_needs_no_merge(tmp_path: Path) -> None:
     assert load(tmp_path, "clip").encode(["mycat"])[0].ids[1:-1] == (len(tokens),)
 
 
-def test_a_special_token_that_is_no_token(tmp_path: Path) -> None:
+def test_a_special_token_that_is_not_a_token(tmp_path: Path) -> None:
     write_clip_tokenizer(tmp_path)
     edit_json(tmp_path / "tokenizer_config.json", pad_token=7)
     with pytest.raises(DamagedModelError, match=r"tokenizer_config\.json: 7 "):

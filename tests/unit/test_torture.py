@@ -60,7 +60,7 @@ def test_every_campaign_has_a_short_stretch() -> None:
 @pytest.mark.parametrize(
     ("way", "why"), [("raise", "ValueError: it fell"), ("die", "died with status 9"), ("hang", "no end after")]
 )
-def test_a_trial_that_falls_is_told_and_the_next_one_tried(
+def test_a_trial_that_fails_is_reported_and_the_next_one_tried(
     way: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bad.py").write_text(

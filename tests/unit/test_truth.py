@@ -239,7 +239,7 @@ def test_numbers_as_spreadsheets_write_them_need_names_too(tmp_path: Path, spell
     assert list(read(path, None, class_names=["cat", "fox"]).values()) == [("fox",), ("cat",)]
 
 
-def test_a_number_below_zero_is_no_class(tmp_path: Path) -> None:
+def test_a_number_below_zero_is_not_a_class(tmp_path: Path) -> None:
     path = table(tmp_path, "path,label\n1.jpg,-1\n2.jpg,0\n")
     with pytest.raises(UsageError, match="numbers"):
         read(path, None)

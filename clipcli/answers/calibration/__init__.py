@@ -1,1 +1,1 @@
-"""What labeled images teach: thresholds, a temperature, sets that hold the truth, and what is none of the labels."""
+"""Calibration with labeled images: thresholds, a temperature, prediction sets, and the limit for "none of these"."""

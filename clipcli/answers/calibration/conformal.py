@@ -1,8 +1,8 @@
-"""Sets of labels that hold the right one as often as promised: split conformal prediction. numpy only.
+"""Sets of labels that contain the right one at a guaranteed rate: split conformal prediction. numpy only.
 
-The promise is about averages: of many images like those that were calibrated with, the right label is in the set for
-at least the share asked for, whatever the model and however wrong its scores. It is not made for one image, nor for
-each label by itself, nor for images of another kind, nor where the right label is not in the list.
+The guarantee is about averages: over many images like those used for calibration, the set contains the right label for
+at least the requested share, for any model and any scores. It does not hold for a single image, for each label by
+itself, for images of another kind, or if the right label is not in the list.
 """
 
 import math
@@ -21,7 +21,7 @@ def least_images(coverage: float) -> int:
 
 
 def shortfalls(probabilities: Floats, truth: NDArray[np.intp]) -> Doubles:
-    """How much the right label's probability lacks of 1: the conformity score of LAC.
+    """One minus the probability of the right label: the conformity score of LAC.
 
     Shapes: probabilities (N, C), truth (N,) -> (N,).
     Source: Sadinle, Lei and Wasserman, arXiv:1609.00451 ("least ambiguous" sets).
@@ -30,10 +30,10 @@ def shortfalls(probabilities: Floats, truth: NDArray[np.intp]) -> Doubles:
 
 
 def conformal_quantile(shortfalls: Doubles, coverage: float) -> float:
-    """The k-th smallest of n shortfalls, k = ceil((n + 1) coverage); infinite where there are too few.
+    """The k-th smallest of n shortfalls, k = ceil((n + 1) coverage); infinite if there are too few.
 
-    The labels that lack no more hold the right one with a probability from `coverage` to `coverage` + 1 / (n + 1). Over
-    the choice of the n images that probability has the distribution Beta(k, n + 1 - k).
+    The labels with no larger shortfall contain the right one with a probability from `coverage` to `coverage` + 1 / (n
+    + 1). Over the choice of the n images, that probability has the distribution Beta(k, n + 1 - k).
 
     Source: Vovk, Gammerman and Shafer (2005); Lei et al., arXiv:1604.04173, theorem 2.2.
     """
@@ -47,7 +47,7 @@ def rank_for(images: int, coverage: float) -> int:
 
 
 def quantiles_by_coverage(shortfalls: Doubles, coverages: range = range(50, 100)) -> dict[int, float]:
-    """The quantile for each coverage in percent that there are images enough for.
+    """The quantile for each coverage (in percent) for which there are enough images.
 
     Rounded up to six digits, which can only add to a set.
     """
@@ -56,7 +56,7 @@ def quantiles_by_coverage(shortfalls: Doubles, coverages: range = range(50, 100)
 
 
 def prediction_sets(probabilities: Floats, quantile: float) -> NDArray[np.bool_]:
-    """Which labels are in each image's set; none may be, which says that the image is unlike all labels.
+    """Which labels are in each image's set; an empty set means that the image is unlike all labels.
 
     Shapes: probabilities (N, C) -> (N, C).
     """

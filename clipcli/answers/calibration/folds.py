@@ -1,4 +1,4 @@
-"""Cross-fitting: what is fitted is judged only on images that it was not fitted to. numpy only."""
+"""Cross-fitting: each fit is evaluated only on images that were not used for it. numpy only."""
 
 from collections.abc import Iterator
 
@@ -10,9 +10,9 @@ _SEED = 0
 
 
 def folds(images: int, count: int = FOLDS, seed: int = _SEED) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Yield indices to fit to and indices to judge on; every image is judged on exactly once.
+    """Yield indices for fitting and indices for evaluation; every image is used for evaluation exactly once.
 
-    Fewer images than folds make as many folds as there are images; one image makes none.
+    With fewer images than folds, there is one fold per image; a single image has none.
     """
     order = np.random.default_rng(seed).permutation(images)
     count = min(count, images)

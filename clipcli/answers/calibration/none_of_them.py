@@ -1,4 +1,4 @@
-"""The best cosine below which an image shows none of the labels, learned from images that do not. numpy only."""
+"""The limit of the best cosine below which an image shows none of the labels, fitted to such images. numpy only."""
 
 from dataclasses import dataclass, replace
 
@@ -13,9 +13,9 @@ class NoneFit:
     """A fitted limit.
 
     Attributes:
-        below: Images whose best cosine is less show none of the labels.
-        kept: Share of the images with a label that reach it; see `fit_and_judge_none` for whose.
-        refused: Share of the others that do not; likewise.
+        below: Images whose best cosine is lower show none of the labels.
+        kept: Share of the images with a label that reach the limit; see `fit_and_judge_none`.
+        refused: Share of the other images that do not.
     """
 
     below: float
@@ -24,7 +24,7 @@ class NoneFit:
 
 
 def fit_none(labelled: NDArray[np.floating], others: NDArray[np.floating]) -> NoneFit:
-    """Find the limit with the highest sum of `kept` and `refused`; of equal ones the widest gap, in its middle.
+    """Find the limit with the highest sum of `kept` and `refused`: the middle of the widest gap among equal ones.
 
     Args:
         labelled: Best cosines of images that show one of the labels, (N,).
@@ -44,10 +44,10 @@ def fit_none(labelled: NDArray[np.floating], others: NDArray[np.floating]) -> No
 
 
 def fit_and_judge_none(labelled: NDArray[np.floating], others: NDArray[np.floating]) -> NoneFit:
-    """`fit_none` of all images, judged by limits that were fitted without the image that is judged.
+    """`fit_none` of all images, with cross-fitted shares.
 
-    Every fifth of both kinds is judged by what the other four say. With fewer images of a kind than that, the shares
-    are those of the images that the limit was fitted to.
+    Each fifth of both kinds is evaluated with a limit fitted to the other four. With fewer than five images of a kind,
+    the shares are those of the images that the limit was fitted to.
     """
     found = fit_none(labelled, others)
     if min(len(labelled), len(others)) < FOLDS:

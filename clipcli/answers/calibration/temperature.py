@@ -1,4 +1,4 @@
-"""One temperature for a model, so that its scores are probabilities: 0.8 is right eight times of ten. numpy only."""
+"""One temperature per model, so that scores are probabilities: 0.8 is right eight times out of ten. numpy only."""
 
 import math
 from collections.abc import Callable
@@ -36,15 +36,15 @@ class TemperatureFit:
 
     @property
     def is_known(self) -> bool:
-        """Whether the images tell it. Where all are right (or none), the likelihood grows without end."""
+        """Whether the images determine it. If all answers are right (or none), the likelihood has no maximum."""
         return 1.01 * LEAST < self.temperature < 0.99 * MOST
 
 
 def fit_temperature(logits: Floats, truth: NDArray[np.intp]) -> TemperatureFit:
     """Find the temperature under which the right labels are likeliest.
 
-    One number cannot overfit much, moves no label past another, and holds for other labels and prompts of the same
-    model (arXiv:2303.12748). Fitted by log-likelihood, never by calibration error, which has many minima.
+    A single number cannot overfit much, does not change the ranking of labels, and applies to other labels and prompts
+    of the same model (arXiv:2303.12748). Fitted by log-likelihood, never by calibration error, which has many minima.
 
     Shapes: logits (N, C), truth (N,).
     Source: Guo et al., arXiv:1706.04599, section 4.2; golden-section search over ln T: Kiefer (1953). The interval is
@@ -71,7 +71,7 @@ def mean_log_loss(logits: Floats, truth: NDArray[np.intp], temperature: float) -
 
 
 def _golden_section(loss: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one minimum has it."""
+    """The position of the minimum of a function that has one minimum."""
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     at_left, at_right = loss(left), loss(right)
     while high - low > _PRECISION:

@@ -11,14 +11,14 @@ from clipcli.scoring import Floats
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One label's threshold and what it does on the images that it was fitted to.
+    """One label's threshold, with its precision and recall on the images that it was fitted to.
 
     Attributes:
         label: The label's name.
-        images: How many of them have the label.
-        threshold: The fitted one; None where no image has the label, which leaves nothing to fit.
-        precision: Share of the images given the label that have it.
-        recall: Share of the images that have the label that are given it.
+        images: How many of the images have the label.
+        threshold: The fitted threshold; None if no image has the label.
+        precision: Share of the images tagged with the label that have it.
+        recall: Share of the images with the label that are tagged with it.
     """
 
     label: str
@@ -37,9 +37,9 @@ def fit_thresholds(names: Sequence[str], scores: Floats, truth: NDArray[np.bool_
 
 
 def _fit(name: str, scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> Fit:
-    """Choose the cut between two neighbouring scores with the highest F1; of equal ones the widest gap.
+    """Choose the cut between two neighboring scores with the highest F1; of equal ones the widest gap.
 
-    The threshold lies in the middle of the gap, where it is most likely to hold for other images.
+    The threshold is the middle of the gap, where it is most likely to suit other images.
     Source: F1 as in van Rijsbergen, Information Retrieval (1979), chapter 7.
     """
     positives = int(truth.sum())
@@ -54,7 +54,7 @@ def _fit(name: str, scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> Fi
     f1[gaps <= 0] = -1  # no threshold lies between equal scores
     best = np.flatnonzero(np.isclose(f1, f1.max(), rtol=0, atol=1e-12))
     cut = best[np.argmax(gaps[best])]
-    # Rounded for the file that people read, unless that would move it out of the gap.
+    # Rounded for readers of the file, unless that would move it out of the gap.
     middle = (ranked[cut] + below[cut]) / 2
     rounded = round(float(middle), 4)
     threshold = rounded if below[cut] < rounded <= ranked[cut] else float(middle)

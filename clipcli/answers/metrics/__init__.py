@@ -1,9 +1,9 @@
-"""What a figure of `clip eval` means: pure functions of numpy matrices, each with its source.
+"""The metrics of `clip eval`: pure functions of numpy matrices, each with its source.
 
 Rows are images (N), columns labels (C); `scores` are whatever ranks the labels, `truth` is the index of the right label
 (N,), or which labels are right (N, C). **The truth loses ties**: a scorer that gives every label the same number gets
-nothing right. Everything is float64 inside and returns plain Python numbers, or arrays where there is one number per
-label. Nothing here knows labels, models or files.
+nothing right. All functions compute in float64 and return plain Python numbers, or arrays with one number per label.
+They do not depend on labels, models or files.
 """
 
 from clipcli.answers.metrics.calibration import (

@@ -1,4 +1,4 @@
-"""Whether scores mean what they say: the losses that judge probabilities, and how far confidence is from accuracy."""
+"""Calibration of scores: losses for probabilities, and the distance between confidence and accuracy."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -55,7 +55,7 @@ class Reliability:
 
     Attributes:
         confidence: Mean score of the best label in each bin, (B,).
-        accuracy: Share of it that is right, (B,).
+        accuracy: Share of images in each bin whose best label is right, (B,).
         images: How many images are in each bin, (B,).
     """
 
@@ -65,7 +65,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the mean distance between the two, each bin by its share of images."""
+        """Expected calibration error: the mean distance between confidence and accuracy, weighted by images per bin."""
         total = self.images.sum()
         return float((self.images * np.abs(self.accuracy - self.confidence)).sum() / total) if total else float("nan")
 
@@ -75,10 +75,10 @@ def reliability(confidence: Numbers, right: Mask, bins: int = DEFAULT_BINS, by: 
 
     Args:
         confidence: (N,) in [0, 1], the score of the best label.
-        right: (N,) whether it is the right one.
+        right: (N,) whether the best label is right.
         bins: How many.
-        by: `width` for bins of one width, (0, 1/B], (1/B, 2/B] and so on; `mass` for as many images in each. Images of
-            the same confidence may then lie in two bins.
+        by: `width` for bins of one width, (0, 1/B], (1/B, 2/B] and so on; `mass` for equally many images in each.
+            Images of the same confidence can then be in two bins.
 
     Source: Guo et al., arXiv:1706.04599, section 2 (width); Nguyen and O'Connor, arXiv:1508.05154 (mass).
     """

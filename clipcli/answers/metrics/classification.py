@@ -1,4 +1,4 @@
-"""One label per image: ranks, accuracies, F1, the baselines that anyone can reach, and which labels are confused."""
+"""Metrics for one label per image: ranks, accuracies, F1, trivial baselines, and confusion."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +9,14 @@ Mask = NDArray[np.bool_]
 
 
 def true_ranks(scores: Numbers, truth: Indices | Mask) -> Indices:
-    """Rank of the right label of each image, 1 being the best; it stands behind the labels that score the same.
+    """Rank of the right label of each image, 1 being the best; in a tie, it ranks last.
 
     rank = 1 + #{wrong labels that score more} + #{wrong labels that score the same}. Where several labels are right,
     the best of them counts.
 
     Shapes: scores (N, C), truth (N,) or (N, C) -> (N,). Units: 1 to C; C + 1 for an image without a right label.
-    Source: competition ranking with ties against the truth; the usual tie-breaking by index lets a constant scorer
-    look good on whichever label comes first.
+    Source: competition ranking with ties against the truth; the usual tie-breaking by index lets a constant scorer look
+    good on the first label.
     """
     own = _own_scores(scores, truth)
     reach = scores >= own[:, None]
@@ -34,7 +34,7 @@ def top_k_accuracy(ranks: Indices, k: int = 1) -> float:
 
 
 def recall_per_label(truth: Indices, predicted: Indices, labels: int) -> NDArray[np.float64]:
-    """Share of the images of each label that are given it; nan for labels without images.
+    """Recall of each label: the share of its images that are predicted as it; nan for labels without images.
 
     Shapes: truth and predicted (N,) -> (labels,).
     """
@@ -53,7 +53,7 @@ def mean_per_class(truth: Indices, predicted: Indices, labels: int) -> float:
 
 
 def f1_per_label(truth: Indices, predicted: Indices, labels: int) -> NDArray[np.float64]:
-    """F1 of each label, 2 TP / (2 TP + FP + FN); nan where it was neither there nor predicted.
+    """F1 of each label, 2 TP / (2 TP + FP + FN); nan if it neither occurs nor was predicted.
 
     Shapes: truth and predicted (N,) -> (labels,).
     Source: van Rijsbergen, Information Retrieval (1979), chapter 7.
@@ -65,22 +65,22 @@ def f1_per_label(truth: Indices, predicted: Indices, labels: int) -> NDArray[np.
 
 
 def macro_f1(truth: Indices, predicted: Indices, labels: int) -> float:
-    """Mean F1 of the labels that are there or were predicted; see `f1_per_label`."""
+    """Mean F1 of the labels that occur or were predicted; see `f1_per_label`."""
     return _mean(f1_per_label(truth, predicted, labels))
 
 
 def chance(labels: int, k: int = 1) -> float:
-    """What guessing k different labels gets right: k / C, at most 1. It is the balanced baseline too."""
+    """Accuracy of k different random guesses: k / C, at most 1. It is the baseline of balanced accuracy too."""
     return min(k / labels, 1.0)
 
 
 def majority(truth: Indices, labels: int) -> float:
-    """Share of the most common label: what always naming it gets right."""
+    """Share of the most common label: the accuracy of always predicting it."""
     return float(np.bincount(truth, minlength=labels).max() / len(truth)) if len(truth) else float("nan")
 
 
 def confusion(truth: Indices, predicted: Indices, labels: int) -> NDArray[np.int64]:
-    """How often each label (row) was taken for each label (column).
+    """Confusion matrix: how often each right label (row) was predicted as each label (column).
 
     Shapes: truth and predicted (N,) -> (labels, labels).
     """
@@ -89,7 +89,7 @@ def confusion(truth: Indices, predicted: Indices, labels: int) -> NDArray[np.int
 
 
 def _own_scores(scores: Numbers, truth: Indices | Mask) -> Numbers:
-    """The score of the right label, the best one where there are several; above all where there is none."""
+    """The score of the right label, or of the best of several; -inf for images without a right label."""
     if truth.ndim == 1:
         return np.asarray(scores[np.arange(len(scores)), truth])
     return np.asarray(np.where(truth, scores, -np.inf).max(axis=1))

@@ -1,4 +1,4 @@
-"""How far a figure may be off: intervals for shares and means, and tests for differences. All at 95% by default."""
+"""Uncertainty of metrics: intervals for shares and means, and tests for differences. All at 95% by default."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure with the ends of its interval."""
+    """A value with the ends of its interval."""
 
     value: float
     low: float
@@ -26,12 +26,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
-    """Two answers to the same images.
+    """McNemar's test of two predictions for the same images.
 
     Attributes:
         only_first: Images that only the first got right.
         only_second: Images that only the second got right.
-        p: Probability of a split at least as uneven if neither were better; two-sided.
+        p: Probability of a split at least as uneven if both were equally good; two-sided.
     """
 
     only_first: int
@@ -40,7 +40,7 @@ class McNemar:
 
 
 def wilson(hits: int, images: int, level: float = LEVEL) -> Interval:
-    """Interval of a share. Unlike the usual +/- it never leaves [0, 1], and is right at 0 and 1.
+    """Interval of a share. Unlike the normal approximation, it stays within [0, 1] and is valid at 0 and 1.
 
     Source: Wilson, J. American Statistical Association 22 (1927); recommended by Brown, Cai and DasGupta (2001).
     """
@@ -61,14 +61,15 @@ def bootstrap(
     seed: int = _SEED,
     most: float = math.inf,
 ) -> Interval:
-    """Interval of a figure that is not a share, see `bootstrap_all`.
+    """Interval of a metric that is not a share, see `bootstrap_all`.
 
     Args:
-        figure: Takes indices of images (N,), some of them repeated; returns the figure, nan if it has none.
+        figure: A function of indices of images (N,), some of them repeated, that returns the metric, or nan if it is
+            not defined.
         images: N.
         resamples: How many samples.
-        seed: Makes the answer the same every time.
-        most: The greatest value that the figure can have.
+        seed: Seed of the random samples.
+        most: The greatest possible value of the metric.
     """
     return bootstrap_all(lambda which: [figure(which)], images, resamples=resamples, seed=seed, most=[most])[0]
 
@@ -81,16 +82,16 @@ def bootstrap_all(
     seed: int = _SEED,
     most: Sequence[float] | None = None,
 ) -> list[Interval]:
-    """Intervals of several figures: the middle 95% of what samples of the images say, drawn with replacement.
+    """Intervals of several metrics: the middle 95% of their values over samples of the images, drawn with replacement.
 
-    The ends are shifted by the samples' bias. For figures that cannot be negative.
+    The ends are corrected for the samples' bias. For metrics that cannot be negative.
 
     Args:
         figures: As for `bootstrap`, but returns several.
         images: N.
         resamples: How many samples.
-        seed: Makes the answer the same every time.
-        most: The greatest value that each figure can have, which no interval goes beyond; None for no such value.
+        seed: Seed of the random samples.
+        most: The greatest possible value of each metric, which limits its interval; None for no limit.
 
     Source: the percentile interval; Efron, Annals of Statistics 7 (1979); bias as in Efron and Tibshirani, An
     Introduction to the Bootstrap (1993), chapter 10.
@@ -107,13 +108,13 @@ def _middle(value: float, drawn: Sequence[float], most: float) -> Interval:
     if not found or math.isnan(value):
         return Interval(value, math.nan, math.nan)
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    # Some figures of a sample are larger than that of the whole (a calibration error is): the ends move by as much.
+    # Some metrics are biased in samples (the calibration error is larger): shift the ends by the bias.
     bias = float(np.mean(found)) - value
     return Interval(value, max(min(float(low) - bias, value), 0.0), min(max(float(high) - bias, value), most))
 
 
 def mcnemar(first: Mask, second: Mask) -> McNemar:
-    """Whether two answers to the same images differ by more than luck: the exact binomial test of the disagreements.
+    """Test whether two predictions for the same images differ by more than chance, with the exact binomial test.
 
     Shapes: first and second (N,), whether each image is right.
     Source: McNemar, Psychometrika 12 (1947), in its exact form.
@@ -147,7 +148,7 @@ def _joined(one: float, other: float, phi: float) -> float:
 
 
 def _correlation(both: int, gained: int, lost: int, neither: int) -> float:
-    """Correlation of the two answers, with Newcombe's correction for continuity where it is positive."""
+    """Correlation of the two predictions, with Newcombe's continuity correction if it is positive."""
     product = (both + gained) * (lost + neither) * (both + lost) * (gained + neither)
     if product == 0:
         return 0.0
@@ -158,7 +159,7 @@ def _correlation(both: int, gained: int, lost: int, neither: int) -> float:
 
 
 def _two_sided(fewer: int, flips: int) -> float:
-    """Probability that a fair coin falls at least as unevenly as `fewer` of `flips`."""
+    """Probability that flips of a fair coin are split at least as unevenly as `fewer` of `flips`."""
     logs = [
         math.lgamma(flips + 1) - math.lgamma(i + 1) - math.lgamma(flips - i + 1) - flips * math.log(2)
         for i in range(fewer + 1)

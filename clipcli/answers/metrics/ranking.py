@@ -1,4 +1,4 @@
-"""Scores that rank images: average precision of a label, and how well one number parts two kinds of images."""
+"""Metrics for scores that rank images: average precision, and how well a score separates two kinds of images."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,8 @@ from clipcli.answers.metrics.classification import Mask, Numbers
 def average_precision(scores: Numbers, truth: Mask) -> float:
     """Area under the precision-recall curve, in steps: the sum over thresholds of (R_n - R_(n-1)) P_n.
 
-    Images with the same score enter together, so that their order cannot matter. No interpolation, and not the 11-point
-    average of Pascal VOC.
+    Images with the same score count together, so that their order does not matter. No interpolation, and not the
+    11-point average of Pascal VOC.
 
     Shapes: scores (N,), truth (N,). Units: nan without an image that has the label.
     Source: Zhu, Recall, precision and average precision (2004); the definition of scikit-learn since 0.19.
@@ -32,8 +32,8 @@ def average_precisions(scores: Numbers, truth: Mask) -> NDArray[np.float64]:
 def mean_average_precision(scores: Numbers, truth: Mask) -> float:
     """Mean of the average precisions of the labels that have images.
 
-    A label without images has no average precision: counted as 0 it would say something about the images, not the
-    scores. Shapes: (N, C), (N, C).
+    A label without images has no average precision and is left out: counting it as 0 would not measure the scores.
+    Shapes: (N, C), (N, C).
     """
     found = average_precisions(scores, truth)
     found = found[~np.isnan(found)]
@@ -41,9 +41,9 @@ def mean_average_precision(scores: Numbers, truth: Mask) -> float:
 
 
 def auroc(scores: Numbers, truth: Mask) -> float:
-    """Probability that an image that has it scores more than one that has it not; a tie counts as half.
+    """Probability that an image with the label scores more than one without it; a tie counts as half.
 
-    Shapes: scores (N,), truth (N,). Units: 0.5 is chance; nan where one of the two kinds is missing.
+    Shapes: scores (N,), truth (N,). Units: 0.5 is chance; nan if one of the two kinds is missing.
     Source: Hanley and McNeil, Radiology 143 (1982); the Mann-Whitney U statistic divided by its largest value.
     """
     positives, negatives = int(truth.sum()), int((~truth).sum())
@@ -56,9 +56,9 @@ def auroc(scores: Numbers, truth: Mask) -> float:
 
 
 def false_positives_at_recall(scores: Numbers, truth: Mask, recall: float = 0.95) -> float:
-    """Share of the others that pass at the highest threshold which lets at least this share of the true ones pass.
+    """False positive rate at the highest threshold with at least this recall.
 
-    Shapes: scores (N,), truth (N,). Units: 0 is perfect; nan where one of the two kinds is missing.
+    Shapes: scores (N,), truth (N,). Units: 0 is perfect; nan if one of the two kinds is missing.
     Source: FPR95 of Hendrycks and Gimpel, arXiv:1610.02136, and its successors.
     """
     positives, negatives = int(truth.sum()), int((~truth).sum())

@@ -1,8 +1,8 @@
-"""Images and their own captions: how far up the right caption of an image is found, and the right image of a caption.
+"""Retrieval metrics for images and their captions: ranks of the right captions of an image, and of the right images.
 
-An image may have several captions and a caption several images. Two figures that many tables confuse are kept apart:
-`hit@k`, whether any right one is among the k best (what papers usually print as "R@k"), and `recall@k`, which share of
-the right ones is.
+An image may have several captions and a caption several images. Two metrics that are often confused are computed
+separately: `hit@k`, whether any right one is among the k best (what papers usually call "R@k"), and `recall@k`, the
+share of the right ones among the k best.
 """
 
 import math
@@ -21,13 +21,13 @@ _ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """One direction.
+    """The metrics of one direction.
 
     Attributes:
-        queries: How many had something to find.
+        queries: How many queries have a right answer.
         hit_at: Share of the queries with a right answer among the k best, by k.
         recall_at: Mean share of a query's right answers that are among the k best, by k.
-        median_rank: Of the first right answer; 1 is the best.
+        median_rank: Median rank of the first right answer; 1 is the best.
         ranks: Rank of the first right answer of each query, (queries,).
         recalls: For each k, the share of each query's right answers that are among the k best, (queries,).
     """
@@ -40,17 +40,17 @@ class Retrieval:
     recalls: dict[int, NDArray[np.float64]]
 
     def hit_interval(self, k: int) -> Interval:
-        """`hit_at` with its interval, as of any share."""
+        """`hit_at` with its Wilson interval."""
         return wilson(round(self.hit_at[k] * self.queries) if self.queries else 0, self.queries)
 
     def recall_interval(self, k: int) -> Interval:
-        """`recall_at` with its interval, that of means over samples of the queries."""
+        """`recall_at` with its interval, from bootstrap samples of the queries."""
         shares = self.recalls[k]
         return bootstrap(lambda which: float(shares[which].mean()) if len(which) else math.nan, len(shares), most=1.0)
 
     @property
     def median_rank_interval(self) -> Interval:
-        """`median_rank` with its interval, that of medians over samples of the queries."""
+        """`median_rank` with its interval, from bootstrap samples of the queries."""
         ranks, last = self.ranks, float(self.ranks.max(initial=1))
         found = bootstrap(
             lambda which: float(np.median(ranks[which])) if len(which) else math.nan, len(ranks), most=last
@@ -61,15 +61,15 @@ class Retrieval:
 def retrieval(
     queries: Floats, candidates: Floats, right: Sequence[Sequence[int]], ks: Sequence[int] = DEFAULT_KS
 ) -> Retrieval:
-    """Look for the right candidates of each query; right ones stand behind wrong ones of the same score.
+    """Rank the right candidates of each query; in a tie, right ones rank after wrong ones.
 
-    Works in blocks: the memory is that of a thousand queries.
+    Works in blocks, with memory for a thousand queries at a time.
 
     Args:
         queries: (Q, P) unit length.
         candidates: (M, P) unit length.
         right: Indices of each query's right candidates; queries without any are left out.
-        ks: At which k.
+        ks: The values of k.
 
     Source: hit@k as Recall@K of Karpathy and Fei-Fei, arXiv:1412.2306, section 4.1; recall@k of information retrieval.
     """

@@ -1,1 +1,1 @@
-"""How good a model is on labeled images, and what can be learned from them."""
+"""Evaluate a model on labeled images, and calibrate it with them."""

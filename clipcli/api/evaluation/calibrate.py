@@ -1,4 +1,4 @@
-"""What labeled images teach about a model and a label set: `clip calibrate`."""
+"""Calibrate a label set for a model with labeled images: `clip calibrate`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ LEAST_KEPT = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Scores of images that nothing was fitted to (cross-fitted), before and after.
+    """Quality of scores on images that were not used for fitting (cross-fitted), before and after.
 
     Attributes:
         log_loss: Before and after.
@@ -58,7 +58,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class SetQuality:
-    """Sets of labels of images that nothing was fitted to (cross-fitted).
+    """Quality of prediction sets on images that were not used for fitting (cross-fitted).
 
     Attributes:
         asked: The coverage that was asked for.
@@ -75,18 +75,18 @@ class SetQuality:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """Everything that was learned.
+    """The result of a calibration.
 
     Attributes:
         label_set: The label set with thresholds and calibration.
-        images: How many images it was learned from.
-        thresholds: One fit a label, with precision and recall on images that it was not fitted to where there are
+        images: How many images were used.
+        thresholds: One fit per label, with precision and recall on images that it was not fitted to, if there are
             enough of them.
-        temperature: None where images have several labels, there is one label only, or all answers are right (or
-            wrong), which says nothing about how sure they may be.
-        quality: What the temperature does.
-        sets: What sets do; None where there are too few images.
-        none: None without images that show none of the labels.
+        temperature: None if images have several labels, if there is only one label, or if all answers are right (or all
+            wrong), so that no temperature can be fitted.
+        quality: Scores before and after the temperature is applied.
+        sets: Coverage and size of the prediction sets; None if there are too few images.
+        none: The limit for "none of these"; None without images that show none of the labels.
     """
 
     label_set: LabelSet
@@ -99,16 +99,16 @@ class Calibrated:
 
 
 def calibrate(exam: Exam, truth: Truth, templates: Sequence[str] | None = None) -> Calibrated:
-    """Fit thresholds, a temperature, sets and the limit for none, each by the loss that belongs to it.
+    """Fit thresholds, a temperature, prediction sets and the limit for "none of these", each by its own loss.
 
     Args:
         exam: The features of the images.
-        truth: What is right.
-        templates: Take the place of the label set's own.
+        truth: The right labels.
+        templates: Replace the label set's own.
 
     Raises:
-        UsageError: The checkpoint has classes of its own, no image that can be used has a label, or all have the only
-            one.
+        UsageError: The checkpoint has a classification head, no usable image has a label, or there is only one label
+            and all images have it.
     """
     model, truth = exam.model, exam.usable(truth)
     if model.class_names is not None:
@@ -156,7 +156,7 @@ def _known(fit: TemperatureFit) -> TemperatureFit | None:
 
 
 def _written(fit: TemperatureFit | None) -> float:
-    """The temperature as the file has it, so that everything else is fitted under the same one; 1 without any."""
+    """The temperature as it is written to the file, so that everything else is fitted with the same value; else 1."""
     return 1.0 if fit is None else round(fit.temperature, 4)
 
 
@@ -174,7 +174,7 @@ def _odds(logits: Floats, temperature: float) -> Floats:
 
 
 def _thresholds(exam: Exam, truth: Truth, cosines: Floats) -> list[Fit]:
-    """Thresholds fitted to all images; precision and recall by thresholds that were fitted to others."""
+    """Thresholds fitted to all images; precision and recall are cross-fitted."""
     model, label_set = exam.model, truth.label_set
     background = model.encode_texts(background_of(label_set), warn_foreign=bool(label_set.background))
     scores = background_scores(cosines, exam.compared(truth, by_text(background)), model.logits)
@@ -197,7 +197,7 @@ def _judged(fit: Fit, given: NDArray[np.bool_], right: NDArray[np.bool_]) -> Fit
 
 
 def _cross_fitted(logits: Floats, right: NDArray[np.intp]) -> tuple[Quality | None, SetQuality | None]:
-    """What temperature and sets do for images that they were not fitted to."""
+    """Quality of temperature and sets on images that they were not fitted to."""
     odds = np.empty_like(logits)
     losses = np.empty(len(right))
     held, sizes = np.zeros(len(right), dtype=bool), np.zeros(len(right), dtype=np.intp)

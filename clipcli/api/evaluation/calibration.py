@@ -1,4 +1,4 @@
-"""What a calibrated label set says to a model: applied where it holds, refused where it does not."""
+"""Apply the calibration of a label set to a model, and refuse it if it was made for another one."""
 
 from collections.abc import Sequence
 
@@ -27,13 +27,13 @@ def calibration_of(encoders: Encoders, label_set: LabelSet) -> Calibration | Non
 def warn_if_changed(
     encoders: Encoders, label_set: LabelSet, templates: Sequence[str], shown: str | None = None
 ) -> None:
-    """Warn if thresholds were fitted to other labels, prompts or examples than they are used for.
+    """Warn if thresholds were fitted to other labels, prompts or examples than those in use.
 
     Args:
-        encoders: Of the model that is used.
+        encoders: The encoders of the model in use.
         label_set: The labels.
-        templates: What their prompts are put into.
-        shown: Digest of what the examples show, see `question_digest`.
+        templates: The templates of their prompts.
+        shown: Digest of the examples' contents, see `question_digest`.
 
     Raises:
         LabelSetError: They were fitted for another model.
@@ -53,18 +53,18 @@ def learned_of(
     templates: Sequence[str],
     shown: str | None = None,
 ) -> Learned:
-    """What a calibration says of a classification; nothing where there is none.
+    """The calibration of a classification; empty if the label set was not calibrated.
 
     Args:
-        encoders: Of the model that is used.
+        encoders: The encoders of the model in use.
         label_set: The labels.
         options: How they are scored.
-        templates: What their prompts are put into.
-        shown: Digest of what the examples show, see `question_digest`.
+        templates: The templates of their prompts.
+        shown: Digest of the examples' contents, see `question_digest`.
 
     Raises:
-        LabelSetError: It was made for another model, or sets are asked for and it has none for these labels.
-        UsageError: Sets are asked for, and the label set was not calibrated.
+        LabelSetError: It was made for another model, or prediction sets are requested and it has none for these labels.
+        UsageError: Prediction sets are requested, and the label set was not calibrated.
     """
     calibration = calibration_of(encoders, label_set)
     if calibration is None:
@@ -85,7 +85,7 @@ def _quantile(
     options: ClassifyOptions,
     question: str,
 ) -> float:
-    """The quantile for a coverage; of those that are known, the next higher one."""
+    """The quantile for a coverage, or else for the next higher coverage that was calibrated."""
     if question != calibration.question:
         raise LabelSetError(
             f"labels, prompts or examples of {label_set.name!r} have changed since it was calibrated", hint=_CALIBRATE

@@ -1,7 +1,7 @@
-"""`Model.evaluate`: labeled images through a model, and how good the answers are.
+"""`Model.evaluate`: run a model on labeled images and measure its answers.
 
 exam = Exam.take(model, labelling.images)          # features, once
-result = exam.evaluate(truth, templates)           # as often as there are wordings to compare
+result = exam.evaluate(truth, templates)           # once per wording to compare
 """
 
 import os
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class ImageModel(Protocol):
-    """What an evaluation asks of a `Model`."""
+    """The part of `Model` that an evaluation uses."""
 
     checkpoint: "Checkpoint"
     encoders: "Encoders"
@@ -74,12 +74,12 @@ class Evaluated:
     """One evaluation.
 
     Attributes:
-        figures: How good the answers are.
-        truth: The labels, the images that could be used, and what is right for each.
+        figures: The metrics.
+        truth: The labels, the images that could be used, and the right labels of each.
         logits_of: Logits (n, C) of the images that have a label, in the order of `figures.judged`.
         labelled: The index in `truth.paths` of each of these images, (N,).
         none_best: The best cosine of each image that shows none of the labels, (M,).
-        temperature: What the logits were divided by.
+        temperature: The logits were divided by it.
     """
 
     figures: Evaluation
@@ -106,8 +106,8 @@ class Comparison:
 
     Attributes:
         images: How many images both have.
-        difference: Accuracy of the second minus that of the first, on these.
-        test: Whether the difference may be luck.
+        difference: Accuracy of the second minus that of the first, on these images.
+        test: McNemar's test of the difference.
     """
 
     images: int
@@ -120,9 +120,9 @@ class Exam:
     """The features of labeled images.
 
     Attributes:
-        model: Whose.
-        features: (M, P), one row an image that could be read.
-        rows: The row of each image by its path.
+        model: The model that encoded them.
+        features: (M, P), one row per image that could be read.
+        rows: The row of each image, by path.
         failures: Images that could not be read, and why.
     """
 
@@ -133,15 +133,15 @@ class Exam:
 
     @classmethod
     def take(cls, model: "ImageModel", paths: Sequence[str], on_progress: Progress = unobserved) -> "Exam":
-        """Encode images; what the cache has is not encoded again.
+        """Encode images; features in the cache are not computed again.
 
         Args:
             model: The model.
             paths: Images.
-            on_progress: Told images done and images in all.
+            on_progress: Called with the number of images done and the total.
 
         Raises:
-            ClipError: Not one image can be used.
+            ClipError: None of the images can be used.
         """
         features: Floats | None = None
         rows: dict[str, int] = {}
@@ -169,9 +169,9 @@ class Exam:
         return truth.only([i for i, path in enumerate(truth.paths) if path in self.rows])
 
     def question(self, truth: Truth, templates: Sequence[str] | None) -> tuple[Truth, LabelCosines]:
-        """What compares images with the labels, and the truth without images that are examples of these.
+        """A function that compares images with the labels, and the truth without images that are examples of them.
 
-        A classification head has compared them already: its logits are the features.
+        For a classification head, the features are its logits already.
 
         Raises:
             UsageError: All images are examples.
@@ -207,13 +207,13 @@ class Exam:
         """Judge the images.
 
         Args:
-            truth: Which labels there are, and which are right.
-            templates: Take the place of the label set's own.
-            temperature: Divides the logits; None for that of the label set's calibration, or else 1.
-            resamples: Samples for intervals.
+            truth: The labels, and the right ones of each image.
+            templates: Replace the label set's own.
+            temperature: Divides the logits; None for that of the label set's calibration, or 1 without one.
+            resamples: Bootstrap samples for the intervals.
 
         Raises:
-            UsageError: There is one label only, or no image has one.
+            UsageError: There is only one label, or no image has a label.
             LabelSetError: The label set was calibrated for another model.
         """
         check_labels(truth.label_set)
@@ -246,16 +246,16 @@ class Exam:
         return Evaluated(figures, truth, logits_of, labelled, none, temperature)
 
     def _numbers(self, truth: Truth, compare: LabelCosines) -> Callable[[NDArray[np.intp]], Floats]:
-        """What turns indices of a truth's images into cosines; into logits where the checkpoint has a head."""
+        """A function from indices of a truth's images to cosines, or to logits if the checkpoint has a head."""
         rows = np.array([self.rows[path] for path in truth.paths], dtype=np.intp)
         return lambda which: compare(self.features[rows[which]])
 
 
 def check_labels(label_set: LabelSet) -> None:
-    """Refuse one label alone.
+    """Refuse a single label.
 
     Raises:
-        UsageError: There is one label.
+        UsageError: There is only one label.
     """
     if len(label_set.labels) < 2:
         raise UsageError(
@@ -342,13 +342,13 @@ def _truth_of(
 
 @dataclass(frozen=True, slots=True)
 class RetrievalResult:
-    """Images and their captions, looked for both ways.
+    """Retrieval of captions by images, and of images by captions.
 
     Attributes:
         images: How many images could be used.
         captions: How many different captions they have.
-        image_to_text: The captions of an image, looked for among all captions.
-        text_to_image: The images of a caption, looked for among all images.
+        image_to_text: Retrieval of an image's captions among all captions.
+        text_to_image: Retrieval of a caption's images among all images.
         failures: Images that could not be read, and why.
     """
 
@@ -362,12 +362,12 @@ class RetrievalResult:
 def evaluate_captions(
     model: "ImageModel", captioned: Sequence[Captioned], on_progress: Progress = unobserved
 ) -> RetrievalResult:
-    """Look for the captions of images and for the images of captions, among all of them.
+    """Measure retrieval of captions by images and of images by captions, among all of them.
 
     A caption that several images have is one text with several right images.
 
     Raises:
-        ClipError: Not one image can be used.
+        ClipError: None of the images can be used.
     """
     exam = Exam.take(model, [item.path for item in captioned], on_progress)
     usable = [item for item in captioned if item.path in exam.rows]

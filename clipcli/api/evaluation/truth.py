@@ -1,4 +1,4 @@
-"""Labeled images from wherever they lie: a folder, its metadata file, or a table."""
+"""Read labeled images from a folder, its metadata file, or a table."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,15 +13,15 @@ _SHOWN_FOLDERS = 5
 
 
 def read_labelling(location: str, *, split: str | None = None, find: FindOptions | None = None) -> Labelling:
-    """Read which names images have.
+    """Read images and the names of their labels.
 
     Args:
         location: A folder with one folder per label or with a `metadata` file, or a table (see `from_table`).
-        split: Which of `train`, `validation` and `test`, where there are several.
-        find: Which images of a folder are taken.
+        split: Which of `train`, `validation` and `test`, if there are several.
+        find: Which images of a folder are used.
 
     Raises:
-        UsageError: It cannot be read, or holds no labeled image.
+        UsageError: It cannot be read, or contains no labeled images.
     """
     labelling = _read_folder(location, split, find) if os.path.isdir(location) else from_table(location, split=split)
     if not labelling.images:
@@ -49,9 +49,9 @@ def read_truth(
         label_set: The labels.
         split: As for `read_labelling`.
         mapping: Other names for names, see `match`.
-        class_names: What numbers mean, from 0.
+        class_names: The names of numeric labels, from 0.
         ignore_unknown: Leave images with unknown names out.
-        find: Which images of a folder are taken.
+        find: Which images of a folder are used.
 
     Raises:
         UsageError: It cannot be read, a name is unknown, or no image is left.
@@ -74,7 +74,7 @@ def _read_folder(folder: str, split: str | None, find: FindOptions | None) -> La
 
 
 def _warn_of_empty_folders(folder: str, labelling: Labelling) -> None:
-    """Say which folders hold no image: without a label set, they would be one label less and pass unseen."""
+    """Warn of folders without images: without a label set, their labels would silently be missing."""
     filled = {name.partition("/")[0] for name in labelling.names}
     empty = [name for name in subfolders(folder) if name not in filled]
     if filled and empty:

@@ -1,1 +1,1 @@
-"""The features of whole folders: searched, and looked through for copies."""
+"""The features of whole folders, for search and for finding duplicates."""

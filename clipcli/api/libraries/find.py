@@ -1,4 +1,4 @@
-"""How a library finds what was asked for: by comparing every row, or only those that an approximate index names."""
+"""Search a library by comparing every row, or only the rows that an approximate index returns."""
 
 import os
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from clipcli.results import Hit
 
 # Hits to look up beyond those that were asked for: some may have vanished since the last update.
 _SPARE = 64
-# Of candidates, those that filters must leave.
+# The share of candidates that must pass the filters.
 _LEAST_ALLOWED = 0.5
 
 
@@ -27,10 +27,10 @@ class Asked:
 
     Attributes:
         parts: What is added up.
-        without: An image that fits one of these better than the sum is left out.
+        without: Leave out images that fit one of these better than the sum.
         digests: Contents to leave out.
         filters: Which images may be answers.
-        options: How many, and how good.
+        options: How many hits, and their least cosine and `z`.
         balanced: Bring texts and images to the same spread.
     """
 
@@ -57,7 +57,8 @@ def find(snapshot: Snapshot, asked: Asked, index: Approximate | None) -> list[Hi
     Args:
         snapshot: The library.
         asked: What is looked for.
-        index: Names the rows to compare, unless too many are wanted or too few of them pass; None compares all.
+        index: Selects the rows to compare, unless too many hits are wanted or too few rows pass the filters; None
+            compares all rows.
 
     Raises:
         UsageError: The parts of the query cancel each other out.
@@ -76,15 +77,16 @@ def find(snapshot: Snapshot, asked: Asked, index: Approximate | None) -> list[Hi
 
 
 def _suffice(compared: _Compared, hits: Sequence[Hit], options: SearchOptions) -> bool:
-    """Whether the hits among candidates are those of the library.
+    """Whether the hits among candidates are those of the whole library.
 
-    The best candidates are nearly all found, the hundreds that follow less so: where filters leave few, all rows count.
+    The index finds nearly all of the best candidates, but fewer of the hundreds that follow: if few pass the filters,
+    all rows are compared.
     """
     if compared.allowed.sum() < _LEAST_ALLOWED * len(compared.rows):
         return False
     if len(hits) == options.top:
         return True
-    # A candidate that is not good enough says that there are no more that are.
+    # Candidates are sorted: after one that is not good enough, none is.
     good = answers.best(compared.scanned, None, SearchOptions(0, 0, options.threshold, options.min_z))
     return len(good) < len(compared.rows)
 

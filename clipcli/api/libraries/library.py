@@ -1,4 +1,4 @@
-"""`Library`: the images of some folders, to be searched and looked through for copies."""
+"""`Library`: the images of some folders, for search and for finding duplicates."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from clipcli.images.find import ImageSource
     from clipcli.labels.label_set import LabelSet
     from clipcli.library.index.update import EncodedFile, Event, Updated
-# Recall is then known to within two percent or so.
+# Recall is then measured to within about two percent.
 _MEASURED_TEXTS = 200
 
 
 class Library:
-    """The features of the images of some folders, kept in a folder of their own.
+    """The features of the images of some folders, stored in a folder of their own.
 
         library = clipcli.Library.create("~/photos", model="vit-b32")
         library.update()
@@ -40,7 +40,7 @@ class Library:
 
     Args:
         store: The library's files.
-        model: Opens the model when it is first needed.
+        model: A function that opens the model when it is first needed.
         cache: Look for texts of queries in the feature cache before the model is opened.
 
     Attributes:
@@ -63,7 +63,7 @@ class Library:
             model: The model that made it; by default it is loaded when it is first needed.
 
         Raises:
-            ClipError: There is none, or it cannot be read.
+            ClipError: The library does not exist or cannot be read.
         """
         store = Store(library_folder(os.fspath(name)))
         return cls(store, _opener(model, store.description.model))
@@ -81,16 +81,16 @@ class Library:
         """Make an empty library; `update` fills it.
 
         Args:
-            folders: What it covers.
-            model: Makes its features, now and later.
-            name: Its name, or a path for it; by default a name made of the folders'.
+            folders: The folders to index.
+            model: The model that computes its features, now and in later updates.
+            name: Its name, or a path for it; by default a name derived from the folders' names.
             exclude: Globs of names or whole paths to leave out.
-            include_hidden: Take hidden files and folders too.
+            include_hidden: Include hidden files and folders.
             follow_symlinks: Walk into linked folders.
 
         Raises:
-            UsageError: No folder is named, or one is not there.
-            ClipError: There is such a library already, or it cannot be written.
+            UsageError: No folder is given, or one does not exist.
+            ClipError: A library of this name exists already, or it cannot be written.
         """
         roots = covered_folders([os.fspath(folder) for folder in folders])
         opened = _opener(model, None)()
@@ -105,20 +105,20 @@ class Library:
         return cls(Store.create(library_folder(os.fspath(name or usual_name(*roots))), description), lambda: opened)
 
     def __repr__(self) -> str:
-        """Name its place, and the model."""
+        """The library's folder and its model."""
         return f"<clipcli library {self.store.folder}: {self.store.description.model.name}>"
 
     @property
     def folder(self) -> Path:
-        """Where the library lies."""
+        """The library's folder."""
         return self.store.folder
 
     @property
     def model(self) -> "Model":
-        """The model, opened when it is first asked for.
+        """The model, opened on first use.
 
         Raises:
-            ModelError: It is missing, or another than the one that made the library.
+            ModelError: It is missing, or differs from the one that made the library.
         """
         if self._model is None:
             model = self._open_model()
@@ -127,7 +127,7 @@ class Library:
         return self._model
 
     def describe(self) -> dict[str, str | None]:
-        """What results say of where they come from."""
+        """The description of the library in results."""
         from clipcli import __version__
 
         model = self.store.description.model
@@ -140,15 +140,15 @@ class Library:
         }
 
     def counts(self) -> Counts:
-        """Count what it holds."""
+        """Count its images."""
         return self.store.counts()
 
     def update(self, *, prune: bool = False, retry: bool = False) -> "Updated":
-        """Bring it up to date with its folders; returns how many images were added, renamed, removed and so on.
+        """Update it to match its folders; returns how many images were added, renamed, removed and so on.
 
         Args:
-            prune: Forget images also where a whole folder seems to be empty or gone.
-            retry: Try images again that could not be used.
+            prune: Remove images from the library even if a whole folder seems to be empty or missing.
+            retry: Try failed images again.
         """
         from clipcli.library.index.update import Updated
 
@@ -159,7 +159,7 @@ class Library:
         return end
 
     def iter_update(self, *, prune: bool = False, retry: bool = False) -> "Iterator[Event]":
-        """Bring it up to date, and say step by step what happens; every batch is safe on disk as it is yielded."""
+        """Update it, and yield an event for each step; a batch is on disk when its event is yielded."""
         from clipcli.library.index.update import update
 
         return update(self.store, self._encode, prune=prune, retry=retry)
@@ -176,11 +176,11 @@ class Library:
         Args:
             query: A text, or terms such as `Term("text", "a car")`, `Term("image", "car.jpg", 0.5)` and
                 `Term("text", "red", -1)`.
-            options: How many, and how good.
-            filters: Which images may be answers; `z` is that of all images, whatever they are.
+            options: How many hits, and their least cosine and `z`.
+            filters: Which images may be hits; `z` is always computed over all images.
 
         Raises:
-            ModelError: The model is missing, or another than the one that made the library.
+            ModelError: The model is missing, or differs from the one that made the library.
             ImageError: An image of the query cannot be used.
         """
         query, options, filters = as_query(query), options or SearchOptions(), filters or Filters()
@@ -192,15 +192,15 @@ class Library:
             return find(snapshot, asked, index)
 
     def build_index(self, *, on_progress: Progress = unobserved) -> Facts:
-        """Build an approximate index, which a search then uses: for libraries of millions of images.
+        """Build an approximate index, which searches then use: for libraries of millions of images.
 
-        Rows that came later are compared one by one, so it need not be built again after each update.
+        Images added later are compared exactly, so the index need not be built again after each update.
 
         Args:
-            on_progress: Told how many images are in the index, and of how many.
+            on_progress: Called with the number of images in the index and the total.
 
         Returns:
-            What it covers, and the share of the 10 best images that it finds, for texts and for images.
+            How many images it covers, and the share of the 10 best images that it finds, for texts and for images.
 
         Raises:
             UsageError: usearch is not installed (`pip install 'clipcli[index]'`).
@@ -215,7 +215,7 @@ class Library:
         return self.store.remove_approximate()
 
     def _approximate(self, snapshot: Snapshot) -> Approximate | None:
-        """The approximate index, if there is one that fits; why one is not used is left in `index_problem`."""
+        """The approximate index, if the library has one that fits; `index_problem` says why one is not used."""
         self.index_problem = None
         try:
             index = self.store.approximate(snapshot)
@@ -236,16 +236,16 @@ class Library:
         under: Sequence[str | os.PathLike[str]] = (),
         on_progress: Progress = unobserved,
     ) -> "list[Twins]":
-        """Group images that are the same or alike; nothing is deleted.
+        """Group identical or similar images; nothing is deleted.
 
         Args:
             level: `bytes` (the same file), `pixels` (the same image), `copy` (scaled, cropped, edited a little,
                 mirrored), or `similar` (by features alone).
             threshold: Largest distance of a copy, least cosine of similar images.
-            reference: A folder whose images are kept before all others.
-            keep: Rules of what to keep, the most important first (`library.index.keep.RULES`).
-            under: Only images in these folders; without any, all.
-            on_progress: Told how many images have been looked at, and of how many.
+            reference: A folder whose images are preferred as the ones to keep.
+            keep: Rules for the image to keep, the most important first (`library.index.keep.RULES`).
+            under: Only images in these folders; by default all images.
+            on_progress: Called with the number of images processed and the total.
         """
         from clipcli.api.libraries.twins import find_twins
 
@@ -255,12 +255,12 @@ class Library:
     def clusters(
         self, count: int, labels: "LabelSet | None" = None, *, templates: Sequence[str] | None = None
     ) -> "list[Cluster]":
-        """Divide all images into groups by what they show, the largest first.
+        """Divide all images into groups by content, the largest first.
 
         Args:
             count: How many groups.
             labels: Name each group by the label that fits its center best.
-            templates: Take the place of the label set's own.
+            templates: Replace the label set's own.
         """
         from clipcli.api.judges import label_cosines
         from clipcli.api.libraries.twins import find_clusters
@@ -269,12 +269,12 @@ class Library:
         return find_clusters(self.store, count, names)
 
     def _encode_terms(self, terms: Sequence[Term], dimensions: int) -> list[answers.QueryPart]:
-        """Encode the terms of a query; the model is not opened where all of them are texts that are cached."""
+        """Encode the terms of a query; the model is not opened if all of them are cached texts."""
         cached = cached_texts(terms, self.store.description.model) if self._uses_cache else None
         return encode_terms(terms, dimensions, cached, lambda: self.model)
 
     def features(self) -> tuple[Floats, list[str]]:
-        """The features of all images, (N, D), and their paths in step."""
+        """The features of all images, (N, D), and their paths in the same order."""
         with self.store.snapshot() as snapshot:
             slots = snapshot.live_slots
             return np.array(snapshot.matrix[slots]), [image.path for image in snapshot.images(slots.tolist())]
@@ -298,7 +298,7 @@ class Library:
 
 
 def as_query(query: str | Term | Iterable[Term] | Query) -> Query:
-    """Make a query of whatever stands for one.
+    """Convert a text, a list of terms or a query to a query.
 
     Raises:
         UsageError: There are no terms.
@@ -314,7 +314,7 @@ def as_query(query: str | Term | Iterable[Term] | Query) -> Query:
 
 
 def identity_of(model: "Model") -> ModelIdentity:
-    """What a library says of a model."""
+    """The identity of a model as a library stores it."""
     from clipcli.api.languages import spoken_languages
 
     name = model.checkpoint.id
@@ -332,10 +332,10 @@ def identity_of(model: "Model") -> ModelIdentity:
 
 
 def covered_folders(folders: Sequence[str]) -> tuple[str, ...]:
-    """Folders as a library stores them: absolute, links followed, none inside another.
+    """Folders as a library stores them: absolute, with links resolved, none inside another.
 
     Raises:
-        UsageError: There are none, or one is not a folder.
+        UsageError: The list is empty, or one is not a folder.
     """
     if not folders:
         raise UsageError("no folder is named", hint="name the folders whose images belong to the library")
@@ -349,7 +349,7 @@ def covered_folders(folders: Sequence[str]) -> tuple[str, ...]:
 
 
 def _common_texts(model: ModelIdentity) -> list[str]:
-    """What people look for, in a language that the model speaks: an index is measured with it."""
+    """Common queries in a language that the model supports, to measure an index with."""
     from clipcli import demo
     from clipcli.hub.registry import DEMO
     from clipcli.labels.library import find_label_set

@@ -1,4 +1,4 @@
-"""What a search asks: terms with weights, and filters, which choose among the images of a library."""
+"""Queries: terms with weights, and filters that select images of a library."""
 
 import fnmatch
 import os
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TermKind: TypeAlias = Literal["text", "image", "vector"]
 
-# The features of a query image and of copies of it differ by what JPEG loses.
+# The features of a query image and of its copies differ slightly because of JPEG compression.
 _SAME_COSINE = 0.995
 _DEMO = "demo"
 _TIME = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")
@@ -36,10 +36,10 @@ class Term:
     """One part of a query.
 
     Attributes:
-        kind: What `value` is.
+        kind: The type of `value`.
         value: A text, an image (a path, bytes or a PIL image), or a vector (D,).
         weight: How much it counts; negative to subtract it.
-        made_of: What a vector is the features of.
+        made_of: Whether a vector has the features of a text or of an image.
     """
 
     kind: TermKind
@@ -48,7 +48,7 @@ class Term:
     made_of: PartKind = "image"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be compared.
+        """Check that the term can be compared.
 
         Raises:
             UsageError: An empty text, or a weight that is zero or not a number.
@@ -60,7 +60,7 @@ class Term:
 
     @property
     def shown(self) -> str:
-        """The term as a result names it."""
+        """The term as results show it."""
         if self.kind == "text" or isinstance(self.value, str | os.PathLike):
             return str(self.value)
         return self.kind
@@ -68,12 +68,12 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for.
+    """A query.
 
     Attributes:
-        terms: What is added up.
-        without: An image that fits one of these better than the sum of the terms is left out.
-        balanced: Bring texts and images to the same spread before they are added up.
+        terms: The terms to add up.
+        without: Leave out images that fit one of these better than the sum of the terms.
+        balanced: Scale texts and images to a similar spread before they are added up.
     """
 
     terms: tuple[Term, ...]
@@ -88,15 +88,16 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which images may be answers.
+    """Which images may be hits.
 
     Attributes:
-        after: Taken (without that, last changed) at this time or later: `2024`, `2024-05`, `2024-05-01`, with a time.
+        after: Taken at this time or later (or last changed, if the image has no time): `2024`, `2024-05`, `2024-05-01`,
+            or with a time.
         before: Taken at this time or earlier; `2024` includes all of the year.
         only: Globs, matched against names and whole paths, of which one must match.
         exclude: Globs of which none may match.
         under: Folders, absolute, of which one must contain the image.
-        include_self: Show images that the query was made of, and copies of them.
+        include_self: Include the images of the query and their copies.
     """
 
     after: str | None = None
@@ -110,7 +111,7 @@ class Filters:
         """Check the times.
 
         Raises:
-            UsageError: One is not a time.
+            UsageError: One is not a valid time.
         """
         for name, value in (("after", self.after), ("before", self.before)):
             if value is not None and not _TIME.fullmatch(value):
@@ -119,7 +120,7 @@ class Filters:
                 )
 
     def allowed(self, snapshot: Snapshot, parts: Sequence[QueryPart], digests: Iterable[bytes], rows: Rows) -> Mask:
-        """Which of some rows of the matrix may be answers.
+        """Which of some rows of the matrix may be hits.
 
         Shapes: rows (K,), ascending -> (K,).
         """
@@ -142,7 +143,7 @@ class Filters:
         return allowed[rows] & self._unlike(parts, snapshot.matrix[rows])
 
     def _unlike(self, parts: Sequence[QueryPart], features: Floats) -> Mask:
-        """Which rows are neither an image of the query nor a copy of one."""
+        """Which rows are neither a query image nor a copy of one."""
         unlike = np.ones(len(features), dtype=np.bool_)
         for part in parts:
             if part.kind == "image" and part.weight > 0 and not self.include_self:
@@ -157,7 +158,7 @@ class Filters:
 
 
 def cached_texts(terms: Sequence[Term], model: ModelIdentity) -> list[Floats] | None:
-    """The features of the texts among some terms, if all are cached and there is nothing to say of any of them."""
+    """The features of the texts among some terms, if all are cached and none needs a warning."""
     from clipcli import demo
     from clipcli.features.cache import FeatureSpace, open_cache
     from clipcli.features.labels import LabelFeature
@@ -185,12 +186,12 @@ def encode_terms(
     Args:
         terms: The terms.
         dimensions: Numbers per feature.
-        texts: The features of those that are texts, if they are known.
-        model: Opens the model.
+        texts: The features of the text terms, if they are cached.
+        model: A function that opens the model.
 
     Raises:
         ImageError: An image of the query cannot be used.
-        UsageError: A vector is not one of the library's length.
+        UsageError: A vector does not have the library's length.
     """
     values = [str(term.value) for term in terms if term.kind == "text"]
     if texts is None:

@@ -1,4 +1,4 @@
-"""Groups of images of a library that are the same or alike, and the one of each to keep."""
+"""Groups of identical or similar images of a library, and the image of each group to keep."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ from clipcli.scoring import Floats
 Level: TypeAlias = Literal["bytes", "pixels", "copy", "similar"]
 LEVELS: tuple[Level, ...] = ("bytes", "pixels", "copy", "similar")
 
-# Images of the same pixels have the same features, but for the reduced decoding of large JPEGs.
+# Images with the same pixels have the same features, except after reduced decoding of large JPEGs.
 _SAME_PIXELS_COSINE = 0.99
 
 
@@ -38,7 +38,7 @@ _SAME_PIXELS_COSINE = 0.99
 class Twin:
     """One image of a group.
 
-    `cosine` is that with the image to keep, `distance` the one that the group was made by: 0 for the same bytes or
+    `cosine` compares it with the image to keep. `distance` is the one used for grouping: 0 for the same bytes or
     pixels, that of `answers.duplicates.Looks` for copies, one minus the cosine for similar images.
     """
 
@@ -49,7 +49,7 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class Twins:
-    """Images that are the same or alike: the one to keep, and the others, the closest first."""
+    """Identical or similar images: the one to keep, and the others, the closest first."""
 
     level: Level
     keep: ImageRow
@@ -68,14 +68,14 @@ def find_twins(
     """Group images; see `Library.duplicates`. Groups are sorted by the path to keep.
 
     Raises:
-        UsageError: The level, a rule or the threshold is not one.
+        UsageError: The level, a rule or the threshold is not valid.
     """
     chosen, limit = _checked(level, threshold)
     rules = tuple(keep) if keep is not None else DEFAULT_RULES
     check_rules(rules)
     folder = None if reference is None else os.path.realpath(os.path.expanduser(reference))
     with store.snapshot() as snapshot:
-        features = snapshot.matrix  # stays readable after the block, whatever is appended or compacted
+        features = snapshot.matrix  # stays readable after the block, even if the library is appended to or compacted
         images = snapshot.images(snapshot.live_slots.tolist())
     below = [image for image in images if not under or any(is_below(image.path, path) for path in under)]
     present = [image for image in below if os.path.lexists(image.path)]
@@ -88,7 +88,7 @@ def find_twins(
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Images that show the like, the most typical one first, and the label that fits them best."""
+    """Images with similar content, the most typical one first, and the label that fits them best."""
 
     label: str | None
     paths: tuple[str, ...]
@@ -100,10 +100,10 @@ def find_clusters(store: Store, count: int, names: tuple[Sequence[str], LabelCos
     Args:
         store: The library.
         count: How many groups.
-        names: Labels, and what compares images with them.
+        names: Labels, and a function that compares images with them.
 
     Raises:
-        UsageError: There is nothing to divide into so many groups.
+        UsageError: The library has too few images for so many groups.
     """
     if count < 1:
         raise UsageError(f"there must be 1 cluster or more, not {count}")
@@ -158,7 +158,7 @@ def _groups(
 
 
 def _merged(same: Sequence[Group], copies: Iterable[Group]) -> list[Group]:
-    """Copies, and files of the same bytes that have no look to compare: plain ones, and those that have vanished."""
+    """Copies, and files with the same bytes that have no fingerprint to compare: plain images, and missing files."""
     found = list(copies)
     grouped = {row for group in found for row in _rows(group)}
     return found + [group for group in same if not grouped.intersection(_rows(group))]

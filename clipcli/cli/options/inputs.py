@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Alpha(StrEnum):
-    """What becomes of transparency."""
+    """How transparent pixels are converted to RGB."""
 
     white = "white"
     drop = "drop"

@@ -42,7 +42,7 @@ class Destination:
 
         Args:
             text: What to write.
-            errors: What becomes of bytes that are not UTF-8; `surrogateescape` leaves them as they are.
+            errors: How bytes that are not UTF-8 are written; `surrogateescape` leaves them unchanged.
 
         Raises:
             BrokenPipeError: The reader has gone.

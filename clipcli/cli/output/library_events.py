@@ -1,4 +1,4 @@
-"""What the library room does to the user's files, in words on stderr."""
+"""Report on stderr what the library room does to the user's files."""
 
 import shlex
 from collections import Counter

@@ -34,7 +34,7 @@ _PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
 @contextmanager
 def reported(ctx: typer.Context | None = None) -> Iterator[None]:
-    """Report the user's mistakes in words, and warnings as one line each unless the command is `--quiet`.
+    """Report the user's mistakes as messages, and warnings as one line each unless the command is `--quiet`.
 
     Args:
         ctx: The command at hand; without it, parameters stay as the library spells them.
@@ -164,7 +164,7 @@ def _in_options(text: str, ctx: typer.Context | None) -> str:
 
 
 def _typed(name: str, value: str | None, options: Mapping[str, str]) -> str | None:
-    """One option with its value; None where there is no such option."""
+    """One option with its value; None if the command does not have the option."""
     import ast
     import shlex
 

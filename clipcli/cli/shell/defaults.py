@@ -122,7 +122,7 @@ def defaults(settings: Mapping[str, Any], profile: str | None, choices: Mapping[
         choices: Options that can have a default, as they are typed, with their values; without any, all are right.
 
     Raises:
-        UsageError: A key is not an option, a value is not one that an option takes, or there is no such profile.
+        UsageError: A key is not an option, a value is not valid for its option, or the profile does not exist.
     """
     profiles = settings.get(PROFILES, {})
     if not isinstance(profiles, dict) or not all(isinstance(table, dict) for table in profiles.values()):
@@ -134,7 +134,7 @@ def defaults(settings: Mapping[str, Any], profile: str | None, choices: Mapping[
         return common
     if profile not in profiles:
         there = f"there are: {', '.join(profiles)}" if profiles else f"{config_file()} has no [{PROFILES}.{profile}]"
-        raise UsageError(f"`profile={profile}`: there is no such profile", there, parameter="profile", value=profile)
+        raise UsageError(f"`profile={profile}`: no such profile", there, parameter="profile", value=profile)
     return {**common, **profiles[profile]}
 
 

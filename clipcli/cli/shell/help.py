@@ -198,7 +198,7 @@ def _row(parameter: Any, ctx: Any) -> tuple[str, str]:
 
 @contextmanager
 def _as_results_go() -> Iterator[None]:
-    """Print what Typer prints as results are printed: a full disk is an error in words, a reader that left is none."""
+    """Print Typer's output as results are printed: a full disk is reported as an error, a closed pipe is not."""
     page = io.StringIO()
     try:
         with redirect_stdout(page):

@@ -1,4 +1,4 @@
-"""Progress on stderr: bars on a terminal that can redraw a line; elsewhere a line in words, or nothing."""
+"""Progress on stderr: bars on a terminal that can redraw a line; elsewhere a line of text, or nothing."""
 
 import os
 import stat

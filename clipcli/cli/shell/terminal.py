@@ -60,8 +60,8 @@ def can_redraw(stream: Stream | None) -> bool:
 def wants_colour(stream: Stream | None) -> bool:
     """Whether to color what goes to a stream.
 
-    An empty variable is as good as none (no-color.org). `NO_COLOR` goes before `FORCE_COLOR` and `CLICOLOR_FORCE`,
-    which ask for color in a pipe too.
+    An empty variable counts as unset (no-color.org). `NO_COLOR` takes precedence over `FORCE_COLOR` and
+    `CLICOLOR_FORCE`, which ask for color in a pipe too.
     """
     if os.environ.get("NO_COLOR"):
         return False

@@ -1,4 +1,4 @@
-"""Numbers in words, and lists on a line, the same wherever something is said."""
+"""Numbers and lists as text, formatted the same in every message."""
 
 from collections.abc import Iterable
 

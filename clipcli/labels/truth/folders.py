@@ -69,7 +69,7 @@ def choose_split(splits: Iterable[str], split: str | None, source: str, *, are_s
     mixed = found if are_splits else known
     if len(mixed) > 1:
         raise UsageError(
-            f"{source} holds the splits {', '.join(sorted(mixed)[:_SHOWN_SPLITS])}, which are not to be mixed",
+            f"{source} holds the splits {', '.join(sorted(mixed)[:_SHOWN_SPLITS])}, which must not be mixed",
             hint=f"choose one: `split={sorted(mixed)[0]!r}`",
         )
     return None if not mixed or len(mixed) < len(found) else mixed[0]  # a single one beside others may be a label

@@ -276,7 +276,7 @@ def read_class_names(file: str) -> tuple[str, ...]:
         raise UsageError(f"{file}: no name in it", hint="one name per line, in the order of their numbers")
     if "" in names:  # left out, it would give every later number another name
         raise UsageError(
-            f"{file}: line {names.index('') + 1} is empty, so that the numbers after it are not certain",
+            f"{file}: line {names.index('') + 1} is empty, so the numbers of the lines after it are ambiguous",
             hint="one name per line, in the order of their numbers",
         )
     return names

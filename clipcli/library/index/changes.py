@@ -69,8 +69,8 @@ class Changes:
         self._db.close()
         if isinstance(error, sqlite3.Error):
             raise ClipError(
-                f"the list of what has changed cannot be kept: {error}",
-                hint="make room where temporary files lie, or set SQLITE_TMPDIR to another folder",
+                f"the list of changes cannot be stored: {error}",
+                hint="free space in the folder of temporary files, or set SQLITE_TMPDIR to another folder",
             ) from error
 
     def add_new(self, paths: Sequence[str]) -> None:

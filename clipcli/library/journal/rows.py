@@ -186,7 +186,7 @@ class Journal:
 
 
 def _stamp(source: ImageSource) -> Stamp | None:
-    """What changes when the file does, before the image is read; None where there is no file to look at."""
+    """The file's stamp, which changes when the file does, taken before the image is read; None if it has no file."""
     if source.data is not None or source.error is not None:
         return None
     return _stamp_of(source.path)

@@ -172,7 +172,7 @@ def manifests_of(path: str) -> list[str]:
         return [path]
     found = [os.path.join(path, name) for _, name in sorted(_numbered(path), reverse=True)]
     if not found:
-        raise UsageError(f"{path}: there is no manifest of a sorting in this folder", hint=WHICH)
+        raise UsageError(f"{path}: this folder has no manifest of a sorting", hint=WHICH)
     return found
 
 

@@ -1,1 +1,1 @@
-"""Shards: which there are, and the rows that each of them holds."""
+"""Find the shards of a run, and read their rows."""

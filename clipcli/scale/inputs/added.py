@@ -1,4 +1,4 @@
-"""What the inputs of a run hold by now, and did not when its shards were listed."""
+"""Shards and images that were added to the inputs of a run after its shards were listed."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from clipcli.scale.stores import Folder, is_uri
 def added(
     known: Sequence[Shard], shards: Sequence[str], images: Iterable[str], lists: Folder, *, rows_per_shard: int
 ) -> list[str]:
-    """Shards and images that were added to the inputs; what is missing by now is not looked at.
+    """Find shards and images that were added to the inputs; missing ones are ignored.
 
     Args:
         known: The shards of the run.
@@ -26,7 +26,7 @@ def added(
     """
     found: list[str] = []
     for more in (_shards(known, shards, rows_per_shard), _images(known, images, lists, rows_per_shard)):
-        with suppress(ClipError):  # where inputs are gone, the shards that are still to be done say so
+        with suppress(ClipError):  # if inputs were deleted, the remaining shards report it
             found.extend(more)
     return found
 

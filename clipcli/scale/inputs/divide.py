@@ -1,4 +1,4 @@
-"""From files to shards of a size that suits: whole tars, row groups together, stretches of tables, lists of images."""
+"""Divide files into shards of a suitable size: whole tars, row groups, parts of tables, lists of images."""
 
 import hashlib
 import json
@@ -23,16 +23,16 @@ _LEAST_DIGITS = 5
 def divide(
     shards: Sequence[str], images: Iterable[str], lists: Folder, *, rows_per_shard: int = ROWS_PER_SHARD
 ) -> list[Shard]:
-    """Make the shards of a run, always the same of the same files.
+    """Make the shards of a run; the same files always have the same shards.
 
     Args:
         shards: Tars, Parquet files and tables; patterns with braces and wildcards.
         images: Single images, by path or URI.
-        lists: Where the names of single images are written, a shard of them in a file.
-        rows_per_shard: How many rows of a table, Parquet file or list make a shard; a tar is always one.
+        lists: The folder for the lists of single images, one file per shard.
+        rows_per_shard: Rows of a table, Parquet file or list per shard; a tar is always one shard.
 
     Raises:
-        ClipError: A file is missing or damaged, or there is nothing to do.
+        ClipError: A file is missing or damaged, or the inputs are empty.
     """
     parts = [*parts_of(shards, rows_per_shard), *_listed(images, lists, rows_per_shard)]
     if not parts:
@@ -42,7 +42,7 @@ def divide(
 
 
 def parts_of(shards: Sequence[str], rows_per_shard: int) -> Iterator[Shard]:
-    """Whole tars, and parts of Parquet files and tables: all shards that have no number yet.
+    """Shards without numbers: whole tars, and parts of Parquet files and tables.
 
     Raises:
         ClipError: A file is missing or damaged.
@@ -56,9 +56,9 @@ def parts_of(shards: Sequence[str], rows_per_shard: int) -> Iterator[Shard]:
 
 
 def lists_of(images: Iterable[str], rows_per_shard: int) -> Iterator[tuple[str, bytes]]:
-    """Tables of single images, by names that say what is in them.
+    """Tables of single images, with names derived from their contents.
 
-    A plan of other images that was cut off leaves no list that would be taken for one of this plan.
+    A list of other images, left by an interrupted plan, is therefore never mistaken for one of this plan.
     """
     names = iter(images)
     while part := list(islice(names, rows_per_shard)):
@@ -77,7 +77,7 @@ def images_under(path: str) -> Iterator[str]:
 
 
 def _row_groups(whole: Shard, rows_per_shard: int) -> Iterator[Shard]:
-    """Row groups together until they are enough; one that is larger stays whole."""
+    """Consecutive row groups up to the size of a shard; a larger one is not split."""
     store, key = locate(whole.uri)
     with closing(store.open(key)) as stream:
         metadata = open_parquet(stream, whole.uri).metadata

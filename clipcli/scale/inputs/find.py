@@ -1,4 +1,4 @@
-"""From what the user typed to files: braces, globs, and which of them are shards."""
+"""From the user's arguments to files: expand braces and globs, and find the shards among them."""
 
 import fnmatch
 import glob
@@ -19,7 +19,7 @@ _SHOWN = 3
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
-    """Expand `{000..999}` and `{a,b}` as a shell does: from left to right, and zeros before a number are kept."""
+    """Expand `{000..999}` and `{a,b}` as a shell does: from left to right, with leading zeros kept."""
     match = _BRACES.search(pattern)
     if match is None:
         yield pattern
@@ -34,18 +34,18 @@ def expand_braces(pattern: str) -> Iterator[str]:
     elif "," in match[1]:
         choices = iter(match[1].split(","))
     else:
-        choices = iter([f"\0{match[1]}\1"])  # braces around one thing are themselves
+        choices = iter([f"\0{match[1]}\1"])  # braces around a single item are literal
     for choice in choices:
         for expanded in expand_braces(before + choice + after):
             yield expanded.replace("\0", "{").replace("\1", "}")
 
 
 def find_shards(patterns: Sequence[str]) -> list[tuple[str, Kind, Status]]:
-    """Find the shards that some patterns name, in the order given.
+    """Find the shards that match some patterns, in the order given.
 
     Raises:
         ClipError: One does not exist.
-        UsageError: One is named twice.
+        UsageError: One is listed twice.
     """
     paths = shard_names(patterns)
     refuse_doubled(paths)
@@ -61,7 +61,7 @@ def find_shards(patterns: Sequence[str]) -> list[tuple[str, Kind, Status]]:
 
 
 def shard_names(patterns: Sequence[str]) -> list[str]:
-    """The names that some patterns stand for, the same wherever a worker runs.
+    """The names that match some patterns, valid on every machine.
 
     Raises:
         ClipError: No file matches a pattern.
@@ -70,10 +70,10 @@ def shard_names(patterns: Sequence[str]) -> list[str]:
 
 
 def refuse_packed(path: str) -> None:
-    """Refuse a shard that is compressed as a whole: shards are read in parts, and images and Parquet are compressed.
+    """Refuse a shard that is compressed as a whole: shards are read in parts, and images are compressed already.
 
     Raises:
-        UsageError: Saying how to unpack it.
+        UsageError: It is compressed; the hint says how to unpack it.
     """
     program = unpacked_by(path)
     if program is not None:
@@ -87,7 +87,7 @@ def refuse_doubled(paths: Sequence[str]) -> None:
     """Refuse files whose rows would count twice.
 
     Raises:
-        UsageError: One is named twice.
+        UsageError: One is listed twice.
     """
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
@@ -111,7 +111,7 @@ def _matching(pattern: str) -> Iterator[str]:
 
 
 def _listed(pattern: str) -> Iterator[str]:
-    """The objects of a store that match; a star stops at no slash where there are two."""
+    """The objects of a store that match; `**` also matches slashes."""
     beginning = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
     store, key = locate(beginning)
     root = beginning[: len(beginning) - len(key)]
@@ -142,7 +142,7 @@ def _kind(path: str) -> Kind:
 
 
 def _whole(path: str) -> str:
-    """The same name wherever a worker runs."""
+    """The name in a form that is valid on every machine."""
     return path if is_uri(path) else os.path.abspath(path)
 
 

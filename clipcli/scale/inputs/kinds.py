@@ -1,4 +1,4 @@
-"""Which files are shards, by their names. It is asked of every run, so it imports next to nothing."""
+"""Which files are shards, by their names. Every run uses this module, so it imports almost nothing."""
 
 import os
 from typing import Literal, TypeAlias
@@ -16,12 +16,12 @@ _UNPACKED_BY = {".gz": "gunzip", ".tgz": "gunzip", ".bz2": "bunzip2", ".xz": "un
 
 
 def kind_of(path: str) -> Kind | None:
-    """What kind of shard a file is by its name; None for images, folders, and everything else."""
+    """The kind of shard of a file name; None for images, folders, and everything else."""
     return _KINDS.get(os.path.splitext(path)[1].lower())
 
 
 def unpacked_by(path: str) -> str | None:
-    """The program that unpacks a shard whose name says that it is compressed; None for all other files."""
+    """The program that unpacks a shard with the suffix of a compressed file; None for all other files."""
     stem, suffix = os.path.splitext(path)
     program = _UNPACKED_BY.get(suffix.lower())
     return program if suffix.lower() == ".tgz" or kind_of(stem) is not None else None

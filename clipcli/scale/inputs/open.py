@@ -1,4 +1,4 @@
-"""Opens a shard, whatever it is."""
+"""Open a shard of any kind."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -25,7 +25,7 @@ def open_shard(shard: Shard, columns: Columns) -> Iterator[ShardRows]:
     """Open a shard.
 
     Raises:
-        ShardError: It is not what it was when the run was planned, or not what it should be.
+        ShardError: The file is damaged, or has changed since the run was planned.
         OSError: It could not be read now.
     """
     store, key = locate(shard.uri)
@@ -51,4 +51,4 @@ def check_columns(shard: Shard, columns: Columns) -> None:
     except ColumnError as error:
         raise UsageError(str(error), hint=error.hint, parameter=error.parameter, value=error.value) from error
     except (ShardError, OSError):
-        pass  # that is said of this shard, and the run goes on with the others
+        pass  # reported for this shard; the run continues with the others

@@ -21,7 +21,7 @@ from clipcli.scale.inputs.shard import (
 if TYPE_CHECKING:
     import pyarrow as arrow
 
-# A batch of rows holds as many images in memory.
+# Rows per batch: how many images are in memory.
 _ROWS_AT_ONCE = 64
 _KEY_COLUMNS = ("key", "uid", "__key__", "id")
 _IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes", *PATH_COLUMNS)
@@ -43,7 +43,7 @@ def open_parquet(stream: BinaryIO, name: str) -> Any:
     try:
         return parquet.ParquetFile(stream, page_checksum_verification=True)
     except (arrow.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and "thrift" not in str(error):  # that of a damaged file is not the disk's
+        if isinstance(error, OSError) and "thrift" not in str(error):  # an error of the disk
             raise
         raise ShardError(f"{name} is not a whole Parquet file: {error}", hint="copy or write it again") from error
 
@@ -67,7 +67,7 @@ class ParquetRows:
 
     @property
     def kept_types(self) -> "Mapping[str, arrow.DataType]":
-        """Types as the file has them."""
+        """The types in the file."""
         schema = self._file.schema_arrow
         return {name: schema.field(name).type for name in self._columns.kept}
 
@@ -89,10 +89,10 @@ class ParquetRows:
             raise ShardError(f"{self._shard.uri} is damaged: {error}", hint="copy or write it again") from error
 
     def check_columns(self) -> None:
-        """Nothing is left to look at: whoever opened the file has its schema."""
+        """Nothing to check: the schema was checked when the file was opened."""
 
     def _images(self, column: "arrow.Array") -> Iterable[object]:
-        """The cells of images; a list of bytes becomes them without a Python object for each one."""
+        """The image cells as bytes; lists of uint8 are converted without a Python object per byte."""
         if not _is_list_of_bytes(column.type):
             return cast(Iterable[object], column.to_pylist())
         lists = (cell.values for cell in column)
@@ -102,7 +102,7 @@ class ParquetRows:
         """Refuse a column that cannot hold images.
 
         Raises:
-            ColumnError: Naming its type.
+            ColumnError: It cannot; the message shows its type.
         """
         type = self._file.schema_arrow.field(self._image).type
         if not (_is_list_of_bytes(type) or _may_hold_images(type)):
@@ -125,7 +125,7 @@ class ParquetRows:
         )
 
     def _chosen(self, what: str, name: str | None, usual: tuple[str, ...]) -> str:
-        """The column that is named, or one of a usual name."""
+        """The named column, or one with a usual name."""
         found = name if name in self._there else None
         if name is None:
             found = next((column for column in usual if column in self._there), None)
@@ -155,7 +155,7 @@ def _may_hold_images(type: "arrow.DataType") -> bool:
 
 
 def _image(value: object, shard: Shard) -> tuple[bytes | str | None, str | None]:
-    """The image of a cell, and its path if it says one."""
+    """The image of a cell, and its path if it has one."""
     if isinstance(value, Mapping):
         path = value.get("path")
         data = value.get("bytes")

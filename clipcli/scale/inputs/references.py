@@ -1,4 +1,4 @@
-"""Images that a row only names: resolved against the file that names them, and fetched ahead."""
+"""Images that rows refer to by path or URI: resolved relative to the table, and read ahead."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from clipcli.scale.stores import NoStore, is_uri, locate
 
 # Reads wait for disks and networks, not for cores.
 _AT_ONCE, _AHEAD = 16, 64
-# What the operating system says of this file, and would say again; all else may pass.
+# Errors of the file itself, which would happen again; all others may be temporary.
 _LASTING = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP),
     errno.EINVAL,
@@ -22,17 +22,17 @@ _LASTING = (
 
 
 def resolve(path: str, table: str) -> str:
-    """What a path in a table means: relative ones count from the folder that the table is in."""
+    """Resolve a path in a table: relative paths start at the table's folder."""
     if is_uri(path) or os.path.isabs(path):
         return path
     return f"{table.rpartition('/')[0]}/{path}" if "/" in table else path
 
 
 def fetched(rows: Iterator[InputRow]) -> Iterator[InputRow]:
-    """Replace paths and URIs by the bytes that lie there, in the order of the rows.
+    """Replace paths and URIs by the bytes of their files, in the order of the rows.
 
     Raises:
-        OSError: A store failed in a way that may pass.
+        OSError: A store failed, and trying again may help.
         ClipError: A store refuses to be read.
     """
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch")
@@ -59,7 +59,7 @@ def _fetch(row: InputRow, path: str) -> InputRow:
         size = store.status(key).size
         if size > MAX_FILE_BYTES:
             image = UnreadableImage(f"{path}: it is too large for an image")
-        elif size == 0 and not is_uri(path):  # so say devices and pipes of themselves, which may have no end
+        elif size == 0 and not is_uri(path):  # the size that devices and pipes report, which may have no end
             image = UnreadableImage(f"{path}: it is empty, or not a regular file")
         else:
             image = store.read(key)

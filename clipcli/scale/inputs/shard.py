@@ -1,4 +1,4 @@
-"""What shards and their rows are."""
+"""Shards and their rows."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
 
 
 class ShardError(ClipError):
-    """A shard is not what it should be, and reading it again would not help."""
+    """A shard is damaged or not valid; trying again does not help."""
 
 
 class ColumnError(ShardError):
-    """A column is missing, or holds what it cannot hold: most likely in all shards."""
+    """A column is missing or has an unsupported type, most likely in all shards."""
 
 
 class MissingText(ImageError):
-    """An image has no caption that could be compared with it. Becomes an error row."""
+    """An image has no caption to compare it with. Its row becomes an error row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of the input that becomes one part of the output.
+    """A part of the input, processed into one part of the output.
 
     Attributes:
-        id: Its number among all, in digits; outputs are named by it.
-        uri: Where it lies.
-        kind: What it is.
-        size: Of the whole file in bytes, when the run was planned.
-        etag: State of the file when the run was planned; empty where the store has none.
+        id: Its number among all shards, in digits; it is part of the output's file name.
+        uri: The path or URI of its file.
+        kind: The format of the file.
+        size: Size of the whole file in bytes when the run was planned.
+        etag: State of the file when the run was planned; empty if the store has none.
         start: The first row group of a Parquet file, or the first byte of a table's rows.
         stop: Where the shard ends; None for the end of the file.
-        first_row: Which row of the file is the shard's first.
+        first_row: The index in the file of the shard's first row.
     """
 
     id: str
@@ -65,9 +65,9 @@ class Columns:
     Attributes:
         image: The image: its bytes, or a path or URI.
         text: Its caption.
-        key: What the row is called.
-        kept: What is copied to the output.
-        with_text: Whether captions are needed.
+        key: The row's key.
+        kept: Columns to copy to the output.
+        with_text: Whether captions are required.
     """
 
     image: str | None = None
@@ -82,10 +82,10 @@ class InputRow:
     """One row of a shard.
 
     Attributes:
-        key: What it is called.
-        image: Bytes of the image file, the path or URI where they lie, or why there are none.
-        text: Its caption; None where none is asked for.
-        kept: Values of the columns to be copied.
+        key: Its key.
+        image: Bytes of the image file, its path or URI, or why the row has none.
+        text: Its caption; None if captions are not required.
+        kept: Values of the columns to copy.
     """
 
     key: str
@@ -99,21 +99,21 @@ class ShardRows(Protocol):
 
     @property
     def kept_types(self) -> "Mapping[str, arrow.DataType]":
-        """Arrow types of the columns to be copied, in their order."""
+        """Arrow types of the columns to copy, in their order."""
 
     def rows(self) -> Iterator[InputRow]:
         """Read its rows once, in their order.
 
         Raises:
-            ShardError: It is not what it should be.
+            ShardError: It is damaged or not valid.
             OSError: It could not be read now.
         """
 
     def check_columns(self) -> None:
-        """Look at its first rows instead, as far as that shows whether it has the columns.
+        """Read only its first rows, to check whether it has the columns.
 
         Raises:
-            ShardError: It is not what it should be; a `ColumnError` for its columns.
+            ShardError: It is damaged or not valid; a `ColumnError` for its columns.
             OSError: It could not be read now.
         """
 
@@ -121,14 +121,14 @@ class ShardRows(Protocol):
 def row_of(
     key: str, image: bytes | str | ImageError, caption: str | ImageError | None, kept: Mapping[str, Any]
 ) -> InputRow:
-    """Make a row; one whose caption cannot be used has no image to be read either."""
+    """Make a row; if its caption cannot be used, its image is not read either."""
     if isinstance(caption, ImageError):
         return InputRow(key, caption, None, kept)
     return InputRow(key, image, caption, kept)
 
 
 def text_of(value: object, key: str) -> str | ImageError:
-    """The caption in a cell, or why it is none."""
+    """The caption in a cell, or why the cell has none."""
     if isinstance(value, list | tuple):  # several captions: the first is the image's own
         value = value[0] if value else None
     if isinstance(value, bytes):
@@ -143,7 +143,7 @@ def text_of(value: object, key: str) -> str | ImageError:
 
 
 def missing_column(shard: Shard, what: str, name: str | None, there: "list[str]") -> ColumnError:
-    """The error of a shard without a column that is needed; `what` is the parameter that names it."""
+    """The error of a shard without a required column; `what` is the parameter that names the column."""
     shown = ", ".join(there[:12]) or "none"
     if name is None:
         return ColumnError(
@@ -155,10 +155,10 @@ def missing_column(shard: Shard, what: str, name: str | None, there: "list[str]"
 
 
 def refuse_doubled(shard: Shard, names: Sequence[str]) -> None:
-    """Refuse a table in which a name could mean either of two columns.
+    """Refuse a table with two columns of the same name.
 
     Raises:
-        ShardError: Two columns have one name.
+        ShardError: Two columns have the same name.
     """
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:

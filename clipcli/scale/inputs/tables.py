@@ -1,4 +1,4 @@
-"""CSV and JSON Lines whose rows name images; a shard is a stretch of bytes that begins and ends between rows."""
+"""CSV and JSON Lines whose rows name images; a shard is a range of bytes that begins and ends between rows."""
 
 import codecs
 import csv
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 _DELIMITERS = ",;\t|"
 _KEY_COLUMNS = ("key", "uid", "id")
-# A line of a file that is no table may be all of it.
+# A file that is not a table can be a single line.
 _LONGEST_LINE_BYTES = 64 * 2**20
-# Holds the cells of a CSV row for which there is no column; names are stripped, so none is called so.
+# Key for the cells of a CSV row beyond the columns; column names are stripped, so none can equal it.
 _BEYOND = "\n"
 
 
@@ -40,7 +40,7 @@ class TableRows:
 
     @property
     def kept_types(self) -> "Mapping[str, arrow.DataType]":
-        """All texts: no two shards could then disagree."""
+        """Always text, so that all shards have the same types."""
         import pyarrow as arrow
 
         return dict.fromkeys(self._columns.kept, arrow.string())
@@ -52,12 +52,12 @@ class TableRows:
         self._stream.seek(max(shard.start, header[2] if header is not None else 0))
         names: _Names | None = None if header is None else _Names(self._columns, shard, header[1])
         for number, (cells, _) in enumerate(_parsed(self._stream, shard, header), start=shard.first_row):
-            if names is None:  # JSON: what a later object lacks is null
+            if names is None:  # JSON: a key that a later object lacks is null
                 names = _Names(self._columns, shard, list(cells))
             yield self._row(cells, names, number)
 
     def check_columns(self) -> None:
-        """Look at the header, or at the first object."""
+        """Check the header, or the first object."""
         next(self.rows(), None)
 
     def _row(self, cells: Mapping[str, Any], names: "_Names", number: int) -> InputRow:
@@ -65,7 +65,7 @@ class TableRows:
         key = _text(cells.get(names.key)) if names.key is not None else None
         key = key or (path if isinstance(path, str) and path else str(number))
         kept = {name: _text(cells.get(name)) for name in self._columns.kept}
-        if self._shard.kind == "csv" and _BEYOND in cells:  # an unquoted comma has moved or cut what is read
+        if self._shard.kind == "csv" and _BEYOND in cells:  # an unquoted comma has shifted the cells
             error = UnreadableImage(f"{key}: the row has more cells than there are columns; quote those with commas")
             return row_of(key, error, error, kept)
         image: str | ImageError = MissingFile(f"{key}: the row names no image")
@@ -117,7 +117,7 @@ def read_header(stream: BinaryIO, shard: Shard) -> Header:
 
 
 def row_ends(stream: BinaryIO, shard: Shard) -> Iterator[int]:
-    """Where each row of a table ends, for whoever divides it; the first is where its rows begin."""
+    """The positions where rows of a table end, for dividing it; the first is where its rows begin."""
     header = read_header(stream, shard) if shard.kind == "csv" else None
     start = header[2] if header is not None else 0
     yield start
@@ -127,7 +127,7 @@ def row_ends(stream: BinaryIO, shard: Shard) -> Iterator[int]:
 
 
 def _parsed(stream: BinaryIO, shard: Shard, header: Header | None) -> Iterator[tuple[dict[str, Any], int]]:
-    """Rows from where the stream stands to the shard's end, each with the place after it."""
+    """Rows from the stream's position to the shard's end, each with the position after it."""
     lines = _Lines(stream, shard)
     if header is None:
         for line in lines:
@@ -147,7 +147,7 @@ def _parsed(stream: BinaryIO, shard: Shard, header: Header | None) -> Iterator[t
 
 
 class _Lines:
-    """Lines of a stream as text, and where the last one ended."""
+    """Lines of a stream as text, and the position where the last one ended."""
 
     def __init__(self, stream: BinaryIO, shard: Shard) -> None:
         self._stream, self._shard, self.at = stream, shard, stream.tell()

@@ -1,8 +1,8 @@
 """WebDataset: a tar whose files are samples.
 
-The part of a base name before its first dot is the sample's key, the rest its field; the files of a sample lie side by
-side. Python's `tarfile` takes a damaged header, a zeroed block and a cut for the end of an archive and says nothing, so
-blocks are walked here: whatever is not a whole archive is an error. Nothing in a tar is unpickled.
+The part of a file name before its first dot is the sample's key, the rest the field; the files of a sample are
+adjacent. Python's `tarfile` silently treats a damaged header, a zeroed block and a truncated file as the end of an
+archive, so this module reads the blocks itself: an incomplete archive is an error. Nothing in a tar is unpickled.
 
 Source: https://github.com/webdataset/webdataset (naming); POSIX.1-1988 and pax headers through `tarfile.TarInfo`.
 """
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 _LONGEST_HEADER = 2**20
-# GNU tar's largest usual record (-b 2048) ends in less.
+# GNU tar's largest usual record (-b 2048) has less padding.
 _LONGEST_PADDING = 2**20 + _BLOCK
 _LOOKED_AT = 100
 _TEXT_FIELDS = ("txt", "text", "caption")
-# What compressed files begin with, and what unpacks them.
+# The first bytes of compressed files, and the programs that unpack them.
 _PACKED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 _SKIPPED = frozenset((tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE))
 
@@ -46,7 +46,7 @@ class TarRows:
 
     @property
     def kept_types(self) -> "Mapping[str, arrow.DataType]":
-        """All texts: no two shards could then disagree."""
+        """Always text, so that all shards have the same types."""
         import pyarrow as arrow
 
         return dict.fromkeys(self._columns.kept, arrow.string())
@@ -61,7 +61,7 @@ class TarRows:
         self._refuse_lacking()
 
     def check_columns(self) -> None:
-        """Look at the first samples; fields that only later ones have are taken for missing."""
+        """Check the first samples; fields that only later samples have count as missing."""
         for _ in islice(self.rows(), _LOOKED_AT):
             pass
         self._refuse_lacking()
@@ -86,14 +86,14 @@ class TarRows:
 
 
 class _Said:
-    """What a sample says of its image: in fields of their own, or in the object of `.json`."""
+    """The metadata of a sample: in separate fields, or in the object of `.json`."""
 
     def __init__(self, sample: Sample) -> None:
         self._sample = sample
         self._json: Mapping[str, Any] | None = None
 
     def value(self, name: str) -> Any:
-        """The value of a name; None where there is none."""
+        """The value of a name; None if there is none."""
         found = self._sample.get(name)
         if isinstance(found, bytes):
             return found
@@ -102,7 +102,7 @@ class _Said:
         return self._json.get(name)
 
     def text(self, name: str) -> str | None:
-        """The value as text: as it stands, or as JSON."""
+        """The value as text: texts unchanged, other values as JSON."""
         value = self.value(name)
         if value is None or isinstance(value, str):
             return value
@@ -122,13 +122,13 @@ def _object(data: bytes | ImageError | None) -> Mapping[str, Any]:
 
 
 def _samples(files: Iterator[tuple[str, bytes | ImageError]], shard: Shard) -> Iterator[tuple[str, Sample]]:
-    """Put files together that belong to one sample."""
+    """Group the files of each sample."""
     seen: set[str] = set()
     current, sample = None, Sample()
     for name, data in files:
         folder, base = os.path.split(name)
         stem, dot, field = base.partition(".")
-        # Nor are what operating systems leave (`.DS_Store`, `._cat.jpg`) samples: their names begin with the dot.
+        # Files of operating systems (`.DS_Store`, `._cat.jpg`) are not samples either: their names begin with a dot.
         if not stem or not dot or (base.startswith("__") and base.endswith("__")):
             continue
         key, field = os.path.join(folder, stem), field.lower()
@@ -150,14 +150,14 @@ def _samples(files: Iterator[tuple[str, bytes | ImageError]], shard: Shard) -> I
 
 
 def members(stream: BinaryIO, shard: Shard) -> Iterator[tuple[str, bytes | ImageError]]:
-    """Read the files of a tar to its very end.
+    """Read all files of a tar, and check its end.
 
     Yields:
-        Names and contents; for a file too large for an image, why it is not read.
+        Names and contents; for a file too large for an image, the reason in place of the content.
 
     Raises:
-        ShardError: A header is damaged, the archive was cut, or something follows its end.
-        OSError: The store sent less than it has.
+        ShardError: A header is damaged, the archive is truncated, or data follows its end.
+        OSError: The store returned less than the whole file.
     """
     blocks = _Blocks(stream, shard)
     long_name: str | None = None
@@ -192,13 +192,13 @@ def members(stream: BinaryIO, shard: Shard) -> Iterator[tuple[str, bytes | Image
 
 
 class _Blocks:
-    """The blocks of an archive, and where it is read."""
+    """The blocks of an archive, and the reading position."""
 
     def __init__(self, stream: BinaryIO, shard: Shard) -> None:
         self._stream, self._shard, self._at = stream, shard, 0
 
     def take(self, size: int) -> bytes:
-        """So many bytes."""
+        """Read a number of bytes."""
         data = self._stream.read(size)
         self._at += len(data)
         if len(data) == size:
@@ -211,7 +211,7 @@ class _Blocks:
         )
 
     def file(self, size: int, largest: int, name: str = "") -> bytes | ImageError:
-        """The content of a file, and what fills its last block."""
+        """Read the content of a file and the padding of its last block."""
         if size < 0:
             raise self.damaged("it says that a file has less than nothing")
         filled = -(-size // _BLOCK) * _BLOCK
@@ -222,7 +222,7 @@ class _Blocks:
         return UnreadableImage(f"{name}: it has {size:,} bytes, too many for an image")
 
     def finish(self) -> None:
-        """Read what follows the first empty block: at least one more, and nothing else."""
+        """Read the rest after the first empty block: at least one more empty block, and nothing else."""
         end, rest = self._at, self.take(_BLOCK)
         while rest:
             if self._at - end > _LONGEST_PADDING:
@@ -235,10 +235,10 @@ class _Blocks:
             raise OSError(f"{self._shard.uri}: {self._at:,} of {self._shard.size:,} bytes arrived")
 
     def refuse_packed(self, header: bytes) -> None:
-        """Say what a file is that begins as a compressed one.
+        """Refuse a file that begins like a compressed one.
 
         Raises:
-            ShardError: It is one.
+            ShardError: It is compressed.
         """
         program = next((program for magic, program in _PACKED.items() if header.startswith(magic)), None)
         if self._at == _BLOCK and program is not None:
@@ -248,7 +248,7 @@ class _Blocks:
             )
 
     def damaged(self, why: str) -> ShardError:
-        """The error of a tar that is none."""
+        """The error of a damaged tar."""
         return ShardError(
             f"{self._shard.uri} is damaged near byte {self._at:,}: {why}",
             hint="copy or write it again; no row of it is in the output",
@@ -256,7 +256,7 @@ class _Blocks:
 
 
 def _pax(data: bytes, blocks: _Blocks) -> dict[str, str]:
-    """The records of an extended header: each its length, a space, name=value, and a line's end."""
+    """The records of an extended header: each is its length, a space, name=value, and a newline."""
     records: dict[str, str] = {}
     while data:
         length, space, _ = data.partition(b" ")

@@ -1,7 +1,7 @@
-"""Where shards lie and results go: local disks, object stores, and what fsspec reads.
+"""Stores for shards and results: local disks, object stores, and what fsspec supports.
 
 A store is addressed by keys; `locate` finds the store and the key of a path or URI. Objects are never changed: they are
-created whole, and only if they do not exist, where the store can promise that.
+created whole, and only if they do not exist, if the store can guarantee that.
 """
 
 import os
@@ -29,14 +29,14 @@ class Status:
 
 
 class NoStore(UsageError):
-    """An address that no store could have."""
+    """An address that no store supports."""
 
 
 class Store(Protocol):
     """A place that holds objects.
 
-    Every method raises `FileNotFoundError` where there is no such object, `ClipError` where trying again would not help
-    (no credentials, no permission, no space), and another `OSError` where it may.
+    Every method raises `FileNotFoundError` if the object does not exist, `ClipError` if trying again would not help (no
+    credentials, no permission, no space), and another `OSError` if it may help.
     """
 
     def read(self, key: str) -> bytes:
@@ -49,16 +49,16 @@ class Store(Protocol):
         """Size and state of an object."""
 
     def find(self, prefix: str) -> Iterator[tuple[str, Status]]:
-        """All objects whose keys begin so, in the order of their keys; none is not an error."""
+        """All objects whose keys have the prefix, sorted by key; there may be none."""
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write a whole object unless there is one; False says that there was."""
+        """Write a whole object unless it exists; returns False if it exists."""
 
     def replace(self, key: str, data: bytes) -> None:
         """Write a whole object, whether there is one or not."""
 
     def remove(self, key: str) -> None:
-        """Remove an object; none is not an error."""
+        """Remove an object; it need not exist."""
 
 
 def is_uri(path: str) -> bool:
@@ -71,7 +71,7 @@ def locate(path: str) -> tuple[Store, str]:
     """Find the store and the key of a path or URI.
 
     Raises:
-        NoStore: There is no such kind of store.
+        NoStore: No store supports this kind of address.
         UsageError: Its package is not installed.
     """
     match = _SCHEME.match(path)
@@ -93,7 +93,7 @@ def locate(path: str) -> tuple[Store, str]:
 
 
 def forget() -> None:
-    """Open stores anew when they are next needed: credentials or endpoints have changed."""
+    """Reopen stores on next use, after credentials or endpoints have changed."""
     for opened in (_objects, _generic):
         opened.cache_clear()
 
@@ -135,7 +135,7 @@ class Folder:
         return store.read(key)
 
     def exists(self, name: str) -> bool:
-        """Whether there is an object of this name."""
+        """Whether an object of this name exists."""
         store, key = locate(self.at(name))
         try:
             store.status(key)
@@ -144,13 +144,13 @@ class Folder:
         return True
 
     def find(self, prefix: str = "") -> Iterator[str]:
-        """Names of the objects in it that begin so."""
+        """Names of the objects in it with the prefix."""
         store, root = locate(self.path.rstrip("/") + "/")
         for key, _ in store.find(root + prefix):
             yield key[len(root) :]
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a whole object unless there is one; False says that there was."""
+        """Write a whole object unless it exists; returns False if it exists."""
         store, key = locate(self.at(name))
         return store.create(key, data)
 
@@ -160,6 +160,6 @@ class Folder:
         store.replace(key, data)
 
     def remove(self, name: str) -> None:
-        """Remove an object; none is not an error."""
+        """Remove an object; it need not exist."""
         store, key = locate(self.at(name))
         store.remove(key)

@@ -1,4 +1,4 @@
-"""Endpoints that speak the dialects of other programs, so that their clients need not know this one."""
+"""Endpoints compatible with other servers, so that their clients work unchanged."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def routes(service: "Service") -> list[Address]:
-    """Every address of other dialects."""
+    """All compatible routes."""
     from clipcli.serve.compatible import hugging_face, immich, openai
 
     return [*openai.routes(service), *hugging_face.routes(service), *immich.routes(service)]

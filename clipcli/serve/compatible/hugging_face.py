@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def routes(service: "Service") -> list[Address]:
-    """The address of this dialect."""
+    """The route of this API."""
 
     async def zero_shot(request: Request) -> Response:
         return await service.answer(request, lambda body: _classify(service, body))
@@ -49,5 +49,5 @@ async def _classify(service: "Service", body: Body) -> list[dict[str, Any]]:
 
 
 def _quoted(label: str) -> str:
-    """A label in which commas are no separators."""
+    """A label quoted so that its commas are not separators."""
     return '"' + label.replace('"', '""') + '"'

@@ -1,7 +1,7 @@
 """Immich's machine learning: `/ping` and `/predict`, so that its search runs on this engine.
 
-Tasks that are not CLIP's (faces, text in images) are passed on to `immich_upstream`, since Immich asks one address for
-all of them. It asks for one task per request, and such a request and its answer go through as they are.
+Other tasks than CLIP (faces, text in images) are forwarded to `immich_upstream`, since Immich sends all of them to one
+address. Immich sends one task per request; such a request and its answer are forwarded unchanged.
 """
 
 import json
@@ -38,12 +38,12 @@ _NAMES = {
     "ViT-H-14__laion2b-s32b-b79k": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
 }
 _CONNECT_WITHIN_S = 10.0
-# What of an answer is passed on with its body.
+# Headers of an answer that are forwarded with its body.
 _ANSWER_HEADERS = ("content-type", "retry-after")
 
 
 def routes(service: "Service") -> list[Address]:
-    """The addresses of this dialect."""
+    """The routes of this API."""
 
     async def ping(request: Request) -> Response:
         return PlainTextResponse("pong")
@@ -63,7 +63,7 @@ def routes(service: "Service") -> list[Address]:
 
 
 async def _predict(service: "Service", entries: dict[str, Any], body: Body) -> Row:
-    """Answer for CLIP, and have other tasks of the same request answered."""
+    """Answer CLIP tasks, and forward other tasks of the same request."""
     others = {task: entry for task, entry in entries.items() if task != "clip"}
     answer: Row = {}
     if others:
@@ -76,7 +76,7 @@ def _entries(body: Body) -> dict[str, Any]:
     """The tasks of a request.
 
     Raises:
-        BadRequest: They are not understood.
+        BadRequest: They are not valid.
     """
     given = body.fields.get("entries", []) if body.is_form else []
     try:
@@ -92,7 +92,7 @@ async def _encode(service: "Service", task: object, body: Body) -> Row:
     """The features of the image or the text, as a JSON list in a text.
 
     Raises:
-        BadRequest: It is another model's task, or there is neither image nor text.
+        BadRequest: The task is for another model, or has neither image nor text.
     """
     kinds = [kind for kind in ("visual", "textual") if isinstance(task, dict) and isinstance(task.get(kind), dict)]
     if not isinstance(task, dict) or len(kinds) != 1:
@@ -101,11 +101,11 @@ async def _encode(service: "Service", task: object, body: Body) -> Row:
     if kinds == ["textual"]:
         texts = body.fields.get("text")
         if not isinstance(texts, list) or len(texts) != 1:
-            raise BadRequest("there is no text")
+            raise BadRequest("the request has no text")
         features = await service.questions.encode_texts(texts)
         return {"clip": dump(numbers(features[0]))}
     if len(body.images) != 1:
-        raise BadRequest("there is no image")
+        raise BadRequest("the request has no image")
     row = rows_of(await service.engine.features(body.images))[0]
     header = read_header(body.images[0])
     size = {} if header is None else {"imageHeight": header.height, "imageWidth": header.width}
@@ -131,17 +131,17 @@ def _check_upstream(service: "Service", entries: dict[str, Any]) -> None:
 
 
 async def _pass_on(service: "Service", sent: dict[str, Any]) -> Response:
-    """Send a request on as it came, and its answer back as it came: its status too, by which Immich goes."""
+    """Forward a request and its answer unchanged, including the status, which Immich checks."""
     answer = await _ask_upstream(service, sent)
     headers = {name: answer.headers[name] for name in _ANSWER_HEADERS if name in answer.headers}
     return Response(answer.content, answer.status_code, headers)
 
 
 async def _ask_upstream(service: "Service", sent: dict[str, Any]) -> "httpx2.Response":
-    """Have Immich's own machine learning answer; no key of this server's is sent along.
+    """Forward to Immich's own machine learning; this server's keys are not sent.
 
     Raises:
-        UpstreamError: It does not answer, or not in time, or with a redirection.
+        UpstreamError: It does not answer in time, or redirects.
     """
     import httpx2
 
@@ -182,7 +182,7 @@ def _form(entries: dict[str, Any], body: Body) -> dict[str, Any]:
 
 
 def _answered(answer: "httpx2.Response") -> Row:
-    """An answer that is to be part of another.
+    """An upstream answer that becomes part of this server's answer.
 
     Raises:
         UpstreamError: It says that something went wrong, or is not an object.

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 _MOST_TEXTS = 2048
 _DATA = "data:"
-# Whatever is served has this name too.
+# The served model always has this name too.
 _ANY = "clip"
 
 
 def routes(service: "Service") -> list[Address]:
-    """The addresses of this dialect."""
+    """The routes of this API."""
 
     @_in_openai_s_words
     async def embeddings(request: Request) -> Response:
@@ -60,7 +60,7 @@ def routes(service: "Service") -> list[Address]:
 
 
 def _in_openai_s_words(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Have an endpoint's errors sent as `{"error": {"message", "type", "param", "code"}}`."""
+    """Send an endpoint's errors as `{"error": {"message", "type", "param", "code"}}`."""
 
     @wraps(endpoint)
     async def answer(request: Request) -> Response:
@@ -88,7 +88,7 @@ def _name(service: "Service") -> str:
 
 
 def _check_model(service: "Service", name: str | None) -> None:
-    """Refuse features of another model than a client counts on; one that names none gets what there is.
+    """Refuse a model that is not served; a request without a model gets the served one.
 
     Raises:
         UnknownModel: It is not served.
@@ -138,7 +138,7 @@ def _inputs(fields: Mapping[str, Any]) -> list[str]:
     """The texts and data URIs of a request.
 
     Raises:
-        BadRequest: There are none, or they are something else.
+        BadRequest: The request has none, or other content.
     """
     if "messages" in fields:
         return [_message_part(fields["messages"])]
@@ -149,7 +149,7 @@ def _inputs(fields: Mapping[str, Any]) -> list[str]:
     if any(not isinstance(item, str) for item in inputs):
         raise BadRequest("input must hold texts; token ids mean something else to every model", parameter="input")
     if len(inputs) > _MOST_TEXTS:
-        raise BadRequest(f"input holds {len(inputs)} texts, of at most {_MOST_TEXTS}", status=413)
+        raise BadRequest(f"input has {len(inputs)} texts; the limit is {_MOST_TEXTS}", status=413)
     return inputs
 
 
@@ -162,9 +162,11 @@ def _message_part(messages: object) -> str:
             return text
         case [{"content": [{"type": "image_url", "image_url": {"url": str(url)}}]}]:
             if not url.startswith(_DATA):
-                raise BadRequest("image_url is an address, and this server fetches none", "send a data URI")
+                raise BadRequest("image_url is a URL, and this server does not fetch URLs", "send a data URI")
             return url
-    raise BadRequest("messages must hold one message with one text or one image_url: features are of one thing")
+    raise BadRequest(
+        "messages must hold one message with one text or one image_url: an embedding is of one text or one image"
+    )
 
 
 def _are_images(inputs: Sequence[str], modality: object) -> bool:
@@ -174,7 +176,7 @@ def _are_images(inputs: Sequence[str], modality: object) -> bool:
         return modality == "image"
     are = [text.startswith("data:image/") for text in inputs]
     if any(are) and not all(are):
-        raise BadRequest("texts and images do not go into one request", "send two")
+        raise BadRequest("texts and images cannot be sent in one request", "send two")
     return all(are)
 
 
@@ -182,7 +184,9 @@ async def _encode(service: "Service", inputs: Sequence[str], *, images: bool) ->
     """The features of texts or images (N, P), and how many tokens the texts have."""
     if images:
         if len(inputs) > service.settings.max_images:
-            raise BadRequest(f"there are {len(inputs)} images, of at most {service.settings.max_images}", status=413)
+            raise BadRequest(
+                f"the request has {len(inputs)} images; the limit is {service.settings.max_images}", status=413
+            )
         sources = [ImageSource(f"image {i}", data=decode_image(text)) for i, text in enumerate(inputs)]
         return rows_of(await service.engine.features(sources)), 0
     if any("\ud800" <= character <= "\udfff" for text in inputs for character in text):

@@ -200,7 +200,7 @@ def in_words(document: Row) -> list[str]:
 
 
 def _verdict(other: Row) -> str:
-    """The comparison in words, on lines that a terminal need not break."""
+    """The comparison as text, in lines short enough for a terminal."""
     difference = other["difference"]
     points = (
         f"{100 * difference['value']:+.1f} points ({100 * difference['low']:+.1f} to {100 * difference['high']:+.1f})"
