@@ -12,6 +12,7 @@ from clipcli.cli.options.measuring.alternative import Setting
 from clipcli.cli.options.measuring.evaluation import EvaluationOptions, EvaluationOutputOptions
 from clipcli.cli.options.measuring.labelled import LabelledOptions
 from clipcli.cli.options.model import ModelOptions
+from clipcli.cli.options.output import Format
 from clipcli.cli.output.destination import open_destination
 from clipcli.cli.output.rows import print_rows
 from clipcli.cli.shell.boundary import say
