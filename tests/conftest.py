@@ -2,18 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.helpers.checkpoints import (
-    write_altclip,
-    write_chinese_clip,
-    write_clip,
-    write_metaclip_2,
-    write_siglip,
-    write_siglip2,
-    write_siglip2_naflex,
-)
+from tests.helpers.checkpoints import WRITERS
 
 # Read when huggingface_hub is first imported, so a fixture would come too late.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -45,43 +38,14 @@ def _needs_weights(request: pytest.FixtureRequest) -> bool:
     return request.node.get_closest_marker("weights") is not None
 
 
-@pytest.fixture(scope="session")
-def clip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny CLIP with random weights, in the hub's layout. Read it; copy it before changing it."""
-    return write_clip(tmp_path_factory.mktemp("clip"))
+def _checkpoint(kind: str) -> Any:
+    @pytest.fixture(scope="session", name=f"{kind}_checkpoint")
+    def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return WRITERS[kind](tmp_path_factory.mktemp(kind))
+
+    return written
 
 
-@pytest.fixture(scope="session")
-def chinese_clip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Chinese-CLIP with random weights, in the hub's layout. Read it; copy it before changing it."""
-    return write_chinese_clip(tmp_path_factory.mktemp("chinese-clip"))
-
-
-@pytest.fixture(scope="session")
-def altclip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny AltCLIP with random weights, in the hub's layout. Read it; copy it before changing it."""
-    return write_altclip(tmp_path_factory.mktemp("altclip"))
-
-
-@pytest.fixture(scope="session")
-def metaclip_2_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny MetaCLIP 2 with random weights, in the hub's layout. Read it; copy it before changing it."""
-    return write_metaclip_2(tmp_path_factory.mktemp("metaclip-2"))
-
-
-@pytest.fixture(scope="session")
-def siglip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny SigLIP with random weights, in the hub's layout. Read it; copy it before changing it."""
-    return write_siglip(tmp_path_factory.mktemp("siglip"))
-
-
-@pytest.fixture(scope="session")
-def siglip2_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny SigLIP 2 of a fixed resolution with random weights. Read it; copy it before changing it."""
-    return write_siglip2(tmp_path_factory.mktemp("siglip2"))
-
-
-@pytest.fixture(scope="session")
-def siglip2_naflex_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny SigLIP 2 NaFlex with random weights, in the hub's layout. Read it; copy it before changing it."""
-    return write_siglip2_naflex(tmp_path_factory.mktemp("siglip2-naflex"))
+# `clip_checkpoint`, `siglip_checkpoint` and so on: a tiny one with random weights for each writer. Read it; copy it
+# before changing it.
+globals().update({f"{kind}_checkpoint": _checkpoint(kind) for kind in WRITERS})

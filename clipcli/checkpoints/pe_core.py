@@ -17,15 +17,6 @@ class PeVisionConfig(VitConfig):
     `class_tokens` is 0 where the config leaves it out: the largest one has none.
     """
 
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    hidden_act: str = "gelu"
-    layer_norm_eps: float = 1e-5
-    num_channels: int = 3
-    image_size: int = 224
-    patch_size: int = 16
     class_tokens: int = 0
 
     @property

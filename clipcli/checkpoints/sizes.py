@@ -37,14 +37,14 @@ LARGEST = {
 
 @dataclass(frozen=True, slots=True)
 class TransformerConfig:
-    """The sizes that every tower has."""
+    """The sizes that every tower has; the defaults are those of ViT-B and of BERT-base, which most families share."""
 
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    hidden_act: str
-    layer_norm_eps: float
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-5
 
     @classmethod
     def from_section(cls, section: Mapping[str, Any], where: str) -> Self:

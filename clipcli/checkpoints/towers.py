@@ -1,6 +1,7 @@
 """What a `config.json` says of each tower, as frozen records: one for each kind of tower.
 
-The defaults are those of the family's published configuration, because the files are written with such keys left out.
+The defaults are those of the family's published configuration, because the files are written with such keys left out; a
+record states those in which it differs from the kind of tower that it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,9 @@ _RGB = 3
 class VitConfig(TransformerConfig):
     """The sizes that every ViT image tower has (arXiv:2010.11929)."""
 
-    num_channels: int
-    image_size: int
-    patch_size: int
+    num_channels: int = 3
+    image_size: int = 224
+    patch_size: int = 16
 
     @property
     def patches(self) -> int:
@@ -37,14 +38,7 @@ class VitConfig(TransformerConfig):
 class VisionConfig(VitConfig):
     """CLIP's ViT, with a class token and a norm before the layers (arXiv:2103.00020, section 2.4)."""
 
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
     hidden_act: str = "quick_gelu"
-    layer_norm_eps: float = 1e-5
-    num_channels: int = 3
-    image_size: int = 224
     patch_size: int = 32
 
 
@@ -64,15 +58,8 @@ class PlainVisionConfig(VisionConfig):
 class SiglipVisionConfig(VitConfig):
     """SigLIP's ViT, read by an attention pool in place of a class token (arXiv:2303.15343, section 3)."""
 
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
     hidden_act: str = "gelu_pytorch_tanh"
     layer_norm_eps: float = 1e-6
-    num_channels: int = 3
-    image_size: int = 224
-    patch_size: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +69,6 @@ class NaflexVisionConfig(TransformerConfig):
     `num_patches` is that of its square table of positions, which is resized to the shape of each image.
     """
 
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
     hidden_act: str = "gelu_pytorch_tanh"
     layer_norm_eps: float = 1e-6
     num_channels: int = 3
@@ -161,10 +144,8 @@ class ClipTextConfig(TransformerConfig):
 
     hidden_size: int = 512
     intermediate_size: int = 2048
-    num_hidden_layers: int = 12
     num_attention_heads: int = 8
     hidden_act: str = "quick_gelu"
-    layer_norm_eps: float = 1e-5
     vocab_size: int = 49408
     max_position_embeddings: int = 77
     eos_token_id: int = 49407
@@ -208,10 +189,6 @@ class SiglipTextConfig(TransformerConfig):
     `projection_size` is 0 where the config leaves it out, which means `hidden_size`.
     """
 
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
     hidden_act: str = "gelu_pytorch_tanh"
     layer_norm_eps: float = 1e-6
     vocab_size: int = 32000
@@ -233,11 +210,6 @@ class SiglipTextConfig(TransformerConfig):
 class BertTextConfig(TransformerConfig):
     """Chinese-CLIP's BERT text tower (arXiv:2211.01335, section 2.1)."""
 
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    hidden_act: str = "gelu"
     layer_norm_eps: float = 1e-12
     vocab_size: int = 30522
     max_position_embeddings: int = 512
@@ -268,8 +240,6 @@ class XlmRobertaTextConfig(TransformerConfig):
     intermediate_size: int = 4096
     num_hidden_layers: int = 24
     num_attention_heads: int = 16
-    hidden_act: str = "gelu"
-    layer_norm_eps: float = 1e-5
     vocab_size: int = 250002
     max_position_embeddings: int = 514
     type_vocab_size: int = 1
@@ -301,16 +271,16 @@ class PooledTextConfig(TransformerConfig):
     """A BERT or XLM-RoBERTa as open_clip runs it: its states are pooled, and projected in one step or in two.
 
     `hidden_projection` is the width between two steps, and 0 where there is one. What cuts a text is `context_length`,
-    not the positions, of which there are more.
+    not the positions, of which there are more. The defaults are those of a BERT.
     """
 
-    vocab_size: int
-    max_position_embeddings: int
-    type_vocab_size: int
-    pad_token_id: int
-    pooling: str
-    hidden_projection: int
-    context_length: int
+    vocab_size: int = 30522
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    pad_token_id: int = 0
+    pooling: str = "first"
+    hidden_projection: int = 0
+    context_length: int = 256
 
     @property
     def max_length(self) -> int:
@@ -339,18 +309,11 @@ class PooledTextConfig(TransformerConfig):
 class PooledXlmRobertaTextConfig(PooledTextConfig):
     """The text tower of open_clip's multilingual CLIP (arXiv:1911.02116)."""
 
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    hidden_act: str = "gelu"
-    layer_norm_eps: float = 1e-5
     vocab_size: int = 250002
     max_position_embeddings: int = 514
     type_vocab_size: int = 1
     pad_token_id: int = 1
     pooling: str = "mean"
-    hidden_projection: int = 0
     context_length: int = 77
 
     @property
@@ -363,19 +326,7 @@ class PooledXlmRobertaTextConfig(PooledTextConfig):
 class PooledBertTextConfig(PooledTextConfig):
     """BiomedCLIP's text tower, PubMedBERT (arXiv:2007.15779)."""
 
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    hidden_act: str = "gelu"
     layer_norm_eps: float = 1e-12
-    vocab_size: int = 30522
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    pad_token_id: int = 0
-    pooling: str = "first"
-    hidden_projection: int = 0
-    context_length: int = 256
 
 
 BertStyleConfig = BertTextConfig | XlmRobertaTextConfig | PooledTextConfig

@@ -8,7 +8,7 @@ is cached by path and stamp.
 import hashlib
 import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,8 +16,6 @@ from clipcli.errors import DamagedModelError
 from clipcli.files import FileStamp
 
 _HEX_DIGITS = 64
-# Read in less time than a person notices.
-_LARGE_BYTES = 64 * 2**20
 _STRIDE_BYTES = 16 * 2**20
 
 
@@ -52,9 +50,7 @@ def tokens_digest(sequences: Iterable[Sequence[int]]) -> bytes:
     return hashlib.sha256(repr(distinct).encode()).digest()
 
 
-def checkpoint_digest(
-    folder: Path, weight_files: Sequence[Path], memory: DigestMemory, on_read: Callable[[], None] = lambda: None
-) -> str:
+def checkpoint_digest(folder: Path, weight_files: Sequence[Path], memory: DigestMemory) -> str:
     """Digest of everything that determines what a checkpoint computes: its `config.json` and its weights.
 
     Weights are read once (a second per GB), and their digest is cached by path and stamp.
@@ -63,7 +59,6 @@ def checkpoint_digest(
         folder: The checkpoint.
         weight_files: Its weights.
         memory: Stores the digests of unchanged files.
-        on_read: Called before reading a file that takes a noticeable time.
 
     Raises:
         DamagedModelError: A file cannot be read.
@@ -71,7 +66,7 @@ def checkpoint_digest(
     try:
         digest = hashlib.sha256((folder / "config.json").read_bytes())
         for path in weight_files:
-            digest.update(_remembered_digest(path, memory, on_read))
+            digest.update(_remembered_digest(path, memory))
     except OSError as error:
         raise DamagedModelError(f"{error.filename} cannot be read: {error.strerror}") from error
     return digest.hexdigest()
@@ -116,14 +111,12 @@ def file_digest(path: str | Path) -> bytes:
     return digest.digest()
 
 
-def _remembered_digest(path: Path, memory: DigestMemory, on_read: Callable[[], None]) -> bytes:
+def _remembered_digest(path: Path, memory: DigestMemory) -> bytes:
     name = os.path.realpath(path)  # the blob's path: the same for every revision that has it
     known = memory.known_digests([name])[0]
     if known is not None:
         return known
     stamp = FileStamp.of(name)
-    if stamp.size > _LARGE_BYTES:
-        on_read()
     digest = file_digest(name)
     if stamp == FileStamp.of(name):
         memory.remember_digests([(name, stamp, digest)])

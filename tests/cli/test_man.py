@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from clipcli.cli.options.output import Format
 from clipcli.errors import ExitStatus
 from man import generate
 
@@ -57,6 +58,12 @@ def test_every_variable_is_listed() -> None:
 def test_every_exit_status_is_listed() -> None:
     listed = re.findall(r"^\.It (\d+)$", PAGES["clip-output.5"].split(".Sh EXIT STATUS")[1], re.MULTILINE)
     assert [int(status) for status in listed] == sorted(ExitStatus)
+
+
+def test_every_format_is_explained() -> None:
+    formats = PAGES["clip-output.5"].split(".Ss Formats")[1].split("\n.El")[0]
+    explained = re.findall(r"^\.It Cm (.*)$", formats, re.MULTILINE)
+    assert {name for names in explained for name in names.split(" , ")} >= {*Format} - {Format.auto}
 
 
 def properties(node: Any) -> Iterator[str]:

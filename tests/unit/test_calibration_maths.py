@@ -9,7 +9,6 @@ from scipy import optimize, stats
 from clipcli.answers import metrics
 from clipcli.answers.calibration.conformal import (
     conformal_quantile,
-    least_images,
     prediction_sets,
     quantiles_by_coverage,
     shortfalls,
@@ -74,7 +73,6 @@ def test_the_quantile_by_hand() -> None:
 
 @pytest.mark.parametrize(("coverage", "images"), [(0.95, 19), (0.9, 9), (0.99, 99), (0.5, 1), (0.8, 4)])
 def test_the_least_number_of_images(coverage: float, images: int) -> None:
-    assert least_images(coverage) == images
     assert conformal_quantile(np.zeros(images), coverage) == 0
     if images > 1:
         assert conformal_quantile(np.zeros(images - 1), coverage) == math.inf

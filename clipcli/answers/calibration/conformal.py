@@ -15,11 +15,6 @@ from clipcli.scoring import Floats
 Doubles = NDArray[np.float64]
 
 
-def least_images(coverage: float) -> int:
-    """How many images a coverage needs: 19 for 0.95, 99 for 0.99. With fewer, the set is the whole list."""
-    return math.ceil(round(1 / (1 - coverage), 9)) - 1
-
-
 def shortfalls(probabilities: Floats, truth: NDArray[np.intp]) -> Doubles:
     """One minus the probability of the right label: the conformity score of LAC.
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,7 +19,6 @@ from clipcli.cli.shell.boundary import say
 from clipcli.cli.shell.expand import expand_options
 from clipcli.cli.shell.wording import counted
 from clipcli.errors import ExitStatus, UsageError
-from clipcli.files import dump
 
 if TYPE_CHECKING:
     from clipcli.api.evaluation.evaluate import Evaluated, Exam
@@ -177,15 +177,8 @@ def _write_report(path: str, document: dict[str, Any], one: _Run) -> None:
 def _print(document: dict[str, Any], output: EvaluationOutputOptions) -> None:
     from clipcli.cli.output.documents.evaluation import write_table
 
-    match output.chosen_format():
-        case Format.json:
-            with open_destination(output.output) as destination:
-                destination.write(dump(document, indent=1) + "\n")
-        case Format.table:
-            with open_destination(output.output) as destination:
-                write_table(destination, document)
-        case _:
-            print_rows(SCHEMA, document["results"], [], output)
+    table = partial(write_table, document=document)
+    print_rows(SCHEMA, document["results"], table, output, head=document)
 
 
 def _finish(exam: "Exam", document: Mapping[str, Any], output: EvaluationOutputOptions) -> None:

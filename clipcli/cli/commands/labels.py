@@ -9,7 +9,7 @@ import typer
 
 from clipcli.cli.commands.teach import teach
 from clipcli.cli.options.output import Format, FormatOptions
-from clipcli.cli.output.destination import open_destination, print_path, print_text
+from clipcli.cli.output.destination import print_path, print_text
 from clipcli.cli.output.rows import Column, Row, print_rows
 from clipcli.cli.shell import completion
 from clipcli.cli.shell.boundary import say, tell
@@ -18,7 +18,6 @@ from clipcli.cli.shell.help import CommandGroup, GroupedCommand
 from clipcli.cli.shell.terminal import printable
 from clipcli.cli.shell.wording import counted, listed
 from clipcli.errors import ExitStatus, LabelSetError
-from clipcli.files import dump
 
 if TYPE_CHECKING:
     from clipcli.labels.label_set import LabelSet
@@ -93,16 +92,9 @@ def show(
 
     label_set = find_label_set(name)
     rows = _prompt_rows(label_set) if prompts else _label_rows(label_set)
-    match options.chosen_format():
-        case Format.json:
-            document = {"schema": "clipcli.label_set/2", "label_set": _about(label_set), "results": rows}
-            with open_destination(options.output) as destination:
-                destination.write(dump(document, indent=1) + "\n")
-        case Format.table:
-            _say_about(label_set)
-            print_rows("clipcli.label_set/2", rows, _columns(rows), options)
-        case _:
-            print_rows("clipcli.label_set/2", rows, [], options)
+    if options.chosen_format() is Format.table:
+        _say_about(label_set)
+    print_rows("clipcli.label_set/2", rows, _columns(rows), options, head={"label_set": _about(label_set)})
 
 
 @labels_app.command(cls=GroupedCommand)

@@ -54,7 +54,7 @@ def make_renderer(
 
             delimiter = "," if format is Format.csv else "\t"
             return CsvRenderer(destination, shape, delimiter=delimiter, for_spreadsheet=for_spreadsheet)
-        case _:
+        case Format.table | Format.auto:  # each by name: the type check asks for a format that is added
             from clipcli.cli.output.table import TableRenderer
 
             return TableRenderer(destination, shape)

@@ -60,10 +60,6 @@ class Destination:
         except OSError as error:
             raise self._abandon(error) from error
 
-    def duplicate(self) -> BinaryIO:
-        """The same open file once more: it stays open when this one is closed, with the locks that it has."""
-        return os.fdopen(os.dup(self._stream.fileno()), "ab")
-
     def _abandon(self, error: OSError) -> Exception:
         """Give the stream up: what is still buffered would only fail a second time when it is closed."""
         send_nowhere(self._stream)

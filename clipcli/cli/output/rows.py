@@ -1,8 +1,8 @@
 """Flat rows for people and programs: what `clip models` and its like print. Few rows, so they are held together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from clipcli.cli.options.output import Format, FormatOptions
 from clipcli.cli.output.csv import separated
@@ -28,10 +28,13 @@ class Column:
     right: bool = False
 
 
+Table = Sequence[Column] | Callable[[Destination], None]
+
+
 def print_rows(
     schema: str,
     rows: Sequence[Row],
-    table: Sequence[Column],
+    table: Table,
     options: FormatOptions,
     *,
     head: Mapping[str, Any] | None = None,
@@ -41,7 +44,7 @@ def print_rows(
     Args:
         schema: Name of the JSON document's schema.
         rows: All with the same keys, which are the columns of CSV and TSV.
-        table: What people see in place of them.
+        table: What people see in place of them: columns, or what writes more than those.
         options: Format and destination.
         head: What a JSON document says besides.
     """
@@ -55,8 +58,13 @@ def print_rows(
                 lines = [rows[0] if rows else (), *([_cell(value) for value in row.values()] for row in rows)]
                 delimiter = "," if chosen is Format.csv else "\t"
                 destination.write(separated(lines, delimiter, on_terminal=destination.is_terminal))
-            case _:
-                print_table(table, destination)
+            case Format.table | Format.auto:
+                if callable(table):
+                    table(destination)
+                else:
+                    print_table(table, destination)
+            case missing:
+                assert_never(missing)
         destination.flush()
 
 

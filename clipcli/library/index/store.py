@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -347,10 +347,6 @@ class Store:
             return approximate.remove(self.folder)
         except OSError as error:
             raise self._unwritable(error) from error
-
-    def with_folders(self, folders: Sequence[str]) -> None:
-        """Cover more folders."""
-        self.describe(replace(self.description, folders=tuple(folders)))
 
     def delete(self) -> None:
         """Delete the library, and nothing else that lies in its folder.

@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cli.options.output import Format, FormatOptions
-from clipcli.cli.output.destination import Destination, open_destination
+from clipcli.cli.options.output import FormatOptions
+from clipcli.cli.output.destination import Destination
 from clipcli.cli.output.rows import Column, Row, print_rows, print_table
-from clipcli.files import dump
 
 if TYPE_CHECKING:
     from clipcli.api.evaluation.calibrate import Calibrated
@@ -26,15 +25,8 @@ def print_calibration(learned: "Calibrated", options: FormatOptions) -> None:
         for fit in learned.thresholds
         if fit.threshold is not None
     ]
-    match options.chosen_format():
-        case Format.json:
-            with open_destination(options.output) as destination:
-                destination.write(dump({"schema": SCHEMA, **_document(learned), "results": rows}, indent=1) + "\n")
-        case Format.table:
-            with open_destination(options.output) as destination:
-                _write_table(destination, learned, rows)
-        case _:
-            print_rows(SCHEMA, rows, [], options)
+    document = _document(learned)
+    print_rows(SCHEMA, rows, lambda destination: _write_table(destination, document, rows), options, head=document)
 
 
 def _document(learned: "Calibrated") -> dict[str, Any]:
@@ -65,8 +57,8 @@ def _change(values: tuple[float, float]) -> dict[str, float]:
     return {"before": values[0], "after": values[1]}
 
 
-def _write_table(destination: Destination, learned: "Calibrated", rows: list[Row]) -> None:
-    lines = _lines(_document(learned))
+def _write_table(destination: Destination, document: dict[str, Any], rows: list[Row]) -> None:
+    lines = _lines(document)
     if lines:
         names, cells = zip(*lines, strict=True)
         print_table([Column("", names), Column("", cells)], destination)

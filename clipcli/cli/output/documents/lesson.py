@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from clipcli.cli.options.output import Format, FormatOptions
-from clipcli.cli.output.destination import open_destination
+from clipcli.cli.options.output import FormatOptions
+from clipcli.cli.output.destination import Destination
 from clipcli.cli.output.rows import Column, Row, print_rows, print_table
 
 if TYPE_CHECKING:
@@ -25,23 +25,23 @@ def print_lesson(lesson: "Lesson", options: FormatOptions) -> None:
         }
         for outcome in lesson.outcomes
     ]
-    if options.chosen_format() is not Format.table:
-        print_rows(SCHEMA, rows, [], options, head=_head(lesson))
-        return
-    with open_destination(options.output) as destination:
-        columns = [
-            Column("label", [row["label"] for row in rows]),
-            Column("examples", [str(row["examples"]) for row in rows], right=True),
-            Column("used", [str(row["used"]) for row in rows], right=True),
-            *(Column(key, [_per_cent(row[key]) for row in rows], right=True) for key in ("before", "after")),
-        ]
-        print_table(columns, destination)
-        if lesson.after is not None:
-            before = "" if lesson.before is None else f"{_interval(lesson.before)} before, "
-            destination.write(
-                f"\nGiven their own label, of {lesson.judged:,} examples each left out in turn: {before}"
-                f"{_interval(lesson.after)} after; by chance {_per_cent(1 / len(lesson.label_set.labels))}\n"
-            )
+    print_rows(SCHEMA, rows, lambda destination: _write_table(destination, lesson, rows), options, head=_head(lesson))
+
+
+def _write_table(destination: Destination, lesson: "Lesson", rows: list[Row]) -> None:
+    columns = [
+        Column("label", [row["label"] for row in rows]),
+        Column("examples", [str(row["examples"]) for row in rows], right=True),
+        Column("used", [str(row["used"]) for row in rows], right=True),
+        *(Column(key, [_per_cent(row[key]) for row in rows], right=True) for key in ("before", "after")),
+    ]
+    print_table(columns, destination)
+    if lesson.after is not None:
+        before = "" if lesson.before is None else f"{_interval(lesson.before)} before, "
+        destination.write(
+            f"\nGiven their own label, of {lesson.judged:,} examples each left out in turn: {before}"
+            f"{_interval(lesson.after)} after; by chance {_per_cent(1 / len(lesson.label_set.labels))}\n"
+        )
 
 
 def _head(lesson: "Lesson") -> dict[str, Any]:
