@@ -44,10 +44,9 @@ def is_sharded(
     Raises:
         UsageError: Something else is, and the output is not; or options do not go together.
     """
-    from clipcli.scale.inputs.find import refuse_packed
-    from clipcli.scale.inputs.kinds import kind_of, unpacked_by
+    from clipcli.scale.inputs.kinds import kind_of, refuse_packed
 
-    for path in filter(unpacked_by, inputs.images or []):
+    for path in inputs.images or []:
         refuse_packed(path)
     if names_folder(output):
         given = next((name for name, value in only_files.items() if value), None)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from clipcli.errors import ClipError, UsageError
-from clipcli.scale.inputs.kinds import Kind, kind_of, unpacked_by
+from clipcli.scale.inputs.kinds import Kind, kind_of, refuse_packed
 from clipcli.scale.stores import Status, is_uri, locate
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -67,20 +67,6 @@ def shard_names(patterns: Sequence[str]) -> list[str]:
         ClipError: No file matches a pattern.
     """
     return [_whole(path) for pattern in patterns for path in _matching(pattern)]
-
-
-def refuse_packed(path: str) -> None:
-    """Refuse a shard that is compressed as a whole: shards are read in parts, and images are compressed already.
-
-    Raises:
-        UsageError: It is compressed; the hint says how to unpack it.
-    """
-    program = unpacked_by(path)
-    if program is not None:
-        raise UsageError(
-            f"{path} is compressed, and shards are read as they are",
-            hint=f"unpack it first: {program} {os.path.basename(path)}",
-        )
 
 
 def refuse_doubled(paths: Sequence[str]) -> None:

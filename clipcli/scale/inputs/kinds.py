@@ -3,6 +3,8 @@
 import os
 from typing import Literal, TypeAlias
 
+from clipcli.errors import UsageError
+
 Kind: TypeAlias = Literal["tar", "parquet", "csv", "jsonl"]
 _KINDS: dict[str, Kind] = {
     ".tar": "tar",
@@ -25,3 +27,17 @@ def unpacked_by(path: str) -> str | None:
     stem, suffix = os.path.splitext(path)
     program = _UNPACKED_BY.get(suffix.lower())
     return program if suffix.lower() == ".tgz" or kind_of(stem) is not None else None
+
+
+def refuse_packed(path: str) -> None:
+    """Refuse a shard that is compressed as a whole: shards are read in parts, and images are compressed already.
+
+    Raises:
+        UsageError: It is compressed; the hint says how to unpack it.
+    """
+    program = unpacked_by(path)
+    if program is not None:
+        raise UsageError(
+            f"{path} is compressed, and shards are read as they are",
+            hint=f"unpack it first: {program} {os.path.basename(path)}",
+        )
