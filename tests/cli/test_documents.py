@@ -158,6 +158,11 @@ def home(tmp_path: Path, endpoint: str, programs: Path, features: Path) -> Home:
     (tmp_path / "data").mkdir()
     write_tars(tmp_path / "data", 2, 3)
     (tmp_path / "my-labels.txt").write_text("cat\ndog\ncar\n")
+    (tmp_path / "Downloads").mkdir()
+    reviewed = [
+        f"{path},{label}" for path, label in zip(sorted(SAMPLES.glob("*.*")), ["portrait", "child"] * 6, strict=True)
+    ]
+    (tmp_path / "Downloads" / "labels.csv").write_text("\n".join(["path,label", *reviewed]))
     settings = {
         "HOME": str(tmp_path),
         "HF_HOME": str(tmp_path / "huggingface"),

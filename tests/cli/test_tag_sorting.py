@@ -52,13 +52,13 @@ def test_images_that_moved_away_are_gone(clip: Clip, photos: Path) -> None:
 
 @pytest.mark.parametrize("way", ["--link", "--copy", "--move"])
 def test_a_folder_sorted_into_itself(way: str, clip: Clip, photos: Path) -> None:
-    assert "3 images sorted" in clip("tag", photos, *EVERYTHING, "--sort-into", photos, way).stderr
+    assert "3 images" in clip("tag", photos, *EVERYTHING, "--sort-into", photos, way).stderr
     sorted_once = images_below(photos)
     assert len(sorted_once) == (3 if way == "--move" else 6)
     for _ in range(2):
         outcome = clip("tag", photos, *EVERYTHING, "--sort-into", photos, way)
         assert (outcome.status, len(outcome.rows)) == (0, len(sorted_once))
-        assert "0 images sorted" in outcome.stderr
+        assert "0 images" in outcome.stderr
         assert images_below(photos) == sorted_once
     assert [path.name for path in photos.glob("*.jsonl")] == ["clip-manifest.jsonl"]
     assert clip("tag", "--undo", photos / "clip-manifest.jsonl").status == 0
